@@ -1,0 +1,120 @@
+"""The three verbs of longvid, for a program: index, ask, search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from longvid.answering import VideoQA
+from longvid.config import Config, load_config
+from longvid.errors import QuestionError
+from longvid.indexing import IndexReport, Progress, run_local
+from longvid.listing import list_videos
+from longvid.types import Answer, Evidence
+
+__all__ = ["ask", "index", "index_into_cache", "search"]
+
+
+def index(
+    videos: Sequence[str | Path],
+    *,
+    store: str | Path,
+    config: str | Path | Config = "mini",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> IndexReport:
+    """Index videos into a store, on this machine.
+
+    Videos that the store holds already are not decoded again, whatever their name. A broken video
+    becomes a row of `failures`; the others go on.
+
+    Args:
+        videos: Files, folders, globs, or @file with a path a line.
+        store: Folder or URI; made when it does not exist.
+        config: A preset's name, a TOML file, or a Config.
+        on_progress: Called in this thread whenever something was finished.
+
+    Returns:
+        The report.
+
+    Raises:
+        ConfigError: The configuration is wrong, or no video is named.
+        StoreError: The store was made by another configuration, or cannot be written.
+        ModelError: A checkpoint is missing.
+    """
+    if not isinstance(config, Config):
+        config = load_config(config)
+    paths = list_videos(str(video) for video in videos)
+    return run_local(paths, str(store), config, on_progress)
+
+
+def ask(
+    text: str,
+    *,
+    store: str | Path | None = None,
+    video: str | Path | None = None,
+    choices: Sequence[str] = (),
+    config: str | Path | Config | None = None,
+) -> Answer:
+    """Answer one question; without a store, the video is indexed into the user's cache first.
+
+    Args:
+        text: The question.
+        store: Folder or URI of a store.
+        video: With a store, which of its videos is asked; without one, the file to index.
+        choices: For multiple choice.
+        config: None takes the store's own, or "mini" without a store.
+
+    Raises:
+        QuestionError: Neither a store nor a video is named, or the video could not be indexed.
+    """
+    if store is None:
+        if video is None:
+            raise QuestionError("Name a store, or a video to ask about.")
+        store, video = index_into_cache(str(video), config)
+    return VideoQA(store, config).ask(
+        text, video=None if video is None else str(video), choices=choices
+    )
+
+
+def search(
+    text: str, *, store: str | Path, video: str | None = None, top_k: int = 5
+) -> list[Evidence]:
+    """Find the segments of a store nearest to a text.
+
+    Args:
+        text: What to look for.
+        store: Folder or URI of a store.
+        video: Restricts the search to one stored video.
+        top_k: How many segments.
+    """
+    return VideoQA(store).search(text, video=video, top_k=top_k)
+
+
+def _cache_folder() -> Path:
+    """Say where longvid keeps what it can make again: $LONGVID_HOME or ~/.cache/longvid."""
+    return Path(os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid")
+
+
+def index_into_cache(video: str, config: str | Path | Config | None) -> tuple[str, str]:
+    """Index one file into the user's cache, where a second question finds it.
+
+    Args:
+        video: A local file.
+        config: None takes "mini".
+
+    Returns:
+        The store in the cache, and the name under which it knows the video.
+
+    Raises:
+        QuestionError: The video could not be indexed; the sentence says why.
+    """
+    if config is None:
+        config = "mini"
+    if not isinstance(config, Config):
+        config = load_config(config)
+    store = str(_cache_folder() / "stores" / config.fingerprint())
+    report = index([video], store=store, config=config)
+    if report.videos_failed:
+        raise QuestionError(f"The video could not be indexed. {report.failures[0].error}")
+    return store, video

@@ -1,0 +1,80 @@
+"""Every error longvid raises on purpose, in one tree.
+
+A message says what was wrong, what was given, what is allowed and what to do next. Errors of
+other libraries are mapped here by the one room that calls the library (`raise ... from`).
+
+    LongvidError
+    ├── ConfigError        a configuration, preset, part name or setting is wrong
+    ├── VideoError         one video cannot be used; carries kind, stage and path
+    ├── ModelError         a checkpoint is missing, incomplete, or does not fit the request
+    ├── StoreError         a store cannot be opened, is of another make, or cannot be written
+    ├── BudgetError        a token budget cannot be met
+    ├── QuestionError      a question cannot be asked of this store or model
+    └── OpError            wrong dtype, shape or device given to a tensor operation
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BudgetError",
+    "ConfigError",
+    "LongvidError",
+    "ModelError",
+    "OpError",
+    "QuestionError",
+    "StoreError",
+    "VideoError",
+]
+
+
+class LongvidError(Exception):
+    """The root: catch this to catch whatever longvid itself reports."""
+
+
+class ConfigError(LongvidError):
+    """A configuration, preset, part name or setting is wrong."""
+
+
+class VideoError(LongvidError):
+    """One video cannot be used.
+
+    Args:
+        message: One sentence for a person.
+        kind: One of `longvid.types.FAILURE_KINDS`, so that failures can be counted and retried.
+        path: The video as the user named it.
+        stage: Where on the path it stopped ("probe", "decode", ...).
+    """
+
+    def __init__(self, message: str, *, kind: str, path: str, stage: str = "decode") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.path = path
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[object, tuple[str, str, str, str]]:
+        # Exceptions with keyword arguments do not survive a trip between processes by themselves.
+        return _rebuild_video_error, (str(self), self.kind, self.path, self.stage)
+
+
+def _rebuild_video_error(message: str, kind: str, path: str, stage: str) -> VideoError:
+    return VideoError(message, kind=kind, path=path, stage=stage)
+
+
+class ModelError(LongvidError):
+    """A checkpoint is missing, incomplete, or does not fit what is asked of it."""
+
+
+class StoreError(LongvidError):
+    """A store cannot be opened, was made by another configuration, or cannot be written."""
+
+
+class BudgetError(LongvidError):
+    """A token budget cannot be met."""
+
+
+class QuestionError(LongvidError):
+    """A question cannot be asked of this store or this model."""
+
+
+class OpError(LongvidError):
+    """A tensor operation was given a wrong dtype, shape or device."""

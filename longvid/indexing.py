@@ -1,0 +1,486 @@
+"""The index wing: video files in, a store out. No question is known here.
+
+The stages are the same whoever runs them: `open_video` → `plan_chunks` → a decoder → a
+`SegmentPipeline` → `Ledger`. `run_local` folds them on this machine, decoding processes and the
+encoder at work side by side; `pipelines/` puts the same stages on Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from longvid.config import Config, torch_device
+from longvid.errors import ConfigError, VideoError
+from longvid.listing import VIDEO_SUFFIXES
+from longvid.parts import Decoder
+from longvid.sample import plan_chunks
+from longvid.store import ChunkRecord, Store
+from longvid.types import Chunk, Failure, FrameBatch, Segment, Video, content_id
+
+__all__ = [
+    "IndexReport",
+    "Ledger",
+    "Progress",
+    "SegmentPipeline",
+    "no_video_named",
+    "open_store",
+    "open_video",
+    "run_local",
+    "sized_decoder",
+    "tried_out",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Args:
+        videos_indexed, videos_skipped, videos_failed: Finished, by how they ended.
+        videos_open: Being decoded now.
+        video_seconds: Seconds of video indexed so far.
+        current: Path last worked on.
+    """
+
+    videos_indexed: int = 0
+    videos_skipped: int = 0
+    videos_failed: int = 0
+    videos_open: int = 0
+    video_seconds: float = 0.0
+    current: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What a run did.
+
+    Args:
+        store: Where the result lies.
+        videos_indexed: Videos that were decoded and are in the store now.
+        videos_skipped: Videos that were in the store already, or had failed too often.
+        videos_failed: Videos of which nothing could be indexed.
+        segments, frames, tokens: Written by this run.
+        video_seconds: Seconds of video indexed by this run.
+        failures: Whole videos and gaps.
+        seconds: Wall time.
+        note: A caveat that a person must see, or "".
+    """
+
+    store: str
+    videos_indexed: int
+    videos_skipped: int
+    videos_failed: int
+    segments: int
+    frames: int
+    tokens: int
+    video_seconds: float
+    failures: tuple[Failure, ...]
+    seconds: float
+    note: str
+
+
+def sized_decoder(config: Config) -> Any:
+    """Return the decoder part set to the frame size that the encoder wants."""
+    return replace(config.decoder, size=config.encoder.frame_size())
+
+
+def open_store(uri: str, config: Config, encoder: Any) -> Store:
+    """Make the store of a configuration, or open it if it is there and of the same make."""
+    return Store.create(
+        uri,
+        fingerprint=config.fingerprint(),
+        config=config.to_dict(),
+        space=encoder.space,
+        embedding_width=encoder.embedding_width,
+    )
+
+
+def open_video(decoder: Decoder, path: str) -> Video | Failure:
+    """Identify and probe one file, as data: what cannot be opened becomes a Failure.
+
+    Args:
+        decoder: Any decoder; probing runs under its protection.
+        path: A local file.
+    """
+    video_id = ""
+    try:
+        # A pipe would block for ever and a device never ends: only regular files are opened.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise VideoError(
+                f"{path} is not a regular file; name a video file, or a folder of them.",
+                kind="unreadable",
+                path=path,
+                stage="probe",
+            )
+        video_id = content_id(path)
+        return decoder.probe(path)
+    except OSError as error:
+        sentence = f"{path} cannot be read: {error.strerror or error}."
+        return Failure(video_id, path, "probe", "unreadable", sentence)
+    except VideoError as error:
+        return Failure(video_id, path, error.stage, error.kind, str(error))
+
+
+class SegmentPipeline:
+    """Reduce, encode and compress the frames of one segment: the index side's arithmetic.
+
+    Args:
+        config: Names the parts.
+        device: Where models run.
+    """
+
+    def __init__(self, config: Config, device: str) -> None:
+        self.reducer = config.reducer.setup(device)
+        self.encoder = config.encoder.setup(device)
+        self.compressors = [part.setup(device) for part in config.compressors]
+
+    def __call__(self, batch: FrameBatch) -> Segment:
+        """Turn one batch into one segment."""
+        segment: Segment = self.encoder(self.reducer(batch))
+        for compress in self.compressors:
+            segment = compress(segment)
+        return segment
+
+    def try_chunk(
+        self, video: Video, decoded: Iterable[FrameBatch | Failure]
+    ) -> tuple[list[Segment], list[Failure]]:
+        """Encode a whole chunk, turning a model's failure on one segment into a gap.
+
+        Args:
+            video: The video that the chunk belongs to.
+            decoded: What the decoder yields for it.
+        """
+        segments: list[Segment] = []
+        gaps: list[Failure] = []
+        for item in decoded:
+            result = self.try_segment(video, item) if isinstance(item, FrameBatch) else item
+            (segments if isinstance(result, Segment) else gaps).append(result)  # type: ignore[arg-type]  # told apart by isinstance
+        return segments, gaps
+
+    def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
+        """Encode one segment; what torch refuses (memory above all) becomes a gap."""
+        try:
+            return self(batch)
+        except RuntimeError as error:
+            memory = isinstance(error, torch.OutOfMemoryError)
+            return Failure(
+                video.video_id,
+                video.path,
+                "encode",
+                "out-of-memory" if memory else "model",
+                f"The encoder failed on {video.path} at {batch.start_seconds:.1f} s: "
+                f"{str(error).splitlines()[0]}",
+                start_seconds=batch.start_seconds,
+                end_seconds=batch.end_seconds,
+            )
+
+
+@dataclass(slots=True)
+class _OpenVideo:
+    video: Video
+    chunks_left: int
+    records: list[ChunkRecord] = field(default_factory=list)
+    gaps: list[Failure] = field(default_factory=list)
+    other_paths: list[str] = field(default_factory=list)
+
+
+class Ledger:
+    """Keeps account of the videos in work and finishes each when its last chunk is in.
+
+    It holds only videos in work, so its memory does not grow with the length of the list. Both
+    runners use it; it is called from one thread.
+
+    Args:
+        store: Where finished videos are recorded.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.progress = Progress()
+        self.failures: list[Failure] = []
+        self.segments = self.frames = self.tokens = 0
+        self._open: dict[str, _OpenVideo] = {}
+        # Names seen before the first chunk of their content came in, as happens on a cluster.
+        self._early_names: dict[str, list[str]] = {}
+
+    def start(self, video: Video, num_chunks: int) -> bool:
+        """Open a video; False when its content is in work or in the store already."""
+        if video.video_id in self._open or self.store.has(video.video_id):
+            self.same_as_another(video)
+            return False
+        self.open(video, num_chunks)
+        return True
+
+    def open(self, video: Video, num_chunks: int) -> None:
+        """Open a video whose content is known to be new to this run."""
+        self._open[video.video_id] = _OpenVideo(video, num_chunks)
+        self._count(videos_open=1, current=video.path)
+
+    def is_open(self, video_id: str) -> bool:
+        """True while some chunk of the video is still awaited."""
+        return video_id in self._open
+
+    def same_as_another(self, video: Video) -> None:
+        """List a video under one more name, now or as soon as its content is finished."""
+        if video.video_id in self._open:
+            self._open[video.video_id].other_paths.append(video.path)
+        elif self.store.has(video.video_id):
+            self.store.add_path(video.video_id, video.path)
+        else:
+            self._early_names.setdefault(video.video_id, []).append(video.path)
+        self._count(videos_skipped=1, current=video.path)
+
+    def skip(self, path: str) -> None:
+        """Count a video that is not tried."""
+        self._count(videos_skipped=1, current=path)
+
+    def fail(self, failure: Failure) -> None:
+        """Record a video that never opened."""
+        self._record([failure])
+        self._count(videos_failed=1, current=failure.path)
+
+    def chunk_done(
+        self, video_id: str, record: ChunkRecord | None, gaps: Sequence[Failure]
+    ) -> None:
+        """Take in a written chunk (None if nothing of it could be read) and its gaps."""
+        entry = self._open[video_id]
+        entry.chunks_left -= 1
+        entry.gaps.extend(gaps)
+        if record is not None:
+            entry.records.append(record)
+            self.segments += len(record.segments)
+            self.frames += sum(segment.num_frames for segment in record.segments)
+            self.tokens += sum(segment.num_tokens for segment in record.segments)
+        if entry.chunks_left == 0:
+            del self._open[video_id]
+            self._finish(entry)
+
+    def _finish(self, entry: _OpenVideo) -> None:
+        video = entry.video
+        if not entry.records:
+            first = entry.gaps[0]
+            self._record([replace(first, start_seconds=None, end_seconds=None)])
+            self._count(videos_failed=1, videos_open=-1, current=video.path)
+            return
+        gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
+        records = sorted(entry.records, key=lambda record: record.file)
+        self.store.clear_failures([video.video_id, video.path])
+        self.store.finish(video, records, gaps)
+        for path in [*entry.other_paths, *self._early_names.pop(video.video_id, [])]:
+            self.store.add_path(video.video_id, path)
+        self._record(gaps)
+        self._count(
+            videos_indexed=1,
+            videos_open=-1,
+            video_seconds=video.duration_seconds,
+            current=video.path,
+        )
+
+    def _record(self, failures: Sequence[Failure]) -> None:
+        if failures:
+            self.store.record_failures(failures)
+            self.failures.extend(failures)
+
+    def _count(self, *, current: str, **changes: float) -> None:
+        values = {name: getattr(self.progress, name) + by for name, by in changes.items()}
+        self.progress = replace(self.progress, current=current, **values)  # type: ignore[arg-type]  # counts stay whole
+
+    def report(self, seconds: float, note: str) -> IndexReport:
+        """Sum the run up."""
+        return IndexReport(
+            store=self.store.uri,
+            videos_indexed=self.progress.videos_indexed,
+            videos_skipped=self.progress.videos_skipped,
+            videos_failed=self.progress.videos_failed,
+            segments=self.segments,
+            frames=self.frames,
+            tokens=self.tokens,
+            video_seconds=self.progress.video_seconds,
+            failures=tuple(self.failures),
+            seconds=seconds,
+            note=note,
+        )
+
+
+class _Stopped(Exception):
+    """Raised inside a decoding thread when the run ends early."""
+
+
+class _DecodingThreads:
+    """Threads with a decoding process each, whose results arrive in one bounded queue.
+
+    The queue is what keeps memory flat: when the encoder falls behind, decoding waits.
+
+    Args:
+        config: Names the decoder, the number of threads and the length of the queue.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._part = sized_decoder(config)
+        self._results: queue.Queue[Any] = queue.Queue(config.run.prefetch_segments)
+        self._stop = threading.Event()
+        self._local = threading.local()
+        self._decoders: list[Decoder] = []
+        self.num_threads = config.run.decode_workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self.num_threads, "decode", self._start_thread)
+
+    def _start_thread(self) -> None:
+        self._local.decoder = self._part.setup("cpu")
+        self._decoders.append(self._local.decoder)
+
+    def __enter__(self) -> _DecodingThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for decoder in self._decoders:
+            decoder.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit_open(self, path: str) -> None:
+        """Probe a file; gives one `(path, Video | Failure)`."""
+        self._pool.submit(self._run, lambda: self._put((path, self._open(path))))
+
+    def submit_decode(self, chunk: Chunk) -> None:
+        """Decode a chunk; gives `(chunk, FrameBatch | Failure)` a segment, then `(chunk, None)`."""
+        self._pool.submit(self._run, lambda: self._decode(chunk))
+
+    def get(self) -> Any:
+        """Wait for the next result; what a thread did not expect is raised here."""
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _open(self, path: str) -> Video | Failure:
+        return open_video(self._local.decoder, path)
+
+    def _decode(self, chunk: Chunk) -> None:
+        for item in self._local.decoder.decode(chunk):
+            self._put((chunk, item))
+        self._put((chunk, None))
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except _Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001  # raised again by get(), nothing is lost
+            with contextlib.suppress(_Stopped):
+                self._put(error)
+
+    def _put(self, result: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                self._results.put(result, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        raise _Stopped
+
+
+def run_local(
+    paths: Iterable[str],
+    store_uri: str,
+    config: Config,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> IndexReport:
+    """Run the index wing on this machine: decoding processes beside one encoder.
+
+    The next chunk of an open video is decoded before another file is opened, so that one long
+    film occupies every decoder and few videos are open at a time.
+
+    Args:
+        paths: Local files; consumed as needed.
+        store_uri: Where the store lies.
+        config: The whole configuration.
+        on_progress: Called in this thread whenever a video changed state.
+    """
+    started = time.perf_counter()
+    pipeline = SegmentPipeline(config, torch_device(config.run.device))
+    store = open_store(store_uri, config, pipeline.encoder)
+    ledger = Ledger(store)
+    waiting = iter(paths)
+    chunks: deque[Chunk] = deque()
+    encoded: dict[tuple[str, int], tuple[list[Segment], list[Failure]]] = {}
+    given_up = tried_out(store, config.run.max_attempts)
+    running = 0
+    num_paths = 0
+
+    with _DecodingThreads(config) as threads:
+        while True:
+            # Twice as many tasks as threads: one in work, one at hand when it is done.
+            while running < 2 * threads.num_threads:
+                if chunks:
+                    threads.submit_decode(chunks.popleft())
+                elif (path := next(waiting, None)) is not None:
+                    num_paths += 1
+                    if path in given_up:
+                        ledger.skip(path)
+                        continue
+                    threads.submit_open(path)
+                else:
+                    break
+                running += 1
+            if not running:
+                break
+            task, result = threads.get()
+            if isinstance(task, str):
+                running -= 1
+                if isinstance(result, Failure):
+                    ledger.fail(result)
+                else:
+                    planned = plan_chunks(result, config.sample)
+                    if ledger.start(result, len(planned)):
+                        chunks.extend(planned)
+            else:
+                video_id = task.video.video_id
+                segments, gaps = encoded.setdefault(
+                    (video_id, task.segments[0].segment_index), ([], [])
+                )
+                if isinstance(result, FrameBatch):
+                    result = pipeline.try_segment(task.video, result)
+                if isinstance(result, Segment):
+                    segments.append(result)
+                elif isinstance(result, Failure):
+                    gaps.append(result)
+                else:
+                    running -= 1
+                    del encoded[video_id, task.segments[0].segment_index]
+                    record = store.write_chunk(video_id, segments) if segments else None
+                    ledger.chunk_done(video_id, record, gaps)
+            if on_progress is not None:
+                on_progress(ledger.progress)
+    if not num_paths:
+        raise no_video_named()
+    store.refresh()
+    return ledger.report(time.perf_counter() - started, pipeline.encoder.note)
+
+
+def no_video_named() -> ConfigError:
+    """Return the error for a list of nothing."""
+    return ConfigError(
+        "No video is named: give files, or a folder that holds files ending in "
+        f"{', '.join(sorted(VIDEO_SUFFIXES))}."
+    )
+
+
+def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
+    """Return the paths that failed so often that a run leaves them alone."""
+    return frozenset(
+        failure.path
+        for failure in store.failures()
+        if failure.attempts >= max_attempts and not failure.is_gap
+    )

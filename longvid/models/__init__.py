@@ -1,0 +1,1 @@
+"""Network definitions and the numerics of the published systems: tensors in, tensors out."""

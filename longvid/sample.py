@@ -1,0 +1,204 @@
+"""Decide at which moments a video is looked at: pure functions of numbers.
+
+SlowFast sampling has two rates. The fast pathway sees every sampled frame at a coarse grid, the
+slow pathway a few of them at the full grid. This module chooses times; it opens no file and
+knows no pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from longvid.errors import ConfigError
+from longvid.types import Chunk, SegmentPlan, Video
+
+__all__ = [
+    "Sampling",
+    "fixed_step_indices",
+    "plan_chunks",
+    "plan_segments",
+    "segment_midpoints",
+    "slow_indices",
+]
+
+
+def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
+    """Return the middle frame of each of `num_samples` equal parts of a video.
+
+    >>> segment_midpoints(100, 4)
+    (12, 37, 62, 87)
+
+    A video with fewer frames than samples gives each of its first frames once.
+
+    Args:
+        num_frames: Frames in the video, at least 1.
+        num_samples: Frames wanted, at least 1.
+
+    Returns:
+        min(num_frames, num_samples) frame indices, non-decreasing.
+
+    Source: SlowFast-LLaVA, `dataset.py` get_seq_frames; halves round to even, and the last frame
+    is in general never sampled.
+    """
+    count = min(num_frames, num_samples)
+    step = (num_frames - 1) / count
+    edges = [int(np.round(step * i)) for i in range(count + 1)]
+    return tuple((left + right) // 2 for left, right in pairwise(edges))
+
+
+def slow_indices(num_frames: int, num_slow: int) -> tuple[int, ...]:
+    """Choose the slow pathway's frames: floor(k * num_frames / num_slow).
+
+    >>> slow_indices(7, 10)
+    (0, 0, 1, 2, 2, 3, 4, 4, 5, 6)
+
+    Fewer frames than `num_slow` repeat, as in the original.
+
+    Args:
+        num_frames: Frames sampled for the fast pathway.
+        num_slow: Frames of the slow pathway.
+
+    Source: SlowFast-LLaVA §3.2, `llava_arch.py` prepare_slowfast (a truncated linspace).
+    """
+    return tuple(k * num_frames // num_slow for k in range(num_slow))
+
+
+def fixed_step_indices(num_frames: int, average_fps: float, fps: float = 1.0) -> tuple[int, ...]:
+    """Take every round(average_fps / fps)-th frame, starting with the first.
+
+    >>> fixed_step_indices(10, 2.5)
+    (0, 2, 4, 6, 8)
+
+    A video slower than half the asked rate would give a step of 0, which the originals do not
+    survive; here every frame is taken.
+
+    Args:
+        num_frames: Frames in the video.
+        average_fps: Frames per second of the video.
+        fps: Frames per second wanted.
+
+    Source: LLaMA-VID `run_llamavid_movie.py`; LongVU `mm_datautils.py`. Halves round to even.
+    """
+    step = max(1, round(average_fps / fps))
+    return tuple(range(0, num_frames, step))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """When frames are taken, which of them the slow pathway sees, and how long a segment is.
+
+    Args:
+        grid: "fps" takes a frame every 1 / fps seconds of presentation time, which is right for
+            a variable frame rate; "midpoints" takes `num_frames` segment mid-points
+            (SlowFast-LLaVA); "step" takes every round(average_fps / fps)-th frame (LLaMA-VID,
+            LongVU). The last two count frames, as published, and place them by the average rate.
+        fps: Fast rate, frames per second, for "fps" and "step".
+        num_frames: Frames of the whole video, for "midpoints".
+        slow_every: Every k-th sampled frame is slow; 1 makes every frame slow.
+        num_slow: If above 0, this many frames of the whole video are slow instead
+            (`slow_indices`).
+        segment_frames: Sampled frames in a segment. A multiple of LongVU's window of 16 keeps its
+            windows whole.
+        chunk_segments: Segments in a chunk, the unit of scheduling.
+        max_frames: Refuse to plan more sampled frames than this for one video.
+    """
+
+    grid: str = "fps"
+    fps: float = 1.0
+    num_frames: int = 64
+    slow_every: int = 4
+    num_slow: int = 0
+    segment_frames: int = 16
+    chunk_segments: int = 4
+    max_frames: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if self.grid not in ("fps", "midpoints", "step"):
+            raise ConfigError(f"sample.grid is {self.grid!r}; use fps, midpoints or step.")
+        if not (self.fps > 0 and math.isfinite(self.fps)):
+            raise ConfigError(f"sample.fps must be above 0, got {self.fps}.")
+        for name in ("num_frames", "slow_every", "segment_frames", "chunk_segments", "max_frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"sample.{name} must be at least 1, got {getattr(self, name)}.")
+        if self.num_slow < 0:
+            raise ConfigError(f"sample.num_slow must be at least 0, got {self.num_slow}.")
+
+
+def _sample_times(video: Video, sampling: Sampling) -> tuple[float, ...]:
+    """Return the wanted times of the whole video, seconds, increasing."""
+    if sampling.grid == "fps":
+        # A video shorter than one interval still has a first frame. The small slack keeps a
+        # duration of 9.9999999 s, which containers write for 10 s, from gaining a frame.
+        count = max(1, math.ceil(video.duration_seconds * sampling.fps - 1e-6))
+        if count <= sampling.max_frames:
+            return tuple(video.start_seconds + i / sampling.fps for i in range(count))
+    else:
+        indices = (
+            segment_midpoints(video.num_frames, sampling.num_frames)
+            if sampling.grid == "midpoints"
+            else fixed_step_indices(video.num_frames, video.average_fps, sampling.fps)
+        )
+        count = len(indices)
+        if count <= sampling.max_frames:
+            # Half a frame later than the frame begins, so that rounding never shows the one before.
+            seconds_per_frame = video.duration_seconds / max(1, video.num_frames)
+            return tuple(video.start_seconds + (i + 0.5) * seconds_per_frame for i in indices)
+    raise ConfigError(
+        f"{video.path} would be sampled at {count} frames, over sample.max_frames = "
+        f"{sampling.max_frames}; lower sample.fps or raise the limit."
+    )
+
+
+def plan_segments(video: Video, sampling: Sampling) -> tuple[SegmentPlan, ...]:
+    """Cut a video into segments and choose the sampled moments of each.
+
+    The spans cover the video without gaps. A segment ends where the next one's first sample is
+    wanted, so chunked and sequential decoding see the same segments.
+
+    Args:
+        video: A probed video.
+        sampling: The grid.
+
+    Returns:
+        At least one plan, `segment_index` counting from 0.
+
+    Raises:
+        ConfigError: The video would give more than `sampling.max_frames` frames.
+    """
+    times = _sample_times(video, sampling)
+    if sampling.num_slow:
+        chosen = set(slow_indices(len(times), sampling.num_slow))
+        slow = tuple(i in chosen for i in range(len(times)))
+    else:
+        slow = tuple(i % sampling.slow_every == 0 for i in range(len(times)))
+    starts = range(0, len(times), sampling.segment_frames)
+    bounds = [video.start_seconds, *(times[i] for i in starts[1:]), video.end_seconds]
+    bounds[-1] = max(bounds[-1], times[-1])
+    return tuple(
+        SegmentPlan(
+            segment_index=index,
+            start_seconds=bounds[index],
+            end_seconds=bounds[index + 1],
+            sample_seconds=times[first : first + sampling.segment_frames],
+            slow=slow[first : first + sampling.segment_frames],
+        )
+        for index, first in enumerate(starts)
+    )
+
+
+def plan_chunks(video: Video, sampling: Sampling) -> tuple[Chunk, ...]:
+    """Group a video's segments into chunks, which different workers may decode.
+
+    Args:
+        video: A probed video.
+        sampling: The grid and the number of segments a chunk holds.
+    """
+    segments = plan_segments(video, sampling)
+    return tuple(
+        Chunk(video=video, segments=segments[first : first + sampling.chunk_segments])
+        for first in range(0, len(segments), sampling.chunk_segments)
+    )

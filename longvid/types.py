@@ -1,0 +1,538 @@
+"""What travels along the path, from a file on disk to an answer.
+
+These carriers know shapes and units and check them once, when they are made. They do not know
+how frames are decoded, which model made a token, or where a store lies.
+
+Axes, here and everywhere:
+    T   frames in a segment            N   tokens in a segment (ragged over frames)
+    H W pixels                         D   token width (of the language model)
+    h w patch grid                     E   embedding width (text-aligned space)
+    P   = h * w patches per frame      B   batch        L   text tokens
+
+Tensors rest on the CPU between parts; a part moves them to its device and back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from longvid.errors import LongvidError
+
+__all__ = [
+    "FAILURE_KINDS",
+    "Answer",
+    "Chunk",
+    "Evidence",
+    "Failure",
+    "FrameBatch",
+    "FrameSize",
+    "Query",
+    "Question",
+    "Segment",
+    "SegmentPlan",
+    "Selection",
+    "Tokens",
+    "Video",
+    "content_id",
+]
+
+FAILURE_KINDS = (
+    "unreadable",  # missing, no permission, a directory, a pipe
+    "unsupported",  # not a video, or a container or codec that is not allowed
+    "corrupt",  # a video whose data cannot be decoded, in part or at all
+    "too-large",  # more pixels per frame than allowed
+    "decode-timeout",  # the decoder did not finish before its deadline
+    "out-of-memory",  # the decoder or the model asked for more memory than it may have
+    "decoder-crash",  # the decoding process died
+    "model",  # the encoder failed on this video
+    "store",  # the result could not be written
+)
+
+_HASH_BYTES = 16
+_READ_BYTES = 1 << 20
+
+
+def content_id(path: str) -> str:
+    """Hash the content of a file, so that one video under two names is one video.
+
+    Args:
+        path: A local file.
+
+    Returns:
+        32 hexadecimal digits (BLAKE2b of every byte of the file).
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise LongvidError(sentence)
+
+
+def _shapes(carrier: object) -> str:
+    """Show a carrier's fields with tensors as shape and dtype, never as values."""
+    parts = []
+    for field in dataclasses.fields(carrier):  # type: ignore[arg-type]  # every caller is one
+        value: Any = getattr(carrier, field.name)
+        if isinstance(value, torch.Tensor):
+            value = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        elif isinstance(value, tuple) and len(value) > 6:
+            value = f"<{len(value)} of {type(value[0]).__name__}>"
+        parts.append(f"{field.name}={value}")
+    return f"{type(carrier).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSize:
+    """The size at which frames leave the decoder, and how a picture is fitted into it.
+
+    Args:
+        height, width: Pixels.
+        fit: "squash" ignores the aspect; "pad" scales the picture to fit inside and centres it on
+            `fill`; "crop" scales the shortest edge and cuts the centre; "native" keeps the
+            picture as it is and ignores height and width.
+        fill: RGB, 0 to 255, of the border under "pad".
+    """
+
+    height: int = 224
+    width: int = 224
+    fit: str = "squash"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.fit in ("squash", "pad", "crop", "native"),
+            f"fit is {self.fit!r}; use squash, pad, crop or native.",
+        )
+        _require(
+            self.height > 0 and self.width > 0,
+            f"A frame size must be positive, got {self.height}x{self.width}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One readable video file.
+
+    Args:
+        path: Where it lies, as the user named it.
+        video_id: Hash of its content (`content_id`): the identity of a video in a store.
+        start_seconds: Presentation time of its first frame. Often 0, not always.
+        duration_seconds: From the first frame to the end of the last.
+        average_fps: Frames by duration; a variable rate has no other.
+        num_frames: As counted from packets; a header is not believed.
+        height, width: Pixels after rotation.
+    """
+
+    path: str
+    video_id: str
+    start_seconds: float
+    duration_seconds: float
+    average_fps: float
+    num_frames: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        _require(
+            math.isfinite(self.start_seconds) and math.isfinite(self.duration_seconds),
+            f"A video needs finite times, got {self.start_seconds=} {self.duration_seconds=}.",
+        )
+
+    @property
+    def end_seconds(self) -> float:
+        """Where the last frame stops being shown."""
+        return self.start_seconds + self.duration_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """Which moments of one segment are sampled.
+
+    Args:
+        segment_index: Position of the segment in its video, from 0.
+        start_seconds, end_seconds: The half-open span [start, end) that the segment stands for.
+        sample_seconds: Wanted times, increasing; the frame on display at each is taken.
+        slow: For each wanted time, whether the slow pathway sees it too.
+    """
+
+    segment_index: int
+    start_seconds: float
+    end_seconds: float
+    sample_seconds: tuple[float, ...]
+    slow: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.sample_seconds) == len(self.slow) and len(self.slow) > 0,
+            "A segment plan needs as many slow marks as sample times, and at least one; got "
+            f"{len(self.slow)} and {len(self.sample_seconds)}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of scheduling: consecutive segments of one video, decoded by one worker."""
+
+    video: Video
+    segments: tuple[SegmentPlan, ...]
+
+    @property
+    def start_seconds(self) -> float:
+        """Where the first segment starts."""
+        return self.segments[0].start_seconds
+
+    @property
+    def end_seconds(self) -> float:
+        """Where the last segment ends."""
+        return self.segments[-1].end_seconds
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class FrameBatch:
+    """The decoded frames of one segment.
+
+    Args:
+        video_id: Of the video they come from.
+        segment_index: Of the segment they fill.
+        start_seconds, end_seconds: The segment's span.
+        data: (T, 3, H, W) uint8 RGB.
+        pts_seconds: (T,) float64, strictly increasing, the true presentation times.
+        duration_seconds: (T,) float64, how long each frame is shown.
+        slow: (T,) bool, whether the slow pathway sees the frame.
+    """
+
+    video_id: str
+    segment_index: int
+    start_seconds: float
+    end_seconds: float
+    data: torch.Tensor
+    pts_seconds: torch.Tensor
+    duration_seconds: torch.Tensor
+    slow: torch.Tensor
+
+    def __post_init__(self) -> None:
+        num_frames = self.data.shape[0]
+        _require(
+            self.data.ndim == 4 and self.data.shape[1] == 3 and self.data.dtype == torch.uint8,
+            f"Frames must be (T, 3, H, W) uint8, got {tuple(self.data.shape)} {self.data.dtype}.",
+        )
+        for name in ("pts_seconds", "duration_seconds", "slow"):
+            shape = tuple(getattr(self, name).shape)
+            _require(shape == (num_frames,), f"{name} must be ({num_frames},), got {shape}.")
+        _require(
+            bool((self.pts_seconds.diff() > 0).all()),
+            f"pts_seconds must increase strictly, got {self.pts_seconds.tolist()}.",
+        )
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    def __repr__(self) -> str:
+        return _shapes(self)
+
+    def keep(self, frames: torch.Tensor) -> FrameBatch:
+        """Return the batch with only the frames at these sorted indices, (K,) int64."""
+        return dataclasses.replace(
+            self,
+            data=self.data[frames],
+            pts_seconds=self.pts_seconds[frames],
+            duration_seconds=self.duration_seconds[frames],
+            slow=self.slow[frames],
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Tokens:
+    """What the language model can be shown: a flat, ragged run of vectors in time order.
+
+    Frames hold different numbers of tokens after pooling, merging and pruning, so a token names
+    its frame instead of standing in a grid.
+
+    Args:
+        data: (N, D) float16, bfloat16 or float32.
+        frame: (N,) int32, non-decreasing index into the segment's frames.
+        position: (N, 2) float32, (row, column) of the token's centre, each in [0, 1].
+        size: (N,) float32, how many patches the token stands for.
+    """
+
+    data: torch.Tensor
+    frame: torch.Tensor
+    position: torch.Tensor
+    size: torch.Tensor
+
+    def __post_init__(self) -> None:
+        num_tokens = self.data.shape[0]
+        _require(
+            self.data.ndim == 2 and self.data.dtype.is_floating_point,
+            f"Token data must be (N, D) floating point, got {tuple(self.data.shape)} "
+            f"{self.data.dtype}.",
+        )
+        for name, shape in (
+            ("frame", (num_tokens,)),
+            ("position", (num_tokens, 2)),
+            ("size", (num_tokens,)),
+        ):
+            got = tuple(getattr(self, name).shape)
+            _require(got == shape, f"tokens.{name} must be {shape}, got {got}.")
+        _require(
+            self.frame.dtype == torch.int32 and bool((self.frame.diff() >= 0).all()),
+            f"tokens.frame must be int32 and non-decreasing, got {self.frame.dtype}.",
+        )
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    def __repr__(self) -> str:
+        return _shapes(self)
+
+    @classmethod
+    def from_grid(cls, data: torch.Tensor) -> Tokens:
+        """Flatten full patch grids, frame by frame and row by row.
+
+        Args:
+            data: (T, h, w, D).
+        """
+        num_frames, height, width, token_width = data.shape
+        rows = (torch.arange(height, dtype=torch.float32) + 0.5) / height
+        columns = (torch.arange(width, dtype=torch.float32) + 0.5) / width
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)  # (h, w, 2)
+        patches = height * width
+        return cls(
+            data=data.reshape(num_frames * patches, token_width),
+            frame=torch.arange(num_frames, dtype=torch.int32).repeat_interleave(patches),
+            position=grid.reshape(1, patches, 2)
+            .expand(num_frames, patches, 2)
+            .reshape(num_frames * patches, 2),
+            size=torch.ones(num_frames * patches),
+        )
+
+    def keep(self, tokens: torch.Tensor) -> Tokens:
+        """Return only the tokens at these sorted indices (K,) int64, or of this mask (N,) bool."""
+        return Tokens(
+            data=self.data[tokens],
+            frame=self.frame[tokens],
+            position=self.position[tokens],
+            size=self.size[tokens],
+        )
+
+    def counts(self, num_frames: int) -> torch.Tensor:
+        """Count the tokens of each frame, (num_frames,) int64."""
+        return torch.bincount(self.frame.long(), minlength=num_frames)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Segment:
+    """An indexed span of a video: what is written to the store and read back by a question.
+
+    Args:
+        video_id, segment_index: Its identity.
+        start_seconds, end_seconds: The half-open span [start, end) it stands for.
+        pts_seconds: (T,) float64, presentation times of the frames that survived reduction.
+        slow: (T,) bool, whether the slow pathway sees the frame.
+        frame_embeddings: (T, E) float32, unit norm, in the text-aligned space.
+        tokens: Tokens whose `frame` indexes into pts_seconds.
+        space: Name of the token space; only a language model of the same space can read them.
+    """
+
+    video_id: str
+    segment_index: int
+    start_seconds: float
+    end_seconds: float
+    pts_seconds: torch.Tensor
+    slow: torch.Tensor
+    frame_embeddings: torch.Tensor
+    tokens: Tokens
+    space: str
+
+    def __post_init__(self) -> None:
+        num_frames = self.pts_seconds.shape[0]
+        _require(
+            self.frame_embeddings.ndim == 2 and self.frame_embeddings.shape[0] == num_frames,
+            f"frame_embeddings must be ({num_frames}, E), got "
+            f"{tuple(self.frame_embeddings.shape)}.",
+        )
+        _require(
+            tuple(self.slow.shape) == (num_frames,),
+            f"slow must be ({num_frames},), got {tuple(self.slow.shape)}.",
+        )
+        _require(
+            len(self.tokens) == 0 or int(self.tokens.frame[-1]) < num_frames,
+            f"tokens.frame points past the {num_frames} frames of the segment.",
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames survived reduction."""
+        return int(self.pts_seconds.shape[0])
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Sorting by this key gives the time order within each video."""
+        return self.video_id, self.segment_index
+
+    def __repr__(self) -> str:
+        return _shapes(self)
+
+    def with_tokens(self, tokens: Tokens) -> Segment:
+        """Return the segment with other tokens, everything else unchanged."""
+        return dataclasses.replace(self, tokens=tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Args:
+        text: The question.
+        video_ids: Restricts it to these videos; empty means the whole store.
+        choices: Answers to choose from; empty means an open question.
+    """
+
+    text: str
+    video_ids: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(bool(self.text.strip()), "The question is empty; ask something.")
+        _require(
+            len(self.choices) != 1,
+            "A multiple-choice question needs at least two choices, got one.",
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Query:
+    """A question with its embedding.
+
+    Args:
+        question: What is asked.
+        embedding: (E,) float32, unit norm, in the text-aligned space.
+        text_tokens: (L, D) the question in the language model's own input embeddings, for
+            selectors that score tokens against words (LongVU); may be empty (0, D).
+    """
+
+    question: Question
+    embedding: torch.Tensor
+    text_tokens: torch.Tensor
+
+    def __repr__(self) -> str:
+        return _shapes(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A span of a video that supports an answer, with the similarity that found it."""
+
+    video_id: str
+    path: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Selection:
+    """What the language model is shown: segments in time order, never over the budget.
+
+    Args:
+        segments: In time order within each video.
+        evidence: One entry a contiguous span, best first.
+        budget: The most visual tokens that may be shown.
+    """
+
+    segments: tuple[Segment, ...]
+    evidence: tuple[Evidence, ...]
+    budget: int
+
+    def __post_init__(self) -> None:
+        _require(
+            self.num_tokens <= self.budget,
+            f"The selection holds {self.num_tokens} tokens, over its budget of {self.budget}.",
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Visual tokens shown."""
+        return sum(len(segment.tokens) for segment in self.segments)
+
+    def __repr__(self) -> str:
+        return (
+            f"Selection({len(self.segments)} segments, {self.num_tokens} tokens, "
+            f"budget={self.budget})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and what it rests on.
+
+    Args:
+        text: The answer, or the chosen option.
+        evidence: Spans that were shown, best first.
+        visual_tokens, prompt_tokens, output_tokens: Counts.
+        seconds: Wall time by step ("embed", "search", "load", "select", "llm", ...).
+        choice: For multiple choice, the index chosen.
+        choice_scores: For multiple choice, the log-likelihood of each option.
+        note: A caveat that a person must see (random weights, words a model does not know).
+    """
+
+    text: str
+    evidence: tuple[Evidence, ...]
+    visual_tokens: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: dict[str, float]
+    choice: int | None = None
+    choice_scores: tuple[float, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that could not be done, as data, so that the run goes on.
+
+    Args:
+        video_id: Content hash, or "" when the content could not be read.
+        path: The video as the user named it.
+        stage: "probe", "decode", "encode" or "write".
+        kind: One of FAILURE_KINDS.
+        error: One sentence.
+        attempts: How often it was tried.
+        start_seconds, end_seconds: The gap, when only a part of the video is missing.
+        stderr: The last lines that the decoder printed.
+    """
+
+    video_id: str
+    path: str
+    stage: str
+    kind: str
+    error: str
+    attempts: int = 1
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    stderr: str = ""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.kind in FAILURE_KINDS,
+            f"Unknown failure kind {self.kind!r}; known are {', '.join(FAILURE_KINDS)}.",
+        )
+
+    @property
+    def is_gap(self) -> bool:
+        """True when the rest of the video was indexed."""
+        return self.start_seconds is not None
