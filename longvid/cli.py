@@ -241,9 +241,9 @@ def _status(options: argparse.Namespace) -> int:
         )
         return _OK
     print(
-        f"{status.videos} videos, {_span(status.video_seconds)}: {status.segments} segments, "
-        f"{status.tokens} tokens, {status.bytes / 1e6:.1f} MB"
-        f"{_share(status.bytes, status.source_bytes)}, {status.failures} failures"
+        f"{status.num_videos} videos, {_span(status.duration_seconds)}: {status.num_segments} "
+        f"segments, {status.num_tokens} tokens, {status.num_bytes / 1e6:.1f} MB"
+        f"{_share(status.num_bytes, status.source_bytes)}, {status.num_failures} failures"
     )
     print(f"fingerprint {store.fingerprint}, token space {store.space}")
     rows = [_stored_row(stored) for stored in store.videos()]
@@ -265,7 +265,8 @@ def _stored_row(stored: Any) -> dict[str, Any]:
 def _failures(options: argparse.Namespace) -> int:
     from longvid.store import Store
 
-    failures = Store.open(options.store).failures(kind=_known_kind(options.kind))
+    kind = _known_kind(options.kind)
+    failures = Store.open(options.store).failures(kind=kind)
     if options.json:
         _dump([dataclasses.asdict(failure) for failure in failures])
     elif failures:
@@ -288,10 +289,11 @@ def _retry(options: argparse.Namespace) -> int:
     from longvid.progress import index_progress
     from longvid.store import Store
 
+    kind = _known_kind(options.kind)
     store = Store.open(options.store)
     failures = [
         failure
-        for failure in store.failures(kind=_known_kind(options.kind))
+        for failure in store.failures(kind=kind)
         if not options.videos or failure.path in options.videos
     ]
     if not failures:
@@ -399,7 +401,7 @@ def _span(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: int, whole: int | None) -> str:
     return f" ({100 * part / whole:.1f} % of the source files)" if whole else ""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import hashlib
 import importlib
 import json
@@ -195,7 +194,7 @@ class Config:
             "decoder": _part_table("decoder", self.decoder, fingerprint=True),
             "reducer": _part_table("reducer", self.reducer, fingerprint=True),
             "encoder": _part_table("encoder", self.encoder, fingerprint=True),
-            "weights": self.encoder.identity(),
+            "weights": [self.reducer.identity(), self.encoder.identity()],
             "compressors": [
                 _part_table("compressor", part, fingerprint=True) for part in self.compressors
             ],
@@ -335,22 +334,15 @@ def _build_part(kind: str, table: Any, where: str) -> Any:
     return _build(registry.find(kind, str(table["name"])), fields, where)
 
 
-@functools.cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
 def _build(cls: type[Any], table: Any, where: str) -> Any:
     """Build a dataclass from a table, refusing unknown fields and wrong types."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"[{where}] must be a table of settings, got {table!r}.")
     fields = [item.name for item in dataclasses.fields(cls) if item.init]
     _refuse_unknown(table, fields, f"setting of [{where}]")
+    hints = typing.get_type_hints(cls)
     return cls(
-        **{
-            name: _typed(_hints(cls)[name], value, f"{where}.{name}")
-            for name, value in table.items()
-        }
+        **{name: _typed(hints[name], value, f"{where}.{name}") for name, value in table.items()}
     )
 
 

@@ -79,10 +79,11 @@ def _operations() -> Iterator[Finding]:
     import torch
 
     from longvid import ops
+    from longvid.ops.schema import NAMES
 
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in devices:
-        for name in ops.NAMES:
+        for name in NAMES:
             active = ops.implementation(name, device)
             slow = active == "torch"
             yield Finding(

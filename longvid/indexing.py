@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from longvid.config import Config, torch_device
-from longvid.errors import ConfigError, VideoError
+from longvid.errors import ConfigError, OpError, VideoError
 from longvid.listing import VIDEO_SUFFIXES
 from longvid.parts import Decoder
 from longvid.sample import plan_chunks
@@ -30,6 +30,7 @@ from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, FrameBatch, Segment, Video, content_id
 
 __all__ = [
+    "DecodingThreads",
     "IndexReport",
     "Ledger",
     "Progress",
@@ -104,6 +105,7 @@ def open_store(uri: str, config: Config, encoder: Any) -> Store:
         config=config.to_dict(),
         space=encoder.space,
         embedding_width=encoder.embedding_width,
+        options=config.store,
     )
 
 
@@ -170,10 +172,10 @@ class SegmentPipeline:
         return segments, gaps
 
     def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
-        """Encode one segment; what torch refuses (memory above all) becomes a gap."""
+        """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
         try:
             return self(batch)
-        except RuntimeError as error:
+        except (RuntimeError, OpError) as error:
             memory = isinstance(error, torch.OutOfMemoryError)
             return Failure(
                 video.video_id,
@@ -275,9 +277,8 @@ class Ledger:
             self._count(videos_failed=1, videos_open=-1, current=video.path)
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
-        records = sorted(entry.records, key=lambda record: record.file)
         self.store.clear_failures([video.video_id, video.path])
-        self.store.finish(video, records, gaps)
+        self.store.finish(video, entry.records, gaps, source_bytes=_file_bytes(video.path))
         for path in [*entry.other_paths, *self._early_names.pop(video.video_id, [])]:
             self.store.add_path(video.video_id, path)
         self._record(gaps)
@@ -295,7 +296,7 @@ class Ledger:
 
     def _count(self, *, current: str, **changes: float) -> None:
         values = {name: getattr(self.progress, name) + by for name, by in changes.items()}
-        self.progress = replace(self.progress, current=current, **values)  # type: ignore[arg-type]  # counts stay whole
+        self.progress = replace(self.progress, current=current, **values)
 
     def report(self, seconds: float, note: str) -> IndexReport:
         """Sum the run up."""
@@ -318,7 +319,7 @@ class _Stopped(Exception):
     """Raised inside a decoding thread when the run ends early."""
 
 
-class _DecodingThreads:
+class DecodingThreads:
     """Threads with a decoding process each, whose results arrive in one bounded queue.
 
     The queue is what keeps memory flat: when the encoder falls behind, decoding waits.
@@ -340,7 +341,7 @@ class _DecodingThreads:
         self._local.decoder = self._part.setup("cpu")
         self._decoders.append(self._local.decoder)
 
-    def __enter__(self) -> _DecodingThreads:
+    def __enter__(self) -> DecodingThreads:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -419,7 +420,7 @@ def run_local(
     running = 0
     num_paths = 0
 
-    with _DecodingThreads(config) as threads:
+    with DecodingThreads(config) as threads:
         while True:
             # Twice as many tasks as threads: one in work, one at hand when it is done.
             while running < 2 * threads.num_threads:
@@ -467,6 +468,14 @@ def run_local(
         raise no_video_named()
     store.refresh()
     return ledger.report(time.perf_counter() - started, pipeline.encoder.note)
+
+
+def _file_bytes(path: str) -> int:
+    """Return a file's size; 0, which means unknown, when it is gone by now."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def no_video_named() -> ConfigError:

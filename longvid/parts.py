@@ -40,6 +40,7 @@ __all__ = [
     "LanguageModelPart",
     "Part",
     "Reducer",
+    "ReducerPart",
     "Selector",
 ]
 
@@ -89,6 +90,16 @@ class Reducer(Protocol):
 
     def __call__(self, batch: FrameBatch) -> FrameBatch:
         """Return the batch with fewer or equally many frames."""
+
+
+class ReducerPart(Protocol):
+    """A reducer's configuration."""
+
+    def identity(self) -> str:
+        """Name the weights that decide what is kept, "" when there are none."""
+
+    def setup(self, device: str = "cpu") -> Reducer:
+        """Load what it needs."""
 
 
 class Encoder(Protocol):

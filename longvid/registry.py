@@ -28,12 +28,20 @@ PARTS: dict[str, dict[str, str]] = {
     "compressor": {
         "slowfast_pooling": "longvid.compress.pooling:SlowFastPooling",
         "content_tokens": "longvid.compress.pooling:ContentTokens",
+        "grid_pooling": "longvid.compress.pooling:GridPooling",
         "stc": "longvid.compress.prune:SpatialTokenCompression",
+        "dycoke": "longvid.compress.prune:DyCoke",
+        "random": "longvid.compress.prune:RandomPruning",
         "tome": "longvid.compress.merge:TokenMerging",
     },
     "selector": {
         "uniform": "longvid.select.frames:Uniform",
         "top_k": "longvid.select.frames:TopK",
+        "bolt": "longvid.select.frames:InverseTransform",
+        "aks": "longvid.select.frames:AdaptiveKeyframes",
+        "mmr": "longvid.select.frames:MarginalRelevance",
+        "dpp": "longvid.select.frames:Determinantal",
+        "q_frame": "longvid.select.tiers:QFrame",
         "query_guided": "longvid.select.tiers:QueryGuided",
     },
     "llm": {

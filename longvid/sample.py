@@ -30,7 +30,7 @@ def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
     """Return the middle frame of each of `num_samples` equal parts of a video.
 
     >>> segment_midpoints(100, 4)
-    (12, 37, 62, 87)
+    (12, 37, 62, 86)
 
     A video with fewer frames than samples gives each of its first frames once.
 

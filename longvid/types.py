@@ -82,6 +82,13 @@ def _require(condition: bool, sentence: str) -> None:
         raise LongvidError(sentence)
 
 
+def _require_shapes(carrier: object, **shapes: tuple[int, ...]) -> None:
+    """Check fields that are tensors against the shapes that the other fields imply."""
+    for name, shape in shapes.items():
+        got = tuple(getattr(carrier, name).shape)
+        _require(got == shape, f"{type(carrier).__name__}.{name} must be {shape}, got {got}.")
+
+
 def _shapes(carrier: object) -> str:
     """Show a carrier's fields with tensors as shape and dtype, never as values."""
     parts = []
@@ -113,10 +120,8 @@ class FrameSize:
     fill: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
-        _require(
-            self.fit in ("squash", "pad", "crop", "native"),
-            f"fit is {self.fit!r}; use squash, pad, crop or native.",
-        )
+        known = ("squash", "pad", "crop", "native")
+        _require(self.fit in known, f"fit is {self.fit!r}; use one of {', '.join(known)}.")
         _require(
             self.height > 0 and self.width > 0,
             f"A frame size must be positive, got {self.height}x{self.width}.",
@@ -230,9 +235,8 @@ class FrameBatch:
             self.data.ndim == 4 and self.data.shape[1] == 3 and self.data.dtype == torch.uint8,
             f"Frames must be (T, 3, H, W) uint8, got {tuple(self.data.shape)} {self.data.dtype}.",
         )
-        for name in ("pts_seconds", "duration_seconds", "slow"):
-            shape = tuple(getattr(self, name).shape)
-            _require(shape == (num_frames,), f"{name} must be ({num_frames},), got {shape}.")
+        per_frame = (num_frames,)
+        _require_shapes(self, pts_seconds=per_frame, duration_seconds=per_frame, slow=per_frame)
         _require(
             bool((self.pts_seconds.diff() > 0).all()),
             f"pts_seconds must increase strictly, got {self.pts_seconds.tolist()}.",
@@ -281,13 +285,7 @@ class Tokens:
             f"Token data must be (N, D) floating point, got {tuple(self.data.shape)} "
             f"{self.data.dtype}.",
         )
-        for name, shape in (
-            ("frame", (num_tokens,)),
-            ("position", (num_tokens, 2)),
-            ("size", (num_tokens,)),
-        ):
-            got = tuple(getattr(self, name).shape)
-            _require(got == shape, f"tokens.{name} must be {shape}, got {got}.")
+        _require_shapes(self, frame=(num_tokens,), position=(num_tokens, 2), size=(num_tokens,))
         _require(
             self.frame.dtype == torch.int32 and bool((self.frame.diff() >= 0).all()),
             f"tokens.frame must be int32 and non-decreasing, got {self.frame.dtype}.",
@@ -322,12 +320,8 @@ class Tokens:
 
     def keep(self, tokens: torch.Tensor) -> Tokens:
         """Return only the tokens at these sorted indices (K,) int64, or of this mask (N,) bool."""
-        return Tokens(
-            data=self.data[tokens],
-            frame=self.frame[tokens],
-            position=self.position[tokens],
-            size=self.size[tokens],
-        )
+        fields = (self.data, self.frame, self.position, self.size)
+        return Tokens(*(field[tokens] for field in fields))
 
     def counts(self, num_frames: int) -> torch.Tensor:
         """Count the tokens of each frame, (num_frames,) int64."""
@@ -360,15 +354,8 @@ class Segment:
 
     def __post_init__(self) -> None:
         num_frames = self.pts_seconds.shape[0]
-        _require(
-            self.frame_embeddings.ndim == 2 and self.frame_embeddings.shape[0] == num_frames,
-            f"frame_embeddings must be ({num_frames}, E), got "
-            f"{tuple(self.frame_embeddings.shape)}.",
-        )
-        _require(
-            tuple(self.slow.shape) == (num_frames,),
-            f"slow must be ({num_frames},), got {tuple(self.slow.shape)}.",
-        )
+        width = self.frame_embeddings.shape[-1]
+        _require_shapes(self, slow=(num_frames,), frame_embeddings=(num_frames, width))
         _require(
             len(self.tokens) == 0 or int(self.tokens.frame[-1]) < num_frames,
             f"tokens.frame points past the {num_frames} frames of the segment.",
@@ -470,10 +457,8 @@ class Selection:
         return sum(len(segment.tokens) for segment in self.segments)
 
     def __repr__(self) -> str:
-        return (
-            f"Selection({len(self.segments)} segments, {self.num_tokens} tokens, "
-            f"budget={self.budget})"
-        )
+        shown = f"{len(self.segments)} segments, {self.num_tokens} of {self.budget} tokens"
+        return f"Selection({shown})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The import law: modules import downward only, and siblings on one floor leave each other alone."""
+"""The import law: modules import downward only, and siblings leave each other alone."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ FLOORS = {
     "longvid.select": 2,
     "longvid.llm": 2,
     "longvid.store": 2,
+    # The generated world is a renderer: it knows words and pixels, so the demo, the trainer and
+    # the benchmarks may all stand on it.
+    "benchmarks.world": 2,
     "longvid.indexing": 3,
     "longvid.answering": 3,
     "longvid.api": 4,
@@ -41,8 +44,8 @@ FLOORS = {
     "pipelines": 5,
     "benchmarks": 6,
 }
-# Faces are one room: the command line may call the API, the demo and the doctor.
-SHARED_FLOORS = {1, 4}
+# Types raise errors; the pieces of the first floor build on each other; faces call the API.
+SHARED_FLOORS = {0, 1, 4}
 
 
 def room_of(module: str) -> str | None:

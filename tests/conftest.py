@@ -1,0 +1,63 @@
+"""What several rooms' tests share: the real clips, a store made of some of them, and no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+DATA = Path(__file__).parent / "data"
+
+
+def require(feature: str, reason: str) -> None:
+    """Skip a test that needs `feature`, or fail it where LONGVID_REQUIRE says it must run."""
+    required = os.environ.get("LONGVID_REQUIRE", "").split(",")
+    if feature in required:
+        pytest.fail(f"LONGVID_REQUIRE={feature}, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real clips that are shipped with the tests."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def few_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four short clips of different make, one of them under two names."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("bottles_40s.mp4", "sign_book_640x480.mkv", "stream_title_vfr_vp8.webm"):
+        shutil.copy(DATA / name, folder / name)
+    shutil.copy(DATA / "sign_book_640x480.mkv", folder / "same_again.mkv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_store(few_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the few clips, made once by the local runner; do not write into it."""
+    import longvid
+
+    store = tmp_path_factory.mktemp("small") / "store"
+    report = longvid.index([few_clips], store=store, config="mini")
+    assert not report.failures
+    return store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests out of the user's cache."""
+    before = os.environ.get("LONGVID_HOME")
+    os.environ["LONGVID_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    if before is None:
+        del os.environ["LONGVID_HOME"]
+    else:
+        os.environ["LONGVID_HOME"] = before

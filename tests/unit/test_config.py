@@ -1,0 +1,87 @@
+"""Configurations: presets load, survive a round trip, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from longvid import registry
+from longvid.config import Config, change, load_config, preset_names
+from longvid.errors import ConfigError
+
+
+@pytest.fixture
+def mini() -> Config:
+    return load_config("mini")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_survives_a_round_trip_through_toml(name: str) -> None:
+    config = load_config(name)
+    assert Config.from_dict(tomllib.loads(tomli_w.dumps(config.to_dict()))) == config
+
+
+def test_a_file_says_only_where_it_differs(tmp_path: Path, mini: Config) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "mini"\n[sample]\nfps = 3\n')
+    assert load_config(path) == replace(mini, sample=replace(mini.sample, fps=3.0))
+
+
+def test_naming_another_part_drops_the_fields_of_the_old_one(mini: Config) -> None:
+    config = load_config("mini", ["reducer.name=longvu_temporal", "selectors.0.name=uniform"])
+    assert registry.name_of("reducer", config.reducer) == "longvu_temporal"
+    assert registry.name_of("selector", config.selectors[0]) == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("sample.fsp=2", "Unknown setting of .sample. 'fsp'; known are .*fps"),
+        ("smaple.fps=2", "Unknown section 'smaple'"),
+        ("sample.fps=fast", "sample.fps must be float, got 'fast'"),
+        ("sample.fps=-1", "sample.fps must be above 0"),
+        ("sample", "takes section.field=value"),
+        ("encoder.name=clip9", "No encoder is named 'clip9'; known are"),
+        ("selectors.7.name=uniform", "numbered from 0"),
+        ("selectors.name=uniform", "name the part too"),
+        ("ask.budget=true", "ask.budget must be int, got True"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config("mini", [override])
+
+
+def test_an_unknown_preset_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match=r"presets are .*mini"):
+        load_config("nothing")
+
+
+def test_broken_toml_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[sample\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(path)
+
+
+def test_change_leaves_the_original_alone(mini: Config) -> None:
+    tables = mini.to_dict()
+    changed = change(tables, ["ask.budget=7"])
+    assert changed["ask"]["budget"] == 7
+    assert Config.from_dict(tables) == mini
+
+
+@pytest.mark.parametrize("same", ["run.decode_workers=3", "ask.budget=9", "ray.encode_actors=2"])
+def test_what_changes_no_stored_byte_keeps_the_fingerprint(same: str, mini: Config) -> None:
+    assert load_config("mini", [same]).fingerprint() == mini.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "other", ["sample.fps=7", "store.tokens=int8", "compressors.0.fast_height=1"]
+)
+def test_what_changes_the_store_changes_the_fingerprint(other: str, mini: Config) -> None:
+    assert load_config("mini", [other]).fingerprint() != mini.fingerprint()
