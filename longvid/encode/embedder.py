@@ -1,0 +1,124 @@
+"""SigLIP, SigLIP 2 and CLIP: frames and texts in one space, so that a question can find a moment.
+
+This module knows pixels that are already normalised, and text. It does not know segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from longvid.errors import ModelError
+from longvid.models import checkpoints
+from longvid.models.loading import load
+from longvid.models.pixels import PixelFormat
+from longvid.models.quiet import quiet
+
+__all__ = ["DualEncoder", "pixel_format_of"]
+
+#: Architectures with two towers: the class in transformers, and what only its vision side needs.
+_MODEL_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "siglip": ("SiglipModel", ("vision_model",)),
+    "clip": ("CLIPModel", ("vision_model", "visual_projection")),
+}
+
+
+def pixel_format_of(folder: Path) -> PixelFormat:
+    """Return how an embedder wants frames, without loading its weights.
+
+    Raises:
+        ModelError: The checkpoint is not an embedder.
+    """
+    config = _checked_config(folder)
+    side = config.get("vision_config", {}).get("image_size")
+    return PixelFormat.read(folder, side)
+
+
+class DualEncoder:
+    """A dual encoder, or only its text tower.
+
+    Args:
+        folder: A SigLIP, SigLIP 2 (of fixed resolution) or CLIP checkpoint.
+        dtype, device: Of the weights.
+        text_only: Leave the vision tower on disk.
+    """
+
+    def __init__(
+        self, folder: Path, dtype: torch.dtype, device: str, *, text_only: bool = False
+    ) -> None:
+        import transformers
+
+        model_type = str(_checked_config(folder)["model_type"])
+        model_class, vision_side = _MODEL_TYPES[model_type]
+        self.module: Any = load(
+            folder,
+            getattr(transformers, model_class),
+            drop=vision_side if text_only else (),
+            dtype=dtype,
+            device=device,
+        )
+        self.device = device
+        config = self.module.config
+        self.width = int(
+            config.projection_dim if model_type == "clip" else config.vision_config.hidden_size
+        )
+        try:
+            with quiet():
+                self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(
+                f"The tokenizer of {folder} could not be loaded: {str(error).splitlines()[0]}"
+            ) from error
+        self._num_positions = int(config.text_config.max_position_embeddings)
+        # SigLIP was trained without a mask over its padding, and its towers end in the shared
+        # space; CLIP looks only at the end token and projects.
+        self._masked = self._projects = model_type == "clip"
+
+    @torch.no_grad()
+    def embed_frames(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embed normalised pixels (T, 3, H, W) as (T, E) float32 of unit norm, on the CPU."""
+        pooled = self.module.get_image_features(pixel_values=pixels).pooler_output
+        return F.normalize(pooled.float(), dim=-1).cpu()
+
+    @torch.no_grad()
+    def embed_pooled(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Embed what the vision tower's own pooling gave, (T, C), as `embed_frames` would."""
+        if self._projects:
+            pooled = self.module.visual_projection(pooled)
+        return F.normalize(pooled.float(), dim=-1).cpu()
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts as (B, E) float32 of unit norm, on the CPU.
+
+        Every text is padded to all positions of the tower: SigLIP reads the last one. A text
+        longer than the tower is cut, as in training.
+        """
+        batch = self._tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self._num_positions,
+            return_tensors="pt",
+        )
+        inputs = {"input_ids": batch["input_ids"].to(self.device)}
+        if self._masked and "attention_mask" in batch:
+            inputs["attention_mask"] = batch["attention_mask"].to(self.device)
+        pooled = self.module.get_text_features(**inputs).pooler_output
+        return F.normalize(pooled.float(), dim=-1).cpu()
+
+
+def _checked_config(folder: Path) -> dict[str, Any]:
+    config = checkpoints.read_config(folder)
+    model_type = config.get("model_type")
+    if model_type not in _MODEL_TYPES:
+        raise ModelError(
+            f"The embedder {folder} is of architecture {model_type!r}; one that places pictures "
+            f"and text in one space is needed: {', '.join(_MODEL_TYPES)} (SigLIP 2 checkpoints of "
+            "fixed resolution are of architecture 'siglip')."
+        )
+    return config

@@ -1,0 +1,269 @@
+"""Encode frames with the vision tower of a Hugging Face video language model and an embedder.
+
+The tower and projector of the model make the tokens that its decoder will be shown; a dual encoder
+(SigLIP, SigLIP 2, CLIP) makes one embedding a frame, by which a question finds moments. No language
+model is loaded here, and no vision tower where only a question is embedded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longvid.encode.embedder import DualEncoder, pixel_format_of
+from longvid.errors import ConfigError, ModelError
+from longvid.models import checkpoints
+from longvid.models.families import family_of, space_of
+from longvid.models.families.protocol import Tower
+from longvid.models.loading import resolve_dtype
+from longvid.models.pixels import PixelFormat
+from longvid.parts import RUN_ONLY
+from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+
+__all__ = ["HuggingFaceEncoder"]
+
+# The weights are in a store's fingerprint by `identity`, so that a checkpoint may be moved.
+_NAMED_BY_IDENTITY = RUN_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceEncoder:
+    """Which checkpoints encode, and how frames are fitted to them.
+
+    Frames are decoded once, at the larger of the two sizes that the model and the embedder want;
+    the other one resizes them (antialiased, by the kernel that its checkpoint names).
+
+    Args:
+        model: Checkpoint of the video language model: "mini", a folder or a hub name.
+        embedder: Checkpoint of the embedder. "" takes the one that comes with `model`, which
+            exists where `model` is a folder of `vlm/` and `embedder/`, as mini is.
+        dtype: "auto", "float32", "bfloat16" or "float16"; see `models.loading.resolve_dtype`.
+        batch_frames: Frames in one forward pass. A pass never spans two segments, so a segment
+            is encoded alike, bit for bit, in whatever company it arrives; another number changes
+            no more than the rounding.
+        fit: How a picture is fitted to a square: "auto" as the checkpoint's preprocessor does,
+            "squash", "pad" (with the mean colour) or "crop".
+        grid: "full" keeps a token a patch, for compressors; "model" pools as the model itself
+            does with a video.
+        share_tower: Run one vision tower for both where their weights are equal, as in mini and
+            in models trained on a frozen CLIP. The result is the same.
+    """
+
+    model: str = field(default=checkpoints.MINI, metadata=_NAMED_BY_IDENTITY)
+    embedder: str = field(default="", metadata=_NAMED_BY_IDENTITY)
+    dtype: str = "auto"
+    batch_frames: int = field(default=16, metadata=RUN_ONLY)
+    fit: str = "auto"
+    grid: str = "full"
+    share_tower: bool = field(default=True, metadata=RUN_ONLY)
+
+    def __post_init__(self) -> None:
+        if self.fit not in ("auto", "squash", "pad", "crop"):
+            raise ConfigError(f"encoder.fit is {self.fit!r}; use auto, squash, pad or crop.")
+        if self.grid not in ("full", "model"):
+            raise ConfigError(f"encoder.grid is {self.grid!r}; use full or model.")
+        if self.batch_frames < 1:
+            raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
+
+    def frame_size(self) -> FrameSize:
+        """Say the size of frame that both checkpoints can be served from.
+
+        Raises:
+            ModelError: A checkpoint is missing or states no size.
+        """
+        vision = self._vision_format()
+        embedder = pixel_format_of(self._embedder_folder())
+        larger = max(vision, embedder, key=lambda wanted: wanted.height * wanted.width)
+        mean = [round(255 * value) for value in vision.mean]
+        return FrameSize(
+            height=larger.height,
+            width=larger.width,
+            fit=vision.fit if self.fit == "auto" else self.fit,
+            fill=(mean[0], mean[1], mean[2]),
+        )
+
+    def identity(self) -> str:
+        """Name the weights of both checkpoints, wherever they lie."""
+        model = checkpoints.identity(self._model_folder())
+        return f"{model}+{checkpoints.identity(self._embedder_folder())}"
+
+    def setup(self, device: str = "cpu") -> Worker:
+        """Load the vision tower with its projector, and the embedder."""
+        folder = self._model_folder()
+        dtype = resolve_dtype(self.dtype, device)
+        embedder = DualEncoder(self._embedder_folder(), dtype, device)
+        tower = family_of(folder).load_tower(folder, self.grid, dtype, device)
+        return Worker(self, tower, embedder, device, dtype)
+
+    def setup_embedder(self, device: str = "cpu") -> TextWorker:
+        """Load only the embedder's text tower."""
+        dtype = resolve_dtype(self.dtype, device)
+        return TextWorker(self, DualEncoder(self._embedder_folder(), dtype, device, text_only=True))
+
+    def space(self) -> str:
+        """Name the token space, without loading weights."""
+        return space_of(self._model_folder())
+
+    def note(self) -> str:
+        """Return what a person must know of the weights, or ""."""
+        return checkpoints.note(self._model_folder()) or checkpoints.note(self._embedder_folder())
+
+    def _model_folder(self) -> Path:
+        return checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM)
+
+    def _embedder_folder(self) -> Path:
+        name = self.embedder or self.model
+        folder = checkpoints.part_of(checkpoints.locate(name), checkpoints.EMBEDDER)
+        if not self.embedder and folder == self._model_folder():
+            raise ModelError(
+                f"No embedder comes with {self.model}; set encoder.embedder to a SigLIP, SigLIP 2 "
+                "or CLIP checkpoint, such as google/siglip2-base-patch16-224."
+            )
+        return folder
+
+    def _vision_format(self) -> PixelFormat:
+        folder = self._model_folder()
+        return PixelFormat.read(
+            folder, int(family_of(folder).config(folder).vision_config.image_size)
+        )
+
+
+class TextWorker:
+    """Embeds questions; the vision towers stay on disk."""
+
+    def __init__(self, part: HuggingFaceEncoder, embedder: DualEncoder) -> None:
+        self.space = part.space()
+        self.embedding_width = embedder.width
+        self.note = part.note()
+        self._embedder = embedder
+
+    def __call__(self, batch: FrameBatch) -> Segment:
+        """Refuse: only the text tower is loaded.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(
+            f"Segment {batch.segment_index} cannot be encoded: this encoder was set up for text "
+            "only; call setup() instead of setup_embedder()."
+        )
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
+        return self._embedder.embed_text(texts)
+
+
+class Worker:
+    """Encodes segments."""
+
+    def __init__(
+        self,
+        part: HuggingFaceEncoder,
+        tower: Tower,
+        embedder: DualEncoder,
+        device: str,
+        dtype: torch.dtype,
+    ) -> None:
+        self.space = part.space()
+        self.embedding_width = embedder.width
+        self.note = part.note()
+        self._tower = tower
+        self._embedder = embedder
+        self._vision_format = part._vision_format()
+        self._embedder_format = pixel_format_of(part._embedder_folder())
+        self._batch_frames = part.batch_frames
+        self._device = device
+        self._dtype = dtype
+        self._shared: SharedTower | None = None
+        if part.share_tower and _see_alike(self._vision_format, self._embedder_format):
+            self._shared = SharedTower.of(tower.module, embedder.module)
+
+    def __call__(self, batch: FrameBatch) -> Segment:
+        """Encode the frames of one segment with their full patch grid."""
+        grids: list[torch.Tensor] = []
+        embeddings: list[torch.Tensor] = []
+        for first in range(0, len(batch), self._batch_frames):
+            frames = batch.data[first : first + self._batch_frames]
+            grids.append(self._tower(self._pixels(frames, self._vision_format)).cpu())
+            if self._shared is not None:
+                embeddings.append(self._embedder.embed_pooled(self._shared.take_pooled()))
+            else:
+                pixels = self._pixels(frames, self._embedder_format)
+                embeddings.append(self._embedder.embed_frames(pixels))
+        return Segment(
+            video_id=batch.video_id,
+            segment_index=batch.segment_index,
+            start_seconds=batch.start_seconds,
+            end_seconds=batch.end_seconds,
+            pts_seconds=batch.pts_seconds,
+            slow=batch.slow,
+            frame_embeddings=torch.cat(embeddings),
+            tokens=Tokens.from_grid(torch.cat(grids)),  # (T, h, w, D)
+            space=self.space,
+        )
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
+        return self._embedder.embed_text(texts)
+
+    def _pixels(self, frames: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
+        return wanted.normalize(wanted.resize(frames), self._device, self._dtype)
+
+
+class SharedTower:
+    """One vision tower in place of two equal ones: it runs once and both sides read its output."""
+
+    def __init__(self, model: Any, embedder: Any) -> None:
+        model.vision_tower = embedder.vision_model
+        self._pooled: torch.Tensor | None = None
+        embedder.vision_model.register_forward_hook(self._keep)
+
+    @classmethod
+    def of(cls, module: Any, embedder: Any) -> SharedTower | None:
+        """Share the embedder's tower with the model, if the model's own is equal to it.
+
+        The model's may lack the pooling head, which it does not use.
+
+        Args:
+            module: A family's module; shared only if it holds a `model.vision_tower`.
+            embedder: A dual encoder, with a `vision_model`.
+
+        Returns:
+            None if the weights differ; then nothing is changed.
+        """
+        model = getattr(module, "model", None)
+        tower = getattr(model, "vision_tower", None)
+        if tower is None:
+            return None
+        mine, theirs = tower.state_dict(), embedder.vision_model.state_dict()
+        body = {name for name in theirs if not name.startswith("head.")}
+        same_settings = all(
+            getattr(tower.config, name, None) == getattr(embedder.vision_model.config, name, None)
+            for name in ("model_type", "hidden_act", "layer_norm_eps", "num_attention_heads")
+        )
+        if not same_settings or body != {name for name in mine if not name.startswith("head.")}:
+            return None
+        if not all(torch.equal(mine[name], theirs[name]) for name in body):
+            return None
+        return cls(model, embedder)
+
+    def take_pooled(self) -> torch.Tensor:
+        """Return what the pooling head made of the pixels seen last, and forget it."""
+        if self._pooled is None:
+            raise ModelError(
+                "The shared vision tower has not been run; this is a fault of longvid."
+            )
+        pooled, self._pooled = self._pooled, None
+        return pooled
+
+    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
+        self._pooled = output.pooler_output
+
+
+def _see_alike(left: PixelFormat, right: PixelFormat) -> bool:
+    """Tell whether two towers are shown the same pixels, however a picture was fitted."""
+    return replace(left, fit=right.fit) == right

@@ -1,0 +1,1 @@
+"""Language models: selected tokens and a question in, an answer out."""
