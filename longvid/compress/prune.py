@@ -1,0 +1,152 @@
+"""Pruning: tokens that repeat what an earlier frame shows at the same place are left out.
+
+Cosine similarities are an op; these parts know windows, thresholds and ratios.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from longvid import ops
+from longvid.compress.layout import Placed, equal_groups, gather, require_finite, same_grid
+from longvid.errors import ConfigError
+from longvid.models import longvu
+from longvid.types import Segment
+
+__all__ = ["DyCoke", "RandomPruning", "SpatialTokenCompression"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpatialTokenCompression:
+    """Keep the first frame of every window, and of the others what differs from it (LongVU STC).
+
+    A token goes when its cosine similarity to the token at the same place of the window's first
+    frame reaches the threshold.
+
+    Args:
+        window: Frames per window, counted from the start of the segment.
+        threshold: Similarity from which a token counts as a repetition. 0.8 in training and for
+            EgoSchema and MVBench, 0.65 for VideoMME, 0.77 for MLVU, 0.75 in the paper.
+
+    Source: LongVU, section 3.3; `cambrian_arch.py`.
+    """
+
+    conserves_size: ClassVar[bool] = False
+
+    window: int = 8
+    threshold: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ConfigError(f"stc.window must be at least 1 frame, got {self.window}.")
+        if not -1 <= self.threshold <= 1:
+            raise ConfigError(f"stc.threshold is a cosine in [-1, 1], got {self.threshold}.")
+
+    def setup(self, device: str = "cpu") -> SpatialTokenCompression | Placed:
+        """Return the part itself, or its worker on a device."""
+        return self if device == "cpu" else Placed(self, device)
+
+    def __call__(self, segment: Segment) -> Segment:
+        """Prune one segment.
+
+        Raises:
+            OpError: A token is not finite, or the frames share no patch grid.
+        """
+        if len(segment.tokens) == 0:
+            return segment
+        require_finite("stc", segment)
+        index = same_grid("stc", segment)
+        keep = longvu.spatial_token_compression(
+            gather(segment.tokens.data, index), chunk=self.window, threshold=self.threshold
+        )
+        return segment.with_tokens(segment.tokens.keep(index[keep]))
+
+
+@dataclass(frozen=True, slots=True)
+class DyCoke:
+    """Prune the most repetitive tokens of every second frame, then of every fourth (DyCoke TTM).
+
+    Frame 1 of every pair keeps the tokens least similar to frame 0 at the same place; then, of
+    every two pairs, the second pair's frame 0 does so with regard to the first pair's.
+
+    Args:
+        ratio: Share of the tokens of such a frame that go.
+
+    Source: DyCoke, section 3.2 (token temporal merging).
+    """
+
+    conserves_size: ClassVar[bool] = False
+
+    ratio: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise ConfigError(f"dycoke.ratio must be in [0, 1], got {self.ratio}.")
+
+    def setup(self, device: str = "cpu") -> DyCoke | Placed:
+        """Return the part itself, or its worker on a device."""
+        return self if device == "cpu" else Placed(self, device)
+
+    def __call__(self, segment: Segment) -> Segment:
+        """Prune one segment.
+
+        Raises:
+            OpError: A token is not finite, or the frames share no patch grid.
+        """
+        if len(segment.tokens) == 0:
+            return segment
+        require_finite("dycoke", segment)
+        index = same_grid("dycoke", segment)
+        data = gather(segment.tokens.data, index)
+        keep = torch.ones(index.shape, dtype=torch.bool, device=index.device)
+        num_kept = index.shape[1] - int(index.shape[1] * self.ratio)
+        for step in (1, 2):  # frames 1, 3, 5, ... against 0, 2, 4, ...; then 2, 6, ... against 0, 4
+            similarity = ops.token_cosine(data[::step], 2)[1::2]
+            order = similarity.sort(dim=1, stable=True).indices[:, :num_kept]
+            keep[step :: 2 * step] = torch.zeros_like(similarity, dtype=torch.bool).scatter_(
+                1, order, True
+            )
+        return segment.with_tokens(segment.tokens.keep(index[keep]))
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPruning:
+    """Keep a random share of each frame's tokens: the baseline that every method must beat.
+
+    Args:
+        ratio: Share of tokens that go; every frame keeps at least one.
+        seed: Gives the same tokens for the same segment of the same video every time.
+    """
+
+    conserves_size: ClassVar[bool] = False
+
+    ratio: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1:
+            raise ConfigError(f"random.ratio must be in [0, 1], got {self.ratio}.")
+
+    def setup(self, device: str = "cpu") -> RandomPruning:
+        """Return the part itself: there is nothing to compute on a device."""
+        return self
+
+    def __call__(self, segment: Segment) -> Segment:
+        """Prune one segment."""
+        # A segment draws the same numbers whichever worker handles it, in whatever order.
+        name = f"{self.seed}/{segment.video_id}/{segment.segment_index}"
+        seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
+        generator = torch.Generator().manual_seed(seed)
+        tokens = segment.tokens
+        draw = torch.rand(len(tokens), generator=generator)
+        counts = tokens.counts(segment.num_frames)
+        keep = torch.zeros(len(tokens), dtype=torch.bool)
+        for _, index in equal_groups(counts.cumsum(0) - counts, counts):
+            num_kept = max(1, index.shape[1] - int(index.shape[1] * self.ratio))
+            chosen = draw[index].sort(dim=1, stable=True).indices[:, :num_kept]
+            keep[index.gather(1, chosen)] = True
+        return segment.with_tokens(tokens.keep(keep))

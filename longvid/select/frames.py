@@ -1,0 +1,251 @@
+"""Selectors that show frames as they are stored: as many as the budget holds, whole.
+
+Each is one published rule of `rules.py` with its numbers. When everything fits, everything is
+shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from longvid.errors import ConfigError
+from longvid.select import rules
+from longvid.select.candidates import Candidates, candidates, embedding_scores
+from longvid.types import Query, Segment
+
+__all__ = [
+    "AdaptiveKeyframes",
+    "Determinantal",
+    "InverseTransform",
+    "MarginalRelevance",
+    "TopK",
+    "Uniform",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Show frames spaced evenly over the candidates, whatever is asked."""
+
+    def setup(self, device: str = "cpu") -> Uniform:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Take the most evenly spaced frames that fit.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        if found.total <= budget:
+            return found.segments_with_tokens()
+        num_frames = len(found)
+        chosen = rules.fit_count(lambda count: rules.uniform(num_frames, count), found.cost, budget)
+        if not len(chosen):  # the middle frame alone is too big: the nearest one that fits
+            distance = (torch.arange(num_frames) - num_frames // 2).abs()
+            chosen = rules.by_score(torch.where(found.cost <= budget, -distance, -num_frames))[:1]
+        return found.take(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Show the frames most similar to the question."""
+
+    def setup(self, device: str = "cpu") -> TopK:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Take frames by falling score while they fit.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        scores = embedding_scores(query, found)
+        return _in_order(found, rules.by_score(scores), budget)
+
+
+@dataclass(frozen=True, slots=True)
+class InverseTransform:
+    """Show frames sampled at equal steps of the cumulative score (BOLT).
+
+    Args:
+        power: Sharpens the scores; larger is closer to `TopK`, 0 is `Uniform`.
+
+    Source: BOLT, section 3.2; the released runs use power 3.
+    """
+
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.power < 0:
+            raise ConfigError(f"bolt.power must be at least 0, got {self.power}.")
+
+    def setup(self, device: str = "cpu") -> InverseTransform:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Sample as many frames as fit.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        scores = embedding_scores(query, found)
+        if found.total <= budget:
+            return found.segments_with_tokens()
+        chosen = rules.fit_count(
+            lambda count: rules.inverse_transform(scores, count, self.power), found.cost, budget
+        )
+        return _topped_up(found, chosen, scores, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveKeyframes:
+    """Show frames that are both relevant and spread over the video (AKS).
+
+    Args:
+        gap: A piece is not split when its best scores exceed its mean by this much; scores are
+            scaled to [0, 1].
+        deviation: ... and its standard deviation exceeds this; below 0 it always does.
+        max_depth: A video is split into at most 2^max_depth pieces.
+
+    Source: AKS, section 3.3; numbers of the official code.
+    """
+
+    gap: float = 0.8
+    deviation: float = -100.0
+    max_depth: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_depth <= 20:
+            raise ConfigError(f"aks.max_depth must be in [0, 20], got {self.max_depth}.")
+
+    def setup(self, device: str = "cpu") -> AdaptiveKeyframes:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Take as many frames as fit.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        scores = embedding_scores(query, found)
+        if found.total <= budget:
+            return found.segments_with_tokens()
+        chosen = rules.fit_count(
+            lambda count: rules.adaptive_keyframes(
+                scores, count, self.gap, self.deviation, self.max_depth
+            ),
+            found.cost,
+            budget,
+        )
+        return _topped_up(found, chosen, scores, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginalRelevance:
+    """Show frames that fit the question and do not resemble the frames already shown (MMR).
+
+    Args:
+        balance: 1 counts only similarity to the question, 0 only dissimilarity.
+    """
+
+    balance: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"mmr.balance must be in [0, 1], got {self.balance}.")
+
+    def setup(self, device: str = "cpu") -> MarginalRelevance:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Take frames one by one while one fits.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        scores = embedding_scores(query, found)
+        if found.total <= budget:
+            return found.segments_with_tokens()
+        return found.take(
+            rules.marginal_relevance(found.embeddings, scores, found.cost, budget, self.balance)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Determinantal:
+    """Show frames that fit the question and span the most volume together (DPP).
+
+    Args:
+        sharpness: Relevance of a frame is exp(sharpness * score); 0 looks only for diversity.
+    """
+
+    sharpness: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sharpness <= 40:
+            raise ConfigError(f"dpp.sharpness must be in [0, 40], got {self.sharpness}.")
+
+    def setup(self, device: str = "cpu") -> Determinantal:
+        """Return the part itself."""
+        return self
+
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int
+    ) -> tuple[Segment, ...]:
+        """Take frames one by one while one fits.
+
+        Raises:
+            BudgetError: The budget cannot hold even the smallest frame.
+            OpError: A segment is given twice, or embeddings do not fit each other.
+        """
+        found = candidates(segments, budget)
+        scores = embedding_scores(query, found)
+        if found.total <= budget:
+            return found.segments_with_tokens()
+        relevance = (self.sharpness * (scores - scores.max())).exp()
+        return found.take(rules.determinantal(found.embeddings, relevance, found.cost, budget))
+
+
+def _in_order(found: Candidates, order: Tensor, budget: int) -> tuple[Segment, ...]:
+    return found.take(order[rules.fill(found.cost[order], budget)])
+
+
+def _topped_up(
+    found: Candidates, chosen: Tensor, scores: Tensor, budget: int
+) -> tuple[Segment, ...]:
+    """Spend what is left of the budget on the best frames that still fit."""
+    left = torch.ones(len(found), dtype=torch.bool)
+    left[chosen] = False
+    order = rules.by_score(scores)
+    order = order[left[order]]
+    more = order[rules.fill(found.cost[order], budget - int(found.cost[chosen].sum()))]
+    return found.take(torch.cat([chosen, more]))

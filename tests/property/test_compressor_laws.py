@@ -1,0 +1,169 @@
+"""Laws of every registered compressor. A new one is tested as soon as it is registered."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longvid.errors import LongvidError, OpError
+from longvid.registry import PARTS, find
+from longvid.types import Segment, Tokens
+from tests.conftest import require
+from tests.property.synthetic import fingerprint, make_segment, outcome
+
+# Settings besides the defaults. A part that is not named here is tested with its defaults.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "slowfast_pooling": [
+        {},
+        {"slow_mode": "concat", "fast_sees_slow": False, "fast_height": 2, "fast_width": 1},
+        {"slow_mode": "spatial_2d_avg_pool", "fast_height": 1, "fast_width": 1},
+        {"slow_mode": "temporal_global_pool", "fast_height": 3, "fast_width": 3},
+    ],
+    "content_tokens": [{}, {"content": "none"}, {"content": "grid:3"}],
+    "grid_pooling": [{}, {"height": 1, "width": 3}],
+    "stc": [{}, {"window": 3, "threshold": 0.1}, {"window": 1}],
+    "dycoke": [{}, {"ratio": 1.0}],
+    "random": [{}, {"ratio": 1.0, "seed": 3}],
+    "tome": [
+        {},
+        {"unit": "r", "amount": 5, "heads": 3},
+        {"unit": "target", "amount": 7, "frames_per_clip": 4},
+        {"unit": "kth", "amount": 3},
+        {"unit": "ratio", "amount": 0.9, "protected": 2, "frames_per_clip": 2},
+    ],
+}
+COMPRESSORS = [
+    pytest.param(find("compressor", name)(**fields), id=f"{name}-{number}")
+    for name in PARTS["compressor"]
+    for number, fields in enumerate(VARIANTS.get(name, [{}]))
+]
+DEFAULTS = [pytest.param(find("compressor", name)(), id=name) for name in PARTS["compressor"]]
+
+segments = st.builds(
+    make_segment,
+    st.integers(0, 9),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    seed=st.integers(0, 3),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    slow_every=st.integers(1, 4),
+    keep=st.sampled_from([1.0, 1.0, 0.6, 0.0]),
+    repeated=st.booleans(),
+)
+
+
+def check_laws(part: Any, segment: Segment, result: Segment) -> None:
+    tokens = result.tokens
+    assert len(tokens) <= len(segment.tokens)
+    assert bool((tokens.frame.diff() >= 0).all())
+    assert tokens.data.dtype == segment.tokens.data.dtype
+    assert tokens.data.shape[1] == segment.tokens.data.shape[1]
+    assert tokens.position.dtype == tokens.size.dtype == torch.float32
+    assert bool(tokens.data.isfinite().all())
+    assert bool((tokens.size > 0).all())
+    assert bool(((tokens.position >= 0) & (tokens.position <= 1)).all())
+    # A compressor shrinks tokens and touches nothing else.
+    assert fingerprint(result.with_tokens(segment.tokens)) == fingerprint(segment)
+    conserves_size = getattr(type(part), "conserves_size", None)
+    assert isinstance(conserves_size, bool), "declare conserves_size: ClassVar[bool] on the part"
+    if conserves_size:
+        assert float(tokens.size.sum()) == pytest.approx(float(segment.tokens.size.sum()))
+
+
+@pytest.mark.parametrize("part", COMPRESSORS)
+@given(segment=segments)
+def test_laws(part: Any, segment: Segment) -> None:
+    before = fingerprint(segment)
+    worker = part.setup()
+    result = outcome(lambda: worker(segment))
+    again = outcome(lambda: part.setup()(segment))
+    assert fingerprint(segment) == before
+    if isinstance(result, LongvidError) or isinstance(again, LongvidError):
+        # Tokens that do not fit the part are refused in words, and the same way every time.
+        assert isinstance(result, OpError)
+        assert "grid" in str(result)
+        assert str(again) == str(result)
+        return
+    check_laws(part, segment, result)
+    assert fingerprint(again) == fingerprint(result)
+
+
+@pytest.mark.parametrize("part", COMPRESSORS)
+@pytest.mark.parametrize(
+    "shape",
+    [(6, 8, 8), (1, 8, 8), (5, 9, 9), (16, 12, 12)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
+def test_full_square_grids_are_always_accepted(part: Any, shape: tuple[int, int, int]) -> None:
+    segment = make_segment(*shape, seed=7, slow_every=4)
+    check_laws(part, segment, part.setup()(segment))
+
+
+@pytest.mark.parametrize("part", COMPRESSORS)
+def test_segment_without_tokens_stays_without(part: Any) -> None:
+    segment = make_segment(4, 8, 8, keep=0.0)
+    assert len(part.setup()(segment).tokens) == 0
+
+
+@pytest.mark.parametrize("part", COMPRESSORS)
+def test_zero_tokens_are_handled(part: Any) -> None:
+    segment = make_segment(4, 8, 8)
+    zeros = Tokens.from_grid(torch.zeros(4, 8, 8, segment.tokens.data.shape[1]))
+    result = part.setup()(segment.with_tokens(zeros))
+    assert bool((result.tokens.data == 0).all())
+
+
+@pytest.mark.parametrize("part", COMPRESSORS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tokens_that_are_not_finite_are_refused_or_passed_on_untouched(
+    part: Any, value: float
+) -> None:
+    segment = make_segment(4, 8, 8)
+    data = segment.tokens.data.clone()
+    data[70, 3] = value
+    spoilt = segment.with_tokens(
+        Tokens(data, segment.tokens.frame, segment.tokens.position, segment.tokens.size)
+    )
+    result = outcome(lambda: part.setup()(spoilt))
+    if isinstance(result, LongvidError):
+        assert isinstance(result, OpError)
+        for words in ("NaN or infinity", "frame 1", "(256, 24)"):
+            assert words in str(result)
+    else:
+        # Only a part that computes nothing may let it through: then it stays one token.
+        assert int((~result.tokens.data.isfinite()).any(dim=1).sum()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(left.values[0], right.values[0], id=f"{left.id}-{right.id}")
+        for left, right in itertools.product(DEFAULTS, DEFAULTS)
+    ],
+)
+def test_compressors_chain_or_say_why_not(first: Any, second: Any) -> None:
+    segment = make_segment(8, 8, 8, seed=1)
+    middle = first.setup()(segment)
+    result = outcome(lambda: second.setup()(middle))
+    if isinstance(result, LongvidError):
+        assert isinstance(result, OpError)
+        assert "grid" in str(result)
+    else:
+        check_laws(second, middle, result)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("part", COMPRESSORS)
+def test_a_gpu_gives_the_same_tokens(part: Any) -> None:
+    if not torch.cuda.is_available():
+        require("cuda", "torch sees no GPU")
+    segment = make_segment(8, 8, 8, seed=2)
+    here, there = part.setup()(segment).tokens, part.setup("cuda")(segment).tokens
+    assert torch.equal(here.frame, there.frame)
+    for name in ("data", "position", "size"):
+        torch.testing.assert_close(getattr(there, name), getattr(here, name))
