@@ -20,7 +20,7 @@ from longvid.parts import Encoder, LanguageModel
 from longvid.store import Hit, Store, StoredVideo
 from longvid.types import Answer, Evidence, Query, Question, Segment, Selection
 
-__all__ = ["VideoQA", "merge_spans"]
+__all__ = ["VideoQA", "merge_spans", "supporting"]
 
 
 class VideoQA:
@@ -110,7 +110,9 @@ class VideoQA:
         with clock("load"):
             candidates = self.store.load(sorted((hit.video_id, hit.segment_index) for hit in hits))
         with clock("select"):
-            selection = self._select(query, hits, candidates, budget or self.config.ask.budget)
+            selection = self._select(
+                query, hits, candidates, self.config.ask.budget if budget is None else budget
+            )
         with clock("llm"):
             generation = llm.answer(question, selection)
         return Answer(
@@ -167,14 +169,9 @@ class VideoQA:
         for select in self._selectors:
             chosen = select(query, chosen, budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
+        seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
         videos = self._videos()
-        evidence = merge_spans(
-            [
-                self._evidence(hit, videos)
-                for hit in hits
-                if (hit.video_id, hit.segment_index) in shown
-            ]
-        )
+        evidence = merge_spans([self._evidence(hit, videos) for hit in supporting(seen)])
         return Selection(tuple(chosen), tuple(evidence[: self.config.ask.num_evidence]), budget)
 
     def _videos(self) -> dict[str, StoredVideo]:
@@ -188,6 +185,21 @@ class VideoQA:
             end_seconds=hit.end_seconds,
             score=hit.score,
         )
+
+
+def supporting(hits: Sequence[Hit]) -> list[Hit]:
+    """Keep the hits in the upper half of the range of scores: what stands out from the rest.
+
+    All that was shown would be poor evidence: for a short video that is the whole of it.
+
+    Args:
+        hits: Segments that were shown.
+    """
+    if not hits:
+        return []
+    scores = [hit.score for hit in hits]
+    middle = (max(scores) + min(scores)) / 2
+    return [hit for hit in hits if hit.score >= middle]
 
 
 def merge_spans(spans: Sequence[Evidence]) -> list[Evidence]:

@@ -12,6 +12,7 @@ raises for a broken video. Both runners write the same bytes.
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.data import ActorPoolStrategy
 
 from longvid.config import Config, RayResources, load_config, torch_device
 from longvid.errors import ConfigError, LongvidError
@@ -156,8 +158,9 @@ def index(
     if not isinstance(config, Config):
         config = load_config(config)
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="warning")
-    num_decoders = plan_decoders(config.ray, ray.cluster_resources())
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
+    num_decoders = plan_decoders(config.ray, cluster)
     encoder = config.encoder.setup_embedder("cpu")
     opened = open_store(str(store), config, encoder)
     given_up = tried_out(opened, config.run.max_attempts)
@@ -213,36 +216,38 @@ def plan_decoders(resources: RayResources, cluster: dict[str, float]) -> int:
 
 def _stream(paths: Sequence[str], config: Config, store_uri: str, num_decoders: int) -> Any:
     """Compose the stages. Nothing runs until the rows are read."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     resources = config.ray
     claims = ray.remote(Claims).options(num_cpus=0).remote()
-    rows = ray.data.from_items(
-        [{"path": path} for path in paths], override_num_blocks=min(len(paths), 1000)
-    )
-    return (
-        rows.flat_map(
-            Probe,
-            fn_constructor_args=(config, store_uri, claims),
-            concurrency=1,
-            num_cpus=resources.probe_cpus,
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    # A row a block: the chunks of one long film go to different decoders. `repartition` would do
+    # the same, but its tasks take a whole processor each and so wait for ever on a small machine.
+    context.target_max_block_size = 1
+    with ray.data.DataContext.current(context):
+        rows = ray.data.from_items(
+            [{"path": path} for path in paths], override_num_blocks=min(len(paths), 1000)
         )
-        # A row a block: the chunks of one long film go to different decoders.
-        .repartition(target_num_rows_per_block=1)
-        .map(
-            Decode,
-            fn_constructor_args=(config,),
-            concurrency=num_decoders,
-            num_cpus=resources.decode_cpus,
+        return (
+            rows.flat_map(
+                Probe,
+                fn_constructor_args=(config, store_uri, claims),
+                compute=ActorPoolStrategy(size=1),
+                num_cpus=resources.probe_cpus,
+            )
+            .map(
+                Decode,  # type: ignore[arg-type]  # a class with __call__, as Ray's text asks for
+                fn_constructor_args=(config,),
+                compute=ActorPoolStrategy(size=num_decoders),
+                num_cpus=resources.decode_cpus,
+            )
+            .map(
+                Encode,  # type: ignore[arg-type]  # as above
+                fn_constructor_args=(config, store_uri),
+                compute=ActorPoolStrategy(size=resources.encode_actors),
+                num_cpus=resources.encode_cpus,
+                num_gpus=resources.encode_gpus,
+            )
         )
-        .map(
-            Encode,
-            fn_constructor_args=(config, store_uri),
-            concurrency=resources.encode_actors,
-            num_cpus=resources.encode_cpus,
-            num_gpus=resources.encode_gpus,
-        )
-    )
 
 
 def _account(ledger: Ledger, content: dict[str, Any]) -> None:

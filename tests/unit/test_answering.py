@@ -1,0 +1,76 @@
+"""Evidence: which of the spans that were shown stand out, and how neighbours are joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import longvid
+from longvid.answering import VideoQA, merge_spans, supporting
+from longvid.errors import BudgetError, QuestionError, StoreError
+from longvid.store import Hit
+from longvid.types import Evidence
+
+
+def span(start: float, end: float, score: float, video: str = "a") -> Evidence:
+    return Evidence(video, f"{video}.mp4", start, end, score)
+
+
+def test_touching_spans_join_with_the_better_score() -> None:
+    joined = merge_spans([span(8, 16, 0.2), span(0, 8, 0.4), span(24, 32, 0.9)])
+    assert joined == [span(24, 32, 0.9), span(0, 16, 0.4)]
+
+
+def test_spans_of_different_videos_never_join() -> None:
+    spans = [span(0, 8, 0.4), span(8, 16, 0.4, "b")]
+    assert merge_spans(spans) == spans
+
+
+def test_equal_scores_come_in_order_of_time() -> None:
+    assert merge_spans([span(30, 31, 0.5), span(0, 1, 0.5)]) == [span(0, 1, 0.5), span(30, 31, 0.5)]
+
+
+def test_what_stands_out_supports_the_answer() -> None:
+    hits = [
+        Hit("a", i, 8.0 * i, 8.0 * i + 8, score) for i, score in enumerate((0.1, 0.9, 0.6, 0.4))
+    ]
+    assert [hit.segment_index for hit in supporting(hits)] == [1, 2]
+    assert supporting(hits[:1]) == hits[:1]
+    assert supporting([]) == []
+
+
+def test_the_budget_is_kept(small_store: Path) -> None:
+    qa = VideoQA(small_store)
+    for budget in (16, 64, 200):
+        assert 0 < qa.ask("what shape is the sign?", budget=budget).visual_tokens <= budget
+    with pytest.raises(BudgetError):
+        qa.ask("what shape is the sign?", budget=0)
+
+
+def test_asking_again_gives_the_same_answer(small_store: Path) -> None:
+    first, second = (VideoQA(small_store).ask("where is the star?") for _ in range(2))
+    assert (first.text, first.evidence) == (second.text, second.evidence)
+
+
+def test_a_question_embeds_in_the_space_of_the_frames(small_store: Path) -> None:
+    embedding = VideoQA(small_store).embedder.embed_text(["a red star"])
+    assert torch.linalg.vector_norm(embedding, dim=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_unknown_video_is_one_sentence(small_store: Path) -> None:
+    with pytest.raises(StoreError, match=r"nothing\.mp4"):
+        longvid.ask("what is this?", store=small_store, video="nothing.mp4")
+
+
+def test_neither_store_nor_video_is_one_sentence() -> None:
+    with pytest.raises(QuestionError, match="Name a store, or a video"):
+        longvid.ask("what is this?")
+
+
+def test_a_video_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("not a video")
+    with pytest.raises(QuestionError, match=r"could not be indexed. .*broken.mp4"):
+        longvid.ask("what is this?", video=broken)
