@@ -1,0 +1,1 @@
+"""Question answering and speed, measured: every figure longvid prints comes from here."""

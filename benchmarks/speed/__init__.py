@@ -1,0 +1,40 @@
+"""How fast each part of the path is, beside its rivals in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+__all__ = ["MEASUREMENTS", "add_arguments", "run"]
+
+MEASUREMENTS = {
+    "decode": "frames of a video, beside other decoders",
+    "ops": "token operations, beside eager torch",
+    "index": "the whole index side, beside decoding alone and encoding alone",
+    "search": "FAISS search over a store's vectors",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one subcommand a measurement; each module says its own options."""
+    measurements = parser.add_subparsers(dest="measurement", required=True, metavar="WHAT")
+    for name, summary in MEASUREMENTS.items():
+        command = measurements.add_parser(name, help=summary, description=f"Time {summary}.")
+        command.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
+        importlib.import_module(f"benchmarks.speed.{name}").add_arguments(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one measurement, print its table, and write its rows."""
+    from benchmarks.rows import print_table, write_json
+
+    rows = importlib.import_module(f"benchmarks.speed.{options.measurement}").run(options)
+    print_table(rows)
+    if options.json:
+        settings = {
+            name: value
+            for name, value in vars(options).items()
+            if name not in ("json", "task", "measurement", "run")
+        }
+        write_json(options.json, rows, **settings)
+    return 0

@@ -1,0 +1,172 @@
+"""Time the search index: building it, and finding the 50 nearest of many vectors.
+
+The vectors imitate what a store holds. Films have topics, scenes belong to topics, neighbouring
+frames resemble each other, and pictures and texts lie in two cones of the sphere that are far
+apart. Questions therefore come in two kinds: "text", from the other cone, and "frame", turned
+away from a stored vector. Recall is against comparing with every vector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.rows import Row
+from longvid.store.chunkfile import SegmentRecord
+from longvid.store.nearest import load_faiss
+from longvid.store.objects import LocalObjects
+from longvid.store.parts import make_part, open_part
+from longvid.store.rows import Rows
+
+__all__ = ["add_arguments", "run"]
+
+Floats = npt.NDArray[np.float32]
+
+_PER_SCENE = 16
+_SCENES_PER_TOPIC = 40
+_PER_VIDEO = 1000
+_CONE = 0.6
+_WARM = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this measurement."""
+    parser.add_argument("--vectors", type=int, default=200_000, help="how many (%(default)s)")
+    parser.add_argument("--width", type=int, default=768, help="of a vector (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=50, help="wanted (%(default)s)")
+    parser.add_argument("--queries", type=int, default=50, help="of each kind (%(default)s)")
+    parser.add_argument("--recall", type=float, default=0.98, help="asked of (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the vectors (%(default)s)")
+
+
+def _unit(vectors: Floats) -> Floats:
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors
+
+
+def make_vectors(
+    count: int, width: int, num_queries: int, seed: int
+) -> tuple[Floats, dict[str, Floats]]:
+    """Make stored vectors and both kinds of question.
+
+    Args:
+        count: Stored vectors.
+        width: E.
+        num_queries: Of each kind.
+        seed: Of everything.
+
+    Returns:
+        (count, width) and, by kind, (num_queries, width); all float32 of unit norm.
+    """
+    random = np.random.default_rng(seed)
+
+    def directions(number: int) -> Floats:
+        return _unit(random.standard_normal((number, width), dtype=np.float32))
+
+    pictures, texts = directions(2)
+    num_scenes = -(-count // _PER_SCENE)
+    topics = directions(-(-num_scenes // _SCENES_PER_TOPIC))
+    scenes = topics.repeat(_SCENES_PER_TOPIC, axis=0)[:num_scenes]
+    scenes = _unit(scenes + 0.8 * directions(num_scenes))
+    vectors = np.empty((count, width), np.float32)
+    for first in range(0, count, 1 << 16):
+        rows = np.arange(first, min(first + (1 << 16), count))
+        content = _unit(scenes[rows // _PER_SCENE] + 0.6 * directions(len(rows)))
+        vectors[rows] = _unit(_CONE * pictures + (1 - _CONE) * content)
+    meant = scenes[random.choice(num_scenes, num_queries)]
+    content = _unit(meant + 1.2 * directions(num_queries))
+    seen = vectors[random.choice(count, num_queries)]
+    return vectors, {
+        "text": _unit(_CONE * texts + (1 - _CONE) * content),
+        "frame": _unit(seen + directions(num_queries)),
+    }
+
+
+def _rows(count: int) -> Rows:
+    """Say that a thousand vectors each are a video."""
+    tables = []
+    for first in range(0, count, _PER_VIDEO):
+        number = min(_PER_VIDEO, count - first)
+        segments = [SegmentRecord(i, float(i), i + 1.0, 1, 1, 1) for i in range(number)]
+        tables.append(Rows.of_video(f"{first:032x}", "", segments))
+    return Rows.concatenate(tables)
+
+
+def _timed(search: Callable[[Floats], object], queries: Floats) -> list[float]:
+    """Return milliseconds by query, after some that do not count."""
+    for query in queries[:_WARM]:
+        search(query)
+    found = []
+    for query in queries:
+        started = time.perf_counter()
+        search(query)
+        found.append(1000 * (time.perf_counter() - started))
+    return found
+
+
+def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
+    spread = max(values) - min(values)
+    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Build an index of made-up vectors, search it, and search without it."""
+    vectors, questions = make_vectors(options.vectors, options.width, options.queries, options.seed)
+    size = f"{options.vectors} vectors of {options.width}"
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="longvid-search-") as folder:
+        objects = LocalObjects(folder)
+        started = time.perf_counter()
+        name = make_part(objects, _rows(options.vectors), vectors, keep=True).name
+        built = time.perf_counter() - started
+        rows.append(Row(f"build, {size}", "longvid", "wall", built, "s"))
+        stored = (objects.size(f"{name}.faiss") or 0) / 2**20
+        rows.append(Row(f"build, {size}", "longvid", "index", stored, "MiB"))
+        started = time.perf_counter()
+        part = open_part(objects, name, options.width)
+        if part is None:
+            sys.exit(f"the index {name} could not be read back")
+        opened = 1000 * (time.perf_counter() - started)
+        rows.append(Row(f"build, {size}", "longvid", "open", opened, "ms"))
+        flat = load_faiss().IndexFlatIP(options.width)
+        flat.add(vectors)
+        for kind, queries in questions.items():
+            task = f"top {options.top_k} of {size}, {kind} queries"
+            truth = flat.search(queries, options.top_k)[1]
+            searches: dict[str, Callable[[Floats], npt.NDArray[np.int64]]] = {
+                f"longvid, recall {options.recall}": lambda query: part.search(
+                    query, options.top_k, (), options.recall
+                )[0],
+                "longvid, recall 1.0": lambda query: part.search(query, options.top_k, (), 1.0)[0],
+                "FAISS flat": lambda query: flat.search(query[None], options.top_k)[1][0],
+                "numpy": lambda query: _by_numpy(vectors, query, options.top_k),
+            }
+            for subject, search in searches.items():
+                took = _timed(search, queries)
+                hits = [
+                    len(np.intersect1d(search(query), wanted)) / options.top_k
+                    for query, wanted in zip(queries, truth, strict=True)
+                ]
+                rows.append(_row(task, subject, "wall", took, "ms"))
+                mean = statistics.fmean(hits)
+                rows.append(
+                    Row(task, subject, "recall", mean, "", len(hits), max(hits) - min(hits))
+                )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows.append(Row(f"build, {size}", "longvid", "peak RSS of the whole run", peak, "MiB"))
+    return rows
+
+
+def _by_numpy(vectors: Floats, query: Floats, top_k: int) -> npt.NDArray[np.int64]:
+    scores = vectors @ query
+    best = np.argpartition(-scores, top_k)[:top_k]
+    ordered: npt.NDArray[np.int64] = best[np.argsort(-scores[best])]
+    return ordered

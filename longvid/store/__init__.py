@@ -1,0 +1,22 @@
+"""Where indexed videos live between indexing and asking."""
+
+from __future__ import annotations
+
+from longvid.store.catalog import StoredVideo
+from longvid.store.chunkfile import ChunkRecord, SegmentRecord
+from longvid.store.header import StoreOptions
+from longvid.store.status import StoreStatus
+from longvid.store.store import Store
+from longvid.store.vectors import Hit
+from longvid.store.verify import Finding
+
+__all__ = [
+    "ChunkRecord",
+    "Finding",
+    "Hit",
+    "SegmentRecord",
+    "Store",
+    "StoreOptions",
+    "StoreStatus",
+    "StoredVideo",
+]

@@ -1,0 +1,123 @@
+"""The manifest of a video: the object whose presence says that the video is in the store.
+
+It holds nothing that depends on when, where or under which name the video was indexed, so equal
+content gives equal bytes. Names are objects of their own beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from longvid.errors import LongvidError, StoreError
+from longvid.store.chunkfile import ChunkRecord
+from longvid.store.layout import VIDEOS, check_video_id, dump_json
+from longvid.types import Failure, Video
+
+__all__ = ["Manifest", "make_manifest"]
+
+#: Of a gap's failure, only these repeat from run to run.
+_GAP_FIELDS = ("stage", "kind", "error", "start_seconds", "end_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is in the store of one video.
+
+    Args:
+        video: As probed; its path is "", since names are kept apart.
+        chunks: In order of their first segment.
+        gaps: Spans that could not be indexed, in time order.
+        source_bytes: Size of the video file, 0 if it was not known.
+    """
+
+    video: Video
+    chunks: tuple[ChunkRecord, ...]
+    gaps: tuple[Failure, ...]
+    source_bytes: int = 0
+
+    @property
+    def video_id(self) -> str:
+        """Of the video."""
+        return self.video.video_id
+
+    @property
+    def num_segments(self) -> int:
+        """Segments in all chunks."""
+        return sum(len(chunk.segments) for chunk in self.chunks)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all chunks."""
+        return sum(chunk.num_tokens for chunk in self.chunks)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all chunks."""
+        return sum(chunk.num_bytes for chunk in self.chunks)
+
+    def chunk_path(self, chunk: ChunkRecord) -> str:
+        """Name the object of one of the chunks."""
+        return f"{VIDEOS}/{self.video_id}/{chunk.file}"
+
+    def to_json(self) -> bytes:
+        """Serialise, equal manifests to equal bytes."""
+        video = asdict(self.video)
+        del video["path"]
+        return dump_json(
+            {
+                "video": video,
+                "source_bytes": self.source_bytes,
+                "chunks": [chunk.to_dict() for chunk in self.chunks],
+                "gaps": [{name: getattr(gap, name) for name in _GAP_FIELDS} for gap in self.gaps],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes | None) -> Manifest | None:
+        """Read a manifest; None if it is missing or not whole, which is the same to a reader."""
+        if data is None:
+            return None
+        try:
+            document: dict[str, Any] = json.loads(data)
+            video = Video(path="", **document["video"])
+            return cls(
+                video=video,
+                chunks=tuple(ChunkRecord.from_dict(chunk) for chunk in document["chunks"]),
+                gaps=tuple(
+                    Failure(video_id=video.video_id, path="", **gap) for gap in document["gaps"]
+                ),
+                source_bytes=int(document["source_bytes"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, LongvidError):
+            return None
+
+
+def make_manifest(
+    video: Video, records: Sequence[ChunkRecord], gaps: Sequence[Failure], source_bytes: int
+) -> Manifest:
+    """Put what workers reported in whatever order into a manifest.
+
+    Raises:
+        StoreError: There is nothing to keep, or two chunks hold the same segment.
+    """
+    check_video_id(video.video_id)
+    if not records:
+        raise StoreError(
+            f"Nothing of {video.path} could be indexed, so it is no part of the store; record a "
+            "failure instead."
+        )
+    # The same chunk reported twice, by a task that was run again, counts once.
+    chunks = sorted(set(records), key=lambda record: (record.segments[0].index, record.file))
+    indices = [segment.index for chunk in chunks for segment in chunk.segments]
+    if len(set(indices)) != len(indices) or indices != sorted(indices):
+        raise StoreError(
+            f"Chunks of {video.path} overlap: segments {indices} were reported; each segment may "
+            "be written once."
+        )
+    ordered = sorted(
+        gaps, key=lambda gap: (gap.start_seconds or 0.0, gap.end_seconds or 0.0, gap.stage)
+    )
+    return Manifest(replace(video, path=""), tuple(chunks), tuple(ordered), source_bytes)

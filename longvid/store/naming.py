@@ -1,0 +1,57 @@
+"""Which stored video a person means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from longvid.errors import StoreError
+from longvid.store.catalog import StoredVideo
+
+__all__ = ["find_video"]
+
+_SHORTEST_PREFIX = 4
+_SHOWN = 10
+
+
+def find_video(videos: Sequence[StoredVideo], name: str, uri: str) -> str:
+    """Return the id of the video that goes by a name.
+
+    A name is tried, in this order, as an id or a path as it was indexed, as the same path
+    written otherwise, as a file name, and as the beginning of an id of at least four digits.
+
+    Args:
+        videos: Of the store.
+        name: What the person wrote.
+        uri: Of the store, for the message.
+
+    Raises:
+        StoreError: No video, or more than one, goes by that name; the sentence lists them.
+    """
+    absolute = os.path.abspath(name)
+    readings: tuple[Callable[[StoredVideo], bool], ...] = (
+        lambda stored: name == stored.video.video_id or name in stored.paths,
+        lambda stored: any(
+            os.path.abspath(path) == absolute for path in stored.paths if "://" not in path
+        ),
+        lambda stored: any(path.rpartition("/")[2] == name for path in stored.paths),
+        lambda stored: len(name) >= _SHORTEST_PREFIX and stored.video.video_id.startswith(name),
+    )
+    for reading in readings:
+        found = [stored for stored in videos if reading(stored)]
+        if len(found) == 1:
+            return found[0].video.video_id
+        if found:
+            raise StoreError(
+                f"{name!r} means {len(found)} videos of the store {uri}; name one of: "
+                f"{_shown(found)}."
+            )
+    raise StoreError(
+        f"The store {uri} holds no video {name!r}; it holds: {_shown(videos) or 'nothing'}."
+    )
+
+
+def _shown(videos: Sequence[StoredVideo]) -> str:
+    shown = [f"{v.video.path} ({v.video.video_id[:12]})" for v in videos[:_SHOWN]]
+    more = len(videos) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,254 @@
+"""Find segments by inner product: a FAISS index over the segments' search vectors.
+
+The index is a set of immutable parts, `vectors/part-*.faiss` with the table of what its rows
+stand for in the `.parquet` beside it. A refresh adds a part for what is new and merges small
+parts now and then, so adding to a large store is cheap, and two processes that refresh at once
+only repeat each other's work. Rows whose manifest is gone or replaced are dead: searches skip
+them, and a part with many of them is made anew.
+
+Parts under 100 000 vectors are searched exactly. Larger ones are inverted files (IVF) that
+carry the recall measured when they were built, for each number of lists probed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from longvid.store.chunkfile import load_vectors
+from longvid.store.layout import VECTORS, manifest_name
+from longvid.store.manifest import Manifest
+from longvid.store.objects import Objects
+from longvid.store.parts import Part, make_part, open_part, remove_parts
+from longvid.store.rows import Rows
+
+__all__ = ["Hit", "VectorIndex", "exact_search"]
+
+Floats = npt.NDArray[np.float32]
+
+#: Parts of one size class are merged when there are this many of them.
+_FAN_OUT = 8
+#: A part is made anew when this share of its rows is dead.
+_DEAD_SHARE = 0.25
+#: No part grows beyond this many vectors, which bounds the memory that building it takes.
+_LARGEST_PART = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A segment found, with the inner product of its best vector and the query."""
+
+    video_id: str
+    segment_index: int
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Parts, and the videos they stand for by manifest checksum. Replaced, never changed."""
+
+    parts: tuple[Part, ...] = ()
+    manifests: Mapping[str, str] = field(default_factory=dict)
+
+
+class VectorIndex:
+    """The search index of a store. Searches go on, on the parts there were, while it refreshes."""
+
+    def __init__(self, objects: Objects, width: int) -> None:
+        self._objects = objects
+        self._width = width
+        self._state = _State()
+
+    def covers(self, manifests: Mapping[str, str]) -> bool:
+        """Tell whether the index stands for exactly these videos, by manifest checksum."""
+        return self._state.manifests == manifests
+
+    def refresh(self, manifests: Mapping[str, str], *, keep: bool) -> None:
+        """Cover exactly these videos.
+
+        Args:
+            manifests: Checksum of the manifest by video id.
+            keep: Write new parts to the store and remove those that are no longer needed;
+                otherwise the store is only read and new parts live in memory.
+
+        Raises:
+            StoreError: FAISS is not installed, a chunk is damaged, or the store refuses.
+        """
+        parts = _mark_alive(self._adopt(keep), manifests)
+        covered = {video_id for part in parts for video_id in part.living}
+        missing = sorted(manifests.keys() - covered)
+        for rows, vectors in _gather(self._objects, missing, manifests):
+            parts.append(make_part(self._objects, rows, vectors, keep=keep))
+        dead = [part for part in parts if not part.num_alive]
+        parts = [part for part in parts if part.num_alive]
+        while group := _group_to_merge([part for part in parts if keep or not part.stored]):
+            rows = Rows.concatenate([part.rows.take(part.rows_alive()) for part in group])
+            vectors = np.concatenate([part.nearest.vectors(part.rows_alive()) for part in group])
+            merged = make_part(self._objects, rows, vectors, keep=keep)
+            dead += group
+            parts = [*(part for part in parts if part not in group), merged]
+        if keep:
+            needed = {part.name for part in parts}
+            remove_parts(self._objects, sorted({part.name for part in dead} - needed))
+        self._state = _State(tuple(parts), dict(manifests))
+
+    def clear(self) -> None:
+        """Remove every part."""
+        self._state = _State()
+        self._objects.remove(sorted(info.name for info in self._objects.listing(VECTORS)))
+
+    def search(
+        self,
+        query: Floats,
+        top_k: int,
+        most_vectors: int,
+        video_ids: Sequence[str],
+        recall: float,
+    ) -> list[Hit]:
+        """Return the best segments, best first; equal scores in order of video and segment.
+
+        Args:
+            query: (E,) float32.
+            top_k: Segments wanted.
+            most_vectors: How many vectors a segment can have at most.
+            video_ids: Restricts the search, which is then exact; empty means everywhere.
+            recall: Share of the true nearest that parts too large for exact search must find, as
+                measured when they were built; 1.0 searches them exactly.
+        """
+        best: dict[tuple[str, int], Hit] = {}
+        for part in self._state.parts:
+            found, scores = part.search(query, top_k * most_vectors, video_ids, recall)
+            for row, score in zip(found.tolist(), scores.tolist(), strict=True):
+                hit = Hit(*part.rows.span(row), score)
+                key = (hit.video_id, hit.segment_index)
+                if key not in best or best[key].score < score:
+                    best[key] = hit
+        return _in_order(list(best.values()), top_k)
+
+    def _adopt(self, keep: bool) -> list[Part]:
+        """Return the parts in the store, then those in memory only if the store gets no more."""
+        names = {
+            info.name.removesuffix(".faiss")
+            for info in self._objects.listing(VECTORS, lambda name: name.endswith(".faiss"))
+        }
+        opened = {part.name: part for part in self._state.parts if part.stored}
+        parts = [
+            opened[name] if name in opened else open_part(self._objects, name, self._width)
+            for name in sorted(names)
+        ]
+        in_memory = [] if keep else [part for part in self._state.parts if not part.stored]
+        return [part for part in [*parts, *in_memory] if part is not None]
+
+
+def exact_search(
+    objects: Objects,
+    manifests: Mapping[str, str],
+    query: Floats,
+    top_k: int,
+    video_ids: Sequence[str] = (),
+) -> list[Hit]:
+    """Compare the query with every vector of every chunk: the readable twin of a search.
+
+    Args:
+        objects: The store's.
+        manifests: Checksum of the manifest by video id.
+        query: (E,) float32.
+        top_k: Segments wanted.
+        video_ids: Restricts the search; empty means everywhere.
+    """
+    hits: list[Hit] = []
+    for video_id in video_ids or sorted(manifests):
+        read = _vectors_of(objects, video_id, manifests[video_id])
+        if read is None:
+            continue
+        rows, vectors = read
+        scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        best: dict[int, Hit] = {}
+        for row, score in enumerate(scores.astype(np.float32).tolist()):
+            hit = Hit(*rows.span(row), score)
+            if hit.segment_index not in best or best[hit.segment_index].score < score:
+                best[hit.segment_index] = hit
+        hits += best.values()
+    return _in_order(hits, top_k)
+
+
+def _in_order(hits: list[Hit], top_k: int) -> list[Hit]:
+    return sorted(hits, key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))[:top_k]
+
+
+def _mark_alive(parts: Sequence[Part], manifests: Mapping[str, str]) -> list[Part]:
+    """Say of each part which videos it stands for: of present manifests, and each once."""
+    covered: set[str] = set()
+    marked = []
+    for part in parts:
+        living = frozenset(
+            video_id
+            for video_id, digest in zip(part.rows.video_ids, part.rows.digests, strict=True)
+            if manifests.get(video_id) == digest and video_id not in covered
+        )
+        covered |= living
+        marked.append(part.with_living(living))
+    return marked
+
+
+def _group_to_merge(parts: Sequence[Part]) -> list[Part]:
+    """Choose parts that are worth one: many of a size class, or one with many dead rows."""
+    for part in parts:
+        if part.num_alive < (1 - _DEAD_SHARE) * len(part.rows):
+            return [part]
+    classes: dict[int, list[Part]] = {}
+    for part in parts:
+        classes.setdefault(_size_class(part.num_alive), []).append(part)
+    for group in classes.values():
+        if len(group) >= _FAN_OUT and sum(part.num_alive for part in group) <= _LARGEST_PART:
+            return group
+    return []
+
+
+def _size_class(num_vectors: int) -> int:
+    """Number the classes 0 to 999, to 7 999, to 63 999 vectors, and so on."""
+    size_class = 0
+    while num_vectors >= 1000:
+        num_vectors //= _FAN_OUT
+        size_class += 1
+    return size_class
+
+
+def _gather(
+    objects: Objects, video_ids: Sequence[str], manifests: Mapping[str, str]
+) -> Iterator[tuple[Rows, Floats]]:
+    """Read the vectors of videos from their chunks, a part's worth at a time."""
+    tables: list[Rows] = []
+    arrays: list[Floats] = []
+    for video_id in video_ids:
+        found = _vectors_of(objects, video_id, manifests[video_id])
+        if found is None or not len(found[1]):
+            continue
+        if arrays and sum(map(len, arrays)) + len(found[1]) > _LARGEST_PART:
+            yield Rows.concatenate(tables), np.concatenate(arrays)
+            tables, arrays = [], []
+        tables.append(found[0])
+        arrays.append(found[1])
+    if arrays:
+        yield Rows.concatenate(tables), np.concatenate(arrays)
+
+
+def _vectors_of(objects: Objects, video_id: str, digest: str) -> tuple[Rows, Floats] | None:
+    """Read a video's vectors and what they stand for; None if it is being removed."""
+    manifest = Manifest.from_json(objects.read(manifest_name(video_id)))
+    if manifest is None:
+        return None
+    segments = [segment for chunk in manifest.chunks for segment in chunk.segments]
+    arrays = []
+    for chunk in manifest.chunks:
+        with contextlib.suppress(FileNotFoundError):
+            arrays.append(load_vectors(objects, manifest.chunk_path(chunk)).numpy())
+    if len(arrays) != len(manifest.chunks):
+        return None
+    return Rows.of_video(video_id, digest, segments), np.concatenate(arrays)

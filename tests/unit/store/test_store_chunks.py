@@ -1,0 +1,195 @@
+"""Segments come back as they were written, bit for bit, and equal segments are equal bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from longvid.errors import ConfigError, StoreError
+from longvid.store import Store, StoreOptions
+from longvid.store.chunkfile import segment_vectors
+from longvid.store.precision import dequantise, quantise
+from longvid.types import Segment, Tokens
+from tests.unit.store.conftest import MakeStore
+from tests.unit.store.synthetic import add_video, assert_same, make_segment, make_video
+
+
+def test_segments_come_back_bit_for_bit_in_the_order_asked(store: Store) -> None:
+    segments = add_video(store, "a" * 32) + add_video(store, "b" * 32, chunks=(1, 4))
+    keys = [segment.key for segment in segments][::-1]
+    for loaded, segment in zip(store.load(keys), segments[::-1], strict=True):
+        assert_same(loaded, segment)
+    [again, once_more] = store.load([keys[2], keys[2]])
+    assert_same(again, once_more)
+
+
+def test_reading_by_ranges_equals_reading_with_safetensors(store: Store) -> None:
+    segments = add_video(store, "a" * 32, chunks=(3,))
+    [path] = Path(store.uri).glob("videos/*/segments-*.safetensors")
+    with safe_open(path, framework="pt") as chunk:
+        for name, field in (("tokens", "data"), ("position", "position"), ("size", "size")):
+            whole = torch.cat([getattr(segment.tokens, field) for segment in segments])
+            assert torch.equal(chunk.get_tensor(name), whole)
+        counts = chunk.get_tensor("num_frame_tokens").tolist()
+        frames = torch.cat([segment.frame_embeddings for segment in segments])
+        assert torch.equal(chunk.get_tensor("frame_embeddings"), frames)
+        vectors = [segment_vectors(segment.frame_embeddings, 4) for segment in segments]
+        assert torch.equal(chunk.get_tensor("vectors"), torch.cat(vectors))
+    assert sum(counts) == sum(len(segment.tokens) for segment in segments)
+    loaded = store.load([segment.key for segment in segments])
+    for one, other in zip(loaded, segments, strict=True):
+        assert_same(one, other)
+
+
+def test_a_segment_without_tokens_and_a_long_head(store: Store) -> None:
+    video_id = "c" * 32
+    segments = [make_segment(video_id, i, num_tokens=0 if i % 2 else 3) for i in range(200)]
+    record = store.write_chunk(video_id, segments)
+    store.finish(make_video(video_id), [record])
+    for index in (0, 1, 199):
+        assert_same(store.load([(video_id, index)])[0], segments[index])
+
+
+def test_equal_input_gives_equal_bytes(make_store: MakeStore) -> None:
+    names = []
+    for name in ("one", "two"):
+        store = make_store(name)
+        # The order of writing and finishing must not matter either.
+        for video_id in ("ab" * 16, "cd" * 16)[:: 1 if name == "one" else -1]:
+            chunks = [[make_segment(video_id, i) for i in r] for r in (range(2), range(2, 5))]
+            records = [store.write_chunk(video_id, chunk) for chunk in chunks]
+            store.finish(make_video(video_id), records[:: 1 if name == "one" else -1])
+        root = Path(store.uri)
+        names.append(
+            {
+                str(path.relative_to(root)): path.read_bytes()
+                for path in sorted(root.rglob("*"))
+                if path.is_file()
+            }
+        )
+        assert store.verify() == []
+    assert names[0] == names[1]
+    assert make_store("one").digest() == make_store("two").digest()
+
+
+def test_the_digest_sees_content_and_names(make_store: MakeStore) -> None:
+    digests = set()
+    for i, path in enumerate(("/a.mp4", "/b.mp4", "/b.mp4")):
+        store = make_store(f"store{i}")
+        add_video(store, "a" * 32, path=path, seed=i // 2)
+        digests.add(store.digest())
+    assert len(digests) == 3
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    scale=st.floats(-30, 30).map(lambda exponent: 2.0**exponent),
+    num_tokens=st.integers(0, 9),
+    seed=st.integers(0, 1000),
+)
+def test_int8_is_off_by_at_most_half_a_step(scale: float, num_tokens: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = scale * torch.randn(num_tokens, 5, generator=generator)
+    if num_tokens > 2:
+        tokens[1] = 0
+    kept = quantise(tokens, "int8")
+    assert kept["tokens"].dtype == torch.int8
+    back = dequantise(kept["tokens"], kept["scale"], torch.float32)
+    peak = tokens.abs().amax(dim=1, keepdim=True)
+    assert bool(((back - tokens).abs() <= peak / 254 * (1 + 1e-5)).all())
+    assert bool((back[peak[:, 0] == 0] == 0).all())
+
+
+def test_int8_tokens_come_back_in_their_own_type(make_store: MakeStore) -> None:
+    store = make_store(tokens="int8")
+    [segment, *_] = add_video(store, "a" * 32)
+    [loaded] = store.load([segment.key])
+    assert loaded.tokens.data.dtype == torch.float16
+    error = (loaded.tokens.data.float() - segment.tokens.data.float()).abs()
+    peak = segment.tokens.data.float().abs().amax(dim=1, keepdim=True)
+    assert bool((error <= peak / 254 + peak / 1024).all())
+    assert torch.equal(loaded.frame_embeddings, segment.frame_embeddings)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
+def test_float_tokens_are_rounded_to_the_type_asked(make_store: MakeStore, kind: str) -> None:
+    store = make_store(tokens=kind)
+    segment = make_segment("a" * 32, 0)
+    data = segment.tokens.data.float() * 1.0001
+    segment = segment.with_tokens(dataclasses.replace(segment.tokens, data=data))
+    store.finish(make_video("a" * 32), [store.write_chunk("a" * 32, [segment])])
+    [loaded] = store.load([segment.key])
+    assert torch.equal(loaded.tokens.data, data.to(getattr(torch, kind)))
+
+
+def test_values_that_cannot_be_kept_are_refused(make_store: MakeStore) -> None:
+    segment = make_segment("a" * 32, 0)
+
+    def with_value(value: float) -> list[Segment]:
+        data = segment.tokens.data.float().clone()
+        data[0, 0] = value
+        return [segment.with_tokens(dataclasses.replace(segment.tokens, data=data))]
+
+    with pytest.raises(StoreError, match=r"set store.tokens to bfloat16"):
+        make_store().write_chunk("a" * 32, with_value(1e6))
+    make_store("wide", tokens="bfloat16").write_chunk("a" * 32, with_value(1e6))
+    for name, kind in (("e", "int8"), ("f", "float32")):
+        with pytest.raises(StoreError, match="not finite"):
+            make_store(name, tokens=kind).write_chunk("a" * 32, with_value(float("nan")))
+    broken = dataclasses.replace(segment, frame_embeddings=segment.frame_embeddings * float("inf"))
+    with pytest.raises(StoreError, match="embeddings that are not finite"):
+        make_store().write_chunk("a" * 32, [broken])
+
+
+def test_foreign_segments_are_refused(store: Store) -> None:
+    one, two = make_segment("a" * 32, 0), make_segment("a" * 32, 1)
+    empty = torch.empty
+    narrow = Tokens(empty(0, 3), empty(0, dtype=torch.int32), empty(0, 2), empty(0))
+    wide_embedding = torch.nn.functional.normalize(torch.ones(5, 99), dim=1)
+    for segments, message in (
+        ([], "no segment"),
+        ([two, one], "in order"),
+        ([one, one], "in order"),
+        ([make_segment("b" * 32, 0)], "written as one of video"),
+        ([dataclasses.replace(one, space="other")], "'other'.*'test-space'.*another folder"),
+        ([dataclasses.replace(one, frame_embeddings=wide_embedding)], "width 99"),
+        ([one, two.with_tokens(narrow)], "one dtype and width"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            store.write_chunk("a" * 32, segments)
+    with pytest.raises(StoreError, match="cannot be a video id"):
+        store.write_chunk("../up", [dataclasses.replace(one, video_id="../up")])
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ConfigError, match="float16, bfloat16, float32, int8"):
+        StoreOptions(tokens="int4")
+    with pytest.raises(ConfigError, match="1 or more"):
+        StoreOptions(vectors_per_segment=0)
+
+
+@pytest.mark.parametrize(("num_frames", "num_vectors"), [(1, 4), (3, 4), (4, 4), (7, 3), (16, 1)])
+def test_vectors_are_means_of_equal_groups(num_frames: int, num_vectors: int) -> None:
+    embeddings = make_segment("a", 0, num_frames=num_frames).frame_embeddings
+    vectors = segment_vectors(embeddings, num_vectors)
+    groups = min(num_frames, num_vectors)
+    assert vectors.shape == (groups, embeddings.shape[1])
+    bounds = [k * num_frames // groups for k in range(groups + 1)]
+    assert all(stop > start for start, stop in itertools.pairwise(bounds))
+    for k, vector in enumerate(vectors):
+        mean = embeddings[bounds[k] : bounds[k + 1]].mean(dim=0)
+        assert torch.allclose(vector, mean / mean.norm(), atol=1e-6)
+        assert abs(float(vector.norm()) - 1) < 1e-6
+
+
+def test_a_group_that_cancels_out_keeps_its_first_frame() -> None:
+    one = torch.zeros(1, 4)
+    one[0, 0] = 1
+    assert torch.equal(segment_vectors(torch.cat([one, -one]), 1), one)

@@ -1,0 +1,107 @@
+"""Failures add up, are cleared, and survive any number of writers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from longvid.errors import StoreError
+from longvid.store import Store
+from longvid.types import Failure
+from tests.unit.store.conftest import MakeStore
+
+
+def failure(path: str = "/a.mp4", kind: str = "corrupt", **fields: object) -> Failure:
+    values: dict[str, object] = {"video_id": "", "stage": "decode", "error": "It broke.", **fields}
+    return Failure(path=path, kind=kind, **values)  # type: ignore[arg-type]  # checked by Failure
+
+
+def files(store: Store) -> list[Path]:
+    return list(Path(store.uri).glob("failures/*.parquet"))
+
+
+def test_attempts_add_up_by_video_stage_and_gap(store: Store) -> None:
+    store.record_failures([])
+    assert files(store) == []
+    gap = failure(video_id="v", start_seconds=2.0, end_seconds=4.0)
+    store.record_failures([failure(), gap, failure(stage="probe")])
+    store.record_failures([failure(kind="decode-timeout", error="Too slow.", stderr="last line")])
+    store.record_failures(
+        [failure(path="/renamed.mp4", video_id="v", start_seconds=2.0, end_seconds=4.0)]
+    )
+    found = {(f.path, f.stage, f.start_seconds): f for f in store.failures()}
+    assert len(found) == 3
+    latest = found["/a.mp4", "decode", None]
+    assert (latest.attempts, latest.kind, latest.error) == (2, "decode-timeout", "Too slow.")
+    assert latest.stderr == "last line"
+    assert found["/renamed.mp4", "decode", 2.0].attempts == 2
+    assert found["/a.mp4", "probe", None].attempts == 1
+    assert [f.kind for f in store.failures("decode-timeout")] == ["decode-timeout"]
+    assert store.status().num_failures == 3
+
+
+def test_clearing_by_id_by_path_and_all(store: Store) -> None:
+    store.record_failures([failure("/a"), failure("/b", video_id="v"), failure("/c")])
+    store.clear_failures(["/nowhere"])
+    store.clear_failures(["v"])
+    assert [f.path for f in store.failures()] == ["/a", "/c"]
+    store.clear_failures(["/a"])
+    assert [f.path for f in store.failures()] == ["/c"]
+    store.record_failures([failure("/a")])
+    assert [(f.path, f.attempts) for f in store.failures()] == [("/a", 1), ("/c", 1)]
+    store.clear_failures()
+    assert store.failures() == []
+
+
+def test_compaction_keeps_what_there_is(store: Store) -> None:
+    for i in range(100):
+        store.record_failures([failure(f"/{i % 7}")])
+        if i == 50:
+            store.clear_failures(["/3"])
+    assert len(files(store)) <= 33
+    assert sum(f.attempts for f in store.failures()) == 100 - len(
+        [i for i in range(51) if i % 7 == 3]
+    )
+    table = pq.read_table(Path(store.uri) / "failures")
+    assert {"path", "stage", "kind", "attempts", "error"} <= set(table.column_names)
+
+
+def test_a_compaction_that_was_killed_counts_nothing_twice(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    with monkeypatch.context() as patch:
+        patch.setattr("longvid.store.objects.LocalObjects.remove", lambda *_: None)
+        for i in range(40):
+            store.record_failures([failure(f"/{i % 3}")])
+        store.clear_failures(["/0"])
+    assert len(files(store)) > 40
+    assert [(f.path, f.attempts) for f in store.failures()] == [("/1", 13), ("/2", 13)]
+    store.record_failures([failure("/1")])
+    assert len(files(store)) <= 33
+    assert [(f.path, f.attempts) for f in make_store().failures()] == [("/1", 14), ("/2", 13)]
+
+
+def test_a_clear_survives_a_compaction_that_did_not_see_it(
+    store: Store, make_store: MakeStore
+) -> None:
+    other = make_store()
+    store.record_failures([failure("/a")])
+    [part] = files(store)
+    copy = part.read_bytes()
+    other.clear_failures(["/a"])
+    # The slower compaction wrote a copy of what it had read before the clear.
+    part.with_name("0123456789abcdef.parquet").write_bytes(copy)
+    for i in range(40):
+        store.record_failures([failure(f"/other{i}")])
+    assert "/a" not in [f.path for f in store.failures()]
+
+
+def test_a_file_that_is_no_table_is_one_sentence(store: Store) -> None:
+    store.record_failures([failure()])
+    files(store)[0].with_name("other.parquet").write_bytes(b"half-writ")
+    with pytest.raises(StoreError, match=r"no table of failures .*remove that file"):
+        store.failures()
+    assert store.videos() == []
