@@ -150,7 +150,6 @@ class VideoQA:
                 f"The store holds embeddings of width {self.store.embedding_width}, the question "
                 f"was embedded to {query.embedding.shape[0]}; ask with the store's own embedder."
             )
-        self.store.refresh()
         videos = self._videos()
         asked = query.question.video_ids or tuple(videos)
         total = sum(videos[video_id].num_segments for video_id in asked)

@@ -1,0 +1,55 @@
+"""Make long footage out of short by repeating its packets: nothing is decoded or encoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+
+from longvid.errors import ConfigError
+
+__all__ = ["loop_clip"]
+
+
+def loop_clip(source: str, target: str, seconds: float) -> str:
+    """Write `source` again and again until the result lasts at least `seconds`.
+
+    Every repetition begins with the clip's first key frame, so the result decodes like any film.
+    An existing target of that make is kept.
+
+    Args:
+        source: A clip with a video stream that starts on a key frame.
+        target: Where the long video goes; its ending decides the container.
+        seconds: Least duration.
+
+    Returns:
+        The target.
+
+    Raises:
+        ConfigError: The source has no video stream.
+    """
+    if Path(target).exists():
+        return target
+    partial = f"{target}.part{Path(target).suffix}"
+    with av.open(source) as given:
+        if not given.streams.video:
+            raise ConfigError(f"{source} has no video stream to repeat.")
+        stream = given.streams.video[0]
+        packets = [packet for packet in given.demux(stream) if packet.pts is not None]
+        if not packets:
+            raise ConfigError(f"{source} has no packet to repeat.")
+        first = min(packet.pts for packet in packets)
+        length = max(packet.pts + (packet.duration or 1) for packet in packets) - first
+        times = [(packet.pts - first, packet.dts - first) for packet in packets]
+        repeats = max(1, -(-int(seconds / stream.time_base) // length))
+        with av.open(partial, "w") as made:
+            copy = made.add_stream_from_template(stream)
+            for repeat in range(repeats):
+                for packet, (pts, dts) in zip(packets, times, strict=True):
+                    packet.stream = copy
+                    packet.time_base = stream.time_base
+                    packet.pts = pts + repeat * length
+                    packet.dts = dts + repeat * length
+                    made.mux(packet)
+    Path(partial).rename(target)
+    return target

@@ -1,0 +1,157 @@
+"""Time `longvid index` beside its two halves, and watch its memory as the video grows.
+
+Decoding and encoding work side by side, so the whole should take little more than the slower half.
+The halves run with the same processes and threads as the whole does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import Row
+from benchmarks.speed.footage import loop_clip
+from benchmarks.speed.processes import tree_rss_bytes
+from longvid.config import Config, load_config, torch_device
+from longvid.indexing import DecodingThreads, SegmentPipeline, open_store, run_local
+from longvid.sample import plan_chunks
+from longvid.types import Failure, FrameBatch, Video
+
+__all__ = ["add_arguments", "run"]
+
+_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this measurement's options."""
+    parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
+    parser.add_argument("--minutes", type=float, default=10, help="least length of the video")
+    parser.add_argument("--long-minutes", type=float, default=180, help="0 leaves memory out")
+    parser.add_argument("--config", default="mini", metavar="NAME|FILE")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each subject")
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Measure each subject `repeat` times, in alternating order."""
+    load_config(options.config, options.set)  # a wrong setting shows before any work
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="longvid-speed-") as folder:
+        clip = str(options.video or _CLIP)
+        name = f"{options.minutes:g} minutes"
+        video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
+        subjects = {"decode alone": _decode, "encode alone": _encode, "index": _index}
+        walls: dict[str, list[float]] = {subject: [] for subject in subjects}
+        peaks: dict[str, list[float]] = {subject: [] for subject in subjects}
+        for repeat in range(options.repeat):
+            order = list(subjects) if repeat % 2 == 0 else list(reversed(subjects))
+            for subject in order:
+                wall, peak = _in_process(subjects[subject], video, options, folder)
+                walls[subject].append(wall)
+                peaks[subject].append(peak)
+        for subject in subjects:
+            rows.append(_row(name, subject, "wall", walls[subject], "s"))
+            rows.append(_row(name, subject, "peak RSS", peaks[subject], "MB"))
+        slower = max(
+            statistics.median(walls["decode alone"]), statistics.median(walls["encode alone"])
+        )
+        ratio = statistics.median(walls["index"]) / slower
+        rows.append(Row(name, "index", "of the slower half", ratio, "x", options.repeat))
+        if options.long_minutes:
+            long = loop_clip(clip, f"{folder}/long{Path(clip).suffix}", options.long_minutes * 60)
+            wall, peak = _in_process(_index, long, options, folder)
+            name = f"{options.long_minutes:g} minutes"
+            rows.append(Row(name, "index", "wall", wall, "s"))
+            rows.append(Row(name, "index", "peak RSS", peak, "MB"))
+    return rows
+
+
+def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -> Row:
+    spread = max(values) - min(values)
+    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
+
+
+def _in_process(
+    subject: Callable[..., float], video: str, options: argparse.Namespace, folder: str
+) -> tuple[float, float]:
+    """Run one subject in a fresh process; return its own wall time and the tree's peak RSS."""
+    context = multiprocessing.get_context("spawn")
+    answers: Any = context.Queue()
+    store = f"{folder}/store"
+    process = context.Process(
+        target=_child, args=(subject, video, options.config, options.set, store, answers)
+    )
+    process.start()
+    peak = 0
+    while process.is_alive():
+        peak = max(peak, tree_rss_bytes(process.pid or 0))
+        process.join(timeout=0.1)
+    shutil.rmtree(store, ignore_errors=True)
+    if process.exitcode:
+        raise RuntimeError(f"{subject.__name__} ended with status {process.exitcode}.")
+    return answers.get(), peak / 1e6
+
+
+def _child(
+    subject: Callable[..., float],
+    video: str,
+    name: str,
+    overrides: list[str],
+    store: str,
+    answers: Any,
+) -> None:
+    answers.put(subject(video, load_config(name, overrides), store))
+
+
+def _open(threads: DecodingThreads, path: str) -> Video:
+    threads.submit_open(path)
+    _, video = threads.get()
+    if isinstance(video, Failure):
+        sys.exit(video.error)
+    return video
+
+
+def _decoded(threads: DecodingThreads, video: Video, config: Config) -> list[FrameBatch]:
+    """Decode every chunk with all threads; keep what came."""
+    chunks = plan_chunks(video, config.sample)
+    for chunk in chunks:
+        threads.submit_decode(chunk)
+    batches = []
+    left = len(chunks)
+    while left:
+        _, result = threads.get()
+        left -= result is None
+        if isinstance(result, FrameBatch):
+            batches.append(result)
+    return batches
+
+
+def _decode(video: str, config: Config, store: str) -> float:
+    with DecodingThreads(config) as threads:
+        started = time.perf_counter()
+        _decoded(threads, _open(threads, video), config)
+        return time.perf_counter() - started
+
+
+def _encode(video: str, config: Config, store: str) -> float:
+    pipeline = SegmentPipeline(config, torch_device(config.run.device))
+    with DecodingThreads(config) as threads:
+        opened = _open(threads, video)
+        batches = _decoded(threads, opened, config)
+    target = open_store(store, config, pipeline.encoder)
+    started = time.perf_counter()
+    for batch in batches:
+        target.write_chunk(opened.video_id, [pipeline(batch)])
+    return time.perf_counter() - started
+
+
+def _index(video: str, config: Config, store: str) -> float:
+    return run_local([video], store, config).seconds
