@@ -1,0 +1,275 @@
+// match: best column of every row of A by a fused product, then the plan of each group.
+#include <math.h>
+
+#include <algorithm>
+
+#include "longvid_cpu.h"
+#include "longvid_index.h"
+#include "workspace.h"
+
+namespace longvid {
+namespace {
+
+struct Sets {
+  const int64_t* a_index;
+  const int64_t* b_index;
+  int64_t num_a, num_b, protected_tokens;
+
+  int64_t a(int64_t group, int64_t i) const {
+    return a_index ? a_index[group * num_a + i] : even_position(i, protected_tokens);
+  }
+  int64_t b(int64_t group, int64_t j) const {
+    return b_index ? b_index[group * num_b + j] : odd_position(j, protected_tokens);
+  }
+};
+
+struct Metric {
+  int dtype;
+  const void* data;
+  int64_t channels, group_stride, token_stride;
+
+  const void* row(int64_t group, int64_t position) const {
+    return at(data, dtype, group * group_stride + position * token_stride);
+  }
+};
+
+// Panels of B packed at a time: small enough for a cache, large enough to amortise the packing.
+constexpr int64_t kPackedBytes = int64_t(4) << 20;
+constexpr int64_t kMaxRows = 1024;
+
+// best and nearest for rows [first, last) of A. Returns a longvid_status.
+int score_rows(const Kernels& k, const Product& product, const Metric& metric, const Sets& sets,
+               int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest) {
+  const int64_t num_rows = last - first;
+  const int64_t padded = round_up(num_rows, product.tile_rows);
+  const int64_t per_panel = panel_floats(product, metric.channels);
+  const int64_t all_panels = ceil_div(sets.num_b, product.panel);
+  const int64_t some = std::max<int64_t>(1, kPackedBytes / (std::max<int64_t>(1, per_panel) * 4));
+  const int64_t num_panels = std::min(all_panels, some);
+  const int64_t chunk = num_panels * product.panel;
+  const bool widened = !product.pairs && metric.dtype != LONGVID_F32;
+
+  const void** rows = nullptr;
+  const void** columns = nullptr;
+  float *panels = nullptr, *inverse = nullptr, *bias = nullptr, *scratch = nullptr, *wide = nullptr;
+  char* memory = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    Arrays arrays(memory);
+    rows = arrays.array<const void*>(padded);
+    columns = arrays.array<const void*>(chunk);
+    panels = arrays.array<float>(num_panels * per_panel);
+    inverse = arrays.array<float>(chunk);
+    bias = arrays.array<float>(chunk);
+    scratch = arrays.array<float>(padded * 2 * product.lanes);
+    wide = arrays.array<float>(widened ? num_rows * metric.channels : 0);
+    if (pass == 0 && !(memory = workspace(Purpose::kTile).take(arrays.used())))
+      return LONGVID_NO_MEMORY;
+  }
+
+  int status = LONGVID_OK;
+  for (int64_t i = 0; i < num_rows; ++i) {
+    rows[i] = metric.row(group, sets.a(group, first + i));
+    if (!widened) continue;
+    float* row = wide + i * metric.channels;
+    k.widen(metric.dtype, rows[i], metric.channels, row);
+    rows[i] = row;
+  }
+  for (int64_t i = num_rows; i < padded; ++i) rows[i] = rows[num_rows - 1];
+
+  for (int64_t start = 0; start < sets.num_b; start += chunk) {
+    const int64_t count = std::min(chunk, sets.num_b - start);
+    for (int64_t j = 0; j < chunk; ++j) {
+      bias[j] = j < count ? 0.0f : -INFINITY;
+      inverse[j] = 0.0f;
+      if (j >= count) continue;
+      columns[j] = metric.row(group, sets.b(group, start + j));
+      const float square = k.square(metric.dtype, columns[j], metric.channels);
+      if (!(square < INFINITY)) status = LONGVID_NOT_FINITE;
+      inverse[j] = inverse_norm(square);
+    }
+    product.pack_rows(metric.dtype, columns, count, metric.channels, panels);
+    product.best_columns(rows, num_rows, metric.channels, panels, start, count, inverse, bias,
+                         best, nearest, scratch);
+  }
+  for (int64_t i = 0; i < num_rows; ++i) {
+    const int dtype = widened ? int(LONGVID_F32) : metric.dtype;
+    const float square = k.square(dtype, rows[i], metric.channels);
+    if (!(square < INFINITY)) status = LONGVID_NOT_FINITE;
+    best[i] *= inverse_norm(square);
+  }
+  workspace(Purpose::kTile).trim();
+  return status;
+}
+
+struct Plan {
+  int64_t tokens, merged;
+  bool position_order;
+  int64_t *source, *destination;
+  float* score;
+  int64_t *segment, *offsets, *members;
+};
+
+// Turn the best match of every A token of a group into the plan of the group.
+int plan_group(const Sets& sets, const Plan& plan, int64_t group, const float* best,
+               const int64_t* nearest) {
+  const int64_t num_a = plan.merged ? sets.num_a : 0;
+  const int64_t kept = plan.tokens - plan.merged;
+  uint64_t* keys = nullptr;
+  int64_t *target = nullptr, *rank = nullptr, *left = nullptr;
+  char* memory = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    Arrays arrays(memory);
+    keys = arrays.array<uint64_t>(num_a);
+    target = arrays.array<int64_t>(plan.tokens);
+    rank = arrays.array<int64_t>(plan.tokens + 1);
+    left = arrays.array<int64_t>(num_a + 1);
+    if (pass == 0 && !(memory = workspace(Purpose::kTile).take(arrays.used() + 1)))
+      return LONGVID_NO_MEMORY;
+  }
+  for (int64_t i = 0; i < num_a; ++i) keys[i] = rank_key(best[i], uint32_t(i));
+  if (plan.merged < num_a && !plan.position_order && !sets.protected_tokens)
+    std::sort(keys, keys + num_a);
+  else if (plan.merged < num_a) {
+    std::nth_element(keys, keys + plan.merged, keys + num_a);
+    std::sort(keys, keys + plan.merged);
+  } else
+    std::sort(keys, keys + num_a);
+
+  for (int64_t n = 0; n < plan.tokens; ++n) target[n] = n;
+  for (int64_t i = 0; i < plan.merged; ++i) {
+    const int64_t a = rank_key_index(keys[i]);
+    const int64_t from = sets.a(group, a), to = sets.b(group, nearest[a]);
+    plan.source[group * plan.merged + i] = from;
+    plan.destination[group * plan.merged + i] = to;
+    plan.score[group * plan.merged + i] = rank_key_score(keys[i]);
+    target[from] = to;
+  }
+
+  // The row of every token that survives. -1: not given yet.
+  if (plan.position_order || !plan.merged) {
+    int64_t row = 0;
+    for (int64_t n = 0; n < plan.tokens; ++n) rank[n] = target[n] == n ? row++ : -1;
+  } else {
+    int64_t num_left = 0;
+    for (int64_t i = plan.merged; i < num_a; ++i)
+      left[num_left++] = sets.a(group, rank_key_index(keys[i]));
+    if (sets.protected_tokens) std::sort(left, left + num_left);
+    for (int64_t n = 0; n < plan.tokens; ++n) rank[n] = -1;
+    for (int64_t i = 0; i < num_a; ++i) rank[sets.a(group, i)] = 0;
+    for (int64_t j = 0; j < sets.num_b; ++j) rank[sets.b(group, j)] = 0;
+    int64_t row = 0;
+    for (int64_t n = 0; n < plan.tokens; ++n)
+      if (rank[n] < 0) rank[n] = row++;
+    for (int64_t i = 0; i < num_left; ++i) rank[left[i]] = row++;
+    for (int64_t j = 0; j < sets.num_b; ++j) rank[sets.b(group, j)] = row++;
+  }
+
+  // Count into offsets, then place: the surviving token first, then its sources by position.
+  int64_t* segment = plan.segment + group * plan.tokens;
+  int64_t* offsets = plan.offsets + group * kept;
+  int64_t* members = plan.members + group * plan.tokens;
+  for (int64_t s = 0; s < kept; ++s) offsets[s] = 0;
+  for (int64_t n = 0; n < plan.tokens; ++n) ++offsets[rank[target[n]]];
+  int64_t total = 0;
+  for (int64_t s = 0; s < kept; ++s) {
+    const int64_t length = offsets[s];
+    offsets[s] = group * plan.tokens + total;
+    total += length;
+  }
+  for (int64_t n = 0; n < plan.tokens; ++n) segment[n] = group * kept + rank[target[n]];
+  for (int64_t n = 0; n < plan.tokens; ++n) {
+    if (target[n] != n) continue;
+    int64_t place = offsets[rank[n]] - group * plan.tokens;
+    members[place] = group * plan.tokens + n;
+    rank[n] = place + 1;  // from here on the next free place of the segment
+  }
+  for (int64_t n = 0; n < plan.tokens; ++n)
+    if (target[n] != n) members[rank[target[n]]++] = group * plan.tokens + n;
+  return LONGVID_OK;
+}
+
+bool disjoint(const Sets& sets, int64_t group, int64_t tokens, uint8_t* seen) {
+  std::fill(seen, seen + tokens, uint8_t(0));
+  const auto mark = [&](int64_t position) {
+    if (position < 0 || position >= tokens || seen[position]) return false;
+    seen[position] = 1;
+    return true;
+  };
+  for (int64_t i = 0; i < sets.num_a; ++i)
+    if (!mark(sets.a(group, i))) return false;
+  for (int64_t j = 0; j < sets.num_b; ++j)
+    if (!mark(sets.b(group, j))) return false;
+  return true;
+}
+
+}  // namespace
+}  // namespace longvid
+
+using namespace longvid;
+
+int longvid_cpu_match(int level, int threads, int dtype, const void* data, int64_t groups,
+                      int64_t tokens, int64_t channels, int64_t group_stride, int64_t token_stride,
+                      const int64_t* a_index, int64_t num_a, const int64_t* b_index, int64_t num_b,
+                      int64_t merged, int64_t protected_tokens, int position_order,
+                      int64_t* source, int64_t* destination, float* score, int64_t* segment,
+                      int64_t* offsets, int64_t* members) {
+  Sets sets{a_index, b_index, num_a, num_b, protected_tokens};
+  if (num_a < 0) {
+    sets.num_a = even_count(tokens, protected_tokens);
+    sets.num_b = odd_count(tokens, protected_tokens);
+  }
+  const Metric metric{dtype, data, channels, group_stride, token_stride};
+  const Plan plan{tokens,      merged, position_order != 0, source,
+                  destination, score,  segment,             offsets, members};
+  const Kernels& k = kernels(level);
+  const Product& product = product_for(level, dtype, channels);
+
+  const int64_t all = groups * sets.num_a;
+  float* best = nullptr;
+  int64_t* nearest = nullptr;
+  uint8_t* seen = nullptr;
+  char* memory = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    Arrays arrays(memory);
+    best = arrays.array<float>(merged ? all : 0);
+    nearest = arrays.array<int64_t>(merged ? all : 0);
+    seen = arrays.array<uint8_t>(tokens + 1);
+    if (pass == 0 && !(memory = workspace(Purpose::kShared).take(arrays.used())))
+      return LONGVID_NO_MEMORY;
+  }
+  if (num_a >= 0)
+    for (int64_t g = 0; g < groups; ++g)
+      if (!disjoint(sets, g, tokens, seen)) return LONGVID_BAD_INDEX;
+
+  int status = LONGVID_OK;
+  if (merged) {
+    const int64_t shares = ceil_div(threads, std::max<int64_t>(1, groups));
+    const int64_t block = std::min(kMaxRows, std::max<int64_t>(64, ceil_div(sets.num_a, shares)));
+    const int64_t blocks = ceil_div(sets.num_a, block);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (groups * blocks > 1)
+    for (int64_t unit = 0; unit < groups * blocks; ++unit) {
+      const int64_t group = unit / blocks, first = unit % blocks * block;
+      const int64_t last = std::min(first + block, sets.num_a);
+      const int result = score_rows(k, product, metric, sets, group, first, last,
+                                    best + group * sets.num_a + first,
+                                    nearest + group * sets.num_a + first);
+      if (result != LONGVID_OK) {
+#pragma omp atomic write
+        status = result;
+      }
+    }
+    if (status != LONGVID_OK) return status;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads) if (groups * tokens > 4096)
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t first = merged ? g * sets.num_a : 0;
+    const int result = plan_group(sets, plan, g, best + first, nearest + first);
+    if (result != LONGVID_OK) {
+#pragma omp atomic write
+      status = result;
+    }
+  }
+  offsets[groups * (tokens - merged)] = groups * tokens;
+  workspace(Purpose::kShared).trim();
+  return status;
+}

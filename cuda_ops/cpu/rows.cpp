@@ -1,0 +1,142 @@
+// segment_mean, token_cosine and compact: passes over rows of tokens.
+#include <math.h>
+
+#include <algorithm>
+
+#include "longvid_cpu.h"
+#include "workspace.h"
+
+using namespace longvid;
+
+namespace {
+
+constexpr float kCosineEps = 1e-8f;  // as torch.cosine_similarity
+constexpr int64_t kTokenBlock = 32;  // tokens whose anchor rows stay in cache
+constexpr int64_t kFrameBlock = 32;  // frames per unit of work against the previous frame
+
+float cosine(float dot, float first_square, float second_square) {
+  const float first = std::max(sqrtf(first_square), kCosineEps);
+  const float second = std::max(sqrtf(second_square), kCosineEps);
+  return dot / (first * second);
+}
+
+// Results that no cache holds are written past them, where rows are whole cache lines.
+bool worth_streaming(const void* out, int64_t rows, int64_t channels, int dtype) {
+  const size_t row_bytes = size_t(channels) * element_bytes(dtype);
+  return row_bytes % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0 &&
+         row_bytes * size_t(rows) >= (size_t(4) << 20);
+}
+
+}  // namespace
+
+int longvid_cpu_segment_mean(int level, int threads, int dtype, const void* x, int64_t rows,
+                             int64_t channels, int64_t row_stride, const int64_t* offsets,
+                             int64_t segments, const int64_t* members, int64_t num_members,
+                             const float* weights, void* out) {
+  if (offsets[0] != 0 || offsets[segments] != num_members) return LONGVID_BAD_INDEX;
+  const Kernels& k = kernels(level);
+  constexpr int64_t kBlock = 64;
+  const int64_t blocks = ceil_div(segments, kBlock);
+  const bool streamed = worth_streaming(out, segments, channels, dtype);
+  int status = LONGVID_OK;
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (blocks > 1)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t first = block * kBlock, last = std::min(segments, first + kBlock);
+    bool valid = offsets[first] >= 0 && offsets[last] <= num_members;
+    for (int64_t s = first; valid && s < last; ++s) valid = offsets[s] <= offsets[s + 1];
+    for (int64_t m = offsets[first]; valid && m < offsets[last]; ++m)
+      valid = members[m] >= 0 && members[m] < rows;
+    if (valid) {
+      k.mean_segments(dtype, x, row_stride, channels, offsets, members, weights, first, last,
+                      streamed, out);
+    } else {
+#pragma omp atomic write
+      status = LONGVID_BAD_INDEX;
+    }
+  }
+  return status;
+}
+
+int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, int64_t frames,
+                             int64_t tokens, int64_t channels, int64_t frame_stride,
+                             int64_t token_stride, int64_t window, float* similarity) {
+  const Kernels& k = kernels(level);
+  const int64_t run = window ? window : kFrameBlock;
+  const int64_t runs = ceil_div(frames, run), blocks = ceil_div(tokens, kTokenBlock);
+  int status = LONGVID_OK;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (runs * blocks > 1)
+  for (int64_t unit = 0; unit < runs * blocks; ++unit) {
+    const int64_t start = unit / blocks * run, stop = std::min(start + run, frames);
+    const int64_t n0 = unit % blocks * kTokenBlock, n1 = std::min(n0 + kTokenBlock, tokens);
+    const auto row = [&](int64_t f, int64_t n) {
+      return at(x, dtype, f * frame_stride + n * token_stride);
+    };
+    // `squares` belong to the frame that the next one is compared with.
+    int64_t anchor = window || start == 0 ? start : start - 1;
+    float squares[kTokenBlock];
+    bool finite = true;
+    for (int64_t n = n0; n < n1; ++n) {
+      squares[n - n0] = k.square(dtype, row(anchor, n), channels);
+      finite = finite && squares[n - n0] < INFINITY;
+      if (anchor == start) similarity[start * tokens + n] = 1.0f;
+    }
+    for (int64_t f = anchor + 1; f < stop; ++f) {
+      for (int64_t n = n0; n < n1; ++n) {
+        float dot, square;
+        k.dot_square(dtype, row(anchor, n), row(f, n), channels, &dot, &square);
+        finite = finite && square < INFINITY;
+        similarity[f * tokens + n] = cosine(dot, squares[n - n0], square);
+        if (!window) squares[n - n0] = square;
+      }
+      if (!window) anchor = f;
+    }
+    if (!finite) {
+#pragma omp atomic write
+      status = LONGVID_NOT_FINITE;
+    }
+  }
+  return status;
+}
+
+int longvid_cpu_compact(int level, int threads, int dtype, const void* x, int64_t frames,
+                        int64_t tokens, int64_t channels, int64_t frame_stride, int64_t token_stride,
+                        const uint8_t* keep, void* packed, int32_t* cu_seqlens) {
+  cu_seqlens[0] = 0;
+  for (int64_t f = 0; f < frames; ++f) {
+    int32_t count = 0;
+    for (int64_t n = 0; n < tokens; ++n) count += keep[f * tokens + n] != 0;
+    cu_seqlens[f + 1] = cu_seqlens[f] + count;
+  }
+  const int64_t row_bytes = channels * int64_t(element_bytes(dtype));
+  const int64_t all = frames * tokens;
+  const bool dense = token_stride == channels;
+  const bool streamed = worth_streaming(packed, all, channels, dtype);
+  const Kernels& k = kernels(level);
+#pragma omp parallel num_threads(threads) if (all * channels > 16384)
+  {
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t f = 0; f < frames; ++f) {
+      char* out = at(packed, dtype, int64_t(cu_seqlens[f]) * channels);
+      for (int64_t n = 0; n < tokens;) {
+        if (!keep[f * tokens + n]) {
+          ++n;
+          continue;
+        }
+        int64_t end = n + 1;  // neighbours that are kept travel as one block
+        while (dense && end < tokens && keep[f * tokens + end]) ++end;
+        const int64_t bytes = (end - n) * row_bytes;
+        k.copy(at(x, dtype, f * frame_stride + n * token_stride), bytes, streamed, out);
+        out += bytes;
+        n = end;
+      }
+    }
+    constexpr int64_t kRows = 256;
+    const int64_t first = cu_seqlens[frames];
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t block = 0; block < ceil_div(all - first, kRows); ++block) {
+      const int64_t start = first + block * kRows, stop = std::min(start + kRows, all);
+      k.copy(nullptr, (stop - start) * row_bytes, streamed, at(packed, dtype, start * channels));
+    }
+  }
+  return LONGVID_OK;
+}
