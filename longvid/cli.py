@@ -113,9 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     add("config", _config, "Print a configuration as TOML.", configured)
     add("doctor", _doctor, "Say what this machine offers and what longvid will use.")
 
-    demo = add("demo", _demo, "Index real clips and ask about them.", configured)
+    demo = add("demo", _demo, "Index real clips and a drawn film, and ask.", configured)
     demo.add_argument("videos", nargs="*", metavar="PATH", help="default: the clips of the tests")
-    demo.add_argument("--store", default="demo/store", help="folder of the demo's store")
+    demo.add_argument("--folder", default="demo", help="where the film and the store go")
     return parser
 
 
@@ -341,7 +341,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from longvid.demo import run_demo
 
-    return run_demo(options.videos, options.store, _load(options, "mini"), as_json=options.json)
+    return run_demo(options.videos, options.folder, _load(options, "mini"), as_json=options.json)
 
 
 def _load(options: argparse.Namespace, default: str) -> Any:

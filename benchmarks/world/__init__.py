@@ -1,0 +1,9 @@
+"""A generated world of television-like videos with known answers: the yardstick for understanding.
+
+scene.py      what there is: things, signs, shots, films, all from a seed
+atlas.py      the outlines of shapes and glyphs as distance fields
+draw.py       frames from shots, many at once, on any torch device
+questions.py  questions with answers and evidence spans
+film.py       films as H.264 files
+prior.py      how well the question's text alone answers, for every type
+"""
