@@ -1,0 +1,81 @@
+"""Messages between a decoder and its child process: JSON with file descriptors beside it."""
+
+from __future__ import annotations
+
+import array
+import json
+import socket
+import struct
+from typing import Any
+
+__all__ = ["Channel", "ChannelClosed"]
+
+_HEADER = struct.Struct("!I")
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class ChannelClosed(Exception):
+    """The other side is gone."""
+
+
+class Channel:
+    """One end of a Unix socket pair.
+
+    Args:
+        end: A connected stream socket; the channel owns it from now on.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+        """Send one message, with a copy of a file descriptor if one is given.
+
+        Raises:
+            ChannelClosed: Nobody is there to read it.
+        """
+        body = json.dumps(message).encode()
+        ancillary = []
+        if descriptor is not None:
+            rights = array.array("i", [descriptor])
+            ancillary.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights))
+        try:
+            # Four bytes are never split: the descriptor travels with the header.
+            self._socket.sendmsg([_HEADER.pack(len(body))], ancillary)
+            self._socket.sendall(body)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ChannelClosed from error
+
+    def receive(self, timeout_seconds: float | None = None) -> tuple[dict[str, Any], int | None]:
+        """Wait for one message and the descriptor that came with it.
+
+        Raises:
+            ChannelClosed: The other side is gone.
+            TimeoutError: Nothing came in time; the channel is of no use after that.
+        """
+        self._socket.settimeout(timeout_seconds)
+        try:
+            header, descriptors, _, _ = socket.recv_fds(self._socket, _HEADER.size, 1)
+            header += self._exactly(_HEADER.size - len(header)) if header else b""
+            if not header:
+                raise ChannelClosed
+            (length,) = _HEADER.unpack(header)
+            if length > _MOST_BYTES:
+                raise ChannelClosed
+            message: dict[str, Any] = json.loads(self._exactly(length))
+        except ConnectionResetError as error:
+            raise ChannelClosed from error
+        return message, descriptors[0] if descriptors else None
+
+    def _exactly(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            part = self._socket.recv(count - len(parts))
+            if not part:
+                raise ChannelClosed
+            parts += part
+        return bytes(parts)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()

@@ -1,0 +1,172 @@
+"""Open an untrusted file as a video, and map what FFmpeg says into longvid's errors.
+
+FFmpeg's defaults follow a text file named `x.mp4` into other files (ffconcat, HLS playlists). Here
+only true containers are read, only the named file is opened, and only decoders of video are let
+near the data.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from longvid.errors import VideoError
+
+__all__ = [
+    "CODECS",
+    "FORMATS",
+    "decoder_options",
+    "open_video",
+    "packets",
+    "unusable",
+]
+
+#: Demuxers that read one self-contained file.
+FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif"
+
+#: Video decoders. Audio decoders are not on the list: no sound is ever decoded.
+CODECS = ",".join(
+    (
+        *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"),
+        *("h263", "flv", "vp6", "vp6f", "theora", "msmpeg4v1", "msmpeg4v2", "msmpeg4"),
+        *("wmv1", "wmv2", "wmv3", "vc1", "mjpeg", "gif", "prores", "dnxhd", "ffv1", "rawvideo"),
+    )
+)
+
+_MOST_READ_ERRORS = 32
+
+
+def unusable(path: str, kind: str, sentence: str) -> VideoError:
+    """Make the error for a file that cannot be used at all."""
+    return VideoError(f"{path} {sentence}", kind=kind, path=path, stage="probe")
+
+
+def decoder_options(max_pixels: int, **more: str) -> dict[str, str]:
+    """Return the options every decoder is opened with."""
+    return {"codec_whitelist": CODECS, "max_pixels": str(max_pixels), **more}
+
+
+def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]:
+    """Open a file and choose its video.
+
+    Args:
+        path: Any path; nothing but a regular file is opened.
+        max_pixels: Refuse larger frames.
+
+    Returns:
+        The container and its best video stream; every other stream is discarded by the demuxer.
+
+    Raises:
+        VideoError: It cannot be read, is not a video, or is not allowed.
+    """
+    _require_file(path)
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        **decoder_options(max_pixels),
+    }
+    try:
+        # The prefix keeps a colon in a file name from being read as a protocol.
+        container = av.open(
+            f"file:{os.path.abspath(path)}", options=options, metadata_errors="ignore"
+        )
+    except av.error.FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
+        if error.errno in (errno.EACCES, errno.ENOENT, errno.EIO, errno.ELOOP):
+            raise unusable(path, "unreadable", f"cannot be read: {error.strerror}.") from error
+        raise unusable(
+            path,
+            "unsupported",
+            f"is not a video that can be read: {_reason(error)}. Allowed containers are {FORMATS}.",
+        ) from error
+    try:
+        return container, _choose_stream(container, path, max_pixels)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _require_file(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise unusable(path, "unreadable", f"cannot be read: {reason}.") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise unusable(
+            path, "unreadable", "is not a regular file; name a video file, or a folder of them."
+        )
+    if status.st_size == 0:
+        raise unusable(path, "unsupported", "is empty.")
+    if not os.access(path, os.R_OK):
+        raise unusable(path, "unreadable", "cannot be read: permission denied.")
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    if isinstance(error, av.error.InvalidDataError):
+        return "its data are not those of a known container, or are damaged at the start"
+    if error.errno in (errno.EINVAL, errno.EPERM):
+        return "its true format is not allowed"
+    return str(error.strerror)
+
+
+def _choose_stream(container: InputContainer, path: str, max_pixels: int) -> VideoStream:
+    best: Any = container.streams.best("video")
+    if best is None or Disposition.attached_pic in best.disposition:
+        others = [
+            stream
+            for stream in container.streams.video
+            if Disposition.attached_pic not in stream.disposition
+        ]
+        best = others[0] if others else None
+    if best is None:
+        raise unusable(path, "unsupported", "holds no video stream.")
+    codec = best.codec_context
+    name = codec.name if codec is not None else "unknown"
+    if codec is None or name not in CODECS.split(","):
+        raise unusable(
+            path, "unsupported", f"is coded as {name}, which is not among the allowed codecs."
+        )
+    if codec.height * codec.width > max_pixels:
+        raise unusable(
+            path,
+            "too-large",
+            f"has frames of {codec.width}x{codec.height} pixels; at most {max_pixels} pixels are "
+            "allowed (decoder setting max_pixels).",
+        )
+    for stream in container.streams:
+        if stream.index != best.index:
+            stream.discard = Discard.all
+    stream_of_video: VideoStream = best
+    return stream_of_video
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
+    """Yield the stream's packets from where the container stands, and None for a read error.
+
+    A damaged file is read on behind the damage, as long as the reader finds its way.
+    """
+    errors = 0
+    while errors <= _MOST_READ_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:  # an empty packet would put the decoder into its final flush
+                    errors = 0
+                    yield packet
+            return
+        except av.error.FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from error
+            errors += 1
+            yield None

@@ -1,0 +1,93 @@
+"""Pictures from decord, at times that the packets tell.
+
+decord counts frames and knows no presentation times worth the name, so the scan of `packets.py`
+says which frame is on display when; decord must agree on how many there are.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from av.video.frame import VideoFrame
+
+from longvid.decode.engine import Progress
+from longvid.decode.packets import FrameTimes
+from longvid.decode.pyav_engine import PyAVEngine
+from longvid.decode.source import Source
+from longvid.errors import VideoError
+
+__all__ = ["decord_engine", "why_no_decord"]
+
+
+def why_no_decord() -> str:
+    """Say why decord cannot be used here; "" if it can."""
+    try:
+        importlib.import_module("decord")
+    except (ImportError, OSError, RuntimeError) as error:
+        return (
+            f"decord cannot be imported ({error}); install it with `pip install longvid[decord]`."
+        )
+    return ""
+
+
+def decord_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine:
+    """Make an engine whose pictures come from decord."""
+    reason = why_no_decord()
+    if reason:
+        raise VideoError(reason, kind="unsupported", path="", stage="probe")
+
+    def source(path: str, times: FrameTimes) -> Source:
+        return _DecordSource(path, times, options["num_threads"], progress)
+
+    return PyAVEngine(options, progress, source)
+
+
+class _DecordSource:
+    def __init__(self, path: str, times: FrameTimes, num_threads: int, progress: Progress) -> None:
+        self._times, self._progress = times, progress
+        decord = importlib.import_module("decord")
+        try:
+            self._reader = decord.VideoReader(path, num_threads=num_threads)
+            num_frames = len(self._reader)
+        except RuntimeError as error:  # decord.DECORDError is one
+            raise VideoError(
+                f"{path} cannot be opened by decord: {_first_line(error)}.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            ) from error
+        if num_frames != len(times):
+            raise VideoError(
+                f"{path} has {len(times)} frames by its packets and {num_frames} by decord, which "
+                "then shows wrong ones; use the decoder pyav.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            )
+
+    @property
+    def times(self) -> FrameTimes:
+        """When each frame is shown."""
+        return self._times
+
+    def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+        """Yield each wanted frame once, or None where decord gives up."""
+        for rank in ranks:
+            self._progress()
+            try:
+                pixels = self._reader[rank].asnumpy()  # (H, W, 3), upright
+            except (RuntimeError, IndexError):
+                yield rank, None
+                continue
+            yield rank, VideoFrame.from_ndarray(pixels, format="rgb24")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader = None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

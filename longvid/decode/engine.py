@@ -1,0 +1,133 @@
+"""What a decoding engine is asked and what it gives back, as plain data that crosses a pipe.
+
+An engine runs inside the child process. It knows files, times and pixels; it knows neither torch
+nor longvid's carriers, which would cost the child a second of start-up and a gigabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Allocate",
+    "DecodedSegment",
+    "Engine",
+    "FrameArray",
+    "Gap",
+    "Progress",
+    "SegmentRequest",
+    "VideoFacts",
+    "without_missing_rows",
+]
+
+#: (T, 3, H, W) or (3, H, W) uint8 RGB.
+FrameArray = npt.NDArray[np.uint8]
+
+#: Gives a writable uint8 array of a shape; the child backs it with shared memory.
+Allocate = Callable[[tuple[int, ...]], FrameArray]
+
+#: Called whenever an engine has done a bit of work, so that a hang can be told from slowness.
+Progress = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a file says of itself, checked against its packets.
+
+    Args:
+        start_seconds: Presentation time of the first frame.
+        end_seconds: End of the last readable frame.
+        num_frames: Frames that are shown.
+        height, width: Pixels after rotation.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    num_frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRequest:
+    """The wanted times of one segment, increasing, and the span that it stands for."""
+
+    segment_index: int
+    start_seconds: float
+    end_seconds: float
+    sample_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSegment:
+    """The frames of one segment.
+
+    Args:
+        segment_index: Of the request.
+        data: (T, 3, H, W) uint8 RGB; the array that `Allocate` gave, or its first rows.
+        pts_seconds, duration_seconds: One a frame.
+        rows: For each wanted time the frame that answers it, -1 where there is none.
+        pts_error_seconds: The largest distance to the exact frame; 0 unless asked to approximate.
+    """
+
+    segment_index: int
+    data: FrameArray
+    pts_seconds: tuple[float, ...]
+    duration_seconds: tuple[float, ...]
+    rows: tuple[int, ...]
+    pts_error_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span whose wanted frames cannot be had, while others of the file can."""
+
+    start_seconds: float
+    end_seconds: float
+    sentence: str
+    kind: str = "corrupt"
+
+
+class Engine(Protocol):
+    """Reads one file at a time. Raises VideoError for a file that cannot be used at all."""
+
+    def probe(self, path: str) -> VideoFacts:
+        """Read what the file says of itself."""
+
+    def decode(
+        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+    ) -> Iterator[DecodedSegment | Gap]:
+        """Yield each segment in order as soon as it is complete, and gaps where they end."""
+
+    def close(self) -> None:
+        """Release every open file."""
+
+
+#: Makes an engine of its options.
+EngineFactory = Callable[[dict[str, Any], Progress], Engine]
+
+
+def without_missing_rows(
+    data: FrameArray, present: Sequence[bool], rows: Sequence[int]
+) -> tuple[FrameArray, tuple[int, ...]]:
+    """Close up the rows of frames that never came, in place.
+
+    Args:
+        data: (T, 3, H, W) with holes.
+        present: (T,) whether each row was filled.
+        rows: Row wanted at each time.
+
+    Returns:
+        The first rows of `data`, and `rows` with -1 for what is missing.
+    """
+    kept = [row for row, here in enumerate(present) if here]
+    place = {row: new for new, row in enumerate(kept)}
+    for new, row in enumerate(kept):
+        if new != row:
+            data[new] = data[row]
+    return data[: len(kept)], tuple(place.get(row, -1) for row in rows)

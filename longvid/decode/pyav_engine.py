@@ -1,0 +1,216 @@
+"""The default engine: PyAV with a plan of groups of pictures.
+
+It keeps the last few files open with their packet tables, so that the chunks of one video share
+one scan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from longvid.decode.assemble import assemble
+from longvid.decode.container import open_video, unusable
+from longvid.decode.cut import is_cut
+from longvid.decode.disposable import disposable_test
+from longvid.decode.engine import (
+    Allocate,
+    DecodedSegment,
+    Gap,
+    Progress,
+    SegmentRequest,
+    VideoFacts,
+)
+from longvid.decode.packets import FrameTimes, PacketTable, scan
+from longvid.decode.picture import Painter, Size, orientation_of
+from longvid.decode.plan import nearest_allowed, on_display
+from longvid.decode.source import (
+    DecoderSettings,
+    Opened,
+    PacketsMislead,
+    PlannedSource,
+    SequentialSource,
+    Source,
+    first_picture,
+)
+
+__all__ = ["PyAVEngine"]
+
+_OPEN_FILES = 4
+#: A segment that ends this close to the end of the video is its last.
+_LAST_SEGMENT_SECONDS = 1e-3
+
+
+@dataclass(slots=True)
+class _OpenVideo:
+    source: Source
+    table: PacketTable | None  # None where packets foretell nothing
+    pixel_aspect: float
+    upright: tuple[int, int] | None = None  # height and width, once a picture was decoded
+
+
+class PyAVEngine:
+    """Decodes with PyAV.
+
+    Args:
+        options: The fields of `PyAVDecoder` that concern decoding.
+        progress: Called for every packet.
+        other_source: If given, pictures come from another library: it is called with the path and
+            the frame times of a file that this engine has opened and found allowed.
+    """
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        progress: Progress,
+        other_source: Callable[[str, FrameTimes], Source] | None = None,
+    ) -> None:
+        self._other_source = other_source
+        self._size = Size(**{**options["size"], "fill": tuple(options["size"]["fill"])})
+        self._settings = DecoderSettings(
+            max_pixels=options["max_pixels"],
+            loop_filter=options["loop_filter"],
+            drop_disposable=options["drop_disposable"],
+        )
+        self._approximate: str = options["approximate"]
+        self._tolerance_seconds: float = options["tolerance_seconds"]
+        self._plan: bool = options["plan"]
+        self._progress = progress
+        self._open: OrderedDict[tuple[object, ...], _OpenVideo] = OrderedDict()
+
+    def probe(self, path: str) -> VideoFacts:
+        """Read every packet of a file and decode its first picture."""
+        video = self._video(path)
+        times = video.source.times
+        height, width = self._upright(path, video)
+        return VideoFacts(
+            start_seconds=times.pts_seconds(0),
+            end_seconds=times.seconds(times.end),
+            num_frames=len(times),
+            height=height,
+            width=width,
+        )
+
+    def decode(
+        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+    ) -> Iterator[DecodedSegment | Gap]:
+        """Yield the segments in order, and gaps."""
+        left = list(segments)
+        try:
+            for item in self._decode(path, self._video(path), segments, allocate):
+                if isinstance(item, DecodedSegment):
+                    while left.pop(0).segment_index != item.segment_index:
+                        continue
+                yield item
+        except PacketsMislead:
+            yield from self._decode(path, self._video(path, plan=False), left, allocate)
+
+    def _decode(
+        self,
+        path: str,
+        video: _OpenVideo,
+        segments: Sequence[SegmentRequest],
+        allocate: Allocate,
+    ) -> Iterator[DecodedSegment | Gap]:
+        size = self._size
+        if size.fit == "native":
+            height, width = self._upright(path, video)
+            size = replace(size, height=height, width=width)
+        times = video.source.times
+        exact = [on_display(times, item.sample_seconds) for item in segments]
+        chosen = [self._choose(video, ranks) for ranks in exact]
+        painter = Painter(size, video.pixel_aspect)
+        yield from assemble(video.source, segments, exact, chosen, painter, allocate)
+        claimed = video.table.claimed_end_seconds if video.table is not None else None
+        end = times.seconds(times.end)
+        if claimed is not None and segments[-1].end_seconds >= end - _LAST_SEGMENT_SECONDS:
+            yield Gap(end, claimed, f"the file is cut or damaged from {end:.2f} s on")
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._open:
+            self._open.popitem()[1].source.close()
+
+    def _choose(self, video: _OpenVideo, ranks: list[int]) -> list[int]:
+        table = video.table
+        if self._approximate == "none" or table is None:
+            return ranks
+        if self._approximate == "keyframe":
+            allowed = table.keyframe[table.packet_of]
+        elif table.disposable is not None:
+            allowed = ~table.disposable[table.packet_of]
+        else:
+            return ranks
+        return nearest_allowed(
+            table.times, ranks, np.flatnonzero(allowed).tolist(), self._tolerance_seconds
+        )
+
+    def _upright(self, path: str, video: _OpenVideo) -> tuple[int, int]:
+        """Return height and width of the first picture, the right way up."""
+        if video.upright is None:
+            container, stream = open_video(path, self._settings.max_pixels)
+            try:
+                picture = first_picture(container, stream, self._settings, self._progress)
+            finally:
+                container.close()
+            if picture is None:
+                raise unusable(path, "corrupt", "holds no picture that can be decoded.")
+            video.upright = orientation_of(picture).shape(picture.height, picture.width)
+        return video.upright
+
+    def _video(self, path: str, *, plan: bool = True) -> _OpenVideo:
+        """Return an open video, from the last few if the file has not changed.
+
+        Args:
+            path: The file.
+            plan: False opens it anew, to be decoded from the start.
+        """
+        key: tuple[object, ...] = (path,)
+        with contextlib.suppress(OSError, ValueError):  # opening it says why
+            status = os.stat(path)
+            key = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if key in self._open and plan:
+            self._open.move_to_end(key)
+            return self._open[key]
+        if key in self._open:
+            self._open.pop(key).source.close()
+        while len(self._open) >= _OPEN_FILES:
+            self._open.popitem(last=False)[1].source.close()
+        self._open[key] = video = self._opened(path, plan and self._plan)
+        return video
+
+    def _opened(self, path: str, plan: bool) -> _OpenVideo:
+        def reopen() -> Opened:
+            return open_video(path, self._settings.max_pixels)
+
+        container, stream = reopen()
+        pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        codec = stream.codec_context
+        disposable = None
+        if self._approximate == "reference":
+            disposable = disposable_test(codec.name, codec.extradata)
+        table: PacketTable | None = scan(
+            container, stream, self._progress, disposable, is_cut(path)
+        )
+        source: Source
+        if plan and table is not None and table.reliable:
+            opened = (container, stream)
+            source = PlannedSource(reopen, opened, table, self._settings, self._progress)
+        else:
+            container.close()
+            table = None
+            source = SequentialSource(reopen, self._settings, self._progress)
+        times = source.times
+        if not len(times) or self._other_source is not None:
+            source.close()
+        if not len(times):
+            raise unusable(path, "corrupt", "holds no frame that can be read.")
+        if self._other_source is not None:
+            source = self._other_source(path, times)
+        return _OpenVideo(source, table, pixel_aspect)

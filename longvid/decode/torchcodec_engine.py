@@ -1,0 +1,101 @@
+"""Pictures from torchcodec, at times that the packets tell."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from av.video.frame import VideoFrame
+
+from longvid.decode.engine import Progress
+from longvid.decode.packets import FrameTimes
+from longvid.decode.pyav_engine import PyAVEngine
+from longvid.decode.source import Source
+from longvid.errors import VideoError
+
+__all__ = ["torchcodec_engine", "why_no_torchcodec"]
+
+#: torchcodec holds every frame of one call at full size.
+_FRAMES_A_CALL = 8
+_SAME_SECONDS = 1e-4
+
+
+def why_no_torchcodec() -> str:
+    """Say why torchcodec cannot be used here; "" if it can."""
+    try:
+        importlib.import_module("torchcodec.decoders")
+    except (ImportError, OSError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        return (
+            f"torchcodec cannot be imported ({reason}); it needs FFmpeg's shared libraries and a "
+            "release that fits the installed torch."
+        )
+    return ""
+
+
+def torchcodec_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine:
+    """Make an engine whose pictures come from torchcodec."""
+    reason = why_no_torchcodec()
+    if reason:
+        raise VideoError(reason, kind="unsupported", path="", stage="probe")
+
+    def source(path: str, times: FrameTimes) -> Source:
+        return _TorchcodecSource(path, times, options["num_threads"], progress)
+
+    return PyAVEngine(options, progress, source)
+
+
+class _TorchcodecSource:
+    def __init__(self, path: str, times: FrameTimes, num_threads: int, progress: Progress) -> None:
+        self._times, self._progress = times, progress
+        decoders = importlib.import_module("torchcodec.decoders")
+        try:
+            self._decoder: Any = decoders.VideoDecoder(
+                path, dimension_order="NHWC", num_ffmpeg_threads=num_threads, seek_mode="exact"
+            )
+        except (RuntimeError, ValueError) as error:
+            raise VideoError(
+                f"{path} cannot be opened by torchcodec: {str(error).splitlines()[0]}.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            ) from error
+
+    @property
+    def times(self) -> FrameTimes:
+        """When each frame is shown."""
+        return self._times
+
+    def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+        """Yield each wanted frame once, or None where torchcodec gives up or shows another."""
+        for first in range(0, len(ranks), _FRAMES_A_CALL):
+            some = ranks[first : first + _FRAMES_A_CALL]
+            pictures = self._batch(some)
+            if pictures is None:  # one bad frame fails the whole call
+                pictures = [(self._batch([rank]) or [None])[0] for rank in some]
+            yield from zip(some, pictures, strict=True)
+
+    def _batch(self, ranks: Sequence[int]) -> list[VideoFrame | None] | None:
+        self._progress()
+        # The middle of a frame's time: no rounding leads to its neighbour.
+        middles = [
+            (self._times.pts_seconds(rank) + self._times.end_seconds(rank)) / 2 for rank in ranks
+        ]
+        try:
+            batch = self._decoder.get_frames_played_at(seconds=middles)
+        except (RuntimeError, IndexError, ValueError):
+            return None
+        return [
+            VideoFrame.from_ndarray(picture.numpy(), format="rgb24")
+            if abs(pts - self._times.pts_seconds(rank)) < _SAME_SECONDS
+            else None
+            for rank, picture, pts in zip(
+                ranks, batch.data, batch.pts_seconds.tolist(), strict=True
+            )
+        ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder = None

@@ -1,0 +1,151 @@
+"""Every decoder gives the frames of a plain decode of everything: same times, same pixels.
+
+PyAV's default decoder must equal it in every pixel. Other libraries make RGB before they scale and
+with their own arithmetic, so they are compared at the stored size, within their rounding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from longvid.decode import DecordDecoder, PyAVDecoder, TorchcodecDecoder, available_decoders
+from longvid.types import FrameBatch, FrameSize, Video
+from tests.conftest import DATA, require
+from tests.unit.decode.footage import all_frames, as_rgb, decoded, failures, one_segment
+
+CLIPS = sorted(
+    str(path.relative_to(DATA))
+    for path in DATA.rglob("*")
+    if path.suffix in (".mp4", ".mkv", ".webm", ".mov", ".avi")
+)
+WHOLE = [clip for clip in CLIPS if "corrupted" not in clip]
+SHORT = [clip for clip in WHOLE if (DATA / clip).stat().st_size < 700_000]
+
+
+def wanted_times(video: Video, count: int, seed: int) -> list[float]:
+    """Draw times of the whole video, a little before and after it too."""
+    drawn = np.random.default_rng(seed).uniform(-0.1, video.duration_seconds + 0.1, count)
+    return sorted((video.start_seconds + drawn).tolist())
+
+
+def reference(path: Path, times: list[float], height: int, width: int) -> dict[float, Any]:
+    """Keep of all frames those on display at the wanted times: pts_seconds -> (H, W, 3)."""
+    found: dict[float, Any] = {}
+    waiting = list(times)
+    before = None
+    for pts, frame in all_frames(path):
+        while waiting and before is not None and waiting[0] + 1e-6 < pts:
+            found[before[0]] = before[1]
+            waiting.pop(0)
+        before = (pts, frame)
+    if waiting and before is not None:
+        found[before[0]] = before[1]
+    return {pts: as_rgb(frame, height, width) for pts, frame in found.items()}
+
+
+@pytest.fixture(scope="module")
+def pyav() -> Any:
+    """The default decoder at a size that no clip has."""
+    with PyAVDecoder(size=FrameSize(54, 96)).setup() as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize("clip", WHOLE)
+def test_pyav_equals_decoding_everything(clip: str, pyav: Any) -> None:
+    video = pyav.probe(str(DATA / clip))
+    times = wanted_times(video, 14, seed=5)
+    items = list(pyav.decode(one_segment(video, times, parts=3)))
+    assert not failures(items)
+    expected = reference(DATA / clip, times, 54, 96)
+    found = decoded(items)
+    assert list(found) == list(expected)
+    for pts, pixels in expected.items():
+        assert (found[pts] == pixels).all(), f"{clip} at {pts}"
+
+
+@pytest.mark.parametrize("clip", SHORT)
+def test_probing_counts_what_decoding_gives(clip: str, pyav: Any) -> None:
+    video = pyav.probe(str(DATA / clip))
+    frames = list(all_frames(DATA / clip))
+    assert video.num_frames == len(frames)
+    assert video.start_seconds == frames[0][0]
+    assert 0 < video.end_seconds - frames[-1][0] < 1.0
+    upright = frames[0][1].rotation % 180 == 0
+    size = (frames[0][1].height, frames[0][1].width)
+    assert (video.height, video.width) == (size if upright else size[::-1])
+
+
+@pytest.mark.parametrize("clip", SHORT)
+def test_the_plan_equals_its_slow_twin(clip: str) -> None:
+    results = []
+    for plan in (True, False):
+        decoder = PyAVDecoder(size=FrameSize(20, 30, "pad"), plan=plan, isolate=False).setup()
+        video = decoder.probe(str(DATA / clip))
+        results.append(decoded(decoder.decode(one_segment(video, wanted_times(video, 9, seed=2)))))
+        decoder.close()
+    assert list(results[0]) == list(results[1])
+    assert all((results[0][pts] == results[1][pts]).all() for pts in results[0])
+
+
+def test_the_child_equals_this_process(pyav: Any) -> None:
+    inside = PyAVDecoder(size=FrameSize(54, 96), isolate=False).setup()
+    path = str(DATA / "bbb_rabbit_5s.mp4")
+    video = pyav.probe(path)
+    assert inside.probe(path) == video
+    chunk = one_segment(video, wanted_times(video, 10, seed=1), parts=2)
+    for ours, theirs in zip(pyav.decode(chunk), inside.decode(chunk), strict=True):
+        assert isinstance(ours, FrameBatch)
+        assert isinstance(theirs, FrameBatch)
+        for name in ("data", "pts_seconds", "duration_seconds", "slow"):
+            assert (getattr(ours, name) == getattr(theirs, name)).all(), name
+    inside.close()
+
+
+# decord cannot read these: it counts other frames than there are, or knows no AV1.
+NOT_FOR_DECORD = ("stream_title", "av1")
+
+
+@pytest.mark.parametrize("clip", SHORT)
+@pytest.mark.parametrize("part", [DecordDecoder, TorchcodecDecoder])
+def test_other_libraries_agree(
+    clip: str, part: type[DecordDecoder] | type[TorchcodecDecoder]
+) -> None:
+    name = part.__name__.removesuffix("Decoder").lower()
+    reason = available_decoders()[name]
+    if reason:
+        require(name, reason)
+    if part is DecordDecoder and any(word in clip for word in NOT_FOR_DECORD):
+        pytest.skip("decord cannot read it")
+    decoder = part(size=FrameSize(fit="native")).setup()
+    video = decoder.probe(str(DATA / clip))
+    times = wanted_times(video, 4, seed=3)
+    items = list(decoder.decode(one_segment(video, times)))
+    decoder.close()
+    assert not failures(items)
+    expected = reference(DATA / clip, times, video.height, video.width)
+    found = decoded(items)
+    assert list(found) == list(expected)
+    for pts, pixels in expected.items():
+        difference = np.abs(found[pts].astype(int) - pixels)
+        assert difference.mean() < 1.5, f"{clip} at {pts}"
+
+
+def test_what_is_damaged_is_a_gap_and_the_rest_is_exact(pyav: Any) -> None:
+    path = DATA / "edge" / "h264_corrupted_mid.mp4"
+    video = pyav.probe(str(path))
+    times = [index * 0.1 for index in range(50)]
+    items = list(pyav.decode(one_segment(video, times, parts=5)))
+    (first, second) = failures(items)
+    assert {first.kind, second.kind} == {"corrupt"}
+    assert first.start_seconds == pytest.approx(3.0)
+    assert first.end_seconds == pytest.approx(3.1)
+    assert second.start_seconds == pytest.approx(3.2)
+    expected = reference(path, times, 54, 96)
+    found = decoded(items)
+    assert len(found) == 48
+    for pts, pixels in found.items():
+        assert (pixels == expected[pts]).all(), pts

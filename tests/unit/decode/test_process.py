@@ -1,0 +1,210 @@
+"""The child process: it is reused, bounded, killed when late, and never outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longvid.decode import PyAVDecoder
+from longvid.decode.process import Limits
+from longvid.decode.running import RunningDecoder
+from longvid.errors import VideoError
+from longvid.types import Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, Video
+
+ROOT = Path(__file__).parents[3]
+ENGINE = "tests.unit.decode.hostile:Engine"
+VIDEO = Video("clip.mp4", "id", 0.0, 10.0, 1.0, 10, 4, 6)
+
+
+LATE = ("sleep", "spin_without_releasing_the_interpreter", "work_for_ever")
+
+
+def hostile(misdeed: str, at: int = 1, **options: Any) -> RunningDecoder:
+    deadline, stall = (2.0, 1.0) if misdeed in LATE else (60.0, 60.0)
+    limits = Limits(deadline_seconds=deadline, stall_seconds=stall, memory_bytes=256 << 20)
+    return RunningDecoder(ENGINE, {"misdeed": misdeed, "at": at, **options}, limits)
+
+
+def chunk(num_segments: int = 3) -> Chunk:
+    segments = tuple(
+        SegmentPlan(
+            index, 2.0 * index, 2.0 * index + 2, (2.0 * index, 2.0 * index + 1), (True, False)
+        )
+        for index in range(num_segments)
+    )
+    return Chunk(VIDEO, segments)
+
+
+def test_frames_come_through_shared_memory() -> None:
+    with hostile("none") as decoder:
+        batches = list(decoder.decode(chunk()))
+    assert [batch.segment_index for batch in batches if isinstance(batch, FrameBatch)] == [0, 1, 2]
+    for index, batch in enumerate(batches):
+        assert isinstance(batch, FrameBatch)
+        assert batch.data.shape == (2, 3, 4, 6)
+        assert (batch.data == index).all()
+        assert batch.pts_seconds.tolist() == [2.0 * index, 2.0 * index + 1]
+        assert batch.slow.tolist() == [True, False]
+
+
+def test_frames_outlive_the_decoder() -> None:
+    decoder = hostile("none")
+    batch = next(iter(decoder.decode(chunk())))
+    decoder.close()
+    assert isinstance(batch, FrameBatch)
+    batch.data.add_(7)  # the memory is the reader's own
+    assert (batch.data == 7).all()
+
+
+def test_one_child_serves_many_chunks() -> None:
+    with hostile("none") as decoder:
+        list(decoder.decode(chunk()))
+        first = decoder.child_pid
+        list(decoder.decode(chunk()))
+        assert first is not None
+        assert decoder.child_pid == first
+
+
+def test_a_child_imports_no_torch(data: Path) -> None:
+    with PyAVDecoder().setup() as decoder:
+        decoder.probe(str(data / "bbb_rabbit_5s.mp4"))
+        mapped = Path(f"/proc/{decoder.child_pid}/maps").read_text()
+    assert "libavcodec" in mapped
+    assert "libtorch" not in mapped
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "kind", "word"),
+    [
+        ("sleep", "decode-timeout", "no progress for 1 s"),
+        ("spin_without_releasing_the_interpreter", "decode-timeout", "no progress for 1 s"),
+        ("work_for_ever", "decode-timeout", "within 2 s"),
+        ("allocate_without_end", "out-of-memory", "memory"),
+        ("abort", "decoder-crash", "SIGABRT"),
+        ("be_killed", "out-of-memory", "killed"),
+        ("have_a_bug", "decoder-crash", "exit status 1"),
+    ],
+)
+def test_a_misdeed_is_one_failure(misdeed: str, kind: str, word: str) -> None:
+    with hostile(misdeed) as decoder:
+        first, failure = decoder.decode(chunk())
+        assert isinstance(first, FrameBatch)
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.stage) == (kind, "decode")
+        assert (failure.start_seconds, failure.end_seconds) == (2.0, 6.0)
+        assert word in failure.error
+        assert failure.error.startswith("clip.mp4: ")
+        if misdeed == "abort":
+            assert "a last word" in failure.stderr
+        if misdeed == "have_a_bug":
+            assert "of the engine's own making" in failure.stderr
+        # The next chunk is decoded by a new child.
+        only = list(decoder.decode(Chunk(VIDEO, chunk().segments[:1])))
+        assert [type(item) for item in only] == [FrameBatch]
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "kind"),
+    [("sleep", "decode-timeout"), ("allocate_without_end", "out-of-memory")],
+)
+def test_a_misdeed_while_probing_is_an_error(misdeed: str, kind: str) -> None:
+    with hostile(misdeed, at=-1) as decoder, pytest.raises(VideoError) as caught:
+        decoder.probe("clip.mp4", video_id="id")
+    assert (caught.value.kind, caught.value.stage) == (kind, "probe")
+
+
+def test_a_child_does_not_run_ahead(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    with hostile("none", count=str(count)) as decoder:
+        reader = iter(decoder.decode(chunk(50)))
+        next(reader)
+        time.sleep(0.3)
+        # Two slots that nobody has read, and the segment that waits for one of them.
+        assert len(count.read_text()) <= 4
+        assert len(list(reader)) == 49
+
+
+def test_leaving_early_leaves_the_decoder_usable() -> None:
+    with hostile("none") as decoder:
+        reader = decoder.decode(chunk(20))
+        next(iter(reader))
+        reader.close()  # type: ignore[attr-defined]  # it is a generator
+        assert len(list(decoder.decode(chunk()))) == 3
+
+
+def test_close_ends_a_waiting_thread() -> None:
+    decoder = hostile("sleep", at=0)
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.extend(decoder.decode(chunk())))
+    thread.start()
+    while decoder.child_pid is None:
+        time.sleep(0.01)
+    decoder.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert found == []
+    with pytest.raises(VideoError, match="closed"):
+        list(decoder.decode(chunk()))
+
+
+def test_threads_with_a_decoder_each(data: Path) -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        with PyAVDecoder(size=FrameSize(8, 8)).setup() as decoder:
+            found.append(decoder.probe(str(data / "bbb_rabbit_5s.mp4")).num_frames)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [132] * 3
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the child on Linux only")
+@pytest.mark.parametrize("misdeed", ["none", "spin_without_releasing_the_interpreter"])
+def test_a_child_dies_with_its_parent(misdeed: str) -> None:
+    code = f"""
+        import threading, time
+        from tests.unit.decode.test_process import chunk, hostile
+        decoder = hostile({misdeed!r}, at=0)
+        decoder.start()
+        print(decoder.child_pid, flush=True)
+        if {misdeed!r} != "none":
+            threading.Thread(target=lambda: list(decoder.decode(chunk()))).start()
+        time.sleep(3600)
+    """
+    before = set(os.listdir("/dev/shm"))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(0.3)
+    assert is_running(child)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    until = time.monotonic() + 10
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(child)
+    assert set(os.listdir("/dev/shm")) <= before
