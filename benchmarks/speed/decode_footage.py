@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 from av.filter import Graph
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 
 from benchmarks.speed.footage import loop_clip
 from longvid.errors import ConfigError
@@ -51,6 +51,7 @@ def _encode(target: str, frames: Iterator[VideoFrame]) -> None:
         stream.codec_context.thread_count = 2  # the number of threads changes the result
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = index, Fraction(1, _RATE)
+            frame.pict_type = PictureType.NONE  # a decoded frame would impose its own type
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 

@@ -45,7 +45,11 @@ def main(socket_descriptor: int, lifeline: int) -> None:
     _die_with_parent(lifeline)
     channel = Channel(socket.socket(fileno=socket_descriptor))
     try:
-        _Server(channel).run()
+        server = _Server(channel)
+        server.start()
+        server.run()
+    except VideoError as error:
+        channel.send({"kind": "error", "failure_kind": error.kind, "sentence": str(error)})
     except ChannelClosed:
         return
 
@@ -68,7 +72,10 @@ class _Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._last_tick = time.monotonic()
-        setup, _ = channel.receive()
+
+    def start(self) -> None:
+        """Read the set-up, make the engine, and only then set the limits."""
+        setup, _ = self._channel.receive()
         self._slots: int = setup["slots"]
         self._deadline_seconds: float = setup["deadline_seconds"]
         module, _, name = setup["engine"].partition(":")
@@ -76,7 +83,7 @@ class _Server:
         self._engine: Engine = factory(setup["options"], self._tick)
         _limit_memory(setup["memory_bytes"])
         gc.freeze()  # what start-up made lives for ever; collecting the rest is then quick
-        channel.send({"kind": "ready"})
+        self._channel.send({"kind": "ready"})
 
     def run(self) -> None:
         """Answer requests for ever."""

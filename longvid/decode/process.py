@@ -112,8 +112,18 @@ class ChildProcess:
             "deadline_seconds": limits.deadline_seconds,
             "slots": limits.slots,
         }
-        self._send(setup)
-        self._wait(_START_SECONDS, _START_SECONDS)
+        try:
+            self._send(setup)
+            message, _ = self._wait(_START_SECONDS, _START_SECONDS)
+            if message["kind"] == "error":
+                raise ChildFailure(message["failure_kind"], message["sentence"])
+        except BaseException:
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        if hasattr(self, "_channel"):
+            self.close()
 
     @property
     def pid(self) -> int:

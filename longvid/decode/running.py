@@ -19,7 +19,8 @@ import torch
 from longvid.decode.engine import DecodedSegment, Engine, EngineFactory, SegmentRequest
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
-from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, Video, content_id
+from longvid.listing import content_id
+from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, Video
 
 __all__ = ["InProcessDecoder", "RunningDecoder"]
 
@@ -66,7 +67,10 @@ class RunningDecoder:
             VideoError: It does not start.
         """
         with self._busy:
-            self._ready_child("")
+            try:
+                self._ready_child("")
+            except ChildFailure as failure:
+                raise VideoError(str(failure), kind=failure.kind, path="") from failure
 
     def probe(self, path: str, video_id: str | None = None) -> Video:
         """Read what a file says of itself, checked against its packets.
@@ -282,7 +286,7 @@ def _gap(video: Video, message: dict[str, Any]) -> Failure:
 
 def _sentence(path: str, failure: ChildFailure) -> str:
     text = str(failure) or "the decoder ran out of the memory it may use"
-    return text if text.startswith(path) else f"{path}: {text}."
+    return text if text.startswith(path) else f"{path}: {text.removesuffix('.')}."
 
 
 def _failure(chunk: Chunk, left: list[SegmentPlan], failure: ChildFailure) -> Failure:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from longvid.decode.process import Limits
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.running import RunningDecoder
+from longvid.decode.torchcodec_engine import why_no_torchcodec
+from longvid.errors import ConfigError
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameSize
 
@@ -47,7 +49,13 @@ class TorchcodecDecoder:
 
         Args:
             device: Frames always leave on the CPU.
+
+        Raises:
+            ConfigError: torchcodec cannot be used here.
         """
+        reason = why_no_torchcodec()
+        if reason:
+            raise ConfigError(reason)
         options = {
             **PyAVDecoder(size=self.size, max_pixels=self.max_pixels).engine_options(),
             "num_threads": self.num_threads,

@@ -55,9 +55,9 @@ def outcome(decoder: RunningDecoder, path: Path) -> tuple[Video | None, list[Fra
         video = decoder.probe(str(path), video_id="id")
     except VideoError as error:
         return None, [Failure("", str(path), error.stage, error.kind, str(error))]
-    length = min(video.duration_seconds, 20.0)
-    times = video.start_seconds + np.arange(0, length, 0.1)
-    return video, list(decoder.decode(one_segment(video, times.tolist(), parts=2)))
+    length = min(max(video.duration_seconds, 0.1), 20.0)
+    times = (video.start_seconds + np.arange(0, length, 0.1)).tolist()
+    return video, list(decoder.decode(one_segment(video, times, parts=min(2, len(times)))))
 
 
 def is_told(path: Path, items: list[FrameBatch | Failure]) -> None:

@@ -109,22 +109,25 @@ def test_the_child_equals_this_process(pyav: Any) -> None:
 NOT_FOR_DECORD = ("stream_title", "av1")
 
 
-@pytest.mark.parametrize("clip", SHORT)
-@pytest.mark.parametrize("part", [DecordDecoder, TorchcodecDecoder])
-def test_other_libraries_agree(
-    clip: str, part: type[DecordDecoder] | type[TorchcodecDecoder]
-) -> None:
-    name = part.__name__.removesuffix("Decoder").lower()
+@pytest.fixture(scope="module", params=[DecordDecoder, TorchcodecDecoder])
+def other(request: pytest.FixtureRequest) -> Any:
+    """A decoder of another library, at the stored size, in one child for all clips."""
+    name = request.param.__name__.removesuffix("Decoder").lower()
     reason = available_decoders()[name]
     if reason:
         require(name, reason)
-    if part is DecordDecoder and any(word in clip for word in NOT_FOR_DECORD):
+    with request.param(size=FrameSize(fit="native")).setup() as decoder:
+        yield name, decoder
+
+
+@pytest.mark.parametrize("clip", SHORT)
+def test_other_libraries_agree(clip: str, other: Any) -> None:
+    name, decoder = other
+    if name == "decord" and any(word in clip for word in NOT_FOR_DECORD):
         pytest.skip("decord cannot read it")
-    decoder = part(size=FrameSize(fit="native")).setup()
     video = decoder.probe(str(DATA / clip))
     times = wanted_times(video, 4, seed=3)
     items = list(decoder.decode(one_segment(video, times)))
-    decoder.close()
     assert not failures(items)
     expected = reference(DATA / clip, times, video.height, video.width)
     found = decoded(items)

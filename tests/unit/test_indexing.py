@@ -103,7 +103,7 @@ def test_a_later_success_clears_the_failure(ledger: Ledger) -> None:
 class NeverOpens:
     """A decoder that must not be reached."""
 
-    def probe(self, path: str) -> Video:
+    def probe(self, path: str, video_id: str | None = None) -> Video:
         raise AssertionError(path)
 
     def decode(self, chunk: Chunk) -> list[Failure]:

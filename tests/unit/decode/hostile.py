@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from longvid.decode.engine import DecodedSegment, SegmentRequest, VideoFacts
+from longvid.errors import VideoError
 
 Allocate = Callable[[tuple[int, ...]], np.ndarray[Any, Any]]
 
@@ -25,6 +26,8 @@ class Engine:
 
     def __init__(self, options: dict[str, Any], progress: Callable[[], None]) -> None:
         self._options, self._progress = options, progress
+        if options["misdeed"] == "not_start":
+            raise VideoError("no engine today.", kind="unsupported", path="", stage="probe")
 
     def probe(self, path: str) -> VideoFacts:
         if self._options.get("at", -1) == -1:

@@ -122,6 +122,24 @@ def test_a_misdeed_while_probing_is_an_error(misdeed: str, kind: str) -> None:
     assert (caught.value.kind, caught.value.stage) == (kind, "probe")
 
 
+def test_an_engine_that_does_not_start_says_why() -> None:
+    with hostile("not_start") as decoder:
+        (failure,) = decoder.decode(chunk())
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.error) == ("unsupported", "clip.mp4: no engine today.")
+        with pytest.raises(VideoError, match="no engine today"):
+            decoder.start()
+
+
+def test_a_forgotten_decoder_leaves_no_child() -> None:
+    decoder = hostile("none")
+    decoder.start()
+    pid = decoder.child_pid
+    assert pid is not None
+    del decoder
+    assert not is_running(pid)
+
+
 def test_a_child_does_not_run_ahead(tmp_path: Path) -> None:
     count = tmp_path / "count"
     with hostile("none", count=str(count)) as decoder:

@@ -13,7 +13,7 @@ import pytest
 
 from longvid.decode import DecordDecoder, PyAVDecoder, TorchcodecDecoder, available_decoders
 from longvid.decode.running import InProcessDecoder, RunningDecoder
-from longvid.errors import VideoError
+from longvid.errors import ConfigError, VideoError
 from longvid.types import Failure, FrameSize
 from tests.unit.decode.footage import encode, one_segment
 
@@ -99,6 +99,9 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
         assert "cannot be imported" in why()
         with pytest.raises(VideoError, match="cannot be imported"):
             engine({}, lambda: None)
+    for part in (DecordDecoder(), TorchcodecDecoder()):
+        with pytest.raises(ConfigError, match="cannot be imported"):
+            part.setup()
 
 
 @pytest.mark.parametrize(
