@@ -1,0 +1,10 @@
+"""Training of longvid-mini, from random weights to the shipped ones.
+
+stream.py       training batches as a function of (seed, step)
+patches.py      what each patch of a frame shows: targets of the auxiliary losses
+tower.py        stage 1: vision tower and text tower
+compression.py  random compression of visual tokens, the augmentation of stage 2
+answer.py       stage 2: the answering model on frozen features
+progress.py     checkpoints, schedules and the moving average of weights
+measure.py      accuracy by type on held-out films, beside the text-only prior
+"""
