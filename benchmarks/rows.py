@@ -121,7 +121,11 @@ def write_json(path: str, rows: Sequence[Row], **settings: object) -> None:
             )
         ),
         "commit": _commit(),
-        "settings": settings,
+        # A file is known by its name: where it lies says nothing to a reader elsewhere.
+        "settings": {
+            name: Path(value).name if isinstance(value, str) and os.sep in value else value
+            for name, value in settings.items()
+        },
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)

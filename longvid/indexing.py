@@ -14,8 +14,8 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,11 +23,11 @@ import torch
 
 from longvid.config import Config, torch_device
 from longvid.errors import ConfigError, OpError, VideoError
-from longvid.listing import VIDEO_SUFFIXES
+from longvid.listing import VIDEO_SUFFIXES, content_id
 from longvid.parts import Decoder
 from longvid.sample import plan_chunks
 from longvid.store import ChunkRecord, Store
-from longvid.types import Chunk, Failure, FrameBatch, Segment, Video, content_id
+from longvid.types import Chunk, Failure, FrameBatch, Segment, Video
 
 __all__ = [
     "DecodingThreads",
@@ -35,6 +35,7 @@ __all__ = [
     "Ledger",
     "Progress",
     "SegmentPipeline",
+    "encoding_threads",
     "no_video_named",
     "open_store",
     "open_video",
@@ -51,7 +52,8 @@ class Progress:
     Args:
         videos_indexed, videos_skipped, videos_failed: Finished, by how they ended.
         videos_open: Being decoded now.
-        video_seconds: Seconds of video indexed so far.
+        video_seconds: Seconds of video in finished videos.
+        seconds_done, seconds_known: Seconds of video worked through, of those in opened videos.
         current: Path last worked on.
     """
 
@@ -60,6 +62,8 @@ class Progress:
     videos_failed: int = 0
     videos_open: int = 0
     video_seconds: float = 0.0
+    seconds_done: float = 0.0
+    seconds_known: float = 0.0
     current: str = ""
 
 
@@ -97,14 +101,17 @@ def sized_decoder(config: Config) -> Any:
     return replace(config.decoder, size=config.encoder.frame_size())
 
 
-def open_store(uri: str, config: Config, encoder: Any) -> Store:
-    """Make the store of a configuration, or open it if it is there and of the same make."""
+def open_store(uri: str, config: Config) -> Store:
+    """Make the store of a configuration, or open it if it is there and of the same make.
+
+    No weights are loaded for it.
+    """
     return Store.create(
         uri,
         fingerprint=config.fingerprint(),
         config=config.to_dict(),
-        space=encoder.space,
-        embedding_width=encoder.embedding_width,
+        space=config.encoder.space(),
+        embedding_width=config.encoder.embedding_width(),
         options=config.store,
     )
 
@@ -127,7 +134,7 @@ def open_video(decoder: Decoder, path: str) -> Video | Failure:
                 stage="probe",
             )
         video_id = content_id(path)
-        return decoder.probe(path)
+        return decoder.probe(path, video_id)
     except OSError as error:
         sentence = f"{path} cannot be read: {error.strerror or error}."
         return Failure(video_id, path, "probe", "unreadable", sentence)
@@ -164,12 +171,12 @@ class SegmentPipeline:
             video: The video that the chunk belongs to.
             decoded: What the decoder yields for it.
         """
-        segments: list[Segment] = []
-        gaps: list[Failure] = []
-        for item in decoded:
-            result = self.try_segment(video, item) if isinstance(item, FrameBatch) else item
-            (segments if isinstance(result, Segment) else gaps).append(result)  # type: ignore[arg-type]  # told apart by isinstance
-        return segments, gaps
+        results = [
+            self.try_segment(video, item) if isinstance(item, FrameBatch) else item
+            for item in decoded
+        ]
+        segments = [result for result in results if isinstance(result, Segment)]
+        return segments, [result for result in results if isinstance(result, Failure)]
 
     def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
         """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
@@ -192,6 +199,7 @@ class SegmentPipeline:
 @dataclass(slots=True)
 class _OpenVideo:
     video: Video
+    num_chunks: int
     chunks_left: int
     records: list[ChunkRecord] = field(default_factory=list)
     gaps: list[Failure] = field(default_factory=list)
@@ -227,8 +235,8 @@ class Ledger:
 
     def open(self, video: Video, num_chunks: int) -> None:
         """Open a video whose content is known to be new to this run."""
-        self._open[video.video_id] = _OpenVideo(video, num_chunks)
-        self._count(videos_open=1, current=video.path)
+        self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
+        self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
 
     def is_open(self, video_id: str) -> bool:
         """True while some chunk of the video is still awaited."""
@@ -259,6 +267,8 @@ class Ledger:
         """Take in a written chunk (None if nothing of it could be read) and its gaps."""
         entry = self._open[video_id]
         entry.chunks_left -= 1
+        done = entry.video.duration_seconds / entry.num_chunks
+        self._count(seconds_done=done, current=entry.video.path)
         entry.gaps.extend(gaps)
         if record is not None:
             entry.records.append(record)
@@ -410,8 +420,8 @@ def run_local(
         on_progress: Called in this thread whenever a video changed state.
     """
     started = time.perf_counter()
-    pipeline = SegmentPipeline(config, torch_device(config.run.device))
-    store = open_store(store_uri, config, pipeline.encoder)
+    device = torch_device(config.run.device)
+    store = open_store(store_uri, config)
     ledger = Ledger(store)
     waiting = iter(paths)
     chunks: deque[Chunk] = deque()
@@ -420,11 +430,18 @@ def run_local(
     running = 0
     num_paths = 0
 
-    with DecodingThreads(config) as threads:
+    # Weights load while the first chunk is being decoded, and not at all when there is none.
+    loading: Future[SegmentPipeline] | None = None
+    with (
+        ThreadPoolExecutor(1, "load") as loader,
+        encoding_threads(device),
+        DecodingThreads(config) as threads,
+    ):
         while True:
             # Twice as many tasks as threads: one in work, one at hand when it is done.
             while running < 2 * threads.num_threads:
                 if chunks:
+                    loading = loading or loader.submit(SegmentPipeline, config, device)
                     threads.submit_decode(chunks.popleft())
                 elif (path := next(waiting, None)) is not None:
                     num_paths += 1
@@ -451,8 +468,8 @@ def run_local(
                 segments, gaps = encoded.setdefault(
                     (video_id, task.segments[0].segment_index), ([], [])
                 )
-                if isinstance(result, FrameBatch):
-                    result = pipeline.try_segment(task.video, result)
+                if isinstance(result, FrameBatch) and loading is not None:
+                    result = loading.result().try_segment(task.video, result)
                 if isinstance(result, Segment):
                     segments.append(result)
                 elif isinstance(result, Failure):
@@ -467,7 +484,23 @@ def run_local(
     if not num_paths:
         raise no_video_named()
     store.refresh()
-    return ledger.report(time.perf_counter() - started, pipeline.encoder.note)
+    return ledger.report(time.perf_counter() - started, config.encoder.note())
+
+
+@contextlib.contextmanager
+def encoding_threads(device: str) -> Iterator[None]:
+    """Give the encoder one thread while decoding processes occupy the other processors.
+
+    Threads of one operation wait for each other; beside busy decoders they wait for most of the
+    time, which made indexing slower than decoding and encoding one after the other.
+    """
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _file_bytes(path: str) -> int:
@@ -479,7 +512,7 @@ def _file_bytes(path: str) -> int:
 
 
 def no_video_named() -> ConfigError:
-    """Return the error for a list of nothing."""
+    """Say that a list named nothing."""
     return ConfigError(
         "No video is named: give files, or a folder that holds files ending in "
         f"{', '.join(sorted(VIDEO_SUFFIXES))}."

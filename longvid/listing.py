@@ -1,17 +1,19 @@
 """Turn what a person names (files, folders, globs, lists) into paths of videos, in a fixed order.
 
-Names are decided by their ending only; whether a file is a video is the decoder's to say.
+Names are decided by their ending only; whether a file is a video is the decoder's to say. What a
+video is called matters to people; its identity is its content.
 """
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 
 from longvid.errors import ConfigError
 
-__all__ = ["VIDEO_SUFFIXES", "list_videos"]
+__all__ = ["VIDEO_SUFFIXES", "content_id", "list_videos"]
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -19,6 +21,29 @@ VIDEO_SUFFIXES = frozenset({
     ".flv", ".ogv", ".ogg", ".wmv", ".asf", ".3gp", ".gif",
 })
 # fmt: on
+
+
+_HASH_BYTES = 16
+_READ_BYTES = 1 << 20
+
+
+def content_id(path: str) -> str:
+    """Hash the content of a file, so that one video under two names is one video.
+
+    Args:
+        path: A local file.
+
+    Returns:
+        32 hexadecimal digits (BLAKE2b of every byte of the file).
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def list_videos(inputs: Iterable[str]) -> Iterator[str]:

@@ -60,8 +60,12 @@ class Part(Protocol):
 class Decoder(Protocol):
     """Turns a chunk into frames. Never raises for a video that is broken while being decoded."""
 
-    def probe(self, path: str) -> Video:
+    def probe(self, path: str, video_id: str | None = None) -> Video:
         """Read what a file says of itself.
+
+        Args:
+            path: A local file.
+            video_id: Its `listing.content_id`, if the caller has it already.
 
         Raises:
             VideoError: The file cannot be opened as a video.
@@ -124,6 +128,15 @@ class EncoderPart(Protocol):
 
     def identity(self) -> str:
         """Name the weights, so that two checkpoints never share a store."""
+
+    def space(self) -> str:
+        """Name the token space, without loading weights."""
+
+    def embedding_width(self) -> int:
+        """Return E, without loading weights."""
+
+    def note(self) -> str:
+        """Return what a person must know of the weights, or ""."""
 
     def setup(self, device: str = "cpu") -> Encoder:
         """Load the weights."""

@@ -1,4 +1,4 @@
-"""Show how far indexing has come: one live line on a terminal, plain lines elsewhere."""
+"""Show how far indexing has come: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,16 +18,31 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 def index_progress(stream: TextIO) -> Iterator[Callable[[Progress], None]]:
     """Give a callback that shows a run's progress on `stream` until the block ends.
 
+    The bar measures seconds of video, in the videos opened so far: how many are still to be found
+    nobody knows.
+
     Args:
-        stream: Usually stderr; a terminal gets a live line, anything else one every ten seconds.
+        stream: Usually stderr; a terminal gets a bar, anything else a line every ten seconds.
     """
     started = time.monotonic()
     if stream.isatty():
         from rich.console import Console
-        from rich.status import Status
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
-        with Status("opening videos", console=Console(file=stream)) as status:
-            yield lambda progress: status.update(_line(progress, time.monotonic() - started))
+        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        with Bar(*columns, console=Console(file=stream), transient=True) as bar:
+            task = bar.add_task("opening videos", total=None)
+
+            def update(progress: Progress) -> None:
+                bar.update(
+                    task,
+                    completed=progress.seconds_done,
+                    total=progress.seconds_known or None,
+                    description=_line(progress, time.monotonic() - started),
+                )
+
+            yield update
         return
     last = started
 
@@ -42,9 +57,9 @@ def index_progress(stream: TextIO) -> Iterator[Callable[[Progress], None]]:
 
 
 def _line(progress: Progress, seconds: float) -> str:
-    speed = progress.video_seconds / seconds if seconds > 0 else 0.0
+    speed = progress.seconds_done / seconds if seconds > 0 else 0.0
     return (
         f"{progress.videos_indexed} indexed, {progress.videos_open} in work, "
-        f"{progress.videos_skipped} already there, {progress.videos_failed} failed · "
-        f"{progress.video_seconds / 3600:.2f} h of video, {speed:.0f} x realtime"
+        f"{progress.videos_skipped} already there, {progress.videos_failed} failed, "
+        f"{speed:.0f} x realtime"
     )

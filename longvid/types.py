@@ -15,7 +15,6 @@ Tensors rest on the CPU between parts; a part moves them to its device and back.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +38,6 @@ __all__ = [
     "Selection",
     "Tokens",
     "Video",
-    "content_id",
 ]
 
 FAILURE_KINDS = (
@@ -53,28 +51,6 @@ FAILURE_KINDS = (
     "model",  # the encoder failed on this video
     "store",  # the result could not be written
 )
-
-_HASH_BYTES = 16
-_READ_BYTES = 1 << 20
-
-
-def content_id(path: str) -> str:
-    """Hash the content of a file, so that one video under two names is one video.
-
-    Args:
-        path: A local file.
-
-    Returns:
-        32 hexadecimal digits (BLAKE2b of every byte of the file).
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
-    with open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -134,7 +110,7 @@ class Video:
 
     Args:
         path: Where it lies, as the user named it.
-        video_id: Hash of its content (`content_id`): the identity of a video in a store.
+        video_id: Hash of its content (`listing.content_id`): the identity of a video in a store.
         start_seconds: Presentation time of its first frame. Often 0, not always.
         duration_seconds: From the first frame to the end of the last.
         average_fps: Frames by duration; a variable rate has no other.

@@ -161,8 +161,7 @@ def index(
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
     num_decoders = plan_decoders(config.ray, cluster)
-    encoder = config.encoder.setup_embedder("cpu")
-    opened = open_store(str(store), config, encoder)
+    opened = open_store(str(store), config)
     given_up = tried_out(opened, config.run.max_attempts)
     ledger = Ledger(opened)
     paths = []
@@ -179,7 +178,7 @@ def index(
             if on_progress is not None:
                 on_progress(ledger.progress)
     opened.refresh()
-    return ledger.report(time.perf_counter() - started, encoder.note)
+    return ledger.report(time.perf_counter() - started, config.encoder.note())
 
 
 def plan_decoders(resources: RayResources, cluster: dict[str, float]) -> int:

@@ -21,11 +21,24 @@ from benchmarks.rows import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from longvid.config import Config, load_config, torch_device
-from longvid.indexing import DecodingThreads, SegmentPipeline, open_store, run_local
+from longvid.indexing import (
+    DecodingThreads,
+    SegmentPipeline,
+    encoding_threads,
+    open_store,
+    run_local,
+)
 from longvid.sample import plan_chunks
 from longvid.types import Failure, FrameBatch, Video
 
 __all__ = ["add_arguments", "run"]
+
+# With a core for each half the ratio shows whether they overlap. With a decoding process a core
+# both halves draw on the same cores, and the whole cannot be faster than the sum of their work.
+_ARRANGEMENTS: dict[str, list[str]] = {
+    "a core for each half": ["run.decode_workers=1"],
+    "a decoding process a core": [],
+}
 
 _CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
 
@@ -46,32 +59,41 @@ def run(options: argparse.Namespace) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="longvid-speed-") as folder:
         clip = str(options.video or _CLIP)
-        name = f"{options.minutes:g} minutes"
         video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
-        subjects = {"decode alone": _decode, "encode alone": _encode, "index": _index}
-        walls: dict[str, list[float]] = {subject: [] for subject in subjects}
-        peaks: dict[str, list[float]] = {subject: [] for subject in subjects}
-        for repeat in range(options.repeat):
-            order = list(subjects) if repeat % 2 == 0 else list(reversed(subjects))
-            for subject in order:
-                wall, peak = _in_process(subjects[subject], video, options, folder)
-                walls[subject].append(wall)
-                peaks[subject].append(peak)
-        for subject in subjects:
-            rows.append(_row(name, subject, "wall", walls[subject], "s"))
-            rows.append(_row(name, subject, "peak RSS", peaks[subject], "MB"))
-        slower = max(
-            statistics.median(walls["decode alone"]), statistics.median(walls["encode alone"])
-        )
-        ratio = statistics.median(walls["index"]) / slower
-        rows.append(Row(name, "index", "of the slower half", ratio, "x", options.repeat))
+        for name, overrides in _ARRANGEMENTS.items():
+            task = f"{options.minutes:g} minutes, {name}"
+            rows += _halves_and_whole(task, video, options, overrides, folder)
         if options.long_minutes:
             long = loop_clip(clip, f"{folder}/long{Path(clip).suffix}", options.long_minutes * 60)
-            wall, peak = _in_process(_index, long, options, folder)
+            wall, peak = _in_process(_index, long, options.config, options.set, folder)
             name = f"{options.long_minutes:g} minutes"
             rows.append(Row(name, "index", "wall", wall, "s"))
             rows.append(Row(name, "index", "peak RSS", peak, "MB"))
     return rows
+
+
+def _halves_and_whole(
+    task: str, video: str, options: argparse.Namespace, overrides: list[str], folder: str
+) -> list[Row]:
+    """Measure both halves and the whole, in alternating order."""
+    subjects = {"decode alone": _decode, "encode alone": _encode, "index": _index}
+    walls: dict[str, list[float]] = {subject: [] for subject in subjects}
+    peaks: dict[str, list[float]] = {subject: [] for subject in subjects}
+    settings = [*overrides, *options.set]
+    for repeat in range(options.repeat):
+        order = list(subjects) if repeat % 2 == 0 else list(reversed(subjects))
+        for subject in order:
+            wall, peak = _in_process(subjects[subject], video, options.config, settings, folder)
+            walls[subject].append(wall)
+            peaks[subject].append(peak)
+    rows = []
+    for subject in subjects:
+        rows.append(_row(task, subject, "wall", walls[subject], "s"))
+        rows.append(_row(task, subject, "peak RSS", peaks[subject], "MB"))
+    median = {subject: statistics.median(values) for subject, values in walls.items()}
+    slower = max(median["decode alone"], median["encode alone"])
+    ratio = median["index"] / slower
+    return [*rows, Row(task, "index", "of the slower half", ratio, "x", options.repeat)]
 
 
 def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -> Row:
@@ -80,14 +102,14 @@ def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -
 
 
 def _in_process(
-    subject: Callable[..., float], video: str, options: argparse.Namespace, folder: str
+    subject: Callable[..., float], video: str, config: str, overrides: list[str], folder: str
 ) -> tuple[float, float]:
     """Run one subject in a fresh process; return its own wall time and the tree's peak RSS."""
     context = multiprocessing.get_context("spawn")
     answers: Any = context.Queue()
     store = f"{folder}/store"
     process = context.Process(
-        target=_child, args=(subject, video, options.config, options.set, store, answers)
+        target=_child, args=(subject, video, config, overrides, store, answers)
     )
     process.start()
     peak = 0
@@ -146,11 +168,12 @@ def _encode(video: str, config: Config, store: str) -> float:
     with DecodingThreads(config) as threads:
         opened = _open(threads, video)
         batches = _decoded(threads, opened, config)
-    target = open_store(store, config, pipeline.encoder)
-    started = time.perf_counter()
-    for batch in batches:
-        target.write_chunk(opened.video_id, [pipeline(batch)])
-    return time.perf_counter() - started
+    target = open_store(store, config)
+    with encoding_threads(torch_device(config.run.device)):
+        started = time.perf_counter()
+        for batch in batches:
+            target.write_chunk(opened.video_id, [pipeline(batch)])
+        return time.perf_counter() - started
 
 
 def _index(video: str, config: Config, store: str) -> float:

@@ -18,7 +18,7 @@ from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
 
-__all__ = ["DualEncoder", "pixel_format_of"]
+__all__ = ["DualEncoder", "pixel_format_of", "width_of"]
 
 #: Architectures with two towers: the class in transformers, and what only its vision side needs.
 _MODEL_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -63,9 +63,7 @@ class DualEncoder:
         )
         self.device = device
         config = self.module.config
-        self.width = int(
-            config.projection_dim if model_type == "clip" else config.vision_config.hidden_size
-        )
+        self.width = _width(config)
         try:
             with quiet():
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
@@ -110,6 +108,25 @@ class DualEncoder:
             inputs["attention_mask"] = batch["attention_mask"].to(self.device)
         pooled = self.module.get_text_features(**inputs).pooler_output
         return F.normalize(pooled.float(), dim=-1).cpu()
+
+
+def width_of(folder: Path) -> int:
+    """Return the width of an embedder's embeddings, without loading its weights.
+
+    Raises:
+        ModelError: It is no embedder.
+    """
+    import transformers
+
+    _checked_config(folder)
+    with quiet():
+        return _width(transformers.AutoConfig.from_pretrained(folder))
+
+
+def _width(config: Any) -> int:
+    # CLIP projects both sides into a shared space; SigLIP's towers end in it.
+    clip = config.model_type == "clip"
+    return int(config.projection_dim if clip else config.vision_config.hidden_size)
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from longvid.encode.embedder import DualEncoder, pixel_format_of
+from longvid.encode.embedder import DualEncoder, pixel_format_of, width_of
 from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
@@ -107,6 +107,10 @@ class HuggingFaceEncoder:
     def space(self) -> str:
         """Name the token space, without loading weights."""
         return space_of(self._model_folder())
+
+    def embedding_width(self) -> int:
+        """Return E, the width of embeddings, without loading weights."""
+        return width_of(self._embedder_folder())
 
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
