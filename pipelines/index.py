@@ -25,6 +25,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from longvid.config import Config, RayResources, load_config, torch_device
+from longvid.decoding import open_video, sized_decoder
 from longvid.errors import ConfigError, LongvidError
 from longvid.indexing import (
     IndexReport,
@@ -33,8 +34,6 @@ from longvid.indexing import (
     SegmentPipeline,
     no_video_named,
     open_store,
-    open_video,
-    sized_decoder,
     tried_out,
 )
 from longvid.listing import list_videos

@@ -21,8 +21,8 @@ from benchmarks.rows import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from longvid.config import Config, load_config, torch_device
+from longvid.decoding import DecodingThreads
 from longvid.indexing import (
-    DecodingThreads,
     SegmentPipeline,
     encoding_threads,
     open_store,

@@ -80,8 +80,6 @@ def test_what_changes_no_stored_byte_keeps_the_fingerprint(same: str, mini: Conf
     assert load_config("mini", [same]).fingerprint() == mini.fingerprint()
 
 
-@pytest.mark.parametrize(
-    "other", ["sample.fps=7", "store.tokens=int8", "compressors.0.fast_height=1"]
-)
+@pytest.mark.parametrize("other", ["sample.fps=7", "store.tokens=int8", "compressors.0.height=2"])
 def test_what_changes_the_store_changes_the_fingerprint(other: str, mini: Config) -> None:
     assert load_config("mini", [other]).fingerprint() != mini.fingerprint()

@@ -33,6 +33,7 @@ FLOORS = {
     # The generated world is a renderer: it knows words and pixels, so the demo, the trainer and
     # the benchmarks may all stand on it.
     "benchmarks.world": 2,
+    "longvid.decoding": 2.5,
     "longvid.indexing": 3,
     "longvid.answering": 3,
     "longvid.api": 4,

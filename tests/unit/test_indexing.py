@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from longvid.indexing import Ledger, open_video
+from longvid.decoding import open_video
+from longvid.indexing import Ledger
 from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, Segment, Tokens, Video
 

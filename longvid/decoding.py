@@ -1,0 +1,132 @@
+"""Open and decode videos beside whatever else a run does: threads with a decoding process each.
+
+This is the left end of the index wing. It knows files, chunks and frames, and nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import stat
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from longvid.config import Config
+from longvid.errors import VideoError
+from longvid.listing import content_id
+from longvid.parts import Decoder
+from longvid.types import Chunk, Failure, Video
+
+__all__ = ["DecodingThreads", "open_video", "sized_decoder"]
+
+
+def sized_decoder(config: Config) -> Any:
+    """Return the decoder part set to the frame size that the encoder wants."""
+    return replace(config.decoder, size=config.encoder.frame_size())
+
+
+def open_video(decoder: Decoder, path: str) -> Video | Failure:
+    """Identify and probe one file, as data: what cannot be opened becomes a Failure.
+
+    Args:
+        decoder: Any decoder; probing runs under its protection.
+        path: A local file.
+    """
+    video_id = ""
+    try:
+        # A pipe would block for ever and a device never ends: only regular files are opened.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise VideoError(
+                f"{path} is not a regular file; name a video file, or a folder of them.",
+                kind="unreadable",
+                path=path,
+                stage="probe",
+            )
+        video_id = content_id(path)
+        return decoder.probe(path, video_id)
+    except OSError as error:
+        sentence = f"{path} cannot be read: {error.strerror or error}."
+        return Failure(video_id, path, "probe", "unreadable", sentence)
+    except VideoError as error:
+        return Failure(video_id, path, error.stage, error.kind, str(error))
+
+
+class _Stopped(Exception):
+    """Raised inside a decoding thread when the run ends early."""
+
+
+class DecodingThreads:
+    """Threads with a decoding process each, whose results arrive in one bounded queue.
+
+    The queue is what keeps memory flat: when the encoder falls behind, decoding waits.
+
+    Args:
+        config: Names the decoder, the number of threads and the length of the queue.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._part = sized_decoder(config)
+        self._results: queue.Queue[Any] = queue.Queue(config.run.prefetch_segments)
+        self._stop = threading.Event()
+        self._local = threading.local()
+        self._decoders: list[Decoder] = []
+        self.num_threads = config.run.decode_workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self.num_threads, "decode", self._start_thread)
+
+    def _start_thread(self) -> None:
+        self._local.decoder = self._part.setup("cpu")
+        self._decoders.append(self._local.decoder)
+
+    def __enter__(self) -> DecodingThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for decoder in self._decoders:
+            decoder.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit_open(self, path: str) -> None:
+        """Probe a file; gives one `(path, Video | Failure)`."""
+        self._pool.submit(self._run, lambda: self._put((path, self._open(path))))
+
+    def submit_decode(self, chunk: Chunk) -> None:
+        """Decode a chunk; gives `(chunk, FrameBatch | Failure)` a segment, then `(chunk, None)`."""
+        self._pool.submit(self._run, lambda: self._decode(chunk))
+
+    def get(self) -> Any:
+        """Wait for the next result; what a thread did not expect is raised here."""
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _open(self, path: str) -> Video | Failure:
+        return open_video(self._local.decoder, path)
+
+    def _decode(self, chunk: Chunk) -> None:
+        for item in self._local.decoder.decode(chunk):
+            self._put((chunk, item))
+        self._put((chunk, None))
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except _Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001  # raised again by get(), nothing is lost
+            with contextlib.suppress(_Stopped):
+                self._put(error)
+
+    def _put(self, result: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                self._results.put(result, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        raise _Stopped
