@@ -44,7 +44,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
         as_json: Print one JSON document instead of text.
 
     Returns:
-        The exit status: 0, or 3 when a clip failed.
+        The exit status 0: a broken clip is part of the show.
 
     Raises:
         ConfigError: No clip is named and the source tree with its clips is not there.
@@ -80,7 +80,8 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
         print(f"longvid: {note}", file=sys.stderr)
 
     say("\n3. Search the real clips (the shipped model knows nothing of real footage)")
-    for span in qa.search("a big white circle", top_k=3):
+    found = [span for span in qa.search("a big white circle", top_k=200) if span.path != film]
+    for span in found[:3]:
         say(
             f"   {os.path.basename(span.path)} {span.start_seconds:.1f}-{span.end_seconds:.1f} s "
             f"(score {span.score:.3f})"
@@ -92,7 +93,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     if as_json:
         document = {"index": dataclasses.asdict(report), "right": right, "answers": answers}
         print(json.dumps(document, indent=1))
-    return 3 if report.failures else 0
+    return 0  # one of the clips is broken on purpose
 
 
 def _film(folder: Path) -> tuple[str, list[WorldQuestion]]:
