@@ -1,0 +1,88 @@
+"""Commands that ask a store: ask, search."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from longvid.cli.command import Commands, load
+from longvid.cli.show import OK, dump, print_evidence, warn
+from longvid.errors import ConfigError
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Register them."""
+    ask = commands.add(
+        "ask", _ask, "Ask a question of a store, or of one video.", commands.configured
+    )
+    ask.add_argument("question")
+    ask.add_argument("--store", help="folder or URI of the store")
+    ask.add_argument("--video", help="name, path or id of one video")
+    ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
+    ask.add_argument("--budget", type=int, help="the most visual tokens shown")
+
+    search = commands.add("search", _search, "Find the segments nearest to a text.", commands.store)
+    search.add_argument("text")
+    search.add_argument("--video", help="name, path or id of one video")
+    search.add_argument("--top-k", type=int, default=5)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from longvid.answering import VideoQA
+
+    if options.store is None and options.video is None:
+        raise ConfigError("Name a --store, or a --video to ask about.")
+    if options.store is None:
+        from longvid.api import index_into_cache
+
+        store, video = index_into_cache(options.video, load(options))
+        qa = VideoQA(store)
+    else:
+        video = options.video
+        qa = _open_qa(options)
+    answer = qa.ask(options.question, video=video, choices=options.choice, budget=options.budget)
+    warn(answer.note)
+    if options.json:
+        dump(dataclasses.asdict(answer))
+        return OK
+    print(answer.text)
+    print_evidence(answer.evidence)
+    seconds = sum(value for step, value in answer.seconds.items() if step in ("llm", "load_models"))
+    rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))
+    print(
+        f"\n{answer.visual_tokens} visual tokens, {answer.prompt_tokens} in the prompt, "
+        f"{answer.output_tokens} out · models {seconds:.2f} s, the rest {rest * 1000:.0f} ms",
+        file=sys.stderr,
+    )
+    return OK
+
+
+def _open_qa(options: argparse.Namespace) -> Any:
+    """Open a store with its own configuration, changed on the ask side by --config and --set."""
+    from longvid.answering import VideoQA
+    from longvid.config import Config, change, load_config
+    from longvid.store import Store
+
+    if options.config:
+        return VideoQA(options.store, load_config(options.config, options.set))
+    tables = Store.open(options.store).config
+    return VideoQA(options.store, Config.from_dict(change(tables, options.set)))
+
+
+def _search(options: argparse.Namespace) -> int:
+    from longvid.answering import VideoQA
+
+    if options.top_k < 1:
+        raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
+    qa = VideoQA(options.store)
+    found = qa.search(options.text, video=options.video, top_k=options.top_k)
+    warn(qa.embedder.note)
+    if options.json:
+        dump([dataclasses.asdict(span) for span in found])
+    else:
+        print_evidence(found)
+    return OK

@@ -1,0 +1,62 @@
+"""What every command shares: its common options, and how it is registered."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Commands", "load"]
+
+
+class Commands:
+    """The subcommands of a parser, and the options that several of them take.
+
+    Args:
+        parser: The program's parser.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        self._shared = argparse.ArgumentParser(add_help=False)
+        self._shared.add_argument("--json", action="store_true", help="print the result as JSON")
+        self._shared.add_argument(
+            "--debug", action="store_true", help="show a traceback for an error"
+        )
+        #: Options of a command that works on a store.
+        self.store = argparse.ArgumentParser(add_help=False)
+        self.store.add_argument("--store", required=True, help="folder or URI of the store")
+        #: Options of a command that takes a configuration.
+        self.configured = argparse.ArgumentParser(add_help=False)
+        self.configured.add_argument("--config", metavar="NAME|FILE", help="preset or TOML file")
+        self.configured.add_argument(
+            "--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting"
+        )
+
+    def add(
+        self,
+        name: str,
+        run: Callable[[Any], int],
+        summary: str,
+        *parents: argparse.ArgumentParser,
+    ) -> argparse.ArgumentParser:
+        """Register one command.
+
+        Args:
+            name: The word a person types.
+            run: Does the work; takes the parsed options and returns the exit status.
+            summary: One sentence for `--help`.
+            parents: Parsers whose options the command takes too.
+        """
+        command = self._commands.add_parser(
+            name, help=summary, description=summary, parents=[self._shared, *parents]
+        )
+        command.set_defaults(run=run)
+        return command
+
+
+def load(options: argparse.Namespace) -> Any:
+    """Read the configuration that --config and --set name; `mini` when they name none."""
+    from longvid.config import load_config
+
+    return load_config(options.config or "mini", options.set)
