@@ -71,20 +71,21 @@ class Run:
     Args:
         device: Where models run: "auto" takes a GPU if torch sees one.
         decode_workers: Decoding processes; 0 takes one a processor core.
-        prefetch_segments: Decoded segments that may wait for the encoder.
+        prefetch_mb: Megabytes of decoded frames that may wait for the encoder. Enough that
+            decoding goes on while weights load; a segment of 16 frames of 384 pixels takes 7.
         max_attempts: A video that failed this often is left alone until `longvid retry`.
     """
 
     device: str = "auto"
     decode_workers: int = 0
-    prefetch_segments: int = 4
+    prefetch_mb: int = 64
     max_attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.decode_workers < 0 or self.prefetch_segments < 1 or self.max_attempts < 1:
+        if self.decode_workers < 0 or self.prefetch_mb < 1 or self.max_attempts < 1:
             raise ConfigError(
-                "run needs decode_workers >= 0, prefetch_segments >= 1 and max_attempts >= 1, "
-                f"got {self.decode_workers}, {self.prefetch_segments} and {self.max_attempts}."
+                "run needs decode_workers >= 0, prefetch_mb >= 1 and max_attempts >= 1, "
+                f"got {self.decode_workers}, {self.prefetch_mb} and {self.max_attempts}."
             )
 
 

@@ -19,7 +19,7 @@ from longvid.config import Config
 from longvid.errors import VideoError
 from longvid.listing import content_id
 from longvid.parts import Decoder
-from longvid.types import Chunk, Failure, Video
+from longvid.types import Chunk, Failure, FrameBatch, Video
 
 __all__ = ["DecodingThreads", "open_video", "sized_decoder"]
 
@@ -59,18 +59,44 @@ class _Stopped(Exception):
     """Raised inside a decoding thread when the run ends early."""
 
 
+class _ByteQueue(queue.Queue[Any]):
+    """A queue that is full by the bytes of the frames in it: segments differ a hundredfold."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._num_bytes = 0
+
+    def _qsize(self) -> int:
+        return self._num_bytes
+
+    def _put(self, item: Any) -> None:
+        self._num_bytes += _num_bytes(item)
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        self._num_bytes -= _num_bytes(item)
+        return item
+
+
+def _num_bytes(item: Any) -> int:
+    """Return what a result weighs; at least 1, since a queue of weight 0 counts as empty."""
+    batch = item[1] if isinstance(item, tuple) else None
+    return 1 + (batch.data.nbytes if isinstance(batch, FrameBatch) else 0)
+
+
 class DecodingThreads:
     """Threads with a decoding process each, whose results arrive in one bounded queue.
 
     The queue is what keeps memory flat: when the encoder falls behind, decoding waits.
 
     Args:
-        config: Names the decoder, the number of threads and the length of the queue.
+        config: Names the decoder, the number of threads and the size of the queue.
     """
 
     def __init__(self, config: Config) -> None:
         self._part = sized_decoder(config)
-        self._results: queue.Queue[Any] = queue.Queue(config.run.prefetch_segments)
+        self._results = _ByteQueue(config.run.prefetch_mb * 1_000_000)
         self._stop = threading.Event()
         self._local = threading.local()
         self._decoders: list[Decoder] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from longvid.errors import ConfigError, OpError
 from longvid.listing import VIDEO_SUFFIXES
 from longvid.sample import plan_chunks
 from longvid.store import ChunkRecord, Store
-from longvid.types import Chunk, Failure, FrameBatch, Segment, Video
+from longvid.types import Failure, FrameBatch, Segment, Video
 
 __all__ = [
     "IndexReport",
@@ -309,7 +308,6 @@ def run_local(
     store = open_store(store_uri, config)
     ledger = Ledger(store)
     waiting = iter(paths)
-    chunks: deque[Chunk] = deque()
     encoded: dict[tuple[str, int], tuple[list[Segment], list[Failure]]] = {}
     given_up = tried_out(store, config.run.max_attempts)
     running = 0
@@ -325,17 +323,14 @@ def run_local(
         while True:
             # Twice as many tasks as threads: one in work, one at hand when it is done.
             while running < 2 * threads.num_threads:
-                if chunks:
-                    loading = loading or loader.submit(SegmentPipeline, config, device)
-                    threads.submit_decode(chunks.popleft())
-                elif (path := next(waiting, None)) is not None:
-                    num_paths += 1
-                    if path in given_up:
-                        ledger.skip(path)
-                        continue
-                    threads.submit_open(path)
-                else:
+                path = next(waiting, None)
+                if path is None:
                     break
+                num_paths += 1
+                if path in given_up:
+                    ledger.skip(path)
+                    continue
+                threads.submit_open(path)
                 running += 1
             if not running:
                 break
@@ -347,7 +342,12 @@ def run_local(
                 else:
                     planned = plan_chunks(result, config.sample)
                     if ledger.start(result, len(planned)):
-                        chunks.extend(planned)
+                        loading = loading or loader.submit(SegmentPipeline, config, device)
+                        # All at once: while the encoder is busy or still loading, the queue's
+                        # size is what holds decoding back, not this thread.
+                        for chunk in planned:
+                            threads.submit_decode(chunk)
+                        running += len(planned)
             else:
                 video_id = task.video.video_id
                 segments, gaps = encoded.setdefault(
