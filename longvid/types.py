@@ -48,8 +48,10 @@ FAILURE_KINDS = (
     "decode-timeout",  # the decoder did not finish before its deadline
     "out-of-memory",  # the decoder or the model asked for more memory than it may have
     "decoder-crash",  # the decoding process died
+    "worker-crash",  # the process of a runner died every time that it worked on this video
     "model",  # the encoder failed on this video
     "store",  # the result could not be written
+    "question",  # cannot be asked of this store or model
 )
 
 
@@ -316,6 +318,8 @@ class Segment:
         frame_embeddings: (T, E) float32, unit norm, in the text-aligned space.
         tokens: Tokens whose `frame` indexes into pts_seconds.
         space: Name of the token space; only a language model of the same space can read them.
+        grid: (h, w) of the grid that the tokens were laid out on by the encoder, whatever has been
+            merged or pruned since; (0, 0) where it is not known.
     """
 
     video_id: str
@@ -327,6 +331,7 @@ class Segment:
     frame_embeddings: torch.Tensor
     tokens: Tokens
     space: str
+    grid: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         num_frames = self.pts_seconds.shape[0]
@@ -469,12 +474,13 @@ class Failure:
     Args:
         video_id: Content hash, or "" when the content could not be read.
         path: The video as the user named it.
-        stage: "probe", "decode", "encode" or "write".
+        stage: "probe", "decode", "encode", "write" or "ask".
         kind: One of FAILURE_KINDS.
         error: One sentence.
         attempts: How often it was tried.
         start_seconds, end_seconds: The gap, when only a part of the video is missing.
         stderr: The last lines that the decoder printed.
+        decoder: Name of the decoder that was used, "" where none was.
     """
 
     video_id: str
@@ -486,6 +492,7 @@ class Failure:
     start_seconds: float | None = None
     end_seconds: float | None = None
     stderr: str = ""
+    decoder: str = ""
 
     def __post_init__(self) -> None:
         _require(

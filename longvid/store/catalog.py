@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from longvid.store.layout import CATALOG, VIDEOS, checksum, from_column, manifest_name, to_column
 from longvid.store.manifest import Manifest
 from longvid.store.objects import Objects
+from longvid.store.tables import parse_table
 from longvid.types import Failure, Video
 
 __all__ = ["Catalog", "Entry", "Listed", "StoredVideo", "list_videos", "load", "refresh", "save"]
@@ -220,7 +221,7 @@ def load(objects: Objects) -> Catalog:
     if data is None:
         return Catalog()
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = parse_table(data)
         if table.schema.names != _SCHEMA.names:
             return Catalog()
         return Catalog({entry.stored.video.video_id: entry for entry in _entries(table)})

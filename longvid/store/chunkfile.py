@@ -57,7 +57,10 @@ _PER_FRAME = ("pts_seconds", "slow", "num_frame_tokens", "frame_embeddings")
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
-    """What a manifest says of one segment. `num_vectors` counts its search vectors."""
+    """What a manifest says of one segment.
+
+    `num_vectors` counts its search vectors; the grid is 0 x 0 in chunks that do not say it.
+    """
 
     index: int
     start_seconds: float
@@ -65,6 +68,8 @@ class SegmentRecord:
     num_frames: int
     num_tokens: int
     num_vectors: int
+    grid_height: int = 0
+    grid_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,8 @@ def encode_chunk(
             num_frames=s.num_frames,
             num_tokens=len(s.tokens),
             num_vectors=v.shape[0],
+            grid_height=s.grid[0],
+            grid_width=s.grid[1],
         )
         for s, v in zip(segments, vectors, strict=True)
     )
@@ -364,4 +371,5 @@ def _load_segment(
             size=found["size"],
         ),
         space=contents.space,
+        grid=(record.grid_height, record.grid_width),
     )

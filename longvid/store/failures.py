@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from longvid.errors import StoreError
 from longvid.store.layout import FAILURES, from_column, to_column
 from longvid.store.objects import Objects
+from longvid.store.tables import parse_table
 from longvid.types import Failure
 
 __all__ = ["FailureLog"]
@@ -42,9 +43,12 @@ _SCHEMA = pa.schema(
         ("start_seconds", pa.float64()),
         ("end_seconds", pa.float64()),
         ("stderr", pa.string()),
+        ("decoder", pa.string()),
     ]
 )
 _TEXTS = ("path", "error", "stderr")
+#: Not in tables of the first longvid.
+_ADDED_LATER = "decoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def _event_row(event: _Event) -> dict[str, Any]:
         "start_seconds": failure.start_seconds,
         "end_seconds": failure.end_seconds,
         "stderr": to_column(failure.stderr),
+        "decoder": failure.decoder,
     }
 
 
@@ -190,7 +195,9 @@ def _failure(row: dict[str, Any]) -> Failure:
 
 def _parse(data: bytes, name: str, uri: str) -> list[dict[str, Any]]:
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = parse_table(data)
+        if _ADDED_LATER not in table.schema.names:
+            table = table.append_column(_ADDED_LATER, pa.array([""] * len(table), pa.string()))
         rows: list[dict[str, Any]] = table.select(_SCHEMA.names).to_pylist()
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(

@@ -5,6 +5,7 @@
     videos/{video_id}/paths/{hash}.json           one name of the video each
     videos/{video_id}/manifest.json               written last: the video is in the store
     failures/*.parquet                            what could not be done
+    runs/*.json                                   what each run did, in numbers
     catalog.parquet                               cache: one row a video
     vectors/*.faiss, *.parquet                    cache: search index and what its rows stand for
 
@@ -25,6 +26,7 @@ __all__ = [
     "FAILURES",
     "FORMAT",
     "HEADER",
+    "RUNS",
     "VECTORS",
     "VIDEOS",
     "check_video_id",
@@ -45,6 +47,7 @@ CATALOG = "catalog.parquet"
 VIDEOS = "videos"
 VECTORS = "vectors"
 FAILURES = "failures"
+RUNS = "runs"
 
 _ESCAPED = "escaped:"
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")

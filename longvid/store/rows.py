@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from longvid.store.chunkfile import SegmentRecord
+from longvid.store.tables import parse_table
 
 __all__ = ["Calibration", "Rows", "read_rows", "write_rows"]
 
@@ -126,7 +127,7 @@ def write_rows(rows: Rows) -> bytes:
 def read_rows(data: bytes) -> Rows | None:
     """Read what `write_rows` wrote; None if it is not whole."""
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        table = parse_table(data)
         metadata = json.loads(table.schema.metadata[_METADATA])
         return Rows(
             video_ids=tuple(metadata["video_ids"]),

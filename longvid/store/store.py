@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from longvid.store.header import Header, StoreOptions
 from longvid.store.layout import (
     CATALOG,
     HEADER,
+    RUNS,
     VIDEOS,
     dump_json,
     manifest_name,
@@ -228,6 +230,20 @@ class Store:
             self._objects.write(name, data)
             self._changed()
 
+    def remove_path(self, video_id: str, path: str) -> None:
+        """Forget a name of a video; the video stays, even without any name."""
+        self._objects.remove([path_name(video_id, path)])
+        self._changed()
+
+    def record_run(self, summary: Mapping[str, object]) -> None:
+        """Keep what a run did, in numbers, under a name that begins with the time.
+
+        Args:
+            summary: Plain JSON types.
+        """
+        when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._objects.write(f"{RUNS}/{when}-{secrets.token_hex(4)}.json", dump_json(summary))
+
     def remove(self, video_ids: Iterable[str]) -> None:
         """Remove videos: first what makes each visible, then its objects.
 
@@ -256,6 +272,11 @@ class Store:
         return sorted(
             (entry.stored for entry in entries), key=lambda s: (s.video.path, s.video.video_id)
         )
+
+    def names(self) -> dict[str, str]:
+        """Return the video that each name stands for."""
+        entries = self._current().entries.items()
+        return {path: video_id for video_id, entry in entries for path in entry.stored.paths}
 
     def find(self, name: str) -> str:
         """Return the id of the video of this path, file name, id or unique beginning of an id.
