@@ -52,23 +52,28 @@ def print_report(report: IndexReport, as_json: bool) -> int:
 
 
 def warn(note: str) -> None:
+    """Say a caveat on stderr; "" says nothing."""
     if note:
         print(f"longvid: {note}", file=sys.stderr)
 
 
 def dump(value: Any) -> None:
+    """Print a value as JSON; what JSON has no word for becomes its text."""
     print(json.dumps(value, indent=1, default=str))
 
 
 def print_evidence(evidence: Sequence[Any]) -> None:
+    """Print the spans that support an answer."""
+    said = any(span.text for span in evidence)
     table(
-        ("video", "from", "to", "score"),
+        ("video", "from", "to", "score", *(("said",) if said else ())),
         [
             (
                 os.path.basename(span.path),
                 clock(span.start_seconds),
                 clock(span.end_seconds),
                 f"{span.score:.3f}",
+                *((span.text,) if said else ()),
             )
             for span in evidence
         ],
@@ -76,6 +81,7 @@ def print_evidence(evidence: Sequence[Any]) -> None:
 
 
 def failure_row(failure: Any) -> tuple[str, ...]:
+    """Lay a failure out for the table: video, stage, kind, from, to, error."""
     gap = failure.is_gap
     return (
         os.path.basename(failure.path) or failure.path,
@@ -95,6 +101,7 @@ def clock(seconds: float) -> str:
 
 
 def share(part: int, whole: int | None) -> str:
+    """Write a part of a whole in percent, "" where the whole is unknown."""
     return f" ({100 * part / whole:.1f} % of the source files)" if whole else ""
 
 
