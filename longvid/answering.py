@@ -5,6 +5,7 @@ embed the question → search the store → load candidates → select under the
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ from typing import Any
 import torch
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import QuestionError
-from longvid.parts import Encoder, LanguageModel
-from longvid.store import Hit, Store, StoredVideo
-from longvid.types import Answer, Evidence, Query, Question, Segment, Selection
+from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
+from longvid.parts import Encoder, Generation, LanguageModel
+from longvid.store import Hit, Store, StoredVideo, read_subtitles
+from longvid.subtitles import Subtitle, listed, rank, spoken_after
+from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
 
 __all__ = ["VideoQA", "merge_spans", "supporting"]
+
+#: Videos whose subtitles are kept at hand.
+_VIDEOS_KEPT = 64
 
 
 class VideoQA:
@@ -51,6 +56,7 @@ class VideoQA:
         self.device = torch_device(device)
         self._embedder: Encoder | None = None
         self._llm: LanguageModel | None = None
+        self._spoken: dict[str, tuple[Subtitle, ...]] = {}
         self._selectors = [part.setup(self.device) for part in config.selectors]
 
     @property
@@ -64,14 +70,14 @@ class VideoQA:
     def llm(self) -> LanguageModel:
         """The language model, checked against the store's token space."""
         if self._llm is None:
-            llm: LanguageModel = self.config.llm.setup(self.device)
-            if llm.space != self.store.space:
+            space = self.config.llm.space()
+            if space != self.store.space:  # said before the weights are read
                 raise QuestionError(
                     f"The store's tokens are of {self.store.space}, but the language model reads "
-                    f"{llm.space}; index again with --config of that model, or ask with the "
-                    "store's own."
+                    f"{space}; index again with --config of that model, or ask with the store's "
+                    "own."
                 )
-            self._llm = llm
+            self._llm = self.config.llm.setup(self.device)
         return self._llm
 
     def ask(
@@ -98,12 +104,75 @@ class VideoQA:
             StoreError: No such video.
             BudgetError: The budget cannot hold even one frame.
         """
-        clock = _Clock()
         ids = (self.store.find(video),) if video is not None else ()
-        question = Question(text, video_ids=ids, choices=tuple(choices))
+        return self._answered(
+            self._prepare(Question(text, video_ids=ids, choices=tuple(choices)), budget)
+        )
+
+    def ask_many(
+        self, questions: Sequence[Question], budget: int | None = None
+    ) -> list[Answer | Failure]:
+        """Answer many questions, several side by side; the error of one never stops the others.
+
+        Questions about one video should stand together: what the language model has read of a
+        selection serves the next question over it.
+
+        Args:
+            questions: On any videos of the store; `video_ids` may also hold paths or names.
+            budget: The most visual tokens shown for each; None takes the configuration's.
+
+        Returns:
+            One entry a question, in order: the answer that `ask` gives, or why there is none.
+
+        Raises:
+            QuestionError: The language model reads another token space than the store's.
+            ModelError: A checkpoint is missing.
+        """
+        llm, _ = self.llm, self.embedder  # what concerns every question is said once
+        answers: list[Answer | Failure] = []
+        for first in range(0, len(questions), self.config.ask.batch_questions):
+            batch = questions[first : first + self.config.ask.batch_questions]
+            prepared: list[_Prepared | Failure] = []
+            for question in batch:
+                try:
+                    ids = tuple(self.store.find(name) for name in question.video_ids)
+                    prepared.append(self._prepare(replace(question, video_ids=ids), budget))
+                except LongvidError as error:
+                    prepared.append(_failure(question, error))
+            ready = [one for one in prepared if isinstance(one, _Prepared)]
+            generations = iter(llm.answer_many([(one.question, one.selection) for one in ready]))
+            for question, one in zip(batch, prepared, strict=True):
+                if isinstance(one, Failure):
+                    answers.append(one)
+                    continue
+                generation = next(generations)
+                if isinstance(generation, LongvidError):
+                    answers.append(_failure(question, generation))
+                else:
+                    answers.append(self._answer(one, generation))
+        return answers
+
+    def select(self, question: Question, budget: int | None = None) -> Selection:
+        """Return what the language model would be shown for a question, without asking it.
+
+        Args:
+            question: Its `video_ids` may also hold paths or names.
+            budget: The most visual tokens shown; None takes the configuration's.
+
+        Raises:
+            QuestionError: The store is empty.
+            StoreError: No such video.
+        """
+        ids = tuple(self.store.find(name) for name in question.video_ids)
+        return self._prepare(replace(question, video_ids=ids), budget).selection
+
+    def _prepare(self, question: Question, budget: int | None) -> _Prepared:
+        """Do everything but the language model's work."""
+        clock = _Clock()
         with clock("load_models"):
             llm, embedder = self.llm, self.embedder
         with clock("embed"):
+            text = question.text
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
             hits = self._hits(query, self.config.ask.num_segments)
@@ -113,18 +182,76 @@ class VideoQA:
             selection = self._select(
                 query, hits, candidates, self.config.ask.budget if budget is None else budget
             )
-        with clock("llm"):
-            generation = llm.answer(question, selection)
+            if self.config.ask.subtitles != "none":
+                question, selection = self._with_subtitles(question, selection)
+        return _Prepared(query, question, selection, clock)
+
+    def _with_subtitles(
+        self, question: Question, selection: Selection
+    ) -> tuple[Question, Selection]:
+        """Add what is said in the shown segments, listed before the question or between frames."""
+        by_video = itertools.groupby(selection.segments, lambda segment: segment.video_id)
+        spoken: list[tuple[str, ...]] = []
+        lines: list[str] = []
+        for _, group in by_video:
+            segments = list(group)
+            said = self._said(segments)
+            shown = torch.cat([s.tokens.counts(s.num_frames) > 0 for s in segments])
+            pts_seconds = torch.cat([segment.pts_seconds for segment in segments])[shown]
+            if self.config.ask.subtitles == "listed":
+                lines += listed(said, pts_seconds.tolist())
+                continue
+            after = iter(spoken_after(said, pts_seconds.tolist()))
+            texts = [next(after) if seen else "" for seen in shown.tolist()]
+            for segment in segments:
+                spoken.append(tuple(texts[: segment.num_frames]))
+                del texts[: segment.num_frames]
+        if lines:
+            text = "\n".join(dict.fromkeys(lines))
+            heading = "This video's subtitles are listed below:"
+            question = replace(question, text=f"{heading}\n{text}\n{question.text}")
+        return question, replace(selection, spoken=tuple(spoken))
+
+    def _said(self, segments: Sequence[Segment]) -> tuple[Subtitle, ...]:
+        """Return the subtitles of the shown segments of one video, each once."""
+        return tuple(
+            line
+            for line in self._subtitles(segments[0].video_id)
+            if any(
+                line.start_seconds < segment.end_seconds
+                and line.end_seconds > segment.start_seconds
+                for segment in segments
+                if len(segment.tokens)
+            )
+        )
+
+    def _subtitles(self, video_id: str) -> tuple[Subtitle, ...]:
+        if video_id not in self._spoken:
+            while len(self._spoken) >= _VIDEOS_KEPT:
+                del self._spoken[next(iter(self._spoken))]
+            self._spoken[video_id] = read_subtitles(self.store, video_id)
+        return self._spoken[video_id]
+
+    def _answered(self, prepared: _Prepared) -> Answer:
+        with prepared.clock("llm"):
+            generation = self.llm.answer(prepared.question, prepared.selection)
+        return self._answer(prepared, generation)
+
+    def _answer(self, prepared: _Prepared, generation: Generation) -> Answer:
+        selection, seconds = prepared.selection, prepared.clock.seconds
+        seconds.setdefault("llm", sum(generation.seconds.values()))
         return Answer(
             text=generation.text,
             evidence=selection.evidence,
-            visual_tokens=selection.num_tokens,
+            visual_tokens=selection.num_tokens
+            if generation.visual_tokens is None
+            else generation.visual_tokens,
             prompt_tokens=generation.prompt_tokens,
             output_tokens=generation.output_tokens,
-            seconds={**clock.seconds, **generation.seconds},
+            seconds={**seconds, **generation.seconds},
             choice=generation.choice,
             choice_scores=generation.choice_scores,
-            note=llm.note,
+            note=self.llm.note,
         )
 
     def search(self, text: str, *, video: str | None = None, top_k: int = 5) -> list[Evidence]:
@@ -143,6 +270,37 @@ class VideoQA:
             Question(text, video_ids=ids), self.embedder.embed_text([text])[0], torch.empty(0, 0)
         )
         return [self._evidence(hit, self._videos()) for hit in self._hits(query, top_k)]
+
+    def search_subtitles(
+        self, text: str, *, video: str | None = None, top_k: int = 5
+    ) -> list[Evidence]:
+        """Find what is said by its words, without a model.
+
+        Args:
+            text: Words to look for.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many lines.
+
+        Returns:
+            Lines that share words with the text, best first, each with its span and what is said.
+
+        Raises:
+            StoreError: No such video.
+        """
+        ids = (self.store.find(video),) if video is not None else tuple(self._videos())
+        lines = [(video_id, line) for video_id in ids for line in self._subtitles(video_id)]
+        videos = self._videos()
+        return [
+            Evidence(
+                video_id=lines[index][0],
+                path=videos[lines[index][0]].video.path,
+                start_seconds=lines[index][1].start_seconds,
+                end_seconds=lines[index][1].end_seconds,
+                score=score,
+                text=lines[index][1].text,
+            )
+            for score, index in rank([line.text for _, line in lines], text)[:top_k]
+        ]
 
     def _hits(self, query: Query, num_segments: int) -> list[Hit]:
         if query.embedding.shape[0] != self.store.embedding_width:
@@ -226,6 +384,28 @@ def merge_spans(spans: Sequence[Evidence]) -> list[Evidence]:
         else:
             joined.append(span)
     return sorted(joined, key=lambda span: (-span.score, span.video_id, span.start_seconds))
+
+
+def _failure(question: Question, error: LongvidError) -> Failure:
+    """Say as data why a question has no answer."""
+    kind = "question"
+    if isinstance(error, StoreError):
+        kind = "store"
+    elif isinstance(error, ModelError):
+        short = isinstance(error.__cause__, torch.OutOfMemoryError)
+        kind = "out-of-memory" if short else "model"
+    path = question.video_ids[0] if question.video_ids else ""
+    return Failure(video_id="", path=path, stage="ask", kind=kind, error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A question with what the language model will be shown."""
+
+    query: Query
+    question: Question
+    selection: Selection
+    clock: _Clock
 
 
 @dataclass(slots=True)

@@ -50,17 +50,29 @@ class Ask:
         num_segments: Segments taken from the search as candidates; 0 takes every segment of the
             videos in question, as the published systems do.
         num_evidence: The most spans listed with an answer.
+        batch_questions: Questions that `ask_many` prepares and answers side by side.
+        subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
+            lines at the shown frames before the question (Video-MME), "interleaved" writes them
+            after the frames they belong to (LLaMA-VID).
     """
 
     budget: int = 512
     num_segments: int = 8
     num_evidence: int = 5
+    batch_questions: int = 8
+    subtitles: str = "none"
 
     def __post_init__(self) -> None:
-        if self.budget < 1 or self.num_segments < 0 or self.num_evidence < 1:
+        if self.subtitles not in ("none", "listed", "interleaved"):
             raise ConfigError(
-                "ask needs budget >= 1, num_segments >= 0 and num_evidence >= 1, got "
-                f"{self.budget}, {self.num_segments} and {self.num_evidence}."
+                f"ask.subtitles is {self.subtitles!r}; use none, listed or interleaved."
+            )
+        counts = (self.budget, self.num_evidence, self.batch_questions)
+        if min(counts) < 1 or self.num_segments < 0:
+            raise ConfigError(
+                "ask needs budget, num_evidence and batch_questions of at least 1 and "
+                f"num_segments >= 0, got {self.budget}, {self.num_evidence}, "
+                f"{self.batch_questions} and {self.num_segments}."
             )
 
 
@@ -74,18 +86,28 @@ class Run:
         prefetch_mb: Megabytes of decoded frames that may wait for the encoder. Enough that
             decoding goes on while weights load; a segment of 16 frames of 384 pixels takes 7.
         max_attempts: A video that failed this often is left alone until `longvid retry`.
+        max_failure_rate: A run stops when a larger share of its videos fail, counted from the
+            20th on; 1 goes on whatever happens.
+        cache_mb: Megabytes of remote videos that a machine keeps beside those being read.
     """
 
     device: str = "auto"
     decode_workers: int = 0
     prefetch_mb: int = 64
     max_attempts: int = 3
+    max_failure_rate: float = 1.0
+    cache_mb: int = 20_000
 
     def __post_init__(self) -> None:
         if self.decode_workers < 0 or self.prefetch_mb < 1 or self.max_attempts < 1:
             raise ConfigError(
                 "run needs decode_workers >= 0, prefetch_mb >= 1 and max_attempts >= 1, "
                 f"got {self.decode_workers}, {self.prefetch_mb} and {self.max_attempts}."
+            )
+        if not 0 <= self.max_failure_rate <= 1 or self.cache_mb < 0:
+            raise ConfigError(
+                "run needs max_failure_rate from 0 to 1 and cache_mb >= 0, got "
+                f"{self.max_failure_rate} and {self.cache_mb}."
             )
 
 
@@ -100,7 +122,12 @@ class RayResources:
         decode_cpus: Processor share of one decoding actor.
         encode_actors: Encoding actors.
         encode_cpus, encode_gpus: Processor and GPU share of one encoding actor.
-        probe_cpus: Processor share of one probing task.
+        probe_actors: Probing actors, which hash and open files.
+        probe_cpus: Processor share of one probing actor.
+        fused: Let the encoding actors decode too, so that frames never leave their process;
+            there are then `encode_actors` of them and no decoding actors.
+        frame_batches: Decoded segments that may wait in the object store or be on their way to it
+            (Ray frees those that were read within a second); 0 allows two chunks for every actor.
     """
 
     decode_actors: int = 0
@@ -108,7 +135,25 @@ class RayResources:
     encode_actors: int = 1
     encode_cpus: float = 0.5
     encode_gpus: float = 0.0
+    probe_actors: int = 1
     probe_cpus: float = 0.25
+    fused: bool = False
+    frame_batches: int = 0
+
+    def __post_init__(self) -> None:
+        shares = (self.decode_cpus, self.encode_cpus, self.encode_gpus, self.probe_cpus)
+        if min(shares) < 0 or self.decode_cpus == 0 or self.encode_actors < 1:
+            raise ConfigError(
+                "ray needs shares of 0 or more, decode_cpus above 0 and encode_actors >= 1, got "
+                f"decode_cpus {self.decode_cpus}, encode_cpus {self.encode_cpus}, encode_gpus "
+                f"{self.encode_gpus}, probe_cpus {self.probe_cpus}, encode_actors "
+                f"{self.encode_actors}."
+            )
+        if self.decode_actors < 0 or self.probe_actors < 1 or self.frame_batches < 0:
+            raise ConfigError(
+                "ray needs decode_actors >= 0, probe_actors >= 1 and frame_batches >= 0, got "
+                f"{self.decode_actors}, {self.probe_actors} and {self.frame_batches}."
+            )
 
 
 # Sections with one fixed class; "store" lives in an upper room and is named as a string.

@@ -8,51 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from longvid.config import Config
-from longvid.errors import VideoError
-from longvid.listing import content_id
-from longvid.parts import Decoder
+from longvid.reader import Reader, open_video, sized_decoder
 from longvid.types import Chunk, Failure, FrameBatch, Video
 
 __all__ = ["DecodingThreads", "open_video", "sized_decoder"]
-
-
-def sized_decoder(config: Config) -> Any:
-    """Return the decoder part set to the frame size that the encoder wants."""
-    return replace(config.decoder, size=config.encoder.frame_size())
-
-
-def open_video(decoder: Decoder, path: str) -> Video | Failure:
-    """Identify and probe one file, as data: what cannot be opened becomes a Failure.
-
-    Args:
-        decoder: Any decoder; probing runs under its protection.
-        path: A local file.
-    """
-    video_id = ""
-    try:
-        # A pipe would block for ever and a device never ends: only regular files are opened.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise VideoError(
-                f"{path} is not a regular file; name a video file, or a folder of them.",
-                kind="unreadable",
-                path=path,
-                stage="probe",
-            )
-        video_id = content_id(path)
-        return decoder.probe(path, video_id)
-    except OSError as error:
-        sentence = f"{path} cannot be read: {error.strerror or error}."
-        return Failure(video_id, path, "probe", "unreadable", sentence)
-    except VideoError as error:
-        return Failure(video_id, path, error.stage, error.kind, str(error))
 
 
 class _Stopped(Exception):
@@ -95,25 +60,25 @@ class DecodingThreads:
     """
 
     def __init__(self, config: Config) -> None:
-        self._part = sized_decoder(config)
+        self._config = config
         self._results = _ByteQueue(config.run.prefetch_mb * 1_000_000)
         self._stop = threading.Event()
         self._local = threading.local()
-        self._decoders: list[Decoder] = []
+        self._readers: list[Reader] = []
         self.num_threads = config.run.decode_workers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self.num_threads, "decode", self._start_thread)
 
     def _start_thread(self) -> None:
-        self._local.decoder = self._part.setup("cpu")
-        self._decoders.append(self._local.decoder)
+        self._local.reader = Reader(self._config)
+        self._readers.append(self._local.reader)
 
     def __enter__(self) -> DecodingThreads:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for decoder in self._decoders:
-            decoder.close()
+        for reader in self._readers:
+            reader.close()
         self._pool.shutdown(cancel_futures=True)
 
     def submit_open(self, path: str) -> None:
@@ -132,10 +97,11 @@ class DecodingThreads:
         return result
 
     def _open(self, path: str) -> Video | Failure:
-        return open_video(self._local.decoder, path)
+        found: Video | Failure = self._local.reader.open(path)
+        return found
 
     def _decode(self, chunk: Chunk) -> None:
-        for item in self._local.decoder.decode(chunk):
+        for item in self._local.reader.decode(chunk):
             self._put((chunk, item))
         self._put((chunk, None))
 

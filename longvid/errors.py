@@ -5,6 +5,8 @@ other libraries are mapped here by the one room that calls the library (`raise .
 
     LongvidError
     ├── ConfigError        a configuration, preset, part name or setting is wrong
+    ├── FailureRateError   so many videos fail that going on makes no sense
+    ├── ClusterError       a Ray cluster cannot be reached, or broke down during a run
     ├── VideoError         one video cannot be used; carries kind, stage and path
     ├── ModelError         a checkpoint is missing, incomplete, or does not fit the request
     ├── StoreError         a store cannot be opened, is of another make, or cannot be written
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 __all__ = [
     "BudgetError",
+    "ClusterError",
     "ConfigError",
+    "FailureRateError",
     "LongvidError",
     "ModelError",
     "OpError",
@@ -33,6 +37,14 @@ class LongvidError(Exception):
 
 class ConfigError(LongvidError):
     """A configuration, preset, part name or setting is wrong."""
+
+
+class FailureRateError(LongvidError):
+    """So many videos fail that the cause must lie elsewhere: the run was stopped."""
+
+
+class ClusterError(LongvidError):
+    """A Ray cluster cannot be reached, or broke down during a run."""
 
 
 class VideoError(LongvidError):

@@ -8,20 +8,23 @@ encoder at work side by side; `pipelines/` puts the same stages on Ray.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 from longvid.config import Config, torch_device
+from longvid.decode.subtitles import SubtitleReader
 from longvid.decoding import DecodingThreads
-from longvid.errors import ConfigError, OpError
+from longvid.errors import ConfigError, FailureRateError, OpError
+from longvid.fetching import file_bytes
 from longvid.listing import VIDEO_SUFFIXES
 from longvid.sample import plan_chunks
-from longvid.store import ChunkRecord, Store
+from longvid.store import ChunkRecord, Store, write_subtitles
 from longvid.types import Failure, FrameBatch, Segment, Video
 
 __all__ = [
@@ -36,6 +39,9 @@ __all__ = [
     "tried_out",
 ]
 
+#: So many videos must have ended before their share of failures says anything.
+_LEAST_TRIED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -47,6 +53,9 @@ class Progress:
         video_seconds: Seconds of video in finished videos.
         seconds_done, seconds_known: Seconds of video worked through, of those in opened videos.
         current: Path last worked on.
+        videos_listed: Named so far, 0 where that is not counted.
+        decode_utilisation, encode_utilisation: Share of the recent time in which those who decode
+            or encode were at work, None where that is not measured.
     """
 
     videos_indexed: int = 0
@@ -57,6 +66,29 @@ class Progress:
     seconds_done: float = 0.0
     seconds_known: float = 0.0
     current: str = ""
+    videos_listed: int = 0
+    decode_utilisation: float | None = None
+    encode_utilisation: float | None = None
+
+    @property
+    def videos_done(self) -> int:
+        """However they ended."""
+        return self.videos_indexed + self.videos_skipped + self.videos_failed
+
+    def seconds_left(self, seconds: float) -> float | None:
+        """Estimate how long the run will still take, None where nobody can tell.
+
+        Videos that are not opened yet are taken to be as long as the others on average.
+
+        Args:
+            seconds: Wall time so far.
+        """
+        opened = self.videos_done + self.videos_open
+        if not self.videos_listed or not self.seconds_done or not opened:
+            return None
+        unopened = (self.videos_listed - opened) * self.seconds_known / opened
+        left = max(0.0, unopened) + self.seconds_known - self.seconds_done
+        return seconds * left / self.seconds_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +207,31 @@ class Ledger:
 
     Args:
         store: Where finished videos are recorded.
+        max_failure_rate: Share of failed videos above which the run is stopped.
+        again: Videos that are indexed anew although the store holds them. What it holds stays
+            until the new is complete.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, max_failure_rate: float = 1.0, again: Collection[str] = ()
+    ) -> None:
         self.store = store
+        self._subtitles = SubtitleReader()
         self.progress = Progress()
         self.failures: list[Failure] = []
-        self.segments = self.frames = self.tokens = 0
+        self.segments = self.frames = self.tokens = self.num_bytes = 0
+        self._max_failure_rate = max_failure_rate
+        self._again = set(again)
+        # What the names meant before this run: one that means something else now has moved on.
+        self._owners = store.names()
         self._open: dict[str, _OpenVideo] = {}
         # Names seen before the first chunk of their content came in, as happens on a cluster.
         self._early_names: dict[str, list[str]] = {}
 
     def start(self, video: Video, num_chunks: int) -> bool:
         """Open a video; False when its content is in work or in the store already."""
-        if video.video_id in self._open or self.store.has(video.video_id):
+        anew = video.video_id in self._again
+        if video.video_id in self._open or (not anew and self.store.has(video.video_id)):
             self.same_as_another(video)
             return False
         self.open(video, num_chunks)
@@ -208,7 +251,7 @@ class Ledger:
         if video.video_id in self._open:
             self._open[video.video_id].other_paths.append(video.path)
         elif self.store.has(video.video_id):
-            self.store.add_path(video.video_id, video.path)
+            self._add_path(video.video_id, video.path)
         else:
             self._early_names.setdefault(video.video_id, []).append(video.path)
         self._count(videos_skipped=1, current=video.path)
@@ -220,7 +263,7 @@ class Ledger:
     def fail(self, failure: Failure) -> None:
         """Record a video that never opened."""
         self._record([failure])
-        self._count(videos_failed=1, current=failure.path)
+        self._count_failed(failure.path)
 
     def chunk_done(
         self, video_id: str, record: ChunkRecord | None, gaps: Sequence[Failure]
@@ -236,6 +279,7 @@ class Ledger:
             self.segments += len(record.segments)
             self.frames += sum(segment.num_frames for segment in record.segments)
             self.tokens += sum(segment.num_tokens for segment in record.segments)
+            self.num_bytes += record.num_bytes
         if entry.chunks_left == 0:
             del self._open[video_id]
             self._finish(entry)
@@ -245,13 +289,22 @@ class Ledger:
         if not entry.records:
             first = entry.gaps[0]
             self._record([replace(first, start_seconds=None, end_seconds=None)])
-            self._count(videos_failed=1, videos_open=-1, current=video.path)
+            self._count_failed(video.path, videos_open=-1)
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
         self.store.clear_failures([video.video_id, video.path])
-        self.store.finish(video, entry.records, gaps, source_bytes=_file_bytes(video.path))
-        for path in [*entry.other_paths, *self._early_names.pop(video.video_id, [])]:
-            self.store.add_path(video.video_id, path)
+        self.store.finish(
+            video,
+            entry.records,
+            gaps,
+            source_bytes=file_bytes(video.path),
+            replace=video.video_id in self._again,
+        )
+        write_subtitles(self.store, video.video_id, self._subtitles.read(video.path))
+        self._again.discard(video.video_id)
+        names = [*entry.other_paths, *self._early_names.pop(video.video_id, [])]
+        for path in [video.path, *names]:
+            self._add_path(video.video_id, path)
         self._record(gaps)
         self._count(
             videos_indexed=1,
@@ -260,14 +313,47 @@ class Ledger:
             current=video.path,
         )
 
+    def _add_path(self, video_id: str, path: str) -> None:
+        """Name a video, and take the name from the video that had it: the file was changed."""
+        self.store.add_path(video_id, path)
+        before = self._owners.pop(path, video_id)
+        if before != video_id:
+            self.store.remove_path(before, path)
+
     def _record(self, failures: Sequence[Failure]) -> None:
         if failures:
             self.store.record_failures(failures)
             self.failures.extend(failures)
 
+    def _count_failed(self, path: str, **changes: float) -> None:
+        self._count(videos_failed=1, current=path, **changes)
+        failed = self.progress.videos_failed
+        tried = failed + self.progress.videos_indexed
+        if tried >= _LEAST_TRIED and failed > self._max_failure_rate * tried:
+            raise FailureRateError(
+                f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
+                f"{self._max_failure_rate:g} allows; what was finished is kept. See longvid "
+                f"failures --store {self.store.uri}, mend the cause and run the same command again."
+            )
+
     def _count(self, *, current: str, **changes: float) -> None:
         values = {name: getattr(self.progress, name) + by for name, by in changes.items()}
         self.progress = replace(self.progress, current=current, **values)
+
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """Count what the run did, in plain JSON types, for `Store.record_run`."""
+        return {
+            "seconds": seconds,
+            "videos_indexed": self.progress.videos_indexed,
+            "videos_skipped": self.progress.videos_skipped,
+            "videos_failed": self.progress.videos_failed,
+            "video_seconds": self.progress.video_seconds,
+            "segments": self.segments,
+            "frames": self.frames,
+            "tokens": self.tokens,
+            "bytes": self.num_bytes,
+            "failures_by_kind": dict(Counter(failure.kind for failure in self.failures)),
+        }
 
     def report(self, seconds: float, note: str) -> IndexReport:
         """Sum the run up."""
@@ -291,6 +377,7 @@ def run_local(
     store_uri: str,
     config: Config,
     on_progress: Callable[[Progress], None] | None = None,
+    again: Collection[str] = (),
 ) -> IndexReport:
     """Run the index wing on this machine: decoding processes beside one encoder.
 
@@ -302,11 +389,12 @@ def run_local(
         store_uri: Where the store lies.
         config: The whole configuration.
         on_progress: Called in this thread whenever a video changed state.
+        again: Videos to index anew although the store holds them.
     """
     started = time.perf_counter()
     device = torch_device(config.run.device)
     store = open_store(store_uri, config)
-    ledger = Ledger(store)
+    ledger = Ledger(store, config.run.max_failure_rate, again)
     waiting = iter(paths)
     encoded: dict[tuple[str, int], tuple[list[Segment], list[Failure]]] = {}
     given_up = tried_out(store, config.run.max_attempts)
@@ -369,7 +457,9 @@ def run_local(
     if not num_paths:
         raise no_video_named()
     store.refresh()
-    return ledger.report(time.perf_counter() - started, config.encoder.note())
+    seconds = time.perf_counter() - started
+    store.record_run({"runner": "local", **ledger.summary(seconds)})
+    return ledger.report(seconds, config.encoder.note())
 
 
 @contextlib.contextmanager
@@ -386,14 +476,6 @@ def encoding_threads(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _file_bytes(path: str) -> int:
-    """Return a file's size; 0, which means unknown, when it is gone by now."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
 
 
 def no_video_named() -> ConfigError:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from longvid.errors import LongvidError
 from longvid.types import (
     Chunk,
     Failure,
@@ -170,6 +171,8 @@ class Generation:
         choice, choice_scores: For multiple choice, the option chosen and the mean log-likelihood
             of each.
         seconds: Wall time by step ("prefill", "decode").
+        visual_tokens: Visual tokens shown, where the model makes others of those selected (the
+            published systems do); None where they are those.
     """
 
     text: str
@@ -178,6 +181,7 @@ class Generation:
     seconds: dict[str, float]
     choice: int | None = None
     choice_scores: tuple[float, ...] = ()
+    visual_tokens: int | None = None
 
 
 class LanguageModel(Protocol):
@@ -197,9 +201,17 @@ class LanguageModel(Protocol):
             ModelError: The selection's tokens are of another space.
         """
 
+    def answer_many(
+        self, asked: Sequence[tuple[Question, Selection]]
+    ) -> list[Generation | LongvidError]:
+        """Answer several questions; one entry each, in order, an error in place of its answer."""
+
 
 class LanguageModelPart(Protocol):
     """A language model's configuration."""
+
+    def space(self) -> str:
+        """Name the token space that it reads, without loading weights."""
 
     def setup(self, device: str = "cpu") -> LanguageModel:
         """Load the weights."""

@@ -24,6 +24,8 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "encoder": {
         "huggingface": "longvid.encode.huggingface:HuggingFaceEncoder",
+        "llama_vid": "longvid.encode.llama_vid:LlamaVidEncoder",
+        "longvu": "longvid.encode.longvu:LongVUEncoder",
     },
     "compressor": {
         "slowfast_pooling": "longvid.compress.pooling:SlowFastPooling",
@@ -46,6 +48,9 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "llm": {
         "huggingface": "longvid.llm.huggingface:HuggingFaceLanguageModel",
+        "llama_vid": "longvid.llm.llama_vid:LlamaVidLanguageModel",
+        "longvu": "longvid.llm.longvu:LongVULanguageModel",
+        "slowfast_llava": "longvid.llm.slowfast_llava:SlowFastLanguageModel",
     },
 }
 

@@ -403,13 +403,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A span of a video that supports an answer, with the similarity that found it."""
+    """A span of a video that supports an answer, with the similarity that found it.
+
+    `text` is what is said there, where that is what was found.
+    """
 
     video_id: str
     path: str
     start_seconds: float
     end_seconds: float
     score: float
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -420,11 +424,14 @@ class Selection:
         segments: In time order within each video.
         evidence: One entry a contiguous span, best first.
         budget: The most visual tokens that may be shown.
+        spoken: What is said after each frame of each segment, "" for nothing; empty where no
+            subtitles are interleaved.
     """
 
     segments: tuple[Segment, ...]
     evidence: tuple[Evidence, ...]
     budget: int
+    spoken: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         _require(

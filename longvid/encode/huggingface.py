@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from longvid.encode.embedder import DualEncoder, pixel_format_of, width_of
 from longvid.errors import ConfigError, ModelError
@@ -21,6 +22,7 @@ from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import Tower
 from longvid.models.loading import resolve_dtype
 from longvid.models.pixels import PixelFormat
+from longvid.models.tower_merging import MergeSchedule, merge_inside
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
 
@@ -51,6 +53,15 @@ class HuggingFaceEncoder:
             does with a video.
         share_tower: Run one vision tower for both where their weights are equal, as in mini and
             in models trained on a frozen CLIP. The result is the same.
+        most_pixels: Of a frame, for towers that take pictures of any size (Qwen-VL); 0 takes the
+            checkpoint's own number. Under `fit = "auto"` such a tower sees each video in its own
+            aspect; any other fit gives all videos one square grid, as compressors want that pool
+            by rows and columns.
+        merge_r: Tokens merged in every layer of SigLIP and CLIP towers (ToMe), which makes them
+            faster and a little less exact; every patch is given its merged token, so grids keep
+            their size. 0 merges none.
+        merge_inflect: From -1, all merging in the first layers, to 1, all in the last.
+        merge_proportional: Weigh a merged token in attention by the patches it stands for.
     """
 
     model: str = field(default=checkpoints.MINI, metadata=_NAMED_BY_IDENTITY)
@@ -60,6 +71,10 @@ class HuggingFaceEncoder:
     fit: str = "auto"
     grid: str = "full"
     share_tower: bool = field(default=True, metadata=RUN_ONLY)
+    most_pixels: int = 0
+    merge_r: int = 0
+    merge_inflect: float = 0.0
+    merge_proportional: bool = True
 
     def __post_init__(self) -> None:
         if self.fit not in ("auto", "squash", "pad", "crop"):
@@ -68,6 +83,9 @@ class HuggingFaceEncoder:
             raise ConfigError(f"encoder.grid is {self.grid!r}; use full or model.")
         if self.batch_frames < 1:
             raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
+        if self.most_pixels < 0:
+            raise ConfigError(f"encoder.most_pixels must not be negative, got {self.most_pixels}.")
+        MergeSchedule(self.merge_r, self.merge_inflect, self.merge_proportional)
 
     def frame_size(self) -> FrameSize:
         """Say the size of frame that both checkpoints can be served from.
@@ -131,9 +149,7 @@ class HuggingFaceEncoder:
 
     def _vision_format(self) -> PixelFormat:
         folder = self._model_folder()
-        return PixelFormat.read(
-            folder, int(family_of(folder).config(folder).vision_config.image_size)
-        )
+        return family_of(folder).pixel_format(folder, self.most_pixels)
 
 
 class TextWorker:
@@ -179,12 +195,19 @@ class Worker:
         self._embedder = embedder
         self._vision_format = part._vision_format()
         self._embedder_format = pixel_format_of(part._embedder_folder())
-        self._batch_frames = part.batch_frames
+        joined = tower.frames_per_step
+        self._batch_frames = max(joined, part.batch_frames - part.batch_frames % joined)
         self._device = device
         self._dtype = dtype
         self._shared: SharedTower | None = None
         if part.share_tower and _see_alike(self._vision_format, self._embedder_format):
             self._shared = SharedTower.of(tower.module, embedder.module)
+        if part.merge_r:
+            schedule = MergeSchedule(part.merge_r, part.merge_inflect, part.merge_proportional)
+            model = getattr(tower.module, "model", tower.module)
+            towers = [getattr(model, "vision_tower", model), embedder.module.vision_model]
+            for one in {id(one): one for one in towers}.values():
+                merge_inside(one, schedule)
 
     def __call__(self, batch: FrameBatch) -> Segment:
         """Encode the frames of one segment with their full patch grid."""
@@ -198,17 +221,36 @@ class Worker:
             else:
                 pixels = self._pixels(frames, self._embedder_format)
                 embeddings.append(self._embedder.embed_frames(pixels))
+        tokens = torch.cat(grids)  # (steps, h, w, D)
         return Segment(
             video_id=batch.video_id,
             segment_index=batch.segment_index,
             start_seconds=batch.start_seconds,
             end_seconds=batch.end_seconds,
-            pts_seconds=batch.pts_seconds,
-            slow=batch.slow,
-            frame_embeddings=torch.cat(embeddings),
-            tokens=Tokens.from_grid(torch.cat(grids)),  # (T, h, w, D)
+            pts_seconds=self._tower.step_seconds(self._by_step(batch.pts_seconds)),
+            slow=self._by_step(batch.slow).any(dim=1),
+            frame_embeddings=self._mean_direction(torch.cat(embeddings)),
+            tokens=Tokens.from_grid(tokens),
             space=self.space,
+            grid=(tokens.shape[1], tokens.shape[2]),
         )
+
+    def _by_step(self, of_frames: torch.Tensor) -> torch.Tensor:
+        """Group what frames have, (T, ...), by the steps that the tower joins them into.
+
+        Returns:
+            (steps, frames_per_step, ...); a last step that lacks frames repeats the last one.
+        """
+        joined = self._tower.frames_per_step
+        lacking = -len(of_frames) % joined
+        filled = torch.cat([of_frames, of_frames[-1:].expand(lacking, *of_frames.shape[1:])])
+        return filled.reshape(-1, joined, *of_frames.shape[1:])
+
+    def _mean_direction(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Give a step the mean direction of its frames' embeddings, (T, E) to (steps, E)."""
+        if self._tower.frames_per_step == 1:
+            return embeddings
+        return F.normalize(self._by_step(embeddings).mean(dim=1), dim=-1)
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""

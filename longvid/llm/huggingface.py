@@ -6,20 +6,30 @@ loaded, and no file of a video is opened.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from longvid.errors import ConfigError, ModelError, QuestionError
+from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.llm import prompt as prompts
+from longvid.llm.continuing import (
+    Rows,
+    continue_rows,
+    end_ids,
+    most_likely,
+    score_one_by_one,
+    score_together,
+)
+from longvid.llm.reading import PromptReader, ReadPrompt, divisible_below
 from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
-from longvid.models.loading import resolve_dtype
+from longvid.models.loading import Placement, placed, resolve_dtype
 from longvid.models.quiet import quiet
 from longvid.parts import Generation
 from longvid.types import Question, Selection
@@ -44,6 +54,15 @@ class HuggingFaceLanguageModel:
         choice_answer: How a closed question is scored: "text" by the text of each option followed
             by the end of the answer, "letter" by the letter in front of it.
         choice_score: "mean" or "sum" of the log-likelihoods of an option's tokens.
+        prefill_tokens: Most tokens of a prompt read in one pass; what is read at once decides how
+            much memory a prompt needs beside its keys and values.
+        prefix_cache: Keep what was read last, so that another question over the same selection
+            reads only its own words. It holds memory between questions; the answers are the same.
+        attention: "auto" takes flash_attention_2 where its package is installed and the model is
+            in half precision on a GPU, else sdpa; or the name of one of transformers' own.
+        device_map: "" puts the model on one device; "auto" spreads it over all GPUs and the
+            processor's memory, as Accelerate does.
+        bits: 8 or 4 keeps the weights in so many bits (bitsandbytes); 0 as `dtype` says.
     """
 
     model: str = checkpoints.MINI
@@ -53,6 +72,11 @@ class HuggingFaceLanguageModel:
     frame_prefix: str = _FROM_CHECKPOINT
     choice_answer: str = "text"
     choice_score: str = "mean"
+    prefill_tokens: int = 4096
+    prefix_cache: bool = True
+    attention: str = "auto"
+    device_map: str = ""
+    bits: int = 0
 
     def __post_init__(self) -> None:
         if self.choice_answer not in ("text", "letter"):
@@ -63,12 +87,28 @@ class HuggingFaceLanguageModel:
             raise ConfigError(
                 f"llm.max_new_tokens must not be negative, got {self.max_new_tokens}."
             )
+        if self.prefill_tokens < 1:
+            raise ConfigError(f"llm.prefill_tokens must be at least 1, got {self.prefill_tokens}.")
+        # What it names is checked where it is used.
+        Placement(self.attention, self.device_map, self.bits)
+
+    def space(self) -> str:
+        """Name the token space that it reads, without loading weights."""
+        return space_of(checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM))
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model and its tokenizer."""
+        """Load the language model and its tokenizer.
+
+        Raises:
+            ModelError: The checkpoint is missing, incomplete or does not fit in memory.
+            ConfigError: `attention`, `device_map` or `bits` needs a package or a GPU that is not
+                there.
+        """
         folder = checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM)
         dtype = resolve_dtype(self.dtype, device)
-        return Worker(self, folder, family_of(folder).load_decoder(folder, dtype, device))
+        with placed(Placement(self.attention, self.device_map, self.bits)):
+            decoder = family_of(folder).load_decoder(folder, dtype, device)
+        return Worker(self, folder, decoder)
 
 
 class Worker:
@@ -88,8 +128,15 @@ class Worker:
         self._frame_prefix = (
             own.frame_prefix if part.frame_prefix == _FROM_CHECKPOINT else part.frame_prefix
         )
+        self._prompt = own
         self._newline = own.newline
         self._max_new_tokens = part.max_new_tokens or own.max_new_tokens
+        self._reader = PromptReader(decoder, part.prefill_tokens, keep=part.prefix_cache)
+        self._divisible_below = divisible_below(decoder.module)
+        attention = decoder.module.config.get_text_config(decoder=True)._attn_implementation
+        # Only these kernels can be told which option sees which.
+        self._masks = attention in ("sdpa", "eager")
+        self._lock = threading.RLock()  # there is one cache
 
     def embed_words(self, text: str) -> torch.Tensor:
         """Return the input embeddings of a text, (L, D) float32, without special tokens."""
@@ -106,63 +153,129 @@ class Worker:
             QuestionError: The model does not know a word, or the prompt exceeds its context.
             ModelError: The selection's tokens are of another space, or memory is short.
         """
-        self._check_space(selection)
-        self._check_words(question)
+        with self._lock:
+            return self._answer_alone(self._ask(question, selection))
+
+    def answer_many(
+        self, asked: Sequence[tuple[Question, Selection]]
+    ) -> list[Generation | LongvidError]:
+        """Answer several questions, the open ones side by side; an error stands for its question.
+
+        Args:
+            asked: Questions with what each is shown. Neighbours over the same selection share
+                what is read of it.
+
+        Returns:
+            One entry a question, in order. A side-by-side answer differs from `answer` by no more
+            than the rounding of a padded batch; its seconds of "decode" are those of the batch.
+        """
+        # A published system that answers in a way of its own answers one by one.
+        own_way = type(self).answer is not Worker.answer
+        with self._lock:
+            found: dict[int, Generation | LongvidError] = {}
+            together: list[tuple[int, _Asked]] = []
+            for index, (question, selection) in enumerate(asked):
+                try:
+                    if own_way or question.choices:
+                        found[index] = self.answer(question, selection)
+                    else:
+                        one = self._ask(question, selection)
+                        if one.num_prompt + one.num_new > self._divisible_below:
+                            found[index] = self._answer_alone(one)
+                        else:
+                            together.append((index, one))
+                except LongvidError as error:
+                    found[index] = error
+            found.update(self._answer_together(together))
+            return [found[index] for index in range(len(asked))]
+
+    def _answer_together(
+        self, asked: Sequence[tuple[int, _Asked]]
+    ) -> dict[int, Generation | LongvidError]:
+        found: dict[int, Generation | LongvidError] = {}
         try:
-            if question.choices:
-                return self._choose(question, selection)
-            return self._generate(question, selection)
+            if len(asked) > 1:
+                generations = self._generate([one for _, one in asked])
+                return {index: one for (index, _), one in zip(asked, generations, strict=True)}
+        except torch.OutOfMemoryError:
+            self._reader.forget()  # one by one they need less
+        for index, one in asked:
+            try:
+                found[index] = self._answer_alone(one)
+            except LongvidError as error:
+                found[index] = error
+        return found
+
+    def _answer_alone(self, asked: _Asked) -> Generation:
+        try:
+            return self._choose(asked) if asked.options else self._generate([asked])[0]
         except torch.OutOfMemoryError as error:
+            self._reader.forget()
             raise ModelError(
-                f"A prompt with {selection.num_tokens} visual tokens does not fit into the memory "
-                "of the device; lower ask.budget or llm.dtype."
+                f"A prompt of {asked.num_prompt} tokens does not fit into the memory of the device "
+                "beside the weights; lower ask.budget, llm.prefill_tokens or llm.dtype."
             ) from error
 
-    def _generate(self, question: Question, selection: Selection) -> Generation:
-        text = prompts.render(self._template, self._placeholder, question.text, "")
-        ids = self._prompt_ids(text)
+    def _ask(self, question: Question, selection: Selection) -> _Asked:
+        """Lay a prompt out and check it, before any work."""
+        self._check_space(selection)
+        self._check_words(question)
+        options: list[tuple[int, ...]] = []
+        if question.choices:
+            ids, options = self._option_ids(question)
+        else:
+            text = prompts.render(self._template, self._placeholder, question.text, "")
+            ids = self._prompt_ids(text)
         pieces = self._layout(ids, selection)
-        self._check_context(pieces, self._max_new_tokens)
-        spliced = self._decoder.splice(pieces, newline=self._newline)
-        output, seconds = self._decoder.generate(spliced, self._max_new_tokens)
-        return Generation(
-            text=self._tokenizer.decode(output, skip_special_tokens=True).strip(),
-            prompt_tokens=len(spliced),
-            output_tokens=len(output),
-            seconds=seconds,
-        )
+        num_new = max(map(len, options), default=self._max_new_tokens)
+        num_prompt = self._check_context(pieces, num_new)
+        return _Asked(question, pieces, options, num_prompt, num_new)
 
-    def _choose(self, question: Question, selection: Selection) -> Generation:
-        """Score every option after one prefill of what all prompts have in common."""
-        from transformers import DynamicCache
+    def _read(self, asked: _Asked) -> ReadPrompt:
+        # Options stand one after the other while they are scored.
+        num_new = sum(map(len, asked.options)) or asked.num_new
+        return self._reader.read(asked.pieces, newline=self._newline, num_new=num_new)
 
-        prompt_ids, options = self._option_ids(question)
-        pieces = self._layout(prompt_ids, selection)
-        longest = max(len(option) for option in options)
-        self._check_context(pieces, longest)
-
-        start = time.perf_counter()
-        spliced = self._decoder.splice(pieces, newline=self._newline)
-        cache = DynamicCache(config=self._decoder.module.config.get_text_config(decoder=True))
-        after_prompt = self._decoder.logits(spliced, cache, keep=1)[0]  # (1, V)
-        float(after_prompt[0, 0])  # a GPU runs ahead; wait until the prompt is read
-        prefilled = time.perf_counter()
-        totals = [
-            self._log_likelihood(option, after_prompt, cache, len(spliced)) for option in options
+    def _generate(self, asked: Sequence[_Asked]) -> list[Generation]:
+        """Continue prompts side by side, each read by itself."""
+        rows = Rows(len(asked), max(one.num_prompt for one in asked), self._max_new_tokens)
+        for one in asked:
+            rows.add(self._read(one))
+        started = time.perf_counter()
+        outputs = continue_rows(self._decoder, rows, self._max_new_tokens, self._next_ids)
+        seconds = time.perf_counter() - started
+        return [
+            Generation(
+                text=self._tokenizer.decode(output, skip_special_tokens=True).strip(),
+                prompt_tokens=prompt.num_tokens,
+                output_tokens=len(output),
+                seconds={"prefill": prompt.seconds, "decode": seconds},
+            )
+            for prompt, output in zip(rows.prompts, outputs, strict=True)
         ]
-        end = time.perf_counter()
 
+    def _next_ids(self, logits: torch.Tensor) -> torch.Tensor:
+        """Choose the next token of every row, (B, V) to (B,)."""
+        return most_likely(logits)
+
+    def _choose(self, asked: _Asked) -> Generation:
+        """Score every option after one prefill of what all prompts have in common."""
+        prompt = self._read(asked)
+        started = time.perf_counter()
+        divided = asked.num_prompt + sum(map(len, asked.options)) <= self._divisible_below
+        score = score_together if self._masks and divided else score_one_by_one
+        totals = score(self._decoder, prompt, asked.options)
         mean = self._part.choice_score == "mean"
         scores = tuple(
             total / len(option) if mean else total
-            for total, option in zip(totals, options, strict=True)
+            for total, option in zip(totals, asked.options, strict=True)
         )
         best = max(range(len(scores)), key=lambda index: (scores[index], -index))
         return Generation(
-            text=question.choices[best],
-            prompt_tokens=len(spliced),
-            output_tokens=sum(len(option) for option in options),
-            seconds={"prefill": prefilled - start, "decode": end - prefilled},
+            text=asked.question.choices[best],
+            prompt_tokens=prompt.num_tokens,
+            output_tokens=sum(map(len, asked.options)),
+            seconds={"prefill": prompt.seconds, "decode": time.perf_counter() - started},
             choice=best,
             choice_scores=scores,
         )
@@ -182,7 +295,7 @@ class Worker:
         prompt = self._prompt_ids(text)
         shared = min(_common_prefix(prompt, ids) for ids in whole)
         if not lettered:
-            end = self._end_of_answer()
+            end = end_ids(self._decoder)[:1]
             whole = [(*ids, *end) for ids in whole]
         options = [ids[shared:] for ids in whole]
         if not all(options):
@@ -191,44 +304,11 @@ class Worker:
             )
         return prompt[:shared], options
 
-    def _log_likelihood(
-        self, option: Sequence[int], after_prompt: torch.Tensor, cache: Any, num_prompt: int
-    ) -> float:
-        """Return the log-likelihood of an option's tokens after the prompt in `cache`.
-
-        The cache is given back as it came.
-        """
-        logits = after_prompt
-        if len(option) > 1:
-            read = self._decoder.splice([TextPiece(tuple(option[:-1]))], newline=False)
-            following = self._decoder.logits(read, cache, keep=0, start=num_prompt)[0]
-            logits = torch.cat([logits, following])
-            cache.crop(-(len(option) - 1))
-        targets = torch.tensor(option, device=logits.device)[:, None]
-        return float(logits.log_softmax(-1).gather(1, targets).double().sum())
-
-    def _end_of_answer(self) -> tuple[int, ...]:
-        ends = self._decoder.module.generation_config.eos_token_id
-        first = ends[0] if isinstance(ends, list) else ends
-        return () if first is None else (int(first),)
-
     def _layout(self, ids: Sequence[int], selection: Selection) -> list[Piece]:
         """Put the frames of a selection, in order, where the prompt has its placeholder."""
         head, tail = prompts.split_at_video(ids, self._placeholder_id, self._template)
-        pieces: list[Piece] = [TextPiece(head)]
-        for segment in selection.segments:
-            counts = segment.tokens.counts(segment.num_frames).tolist()
-            data = torch.split(segment.tokens.data, counts)
-            position = torch.split(segment.tokens.position, counts)
-            for frame, pts_seconds in enumerate(segment.pts_seconds.tolist()):
-                if not counts[frame]:
-                    continue
-                if self._frame_prefix:
-                    prefix = self._frame_prefix.replace("{seconds}", f"{pts_seconds:.1f}")
-                    pieces.append(TextPiece(self._ids(prefix)))
-                pieces.append(FramePiece(data[frame], position[frame], pts_seconds))
-        pieces.append(TextPiece(tail))
-        return pieces
+        prompt = replace(self._prompt, frame_prefix=self._frame_prefix)
+        return prompts.lay_out(prompt, head, tail, selection, self._ids_of_each)
 
     def _prompt_ids(self, text: str) -> tuple[int, ...]:
         """Tokenize a prompt; one that begins with the model's own start token gets no other."""
@@ -241,6 +321,10 @@ class Worker:
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _ids_of_each(self, texts: list[str]) -> Sequence[Sequence[int]]:
+        ids: Sequence[Sequence[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
 
     def _check_space(self, selection: Selection) -> None:
         for segment in selection.segments:
@@ -279,8 +363,10 @@ class Worker:
         words = [word for word in (*mini.SHAPES, *mini.COLORS) if word in vocabulary]
         return ", ".join(words or sorted(word for word in vocabulary if word.isalpha())[:12])
 
-    def _check_context(self, pieces: Sequence[Piece], num_new: int) -> None:
-        num_text = sum(len(p.ids) for p in pieces if isinstance(p, TextPiece)) + self._newline
+    def _check_context(self, pieces: Sequence[Piece], num_new: int) -> int:
+        """Return how long the prompt is; refuse one that the model cannot read."""
+        num_text = sum(len(p.ids) for p in pieces if isinstance(p, TextPiece))
+        num_text += self._decoder.num_newlines(pieces) if self._newline else 0
         num_visual = sum(len(p.tokens) for p in pieces if isinstance(p, FramePiece))
         context = self._decoder.context
         if num_text + num_visual + num_new > context:
@@ -290,6 +376,18 @@ class Worker:
                 f"{num_new} to be generated exceed the model's context of {context}; set "
                 f"ask.budget to at most {room}."
             )
+        return num_text + num_visual
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A prompt that fits, laid out but not read: `options` are ids, none for an open question."""
+
+    question: Question
+    pieces: list[Piece]
+    options: list[tuple[int, ...]]
+    num_prompt: int
+    num_new: int
 
 
 def _load_tokenizer(folder: Path) -> Any:

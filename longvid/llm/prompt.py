@@ -6,18 +6,41 @@ This module knows templates and token ids; it computes nothing with a model.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ModelError, QuestionError
-from longvid.models.families.protocol import Family, Prompt
+import torch
 
-__all__ = ["letters", "list_choices", "prompt_of", "render", "split_at_video", "unknown_words"]
+from longvid.errors import ModelError, QuestionError
+from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
+from longvid.types import Selection
+
+__all__ = [
+    "in_words",
+    "lay_out",
+    "letters",
+    "list_choices",
+    "prompt_of",
+    "render",
+    "split_at_video",
+    "texts_around",
+    "unknown_words",
+]
 
 _FIELD = re.compile(r"\{(video|question|choices)\}")
+_FRAME_FIELD = re.compile(r"\{(seconds|clock|index)\}")
+
+_ONES = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    *("eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def prompt_of(folder: Path, family: Family, tokenizer: Any) -> Prompt:
@@ -69,6 +92,8 @@ def _chat_template(folder: Path, family: Family, tokenizer: Any) -> str | None:
         )
     except (TemplateError, TypeError, ValueError):
         return None  # a template for text, which refuses a list of contents
+    for written, wanted in family.rewrites:
+        text = text.replace(written, wanted)
     fits = text.count(family.placeholder) == 1 and text.count("{question}{choices}") == 1
     return text if fits else None
 
@@ -132,6 +157,111 @@ def split_at_video(
             f"times as this tokenizer reads it: {template!r}; write {{video}} once in llm.template."
         )
     return tuple(ids[: places[0]]), tuple(ids[places[0] + 1 :])
+
+
+def lay_out(
+    prompt: Prompt,
+    head: Sequence[int],
+    tail: Sequence[int],
+    selection: Selection,
+    tokenize: Callable[[list[str]], Sequence[Sequence[int]]],
+) -> list[Piece]:
+    """Put the frames of a selection, in order, between two ends of a prompt.
+
+    A frame without tokens is silent. What stands between two frames is tokenized in one, so that
+    the ids are those of the whole text wherever frames lie between special tokens.
+
+    Args:
+        prompt: Says what stands around frames.
+        head, tail: Ids before and after the video.
+        selection: What is shown, and what is said after each frame.
+        tokenize: Turns texts into ids, without special tokens of its own.
+    """
+    frames: list[FramePiece] = []
+    said: list[str] = []
+    origins: dict[str, float] = {}
+    for index, segment in enumerate(selection.segments):
+        spoken = selection.spoken[index] if selection.spoken else ("",) * segment.num_frames
+        if segment.segment_index == 0:
+            origins[segment.video_id] = float(segment.pts_seconds[0])
+        origin = origins.get(segment.video_id, 0.0)
+        counts = segment.tokens.counts(segment.num_frames).tolist()
+        data = torch.split(segment.tokens.data, counts)
+        position = torch.split(segment.tokens.position, counts)
+        frames += [
+            FramePiece(data[frame], position[frame], pts_seconds, segment.grid, origin)
+            for frame, pts_seconds in enumerate(segment.pts_seconds.tolist())
+            if counts[frame]
+        ]
+        said += [text for text, count in zip(spoken, counts, strict=True) if count]
+    end_seconds = max((segment.end_seconds for segment in selection.segments), default=0.0)
+    texts = texts_around(prompt, [frame.pts_seconds for frame in frames], end_seconds)
+    texts[1:] = [spoken + text for spoken, text in zip(said, texts[1:], strict=True)]
+    different = [text for text in dict.fromkeys(texts) if text]
+    ids = dict(zip(different, tokenize(different), strict=True)) if different else {}
+    pieces: list[Piece] = [TextPiece(tuple(head))]
+    for text, frame in itertools.zip_longest(texts, frames):
+        if text:
+            pieces.append(TextPiece(tuple(ids[text])))
+        if frame is not None:
+            pieces.append(frame)
+    return [*pieces, TextPiece(tuple(tail))]
+
+
+def texts_around(prompt: Prompt, pts_seconds: Sequence[float], end_seconds: float) -> list[str]:
+    """Return the texts before, between and after frames, one more than there are frames.
+
+    >>> texts_around(Prompt("", "{index} at {clock}: ", frame_separator=", "), [61.5, 62.5], 63.0)
+    ['1 at 01:01: ', ', 2 at 01:02: ', '']
+
+    Args:
+        prompt: Says what stands around frames.
+        pts_seconds: When each frame is shown.
+        end_seconds: When the last of them ends.
+    """
+    if not pts_seconds:
+        return [""]
+    prefixes = [
+        _fill_frame(prompt.frame_prefix, index, seconds)
+        for index, seconds in enumerate(pts_seconds, start=1)
+    ]
+    opening = prompt.video_prefix.replace("{num_frames}", in_words(len(pts_seconds)))
+    opening = opening.replace("{duration}", str(timedelta(seconds=int(end_seconds))))
+    joint = prompt.frame_suffix + prompt.frame_separator
+    return [
+        opening + prefixes[0],
+        *(joint + prefix for prefix in prefixes[1:]),
+        prompt.frame_suffix,
+    ]
+
+
+def _fill_frame(text: str, index: int, seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    values = {
+        "seconds": f"{seconds:.1f}",
+        "clock": f"{minutes:02d}:{rest:02d}",
+        "index": str(index),
+    }
+    return _FRAME_FIELD.sub(lambda match: values[match[1]], text)
+
+
+def in_words(number: int) -> str:
+    """Write a whole number below a million in words.
+
+    >>> in_words(128), in_words(1064)
+    ('one hundred and twenty-eight', 'one thousand and sixty-four')
+    """
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
+    if number < 1000:
+        hundreds, rest = divmod(number, 100)
+        return f"{_ONES[hundreds]} hundred" + (f" and {in_words(rest)}" if rest else "")
+    thousands, rest = divmod(number, 1000)
+    seam = " and " if rest < 100 else ", "
+    return f"{in_words(thousands)} thousand" + (seam + in_words(rest) if rest else "")
 
 
 def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:

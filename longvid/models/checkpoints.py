@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "MINI",
     "VLM",
     "cache_home",
+    "file_identity",
     "identity",
     "locate",
     "mini_is_trained",
@@ -181,9 +183,23 @@ def identity(folder: Path) -> str:
     Raises:
         ModelError: The checkpoint is missing a file.
     """
+    config = json.dumps(read_config(folder), sort_keys=True).encode()
+    return file_identity(weight_files(folder), config)
+
+
+def file_identity(files: Sequence[Path], about: bytes = b"") -> str:
+    """Name weight files that no config.json describes, as `identity` names a checkpoint.
+
+    Args:
+        files: Existing files.
+        about: Hashed before them.
+
+    Returns:
+        12 hexadecimal digits.
+    """
     digest = hashlib.blake2b(digest_size=6)
-    digest.update(json.dumps(read_config(folder), sort_keys=True).encode())
-    for path in weight_files(folder):
+    digest.update(about)
+    for path in files:
         num_bytes = path.stat().st_size
         digest.update(f"\0{path.name}\0{num_bytes}\0".encode())
         with path.open("rb") as file:

@@ -6,24 +6,123 @@ out are taken off the model while it has no storage yet, so their weights are ne
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from longvid.errors import ModelError
+from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints
+from longvid.models.memory import require_room
 from longvid.models.quiet import quiet
 
-__all__ = ["load", "resolve_dtype"]
+__all__ = ["Placement", "load", "placed", "resolve_dtype"]
 
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How weights lie in memory, and by which kernel they attend.
+
+    Args:
+        attention: "auto", or a name that transformers knows ("sdpa", "eager",
+            "flash_attention_2").
+        device_map: "" for one device, or how Accelerate spreads a model ("auto", "balanced",
+            "sequential").
+        bits: 8 or 4 for bitsandbytes, 0 for none.
+
+    Raises:
+        ConfigError: A value is not one of these.
+    """
+
+    attention: str = "auto"
+    device_map: str = ""
+    bits: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("llm.attention", self.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
+        _one_of("llm.device_map", self.device_map, ("", "auto", "balanced", "sequential"))
+        _one_of("llm.bits", self.bits, (0, 8, 4))
+
+    def arguments(self, dtype: torch.dtype, device: str) -> dict[str, Any]:
+        """Return what `from_pretrained` takes.
+
+        Raises:
+            ConfigError: A package or a GPU that it needs is not there.
+        """
+        on_gpu = device.startswith("cuda")
+        found: dict[str, Any] = {}
+        attention = self.attention
+        if attention == "auto":
+            half = dtype in (torch.float16, torch.bfloat16)
+            flash = on_gpu and half and importlib.util.find_spec("flash_attn") is not None
+            # sdpa is what transformers takes by itself wherever the architecture has it.
+            attention = "flash_attention_2" if flash else ""
+        elif attention == "flash_attention_2":
+            _require("flash_attn", "llm.attention = 'flash_attention_2'", "flash-attn")
+            if not on_gpu:
+                raise ConfigError(
+                    "llm.attention = 'flash_attention_2' runs on a GPU only; leave it 'auto'."
+                )
+        if attention:
+            found["attn_implementation"] = attention
+        if self.device_map:
+            _require("accelerate", f"llm.device_map = {self.device_map!r}", "accelerate")
+            found["device_map"] = self.device_map
+        if self.bits:
+            _require("accelerate", f"llm.bits = {self.bits}", "accelerate")
+            _require("bitsandbytes", f"llm.bits = {self.bits}", "bitsandbytes")
+            from transformers import BitsAndBytesConfig
+
+            settings: Any = BitsAndBytesConfig
+            found["quantization_config"] = settings(
+                load_in_8bit=self.bits == 8,
+                load_in_4bit=self.bits == 4,
+                bnb_4bit_compute_dtype=dtype,
+            )
+            found.setdefault("device_map", {"": device})
+        return found
+
+
+def _one_of(name: str, value: object, known: Sequence[object]) -> None:
+    if value not in known:
+        listed = ", ".join(repr(one) for one in known)
+        raise ConfigError(f"{name} is {value!r}; use one of {listed}.")
+
+
+def _require(module: str, setting: str, package: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"{setting} needs the package {package}, which is not installed; run: pip install "
+            f"{package}"
+        )
+
+
+_PLACEMENT: contextvars.ContextVar[Placement] = contextvars.ContextVar("placement")
+
+
+@contextlib.contextmanager
+def placed(placement: Placement) -> Iterator[None]:
+    """Load what is loaded inside in this way.
+
+    A context and no argument, because every family between would only hand it on.
+    """
+    token = _PLACEMENT.set(placement)
+    try:
+        yield
+    finally:
+        _PLACEMENT.reset(token)
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:
@@ -70,11 +169,22 @@ def load(
             memory.
     """
     checkpoints.weight_files(folder)
-    partial = _without(model_class, tuple(drop)) if drop else model_class
+    arguments = _PLACEMENT.get(Placement()).arguments(dtype, device)
+    one_place = "device_map" not in arguments
+
+    def check(num_weights: int) -> None:
+        if one_place:
+            require_room(str(folder), num_weights * dtype.itemsize, dtype, device)
+
+    partial = _without(model_class, tuple(drop), check)
     try:
         with quiet():
             model, info = partial.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                output_loading_info=True,
+                **arguments,
             )
         missing = sorted(info["missing_keys"])
         if missing:
@@ -82,7 +192,9 @@ def load(
                 f"{folder} lacks {len(missing)} weights of {model_class.__name__}, the first is "
                 f"{missing[0]!r}; the checkpoint is incomplete or of another architecture."
             )
-        return model.to(device).requires_grad_(False).eval()
+        if one_place:
+            model = model.to(device)
+        return model.requires_grad_(False).eval()
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             raise ModelError(
@@ -99,8 +211,12 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _without(model_class: type[Any], drop: tuple[str, ...]) -> type[Any]:
+def _without(
+    model_class: type[Any], drop: tuple[str, ...], check: Callable[[int], None]
+) -> type[Any]:
     """Return the class with submodules taken off at the end of its `__init__`.
+
+    What is left is counted then, before anything of it is read, and `check` may refuse it.
 
     `from_pretrained` builds a model without storage and then reads the weights that it names, so
     what is taken off here is never read. The subclass carries the name and the module of its
@@ -119,6 +235,7 @@ def _without(model_class: type[Any], drop: tuple[str, ...]) -> type[Any]:
             if not target.startswith(drop) and not source.startswith(drop)
         }
         self._keys_to_ignore_on_load_unexpected |= patterns
+        check(sum(weight.numel() for weight in self.parameters()))
 
     body = {"__init__": __init__, "__module__": model_class.__module__}
     return type(model_class.__name__, (model_class,), body)

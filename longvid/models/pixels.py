@@ -17,9 +17,9 @@ import torch.nn.functional as F
 
 from longvid.errors import ModelError
 
-__all__ = ["PixelFormat"]
+__all__ = ["PixelFormat", "processor_table"]
 
-_BICUBIC = 3
+_LANCZOS, _BICUBIC = 1, 3
 
 # Files and the key inside; the first found counts. A video has its own numbers in some families.
 _SOURCES = (
@@ -62,7 +62,7 @@ class PixelFormat:
         Raises:
             ModelError: The checkpoint has no preprocessor_config.json, or it states no size.
         """
-        table = _processor_table(folder)
+        table = processor_table(folder)
         crop = bool(table.get("do_center_crop")) and table.get("crop_size") is not None
         height, width = (
             (side, side)
@@ -79,7 +79,8 @@ class PixelFormat:
             rescale=float(table.get("rescale_factor", 1 / 255))
             if table.get("do_rescale", True)
             else 1.0,
-            bicubic=int(table.get("resample", _BICUBIC)) == _BICUBIC,
+            # Tensors have no Lanczos kernel; transformers takes bicubic in its place too.
+            bicubic=int(table.get("resample", _BICUBIC)) in (_LANCZOS, _BICUBIC),
         )
 
     def resize(self, frames: torch.Tensor) -> torch.Tensor:
@@ -121,7 +122,12 @@ class PixelFormat:
         return ((pixels - mean) / std).to(dtype)
 
 
-def _processor_table(folder: Path) -> dict[str, Any]:
+def processor_table(folder: Path) -> dict[str, Any]:
+    """Return the settings by which a checkpoint prepares the frames of a video.
+
+    Raises:
+        ModelError: The checkpoint has none, or they are not JSON.
+    """
     for name, key in _SOURCES:
         path = folder / name
         if not path.is_file():

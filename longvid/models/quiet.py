@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ def quiet() -> Iterator[None]:
     """Silence progress bars for weights, and one complaint of the library about itself.
 
     Reading any SigLIP checkpoint makes transformers build its own default text configuration,
-    whose token ids (49406, 49407) lie outside its own default vocabulary, and warn of them.
+    whose token ids (49406, 49407) lie outside its own default vocabulary, and warn of them. Reading
+    the tokenizer of LLaMA-VID makes it warn of a name in a configuration that it has no use for.
     """
     import transformers
 
@@ -26,7 +28,9 @@ def quiet() -> Iterator[None]:
     bars.disable_progress_bar()
     logger.addFilter(_concerns_this_checkpoint)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`rope_scaling` is deprecated", FutureWarning)
+            yield
     finally:
         logger.removeFilter(_concerns_this_checkpoint)
         if were_enabled:

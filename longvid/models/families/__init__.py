@@ -1,8 +1,17 @@
 """The families of video language models that can be run: one adapter file each.
 
-    protocol.py         what a family must do, and the carriers between prompt and model
-    llava.py            LLaVA-1.5: every frame is an image
-    llava_onevision.py  LLaVA-OneVision: frames pooled 2 x 2 and a newline after the video
+    protocol.py          what a family must do, and the carriers between prompt and model
+    adapter.py           what families have in common
+    llava.py             LLaVA-1.5: every frame is an image
+    llava_next.py        LLaVA-NeXT: the same, and a newline after each frame
+    llava_next_video.py  LLaVA-NeXT-Video: patches pooled 2 x 2 before the projector
+    llava_onevision.py   LLaVA-OneVision: frames pooled 2 x 2 and a newline after the video
+    qwen_pixels.py       pictures of any size, as the Qwen-VL towers want them
+    qwen2_5_vl.py        Qwen2.5-VL: pairs of frames, positions by time, row and column
+    qwen3_vl.py          Qwen3-VL, dense and MoE: time as text, features of several layers
+    internvl.py          InternVL3: frames are numbered
+    smolvlm.py           SmolVLM2: frames with their time on the clock
+    published.py         LLaMA-VID and LongVU, in folders as their authors left them
 
 A family is told from `config.json`; a new one is a file here and a line in `FAMILIES`.
 """
@@ -21,8 +30,21 @@ __all__ = ["FAMILIES", "family_of", "space_of"]
 #: `model_type` in config.json, and the adapter.
 FAMILIES: dict[str, str] = {
     "llava": "longvid.models.families.llava:LLAVA",
+    "llava_next": "longvid.models.families.llava_next:LLAVA_NEXT",
+    "llava_next_video": "longvid.models.families.llava_next_video:LLAVA_NEXT_VIDEO",
     "llava_onevision": "longvid.models.families.llava_onevision:LLAVA_ONEVISION",
+    "qwen2_5_vl": "longvid.models.families.qwen2_5_vl:QWEN2_5_VL",
+    "qwen3_vl": "longvid.models.families.qwen3_vl:QWEN3_VL",
+    "qwen3_vl_moe": "longvid.models.families.qwen3_vl:QWEN3_VL_MOE",
+    "internvl": "longvid.models.families.internvl:INTERNVL",
+    "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
+    "llama_vid": "longvid.models.families.published:LLAMA_VID",
+    "cambrian_qwen": "longvid.models.families.published:CAMBRIAN_QWEN",
+    "cambrian_llama": "longvid.models.families.published:CAMBRIAN_LLAMA",
 }
+
+#: LLaMA-VID calls itself "llava", and by this class it is told from it.
+_LLAMA_VID_CLASS = "LlavaLlamaAttForCausalLM"
 
 
 def family_of(folder: Path) -> Family:
@@ -34,6 +56,8 @@ def family_of(folder: Path) -> Family:
     """
     config = checkpoints.read_config(folder)
     model_type = str(config.get("model_type", ""))
+    if _LLAMA_VID_CLASS in (config.get("architectures") or ()):
+        model_type = "llama_vid"
     if model_type not in FAMILIES:
         what = f"of architecture {model_type!r}" if model_type else "of no stated architecture"
         if "vision_config" not in config:
@@ -58,6 +82,5 @@ def space_of(folder: Path) -> str:
     family = family_of(folder)
     config = family.config(folder)
     tower = str(config.vision_config.model_type).removesuffix("_vision_model")
-    text = config.text_config
-    shape = f"{tower}-{text.model_type}-{text.hidden_size}"
+    shape = f"{tower}-{config.text_config.model_type}-{family.token_width(folder)}"
     return f"{family.name}/{shape}@{checkpoints.identity(folder)}"

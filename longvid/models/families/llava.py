@@ -5,34 +5,49 @@ Source: `LlavaForConditionalGeneration` of transformers; both sides run that cla
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from longvid.errors import ModelError
-from longvid.models.families.protocol import Decoder, FramePiece, Piece, Prompt, Spliced, Tower
-from longvid.models.loading import load
-from longvid.models.quiet import quiet
+from longvid.models.families.adapter import Adapter
+from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
-__all__ = ["LLAVA", "LLAVA_PARTS_OF_TEXT", "LLAVA_PARTS_OF_VISION", "Llava", "LlavaDecoder"]
+__all__ = [
+    "LLAVA",
+    "LLAVA_PARTS_OF_TEXT",
+    "LLAVA_PARTS_OF_VISION",
+    "LlavaDecoder",
+    "LlavaTower",
+    "StillTower",
+]
 
 #: Submodules that the other side needs and this side leaves out.
 LLAVA_PARTS_OF_TEXT = ("model.language_model", "lm_head")
 LLAVA_PARTS_OF_VISION = ("model.vision_tower", "model.multi_modal_projector")
 
 
-class LlavaTower:
-    """The vision tower and projector of a LLaVA."""
+class StillTower:
+    """What towers share that see one picture at a time."""
+
+    frames_per_step = 1
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        config = module.config
-        self.token_width = int(config.text_config.hidden_size)
-        self._patch = int(config.vision_config.patch_size)
+        self.token_width = int(module.config.text_config.hidden_size)
+
+    def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
+        """Say when steps are shown: each is a frame, (T, 1) to (T,)."""
+        return pts_seconds[:, 0]
+
+
+class LlavaTower(StillTower):
+    """The vision tower and projector of a LLaVA."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__(module)
+        self._patch = int(module.config.vision_config.patch_size)
 
     @torch.no_grad()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -48,19 +63,6 @@ class LlavaTower:
         return tokens.reshape(len(tokens), height, width, self.token_width)
 
 
-class _FirstTokenClock:
-    """Notes when the first token is known; never stops a generation."""
-
-    def __init__(self) -> None:
-        self.first_token: float | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        if self.first_token is None:
-            int(input_ids[0, -1])  # a GPU runs ahead; wait until the token is there
-            self.first_token = time.perf_counter()
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
 class LlavaDecoder:
     """The language model of a LLaVA, with one rotary axis: a token's position is its index."""
 
@@ -70,11 +72,21 @@ class LlavaDecoder:
         self.token_width = int(text.hidden_size)
         self.context = int(text.max_position_embeddings)
         self._embeddings = module.get_input_embeddings()
-        self._generation = _greedy(module.generation_config)
+
+    #: Whether the closing vector follows every frame, or the last one only.
+    closes_frames = False
 
     def end_of_video(self) -> torch.Tensor | None:
         """Return the vector that closes a video, (D,); LLaVA-1.5 has none."""
         return None
+
+    def num_newlines(self, pieces: Sequence[Piece]) -> int:
+        """Count the closing vectors that `splice` writes under `newline`."""
+        return 0 if self.end_of_video() is None else len(self._closed(pieces))
+
+    def _closed(self, pieces: Sequence[Piece]) -> frozenset[int]:
+        frames = [index for index, piece in enumerate(pieces) if isinstance(piece, FramePiece)]
+        return frozenset(frames if self.closes_frames else frames[-1:])
 
     @torch.no_grad()
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
@@ -94,7 +106,7 @@ class LlavaDecoder:
         """
         weight = self._embeddings.weight
         end = self.end_of_video() if newline else None
-        last_frame = max((i for i, p in enumerate(pieces) if isinstance(p, FramePiece)), default=-1)
+        closed = self._closed(pieces)
         ids: list[int] = []
         visual: list[torch.Tensor] = []
         is_text: list[torch.Tensor] = []
@@ -102,7 +114,7 @@ class LlavaDecoder:
             if isinstance(piece, FramePiece):
                 visual.append(piece.tokens)
                 is_text.append(torch.zeros(len(piece.tokens), dtype=torch.bool))
-                if end is not None and index == last_frame:
+                if end is not None and index in closed:
                     visual.append(end.to(piece.tokens)[None])
                     is_text.append(torch.zeros(1, dtype=torch.bool))
             else:
@@ -143,92 +155,16 @@ class LlavaDecoder:
         logits: torch.Tensor = output.logits.float()
         return logits
 
-    @torch.no_grad()
-    def generate(
-        self, spliced: Spliced, max_new_tokens: int
-    ) -> tuple[tuple[int, ...], dict[str, float]]:
-        """Continue greedily with the model's own `generate`.
 
-        Returns:
-            The new ids, the end token included, and the seconds of "prefill" (until the first
-            token is known) and "decode".
-        """
-        from transformers import StoppingCriteriaList
-
-        clock = _FirstTokenClock()
-        settings = copy.copy(self._generation)
-        settings.max_new_tokens = max_new_tokens
-        start = time.perf_counter()
-        output = self.module.generate(
-            inputs_embeds=spliced.inputs_embeds,
-            attention_mask=spliced.attention_mask,
-            generation_config=settings,
-            stopping_criteria=StoppingCriteriaList([clock]),
-        )
-        end = time.perf_counter()
-        first = clock.first_token if clock.first_token is not None else end
-        return tuple(output[0].tolist()), {"prefill": first - start, "decode": end - first}
-
-
-class Llava:
-    """The family of LLaVA-1.5."""
-
-    name = "llava"
-    placeholder = "<image>"
-    content_type = "image"
-    prompt = Prompt("USER: {video}\n{question}{choices} ASSISTANT:")
-
-    def config(self, folder: Path) -> Any:
-        """Return the transformers configuration of a checkpoint."""
-        from transformers import LlavaConfig
-
-        with quiet():
-            return LlavaConfig.from_pretrained(folder)
-
-    def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
-        """Load the vision tower and the projector; "full" and "model" are the same grid."""
-        from transformers import LlavaForConditionalGeneration
-
-        return LlavaTower(
-            load(
-                folder,
-                LlavaForConditionalGeneration,
-                drop=LLAVA_PARTS_OF_TEXT,
-                dtype=dtype,
-                device=device,
-            )
-        )
-
-    def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
-        """Load the language model and its embeddings."""
-        from transformers import LlavaForConditionalGeneration
-
-        return LlavaDecoder(
-            load(
-                folder,
-                LlavaForConditionalGeneration,
-                drop=LLAVA_PARTS_OF_VISION,
-                dtype=dtype,
-                device=device,
-            )
-        )
-
-    def placeholder_id(self, folder: Path) -> int:
-        """Return the id of the text token that stands for the video in a prompt."""
-        return int(self.config(folder).image_token_index)
-
-
-LLAVA = Llava()
-
-
-def _greedy(settings: Any) -> Any:
-    """Copy a checkpoint's generation settings without those of sampling, which would warn."""
-    greedy = copy.deepcopy(settings)
-    greedy.do_sample = False
-    for name in ("temperature", "top_p", "top_k", "min_p", "typical_p"):
-        setattr(greedy, name, None)
-    greedy.max_length = None
-    if greedy.pad_token_id is None and greedy.eos_token_id is not None:
-        ends = greedy.eos_token_id
-        greedy.pad_token_id = ends[0] if isinstance(ends, list) else ends
-    return greedy
+LLAVA = Adapter(
+    name="llava",
+    architecture="LlavaForConditionalGeneration",
+    placeholder="<image>",
+    placeholder_field="image_token_id",
+    parts_of_text=LLAVA_PARTS_OF_TEXT,
+    parts_of_vision=LLAVA_PARTS_OF_VISION,
+    tower=lambda module, grid: LlavaTower(module),
+    decoder=LlavaDecoder,
+    content_type="image",
+    prompt=Prompt("USER: {video}\n{question}{choices} ASSISTANT:"),
+)

@@ -10,21 +10,20 @@ run that class's own forward.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LlavaDecoder,
+    StillTower,
 )
-from longvid.models.families.protocol import Decoder, Prompt, Tower
-from longvid.models.loading import load
-from longvid.models.quiet import quiet
+from longvid.models.families.protocol import Prompt
 
-__all__ = ["LLAVA_ONEVISION", "LlavaOnevision"]
+__all__ = ["LLAVA_ONEVISION"]
 
 
 def _keep_grid(tokens: torch.Tensor) -> torch.Tensor:
@@ -32,11 +31,10 @@ def _keep_grid(tokens: torch.Tensor) -> torch.Tensor:
     return tokens
 
 
-class _OnevisionTower:
+class _OnevisionTower(StillTower):
     def __init__(self, module: Any, grid: str) -> None:
-        self.module = module
+        super().__init__(module)
         vision = module.config.vision_config
-        self.token_width = int(module.config.text_config.hidden_size)
         self._side = int(vision.image_size) // int(vision.patch_size)
         if grid == "full":
             module.model.apply_pooling = _keep_grid
@@ -58,57 +56,18 @@ class _OnevisionDecoder(LlavaDecoder):
         return newline
 
 
-class LlavaOnevision:
-    """The family of LLaVA-OneVision."""
-
-    name = "llava_onevision"
-    placeholder = "<video>"
-    content_type = "video"
-    prompt = Prompt(
+LLAVA_ONEVISION = Adapter(
+    name="llava_onevision",
+    architecture="LlavaOnevisionForConditionalGeneration",
+    placeholder="<video>",
+    placeholder_field="video_token_id",
+    # The newline is one small vector of the model; both sides read it and the tower leaves it.
+    parts_of_text=LLAVA_PARTS_OF_TEXT,
+    parts_of_vision=LLAVA_PARTS_OF_VISION,
+    tower=_OnevisionTower,
+    decoder=_OnevisionDecoder,
+    prompt=Prompt(
         "<|im_start|>user {video}\n{question}{choices}<|im_end|><|im_start|>assistant\n",
         newline=True,
-    )
-
-    def config(self, folder: Path) -> Any:
-        """Return the transformers configuration of a checkpoint."""
-        from transformers import LlavaOnevisionConfig
-
-        with quiet():
-            return LlavaOnevisionConfig.from_pretrained(folder)
-
-    def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
-        """Load the vision tower and the projector."""
-        from transformers import LlavaOnevisionForConditionalGeneration
-
-        # The newline is one small vector of the model; it is read here too and not used.
-        return _OnevisionTower(
-            load(
-                folder,
-                LlavaOnevisionForConditionalGeneration,
-                drop=LLAVA_PARTS_OF_TEXT,
-                dtype=dtype,
-                device=device,
-            ),
-            grid,
-        )
-
-    def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
-        """Load the language model, its embeddings and the newline vector."""
-        from transformers import LlavaOnevisionForConditionalGeneration
-
-        return _OnevisionDecoder(
-            load(
-                folder,
-                LlavaOnevisionForConditionalGeneration,
-                drop=LLAVA_PARTS_OF_VISION,
-                dtype=dtype,
-                device=device,
-            )
-        )
-
-    def placeholder_id(self, folder: Path) -> int:
-        """Return the id of the text token that stands for the video in a prompt."""
-        return int(self.config(folder).video_token_index)
-
-
-LLAVA_ONEVISION = LlavaOnevision()
+    ),
+)

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
+from longvid.models.pixels import PixelFormat
+
 __all__ = ["Decoder", "Family", "FramePiece", "Piece", "Prompt", "Spliced", "TextPiece", "Tower"]
 
 
@@ -23,15 +25,25 @@ class Prompt:
     Args:
         template: Text with the fields {video}, {question} and {choices}. The placeholder of the
             family ("<image>", "<video>") may stand for {video}.
-        frame_prefix: Text before the tokens of each frame, with the field {seconds}; "" for none.
-        newline: Whether the family's end-of-video vector follows the last frame.
+        frame_prefix: Text before the tokens of each frame; "" for none. Its fields are {seconds}
+            (when the frame is shown, one decimal), {clock} (the same as MM:SS) and {index} (of
+            the frame among those shown, from 1).
+        newline: Whether the family's vector that closes a video, or each frame, is written.
         max_new_tokens: Longest answer.
+        frame_suffix: Text after the tokens of each frame; "" for none.
+        frame_separator: Text between two frames, after the one's suffix and before the other's
+            prefix.
+        video_prefix: Text before the first frame. Its fields are {num_frames}, in words, and
+            {duration}, as H:MM:SS.
     """
 
     template: str
     frame_prefix: str = ""
     newline: bool = False
     max_new_tokens: int = 128
+    frame_suffix: str = ""
+    frame_separator: str = ""
+    video_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +61,15 @@ class FramePiece:
         tokens: (n, D).
         position: (n, 2) float32, (row, column) in [0, 1].
         pts_seconds: When the frame is shown.
+        grid: (h, w) of the grid that the tokens were compressed from; (0, 0) if not known.
+        origin_seconds: When the first frame of its video is shown.
     """
 
     tokens: torch.Tensor
     position: torch.Tensor
     pts_seconds: float
+    grid: tuple[int, int] = (0, 0)
+    origin_seconds: float = 0.0
 
 
 Piece = TextPiece | FramePiece
@@ -66,25 +82,47 @@ class Spliced:
     Args:
         inputs_embeds: (1, L, D) in the model's dtype and on its device.
         attention_mask: (1, L) int64, all ones.
-        position_ids: (1, L) int64, or (3, 1, L) for families with rotary axes of their own.
+        position_ids: (1, L) int64, or (3, 1, L) for families with rotary axes of their own. The
+            text that follows goes on from the last one.
+        deepstack: (K, 1, L, D), what is added to the hidden states after each of the first K
+            layers, zero where there is text; None for families without.
     """
 
     inputs_embeds: torch.Tensor
     attention_mask: torch.Tensor
     position_ids: torch.Tensor
+    deepstack: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.inputs_embeds.shape[1])
 
 
 class Tower(Protocol):
-    """A vision tower with its projector."""
+    """A vision tower with its projector.
+
+    Attributes:
+        module: The model, its language model left out.
+        token_width: D.
+        frames_per_step: How many consecutive frames the tower joins into one step of time, 1 for
+            towers that see pictures. A last step that lacks frames is filled with its last one.
+    """
 
     module: Any
     token_width: int
+    frames_per_step: int
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
+        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (steps, h, w, D)."""
+
+    def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
+        """Say when steps are shown, as the model was trained to be told.
+
+        Args:
+            pts_seconds: (steps, frames_per_step) float64.
+
+        Returns:
+            (steps,) float64.
+        """
 
 
 class Decoder(Protocol):
@@ -95,7 +133,10 @@ class Decoder(Protocol):
     context: int
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
-        """Return the input embeddings of text tokens, (L, D)."""
+        """Return the input embeddings of text tokens in the token space, (L, D)."""
+
+    def num_newlines(self, pieces: Sequence[Piece]) -> int:
+        """Count the closing vectors that `splice` writes under `newline`."""
 
     def splice(self, pieces: Sequence[Piece], *, newline: bool) -> Spliced:
         """Put text and frames in one sequence, in the given order."""
@@ -112,22 +153,44 @@ class Decoder(Protocol):
             start: Position of the first token.
         """
 
-    def generate(
-        self, spliced: Spliced, max_new_tokens: int
-    ) -> tuple[tuple[int, ...], dict[str, float]]:
-        """Continue greedily; return the new ids and the seconds of "prefill" and "decode"."""
-
 
 class Family(Protocol):
     """An architecture that is known."""
 
-    name: str
-    placeholder: str
-    content_type: str
-    prompt: Prompt
+    @property
+    def name(self) -> str:
+        """Name the architecture, as `model_type` in config.json."""
+
+    @property
+    def placeholder(self) -> str:
+        """Return the text token that stands for the frames of a video in a prompt."""
+
+    @property
+    def content_type(self) -> str:
+        """Say what a chat template calls a video: "video", or "image" where it knows none."""
+
+    @property
+    def rewrites(self) -> tuple[tuple[str, str], ...]:
+        """Return what a chat template writes around a video, and what it is turned into here."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """Return the published prompt."""
 
     def config(self, folder: Path) -> Any:
         """Return the transformers configuration of a checkpoint."""
+
+    def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
+        """Say how the vision tower wants frames, without loading weights.
+
+        Args:
+            folder: The checkpoint.
+            most_pixels: Of a frame, for towers of variable resolution; 0 takes the checkpoint's
+                own number.
+        """
+
+    def token_width(self, folder: Path) -> int:
+        """Return D, without loading weights."""
 
     def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
         """Load the vision tower and the projector, and no language model.

@@ -207,3 +207,19 @@ def test_loading_is_silent(pair: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_merging_inside_the_towers_keeps_every_grid(pair: Path) -> None:
+    """mini's one tower serves tokens and embeddings; both stay near what they were."""
+    plain = HuggingFaceEncoder(model=str(pair)).setup()(frames(3))
+    merged = HuggingFaceEncoder(model=str(pair), merge_r=6).setup()(frames(3))
+    assert merged.tokens.data.shape == plain.tokens.data.shape
+    assert not torch.equal(merged.tokens.data, plain.tokens.data)
+    assert len(merged.tokens.data.unique(dim=0)) < len(plain.tokens.data.unique(dim=0))
+    assert (merged.frame_embeddings * plain.frame_embeddings).sum(-1).min() > 0.9
+
+
+@pytest.mark.parametrize("change", [{"merge_r": -1}, {"merge_r": 4, "merge_inflect": 1.5}])
+def test_a_schedule_of_merging_is_checked(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="Merging needs"):
+        HuggingFaceEncoder(**change)

@@ -1,0 +1,173 @@
+"""Give a remote video as a local file, kept in a folder of bounded size.
+
+The decoding process opens nothing but regular files: that is its first line of defence, and it
+holds for buckets too because what they hold is copied beside it first. Chunks of one film that are
+decoded by several processes of a machine share one copy. This module does not know what a video is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LocalCopies", "file_bytes", "foreign_errors", "is_remote", "remote_file"]
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is a URI of something other than this machine's files."""
+    return "://" in path and not path.startswith("file://")
+
+
+def foreign_errors() -> tuple[type[Exception], ...]:
+    """Return what fsspec and the services behind it raise; botocore's errors are no OSError."""
+    botocore: Any = sys.modules.get("botocore.exceptions")
+    known = (OSError, ValueError, ImportError)
+    return known if botocore is None else (*known, botocore.BotoCoreError, botocore.ClientError)
+
+
+def remote_file(uri: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URI and the path in it.
+
+    Raises:
+        OSError: The protocol is not known, or its package is not installed.
+    """
+    import fsspec.core
+
+    try:
+        system, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise OSError(f"{error} (s3:// needs the package s3fs: install longvid[s3])") from error
+    return system, path
+
+
+def file_bytes(path: str) -> int:
+    """Return a file's size, 0 for unknown when it is gone by now."""
+    try:
+        if is_remote(path):
+            system, inner = remote_file(path)
+            return int(system.size(inner) or 0)
+        return os.path.getsize(path)
+    except foreign_errors():
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCopies:
+    """Copies of remote files on this machine, shared by its processes.
+
+    Args:
+        limit_bytes: Copies that nobody reads are removed, the longest unused first, when there
+            are more bytes than this. A file in use stays, whatever its size.
+    """
+
+    limit_bytes: int
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[str]:
+        """Give a local path for a file until the block ends; a local file is its own.
+
+        Raises:
+            OSError: The file cannot be fetched.
+        """
+        if not is_remote(path):
+            yield path.removeprefix("file://")
+            return
+        try:
+            system, inner = remote_file(path)
+            info = system.info(inner)
+        except foreign_errors() as error:
+            raise _as_os_error(error) from error
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        # What the service says of the object's state is part of the name: a changed object under
+        # the same URI is another file.
+        state = info.get("ETag") or info.get("LastModified") or info.get("created")
+        key = hashlib.blake2b(f"{path}\n{state}\n{info['size']}".encode(), digest_size=16)
+        copy = folder / (key.hexdigest() + os.path.splitext(inner)[1].lower())
+        lock = self._hold(system, inner, int(info["size"]), copy)
+        try:
+            yield str(copy)
+        finally:
+            os.close(lock)
+
+    def _hold(self, system: Any, inner: str, num_bytes: int, copy: Path) -> int:
+        """Fetch a file unless it is there; return a descriptor whose lock keeps it there."""
+        while True:
+            with _locked(copy.with_suffix(".lock")):
+                if not copy.exists():
+                    self._make_room(copy.parent, num_bytes)
+                    partial = copy.with_suffix(".partial")
+                    try:
+                        system.get_file(inner, str(partial))
+                    except foreign_errors() as error:
+                        partial.unlink(missing_ok=True)
+                        raise _as_os_error(error) from error
+                    partial.rename(copy)
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                # It may have been removed between the two lines above.
+                if os.fstat(descriptor).st_nlink:
+                    os.utime(copy)
+                    return descriptor
+                os.close(descriptor)
+
+    def _make_room(self, folder: Path, num_bytes: int) -> None:
+        """Remove copies that nobody reads, longest unused first, until a file fits."""
+        kept = []
+        for copy in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                status = copy.stat()
+                kept.append((status.st_mtime, status.st_size, copy))
+        total = num_bytes + sum(size for _, size, _ in kept)
+        for _, size, copy in sorted(kept):
+            if total <= self.limit_bytes:
+                return
+            if copy.suffix not in (".lock", ".partial") and _remove_unused(copy):
+                total -= size
+
+
+def _folder() -> Path:
+    home = os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid"
+    return Path(home) / "videos"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unused(copy: Path) -> bool:
+    try:
+        descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        copy.unlink()
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Return an OSError that says in words what the service refused."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(error.errno or 2, "no such object")
+    if isinstance(error, PermissionError):
+        return PermissionError(error.errno or 13, "permission denied")
+    return OSError(str(error) or type(error).__name__)

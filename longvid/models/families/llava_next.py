@@ -1,0 +1,95 @@
+"""LLaVA-NeXT: every frame is a picture of one tile, closed by the newline vector.
+
+A still picture is shown to this family as a view of the whole and as tiles of its parts; the frames
+of a video are shown as the view alone, which is what the model itself makes of a picture of one
+tile.
+
+Source: `LlavaNextForConditionalGeneration` of transformers (get_image_features,
+pack_image_features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from longvid.errors import ModelError
+from longvid.models.families.adapter import Adapter
+from longvid.models.families.llava import (
+    LLAVA_PARTS_OF_TEXT,
+    LLAVA_PARTS_OF_VISION,
+    LlavaDecoder,
+    StillTower,
+)
+from longvid.models.families.protocol import Prompt
+
+__all__ = ["LLAVA_NEXT", "ViewTower"]
+
+
+class ViewTower(StillTower):
+    """The vision tower and projector, one view a frame.
+
+    Args:
+        module: A LLaVA-NeXT or LLaVA-NeXT-Video.
+        pool: Works on patches (T, P, C) before the projector; None for nothing.
+        stride: By how much `pool` divides a side of the grid.
+    """
+
+    def __init__(self, module: Any, pool: Callable[[Any], Any] | None = None, stride: int = 1):
+        super().__init__(module)
+        self._pool = pool
+        self._stride = stride
+        self._patch = int(module.config.vision_config.patch_size)
+
+    @torch.no_grad()
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
+        config, model = self.module.config, self.module.model
+        hidden = model.vision_tower(pixels, output_hidden_states=True).hidden_states
+        layers = config.vision_feature_layer
+        layers = [layers] if isinstance(layers, int) else layers
+        patches = torch.cat([hidden[layer] for layer in layers], dim=-1)  # (T, P, C)
+        if config.vision_feature_select_strategy == "default":
+            patches = patches[:, 1:]
+        height, width = (side // self._patch for side in pixels.shape[-2:])
+        if patches.shape[1] != height * width:
+            raise ModelError(
+                f"The tower gives {patches.shape[1]} tokens for a grid of {height}x{width}; its "
+                "vision_feature_select_strategy keeps a class token, which has no place on a grid."
+            )
+        if self._pool is not None:
+            patches = self._pool(patches)
+        tokens: torch.Tensor = model.multi_modal_projector(patches)
+        return tokens.reshape(
+            len(tokens), height // self._stride, width // self._stride, self.token_width
+        )
+
+
+class _NextDecoder(LlavaDecoder):
+    closes_frames = True
+
+    def end_of_video(self) -> torch.Tensor | None:
+        """Return the vector that closes a frame, (D,)."""
+        newline: torch.Tensor = self.module.model.image_newline
+        return newline
+
+
+LLAVA_NEXT = Adapter(
+    name="llava_next",
+    architecture="LlavaNextForConditionalGeneration",
+    placeholder="<image>",
+    placeholder_field="image_token_id",
+    parts_of_text=LLAVA_PARTS_OF_TEXT,
+    parts_of_vision=LLAVA_PARTS_OF_VISION,
+    tower=lambda module, grid: ViewTower(module),
+    decoder=_NextDecoder,
+    content_type="image",
+    prompt=Prompt(
+        "A chat between a curious human and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the human's questions. USER: {video}\n"
+        "{question}{choices} ASSISTANT:",
+        newline=True,
+    ),
+)

@@ -1,0 +1,441 @@
+"""Tiny random checkpoints of every family, and the inputs that the model's own side would make.
+
+What a processor writes as text is written by the processor's own code; what it does with pixels is
+done by slow readable twins, because the library's needs a package that has no place in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    GenerationConfig,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
+    SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMVisionConfig,
+)
+from transformers.models.internvl.processing_internvl import InternVLProcessor
+from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+from transformers.models.smolvlm import processing_smolvlm
+
+from tests.parity.family_checkpoints import (
+    ENDS,
+    IDS,
+    MARKS,
+    NUM_BYTE_IDS,
+    NUM_FRAMES,
+    NUM_PATCHES,
+    PATCH,
+    SIDE,
+    decoder,
+    own_pixels,
+    tower,
+    write_byte_tokenizer,
+    write_preprocessor,
+    write_word_tokenizer,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One family at one grid.
+
+    Args:
+        name: `model_type`.
+        build: Makes the configuration.
+        model_class: Of transformers.
+        placeholder: What the model's own prompt holds for each visual token.
+        prompt: The family's prompt, as published.
+        own: What the model is given besides ids; {} of a case with only text.
+        video: The text of three frames, as the model's own processor writes it.
+        grid: "full" or "model".
+        size: Height and width of frames.
+        bytewise: Whether the tokenizer spells words out of bytes.
+        around: What stands around the video in a prompt, with {video}.
+    """
+
+    name: str
+    build: Callable[[], Any]
+    model_class: type[Any]
+    placeholder: str
+    prompt: str
+    own: Callable[[torch.Tensor, torch.Tensor], dict[str, Any]]
+    video: Callable[[], str]
+    grid: str = "full"
+    size: tuple[int, int] = (SIDE, SIDE)
+    bytewise: bool = False
+    around: str = "{video}"
+    preprocessor: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def end(self) -> str:
+        """The end token as it follows a word."""
+        return "</s>" if self.bytewise else " </s>"
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint."""
+        model(self).save_pretrained(folder)
+        (write_byte_tokenizer if self.bytewise else write_word_tokenizer)(folder)
+        write_preprocessor(folder, **self.preprocessor)
+
+    def inputs(self, folder: Path, text: str) -> dict[str, Any]:
+        """Return what the model's own side is given for a prompt with {video}."""
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        ids = tokenizer(text.replace("{video}", self.video()), return_tensors="pt")["input_ids"]
+        pixels = own_pixels(self.size)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self.own(pixels, ids)}
+
+
+def model(case: Case) -> Any:
+    """Build a case's model with random weights."""
+    torch.manual_seed(0)
+    made = case.model_class(case.build()).eval()
+    made.generation_config = GenerationConfig(do_sample=False, max_new_tokens=8, **ENDS)
+    return made
+
+
+def _llava() -> Any:
+    return LlavaConfig(
+        vision_config=CLIPVisionConfig(**tower()).to_dict(),
+        text_config=LlamaConfig(**decoder()).to_dict(),
+        image_token_index=IDS["<image>"],
+        image_seq_length=NUM_PATCHES,
+    )
+
+
+def _next() -> Any:
+    return LlavaNextConfig(
+        vision_config=CLIPVisionConfig(**tower()).to_dict(),
+        text_config=LlamaConfig(**decoder()).to_dict(),
+        image_token_index=IDS["<image>"],
+        image_grid_pinpoints=[[SIDE, 2 * SIDE], [2 * SIDE, SIDE]],
+    )
+
+
+def _next_video() -> Any:
+    return LlavaNextVideoConfig(
+        vision_config=CLIPVisionConfig(**tower()).to_dict(),
+        text_config=LlamaConfig(**decoder()).to_dict(),
+        image_token_index=IDS["<image>"],
+        video_token_index=IDS["<video>"],
+    )
+
+
+def _onevision() -> Any:
+    return LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(vision_use_head=False, **tower()).to_dict(),
+        text_config=Qwen2Config(tie_word_embeddings=True, **decoder()).to_dict(),
+        image_token_index=IDS["<image>"],
+        video_token_index=IDS["<video>"],
+        tie_word_embeddings=True,
+    )
+
+
+def _one_tile(pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
+    # Every picture as one tile: what the model's own code makes of it when no tiles are cut.
+    return {"pixel_values": pixels, "image_sizes": torch.tensor([[SIDE, SIDE]] * NUM_FRAMES)}
+
+
+LLAVA = Case(
+    "llava",
+    _llava,
+    LlavaForConditionalGeneration,
+    "<image>",
+    "USER: {video}\n{question}{choices} ASSISTANT:",
+    lambda pixels, ids: {"pixel_values": pixels},
+    lambda: "<image>" * (NUM_FRAMES * NUM_PATCHES),
+)
+ONEVISION = Case(
+    "llava_onevision",
+    _onevision,
+    LlavaOnevisionForConditionalGeneration,
+    "<video>",
+    "<|im_start|>user {video}\n{question}{choices}<|im_end|><|im_start|>assistant\n",
+    lambda pixels, ids: {"pixel_values_videos": pixels[None]},
+    lambda: "<video>" * (NUM_FRAMES * (-(-SIDE // PATCH // 2)) ** 2 + 1),
+    grid="model",
+)
+NEXT_VIDEO = Case(
+    "llava_next_video",
+    _next_video,
+    LlavaNextVideoForConditionalGeneration,
+    "<video>",
+    "USER: {video}\n{question}{choices} ASSISTANT:",
+    lambda pixels, ids: {"pixel_values_videos": pixels[None]},
+    lambda: "<video>" * (NUM_FRAMES * (SIDE // PATCH // 2) ** 2),
+    grid="model",
+)
+
+
+# Qwen-VL: frames that are not square, an odd number of them, and windows that do not fit.
+_STEP = 2 * PATCH
+_QWEN_SIZE = (3 * _STEP, 5 * _STEP)
+_QWEN_IDS = {mark: MARKS.index(mark) for mark in MARKS}
+_QWEN_TOKENS = {
+    "image_token_id": _QWEN_IDS["<|image_pad|>"],
+    "video_token_id": _QWEN_IDS["<|video_pad|>"],
+    "vision_start_token_id": _QWEN_IDS["<|vision_start|>"],
+    "vision_end_token_id": _QWEN_IDS["<|vision_end|>"],
+}
+_QWEN_PIXELS = {"size": {"shortest_edge": 4 * _STEP**2, "longest_edge": 40 * _STEP**2}}
+_QWEN_GRID = torch.tensor([[2, 6, 10]])  # two steps of two frames, in patches
+
+
+def _qwen_decoder(**kwargs: Any) -> dict[str, Any]:
+    return decoder(vocab_size=NUM_BYTE_IDS, hidden_size=64, **{"initializer_range": 0.1, **kwargs})
+
+
+def _qwen_tower(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "depth": 4,
+        "hidden_size": 32,
+        "num_heads": 4,
+        "intermediate_size": 48,
+        "out_hidden_size": 64,
+        "patch_size": PATCH,
+        "temporal_patch_size": 2,
+        "spatial_merge_size": 2,
+        "initializer_range": 0.2,
+        **kwargs,
+    }
+
+
+def _qwen2_5() -> Any:
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+    return Qwen2_5_VLConfig(
+        vision_config=_qwen_tower(
+            window_size=4 * PATCH, fullatt_block_indexes=[1, 3], tokens_per_second=2
+        ),
+        text_config=_qwen_decoder(rope_parameters=rope),
+        **_QWEN_TOKENS,
+    )
+
+
+def _qwen3_parts(**kwargs: Any) -> dict[str, Any]:
+    rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 1e4}
+    return {
+        "vision_config": _qwen_tower(deepstack_visual_indexes=[0, 2], num_position_embeddings=36),
+        "text_config": _qwen_decoder(rope_parameters=rope, head_dim=16, **kwargs),
+        **_QWEN_TOKENS,
+    }
+
+
+def _qwen3() -> Any:
+    return Qwen3VLConfig(**_qwen3_parts(num_hidden_layers=3))
+
+
+def _qwen3_moe() -> Any:
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    return Qwen3VLMoeConfig(**_qwen3_parts(num_hidden_layers=3, decoder_sparse_step=1, **experts))
+
+
+def _qwen_own(pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
+    return {
+        "pixel_values_videos": _cut_slowly(pixels),
+        "video_grid_thw": _QWEN_GRID,
+        "mm_token_type_ids": 2 * (ids == _QWEN_IDS["<|video_pad|>"]).int(),
+    }
+
+
+def _cut_slowly(pixels: torch.Tensor) -> torch.Tensor:
+    """Cut frames into patches, one at a time, in the order that Qwen-VL's merger reads them."""
+    pixels = torch.cat([pixels, pixels[-1:]])  # an odd frame is repeated
+    patches = []
+    for first in range(0, len(pixels), 2):
+        for top in range(0, pixels.shape[2], _STEP):
+            for left in range(0, pixels.shape[3], _STEP):
+                for row in (top, top + PATCH):
+                    for column in (left, left + PATCH):
+                        cut = pixels[
+                            first : first + 2, :, row : row + PATCH, column : column + PATCH
+                        ]
+                        patches.append(cut.transpose(0, 1).flatten())
+    return torch.stack(patches)
+
+
+def _qwen_marks() -> SimpleNamespace:
+    return SimpleNamespace(
+        video_token="<|video_pad|>",
+        vision_start_token="<|vision_start|>",
+        vision_end_token="<|vision_end|>",
+        video_processor=SimpleNamespace(merge_size=2, temporal_patch_size=2),
+        _calculate_timestamps=lambda *args: Qwen3VLProcessor._calculate_timestamps(None, *args),
+    )
+
+
+def _qwen2_5_video() -> str:
+    inputs = {"video_grid_thw": _QWEN_GRID}
+    return Qwen2_5_VLProcessor.replace_video_token(_qwen_marks(), inputs, 0)
+
+
+def _qwen3_video() -> str:
+    times = SimpleNamespace(fps=1.0, frames_indices=list(range(NUM_FRAMES)))
+    inputs = {"video_grid_thw": _QWEN_GRID, "video_metadata": [times]}
+    return Qwen3VLProcessor.replace_video_token(_qwen_marks(), inputs, 0)
+
+
+QWEN2_5 = Case(
+    "qwen2_5_vl",
+    _qwen2_5,
+    Qwen2_5_VLForConditionalGeneration,
+    "<|video_pad|>",
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    "<|vision_start|>{video}<|vision_end|>{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
+    # One frame a second, two frames a step.
+    lambda pixels, ids: {**_qwen_own(pixels, ids), "second_per_grid_ts": [2.0]},
+    _qwen2_5_video,
+    size=_QWEN_SIZE,
+    bytewise=True,
+    around="<|vision_start|>{video}<|vision_end|>",
+    preprocessor=_QWEN_PIXELS,
+)
+QWEN3 = Case(
+    "qwen3_vl",
+    _qwen3,
+    Qwen3VLForConditionalGeneration,
+    "<|video_pad|>",
+    "<|im_start|>user\n{video}{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
+    _qwen_own,
+    _qwen3_video,
+    size=_QWEN_SIZE,
+    bytewise=True,
+    preprocessor=_QWEN_PIXELS,
+)
+QWEN3_MOE = Case(
+    **{
+        **vars(QWEN3),
+        "name": "qwen3_vl_moe",
+        "build": _qwen3_moe,
+        "model_class": Qwen3VLMoeForConditionalGeneration,
+    }
+)
+
+# InternVL3 and SmolVLM2: square frames whose patches are shuffled four to a token.
+_SHUFFLED_SIDE = 24
+_SHUFFLED = {
+    "do_center_crop": False,
+    "size": {"height": _SHUFFLED_SIDE, "width": _SHUFFLED_SIDE},
+}
+_TOKENS_PER_FRAME = (_SHUFFLED_SIDE // PATCH // 2) ** 2
+
+
+def _internvl() -> Any:
+    vision = InternVLVisionConfig(
+        **tower(image_size=[_SHUFFLED_SIDE] * 2, patch_size=[PATCH] * 2, norm_type="layer_norm")
+    )
+    return InternVLConfig(
+        vision_config=vision.to_dict(),
+        text_config=Qwen2Config(**decoder(vocab_size=NUM_BYTE_IDS)).to_dict(),
+        image_token_id=MARKS.index("<IMG_CONTEXT>"),
+        image_seq_length=_TOKENS_PER_FRAME,
+        downsample_ratio=0.5,
+    )
+
+
+def _internvl_video() -> str:
+    marks = SimpleNamespace(
+        start_image_token="<img>",
+        end_image_token="</img>",
+        image_token="<IMG_CONTEXT>",
+        image_seq_length=_TOKENS_PER_FRAME,
+    )
+    inputs = {"pixel_values_videos": torch.empty(1, NUM_FRAMES)}
+    return InternVLProcessor.replace_video_token(marks, inputs, 0)
+
+
+def _smolvlm() -> Any:
+    return SmolVLMConfig(
+        vision_config=SmolVLMVisionConfig(**tower(image_size=_SHUFFLED_SIDE)).to_dict(),
+        text_config=LlamaConfig(**decoder(vocab_size=NUM_BYTE_IDS)).to_dict(),
+        image_token_id=MARKS.index("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+
+
+def _smolvlm_video() -> str:
+    times = SimpleNamespace(fps=1.0, timestamps=[0.0, 1.0, 2.0], duration=3.0)
+    marks = SimpleNamespace(
+        image_token="<image>",
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        image_seq_len=_TOKENS_PER_FRAME,
+    )
+    inputs = {"pixel_values": torch.empty(1, NUM_FRAMES), "video_metadata": [times]}
+    # The package that writes numbers in words is not among those of the tests.
+    written = processing_smolvlm.num2words
+    processing_smolvlm.num2words = {NUM_FRAMES: "three"}.__getitem__
+    try:
+        return processing_smolvlm.SmolVLMProcessor.replace_video_token(marks, inputs, 0)
+    finally:
+        processing_smolvlm.num2words = written
+
+
+INTERNVL = Case(
+    "internvl",
+    _internvl,
+    InternVLForConditionalGeneration,
+    "<IMG_CONTEXT>",
+    "<|im_start|>user\n{video}\n{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
+    lambda pixels, ids: {"pixel_values": pixels},
+    _internvl_video,
+    size=(_SHUFFLED_SIDE, _SHUFFLED_SIDE),
+    bytewise=True,
+    preprocessor=_SHUFFLED,
+)
+SMOLVLM = Case(
+    "smolvlm",
+    _smolvlm,
+    SmolVLMForConditionalGeneration,
+    "<image>",
+    "<|im_start|>User:{video}\n\n{question}{choices}<end_of_utterance>\nAssistant:",
+    lambda pixels, ids: {"pixel_values": pixels[None]},
+    # The template, not the video, holds what is written after it.
+    lambda: " " + _smolvlm_video().removesuffix("\n\n"),
+    size=(_SHUFFLED_SIDE, _SHUFFLED_SIDE),
+    bytewise=True,
+    around="{video}\n\n",
+    preprocessor=_SHUFFLED,
+)
+NEXT = Case(
+    "llava_next",
+    _next,
+    LlavaNextForConditionalGeneration,
+    "<image>",
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the human's questions. USER: {video}\n"
+    "{question}{choices} ASSISTANT:",
+    _one_tile,
+    lambda: "<image>" * (NUM_FRAMES * (NUM_PATCHES + 1)),
+)
+
+ALL = (LLAVA, ONEVISION, NEXT, NEXT_VIDEO, QWEN2_5, QWEN3, QWEN3_MOE, INTERNVL, SMOLVLM)
