@@ -1,4 +1,4 @@
-"""Commands about longvid itself: config, doctor, demo."""
+"""Commands about longvid itself: config, doctor, models, demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,25 @@ __all__ = ["add_commands"]
 def add_commands(commands: Commands) -> None:
     """Register them."""
     commands.add("config", _config, "Print a configuration as TOML.", commands.configured)
-    commands.add("doctor", _doctor, "Say what this machine offers and what longvid will use.")
+    doctor = commands.add(
+        "doctor",
+        _doctor,
+        "Say what this machine offers; with --config, what a video needs and whether it fits.",
+        commands.configured,
+    )
+    doctor.add_argument(
+        "--runner", choices=("local", "ray"), default="local", help="ray: explain the cluster too"
+    )
+    doctor.add_argument(
+        "--hours", type=float, help="say what the configuration needs for a video of this length"
+    )
+    commands.add("models", _models, "List families, presets and the checkpoints on this machine.")
+
+    convert = commands.add("convert", _convert, "Rewrite a checkpoint's pickles as safetensors.")
+    convert.add_argument("source", metavar="SRC", help="folder or hub name of the checkpoint")
+    convert.add_argument("destination", metavar="DST", help="new folder")
+    convert.add_argument("--vision-tower", default="", metavar="FILE", help="eva_vit_g.pth")
+    convert.add_argument("--bert", default="", metavar="FOLDER", help="tokenizer of LLaMA-VID")
 
     demo = commands.add(
         "demo", _demo, "Index real clips and a drawn film, and ask.", commands.configured
@@ -35,9 +53,16 @@ def _config(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from longvid.doctor import examine
+    from longvid.doctor import examine, examine_cluster, examine_config
 
-    findings = examine()
+    needs = options.config or options.set or options.hours is not None
+    if options.runner == "ray":
+        findings = [*examine(), *examine_cluster(load(options))]
+    elif needs:
+        hours = 1.0 if options.hours is None else options.hours
+        findings = examine_config(load(options), hours)
+    else:
+        findings = examine()
     if options.json:
         dump([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -46,6 +71,42 @@ def _doctor(options: argparse.Namespace) -> int:
             [(finding.state, finding.what, finding.found, finding.remark) for finding in findings],
         )
     return ERROR if any(finding.state == "error" for finding in findings) else OK
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from longvid.convert import convert
+
+    written = convert(
+        options.source,
+        options.destination,
+        vision_tower=options.vision_tower,
+        bert=options.bert,
+    )
+    if options.json:
+        dump({**dataclasses.asdict(written), "folder": str(written.folder)})
+    else:
+        print(
+            f"{written.folder}: {written.num_tensors} tensors, {written.weight_bytes:,} bytes in "
+            f"{written.num_files} files"
+        )
+    return OK
+
+
+def _models(options: argparse.Namespace) -> int:
+    from longvid.doctor import models_on_disk
+    from longvid.models.families import FAMILIES
+
+    listed = models_on_disk()
+    if options.json:
+        rows = [dataclasses.asdict(model) for model in listed]
+        dump({"families": sorted(FAMILIES), "models": rows})
+        return OK
+    print(f"families: {', '.join(sorted(FAMILIES))}\n")
+    table(
+        ("preset", "part", "model", "family", "found"),
+        [(model.preset, model.part, model.model, model.family, model.found) for model in listed],
+    )
+    return OK
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -29,6 +29,9 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("text")
     search.add_argument("--video", help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5)
+    search.add_argument(
+        "--subtitles", action="store_true", help="search what is said, by words, not what is seen"
+    )
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -79,8 +82,11 @@ def _search(options: argparse.Namespace) -> int:
     if options.top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
     qa = VideoQA(options.store)
-    found = qa.search(options.text, video=options.video, top_k=options.top_k)
-    warn(qa.embedder.note)
+    if options.subtitles:
+        found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
+    else:
+        found = qa.search(options.text, video=options.video, top_k=options.top_k)
+        warn(qa.embedder.note)
     if options.json:
         dump([dataclasses.asdict(span) for span in found])
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from longvid.indexing import IndexReport
+    from longvid.types import Failure
 
 __all__ = ["add_commands"]
 
@@ -24,24 +26,35 @@ def add_commands(commands: Commands) -> None:
     index = commands.add(
         "index", _index, "Index videos into a store.", commands.store, commands.configured
     )
-    index.add_argument("videos", nargs="+", metavar="PATH", help="file, folder, glob or @list")
+    index.add_argument("videos", nargs="+", metavar="PATH", help="file, folder, glob, URI or @list")
     index.add_argument("--runner", choices=("local", "ray"), default="local")
+    index.add_argument(
+        "--max-failure-rate",
+        type=float,
+        metavar="SHARE",
+        help="stop when a larger share of the videos fails (default: never)",
+    )
 
     retry = commands.add("retry", _retry, "Index failed videos once more.", commands.store)
-    retry.add_argument("videos", nargs="*", metavar="VIDEO", help="only these paths")
+    retry.add_argument(
+        "videos", nargs="*", metavar="VIDEO", help="only these, by path, file name or id"
+    )
     retry.add_argument("--kind", help="only failures of this kind")
 
 
 def _index(options: argparse.Namespace) -> int:
+    from longvid.progress import index_progress
+
+    if options.max_failure_rate is not None:
+        options.set.append(f"run.max_failure_rate={options.max_failure_rate}")
     config = load(options)
+    index: Callable[..., IndexReport]
     if options.runner == "ray":
-        report = _ray_runner()(options.videos, store=options.store, config=config)
+        index = _ray_runner()
     else:
         from longvid.api import index
-        from longvid.progress import index_progress
-
-        with index_progress(sys.stderr) as show:
-            report = index(options.videos, store=options.store, config=config, on_progress=show)
+    with index_progress(sys.stderr) as show:
+        report = index(options.videos, store=options.store, config=config, on_progress=show)
     return print_report(report, options.json)
 
 
@@ -60,30 +73,42 @@ def _ray_runner() -> Callable[..., IndexReport]:
 
 
 def _retry(options: argparse.Namespace) -> int:
-    from longvid.api import index
     from longvid.config import Config
+    from longvid.indexing import run_local
     from longvid.progress import index_progress
     from longvid.store import Store
 
     kind = known_kind(options.kind)
     store = Store.open(options.store)
+    named = [_same_name(video) for video in options.videos]
     failures = [
         failure
         for failure in store.failures(kind=kind)
-        if not options.videos or failure.path in options.videos
+        if not named or any(matches(failure) for matches in named)
     ]
     if not failures:
         print("Nothing to retry.", file=sys.stderr)
         return OK
-    # A video with a gap is indexed anew as a whole: its segments are immutable.
-    store.remove([failure.video_id for failure in failures if failure.is_gap])
     config = Config.from_dict(store.config)
     run = dataclasses.replace(config.run, max_attempts=sys.maxsize)
     with index_progress(sys.stderr) as show:
-        report = index(
-            list(dict.fromkeys(failure.path for failure in failures)),
-            store=options.store,
-            config=dataclasses.replace(config, run=run),
-            on_progress=show,
+        report = run_local(
+            dict.fromkeys(failure.path for failure in failures),
+            options.store,
+            dataclasses.replace(config, run=run),
+            show,
+            # A video with a gap is indexed anew as a whole: its segments are immutable.
+            again={failure.video_id for failure in failures if failure.is_gap},
         )
     return print_report(report, options.json)
+
+
+def _same_name(name: str) -> Callable[[Failure], bool]:
+    """Return a test for the failures of a video: by path, by file name, or by id."""
+
+    def matches(failure: Failure) -> bool:
+        return name in (failure.path, failure.video_id, failure.path.rpartition("/")[2]) or (
+            "://" not in failure.path and os.path.abspath(name) == os.path.abspath(failure.path)
+        )
+
+    return matches

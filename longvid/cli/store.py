@@ -1,4 +1,4 @@
-"""Commands that look at a store: status, failures."""
+"""Commands that look at a store or mend it: status, failures, remove, store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from longvid.cli.command import Commands
-from longvid.cli.show import OK, clock, dump, failure_row, share, table
+from longvid.cli.show import ERROR, OK, clock, dump, failure_row, share, table
 from longvid.errors import ConfigError
 
 __all__ = ["add_commands", "known_kind"]
@@ -23,6 +23,18 @@ def add_commands(commands: Commands) -> None:
         "failures", _failures, "List what could not be indexed, and why.", commands.store
     )
     failures.add_argument("--kind", help="only failures of this kind")
+    failures.add_argument("--stderr", action="store_true", help="show what decoders printed")
+
+    remove = commands.add("remove", _remove, "Remove videos from a store.", commands.store)
+    remove.add_argument("videos", nargs="+", metavar="VIDEO", help="path, file name or id")
+
+    store = commands.add("store", _store, "Check a store, or mend it.", commands.store)
+    store.add_argument(
+        "action",
+        choices=("verify", "rebuild", "clean"),
+        help="verify: compare every object with its checksum. rebuild: make the catalog and the "
+        "search index anew. clean: remove what killed runs left, while no run is going on",
+    )
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -72,19 +84,84 @@ def _failures(options: argparse.Namespace) -> int:
         dump([dataclasses.asdict(failure) for failure in failures])
     elif failures:
         table(
-            ("video", "stage", "kind", "tries", "from", "to", "error"),
+            ("video", "stage", "kind", "tries", "decoder", "from", "to", "error"),
             [
-                (*failure_row(failure)[:3], failure.attempts, *failure_row(failure)[3:])
+                (
+                    *failure_row(failure)[:3],
+                    failure.attempts,
+                    failure.decoder,
+                    *failure_row(failure)[3:],
+                )
                 for failure in failures
             ],
         )
+        if options.stderr:
+            for failure in failures:
+                if failure.stderr:
+                    print(f"\n{failure.path}:\n{failure.stderr}")
         print(f"\nTry them again with: longvid retry --store {options.store}", file=sys.stderr)
     else:
         print("No failures.", file=sys.stderr)
     return OK
 
 
+def _remove(options: argparse.Namespace) -> int:
+    from longvid.store import Store
+
+    store = Store.open(options.store)
+    # Every name is understood before anything is removed.
+    video_ids = list(dict.fromkeys(store.find(name) for name in options.videos))
+    store.remove(video_ids)
+    store.clear_failures(video_ids)
+    store.refresh()
+    if options.json:
+        dump({"removed": video_ids})
+    else:
+        print(f"{len(video_ids)} removed, {store.status().num_videos} left")
+    return OK
+
+
+def _store(options: argparse.Namespace) -> int:
+    from longvid.store import Store
+
+    store = Store.open(options.store)
+    if options.action == "rebuild":
+        store.rebuild()
+        status = store.status()
+        made = {"videos": status.num_videos, "segments": status.num_segments}
+        if options.json:
+            dump(made)
+        else:
+            print(f"rebuilt from {status.num_videos} videos of {status.num_segments} segments")
+        return OK
+    if options.action == "clean":
+        removed = store.clean()
+        if options.json:
+            dump({"removed": removed})
+        else:
+            print(f"{len(removed)} leftovers removed")
+        return OK
+    findings = store.verify()
+    if options.json:
+        dump([dataclasses.asdict(finding) for finding in findings])
+    elif findings:
+        table(
+            ("kind", "object", "message"),
+            [(finding.kind, finding.name, finding.message) for finding in findings],
+        )
+    else:
+        print(f"{store.status().num_videos} videos, every object as its manifest says")
+    # Leftovers that no reader sees are no damage.
+    harmless = ("orphan", "foreign")
+    return ERROR if any(finding.kind not in harmless for finding in findings) else OK
+
+
 def known_kind(kind: str | None) -> str | None:
+    """Return the kind if there is such a kind of failure, or None.
+
+    Raises:
+        ConfigError: There is none; the sentence lists them.
+    """
     from longvid.types import FAILURE_KINDS
 
     if kind is not None and kind not in FAILURE_KINDS:

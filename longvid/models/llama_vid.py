@@ -1,9 +1,9 @@
 """LLaMA-VID: one context token that knows the question, and content tokens, for every frame.
 
-A Q-Former reads the question against the frame, its queries attend to the frame's patches, and
-their average becomes the context token; pooled patches become the content tokens. This module
-takes features and token ids: it knows neither pixels, nor words, nor where tokens go in a prompt.
-For inference: the context attention has no gradient. Parameter names are the released ones.
+A Q-Former, or a plain BERT, reads the question against the frame; its queries attend to the frame's
+patches, and their average becomes the context token. Pooled patches become the content tokens. This
+module takes features and token ids: it knows neither pixels, nor words, nor where tokens go in a
+prompt. For inference: the context attention has no gradient. Parameters have the released names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from longvid import ops
 from longvid.errors import ConfigError, ModelError, OpError
-from longvid.models.qformer import QFormer, QFormerConfig
+from longvid.models.qformer import BertDecoder, QFormer, QFormerConfig
 
 __all__ = [
     "IMAGE_PLACEHOLDER",
@@ -145,12 +145,13 @@ def attention_map(text_query: Tensor, keys: Tensor, scale: float) -> Tensor:
     return (text_query @ keys.transpose(1, 2) * scale).softmax(-1)
 
 
-def paper_context(text_query: Tensor, x: Tensor) -> Tensor:
+def paper_context(text_query: Tensor, x: Tensor, query_mask: Tensor | None = None) -> Tensor:
     """Attend as the paper writes it: Mean(Softmax(Q X^T) X), no projections and no scale.
 
     Args:
         text_query: (F, M, C) float.
         x: (F, P, C) float.
+        query_mask: (F, M) bool, false for queries that the mean leaves out.
 
     Returns:
         (F, C).
@@ -158,7 +159,7 @@ def paper_context(text_query: Tensor, x: Tensor) -> Tensor:
     Source: LLaMA-VID section 3.2, equation 1.
     """
     identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    return ops.context_attention(text_query, identity, x, 1.0)
+    return ops.context_attention(text_query, identity, x, 1.0, query_mask=query_mask)
 
 
 def interleave_subtitles(
@@ -215,6 +216,10 @@ class LlamaVidConfig:
         content: "none", "mean" or "grid:k".
         context: "code" attends with learned key and value projections and scale 1 / sqrt(C), as
             released; "paper" without them: the value projection is then the only linear map.
+        reader: Who reads the question: "qformer" as in the released models, or "raw", a plain BERT
+            decoder of the same sizes whose rows, one for each word, are the queries.
+        average_padding: Under "raw", let padding words count in the mean over queries, as
+            released; otherwise they are left out.
     """
 
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
@@ -223,9 +228,13 @@ class LlamaVidConfig:
     llm_width: int = 4096
     content: str = "mean"
     context: str = "code"
+    reader: str = "qformer"
+    average_padding: bool = True
 
     def __post_init__(self) -> None:
         grid_size(self.content)
+        if self.reader not in ("qformer", "raw"):
+            raise ConfigError(f"reader is {self.reader!r}; use qformer or raw.")
         if self.context not in ("code", "paper"):
             raise ConfigError(f"context is {self.context!r}; use code or paper.")
 
@@ -240,11 +249,14 @@ class LlamaVid(nn.Module):
         super().__init__()
         self.config = config
         hidden, width = config.qformer.hidden, config.vision_width
-        self.vlm_att_query = nn.Parameter(torch.zeros(1, config.num_queries, hidden))
-        self.vlm_att_encoder = nn.ModuleDict({"bert": QFormer(config.qformer)})
-        if width != config.qformer.vision_width:
+        raw = config.reader == "raw"
+        reader = BertDecoder(config.qformer) if raw else QFormer(config.qformer)
+        self.vlm_att_encoder = nn.ModuleDict({"bert": reader})
+        if raw or width != config.qformer.vision_width:
             self.vlm_att_bert_proj = nn.Linear(width, config.qformer.vision_width)
-        self.vlm_att_ln = nn.LayerNorm(config.qformer.vision_width)
+        if not raw:
+            self.vlm_att_query = nn.Parameter(torch.zeros(1, config.num_queries, hidden))
+            self.vlm_att_ln = nn.LayerNorm(config.qformer.vision_width)
         self.vlm_att_projector = nn.Linear(hidden, width)
         self.vlm_att_key_projector = nn.Linear(width, width)
         self.vlm_att_val_projector = nn.Linear(width, config.llm_width)
@@ -263,13 +275,17 @@ class LlamaVid(nn.Module):
             text_mask: (F, L) bool, false for padding.
 
         Returns:
-            (F, M, C).
+            (F, M, C); with the raw reader M is L.
         """
         frames = features
-        if self.config.vision_width != self.config.qformer.vision_width:
+        reader = self.vlm_att_encoder["bert"]
+        if hasattr(self, "vlm_att_bert_proj"):
             frames = self.vlm_att_bert_proj(features)
-        queries = self.vlm_att_query.expand(features.shape[0], -1, -1)
-        rows = self.vlm_att_encoder["bert"](queries, input_ids, text_mask, self.vlm_att_ln(frames))
+        if self.config.reader == "raw":
+            rows = reader(input_ids, text_mask, frames)
+        else:
+            queries = self.vlm_att_query.expand(features.shape[0], -1, -1)
+            rows = reader(queries, input_ids, text_mask, self.vlm_att_ln(frames))
         projected: Tensor = self.vlm_att_projector(rows)
         return projected
 
@@ -279,22 +295,27 @@ class LlamaVid(nn.Module):
             return attention_map(text_query, x, 1.0)
         return attention_map(text_query, self.vlm_att_key_projector(x), x.shape[2] ** -0.5)
 
-    def context_token(self, text_query: Tensor, x: Tensor) -> Tensor:
+    def context_token(
+        self, text_query: Tensor, x: Tensor, query_mask: Tensor | None = None
+    ) -> Tensor:
         """Average what the text queries see in each frame and project it.
 
         Args:
             text_query: (F, M, C) float.
             x: (F, P, C) float, patches without CLS.
+            query_mask: (F, M) bool, false for queries that the average leaves out.
 
         Returns:
             (F, 1, D).
         """
         if self.config.context == "paper":
-            context = paper_context(text_query, x)
+            context = paper_context(text_query, x, query_mask)
         else:
             # The bias of the key projection adds the same score to every patch.
             weight = self.vlm_att_key_projector.weight
-            context = ops.context_attention(text_query, weight, x, x.shape[2] ** -0.5)
+            context = ops.context_attention(
+                text_query, weight, x, x.shape[2] ** -0.5, query_mask=query_mask
+            )
         token: Tensor = self.vlm_att_val_projector(context[:, None])
         return token
 
@@ -303,17 +324,21 @@ class LlamaVid(nn.Module):
         tokens: Tensor = self.mm_projector(content_tokens(x, self.config.content))
         return tokens
 
-    def token_generation(self, text_query: Tensor, x: Tensor) -> Tensor:
+    def token_generation(
+        self, text_query: Tensor, x: Tensor, query_mask: Tensor | None = None
+    ) -> Tensor:
         """Put the context token before the content tokens of each frame.
 
         Args:
             text_query: (F, M, C) float.
             x: (F, P, C) float, patches without CLS.
+            query_mask: (F, M) bool, false for queries that the context token leaves out.
 
         Returns:
             (F, 1 + n, D).
         """
-        return torch.cat([self.context_token(text_query, x), self.content_tokens(x)], dim=1)
+        context = self.context_token(text_query, x, query_mask)
+        return torch.cat([context, self.content_tokens(x)], dim=1)
 
     def frame_tokens(
         self, features: Tensor, input_ids: Tensor, text_mask: Tensor | None = None
@@ -338,9 +363,12 @@ class LlamaVid(nn.Module):
             )
         if text_mask is None:
             text_mask = torch.ones_like(input_ids, dtype=torch.bool)
+        left_out = self.config.reader == "raw" and not self.config.average_padding
         blocks = [
             self.token_generation(
-                self.text_query(frames, ids, mask), drop_class_token(frames).contiguous()
+                self.text_query(frames, ids, mask),
+                drop_class_token(frames).contiguous(),
+                mask if left_out else None,
             )
             for frames, ids, mask in zip(
                 torch.split(features, _BLOCK_FRAMES),

@@ -1,8 +1,8 @@
 """The Q-Former of LLaMA-VID: a BERT whose learned queries look at one frame and read the question.
 
 Query rows come first and have no position embedding; in every second layer only they attend to
-the frame. Parameter names are those of BLIP-2 / InstructBLIP checkpoints. This module knows token
-ids, not words.
+the frame. Parameter names are those of BLIP-2 / InstructBLIP checkpoints. Beside it, the plain BERT
+decoder that LLaMA-VID can be trained with instead. This module knows token ids, not words.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError, OpError
 
-__all__ = ["QFormer", "QFormerConfig"]
+__all__ = ["BertDecoder", "QFormer", "QFormerConfig"]
 
 # BERT's additive mask: large enough to vanish in the softmax, and finite in half precision.
 _MASKED_SCORE = -10000.0
@@ -58,16 +58,23 @@ class QFormerConfig:
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, config: QFormerConfig) -> None:
+    """Words at their positions; `typed` as BERT has it, every word of type 0."""
+
+    def __init__(self, config: QFormerConfig, *, typed: bool = False) -> None:
         super().__init__()
+        if typed:
+            self.token_type_embeddings = nn.Embedding(2, config.hidden)
+        self.typed = typed
         self.word_embeddings = nn.Embedding(config.vocabulary, config.hidden, padding_idx=0)
         self.position_embeddings = nn.Embedding(config.max_positions, config.hidden)
         self.LayerNorm = nn.LayerNorm(config.hidden, eps=config.norm_epsilon)
 
-    def forward(self, queries: Tensor, input_ids: Tensor) -> Tensor:
+    def forward(self, queries: Tensor | None, input_ids: Tensor) -> Tensor:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         text = self.word_embeddings(input_ids) + self.position_embeddings(positions)
-        rows: Tensor = self.LayerNorm(torch.cat([queries, text], dim=1))
+        if self.typed:
+            text = text + self.token_type_embeddings.weight[0]
+        rows: Tensor = self.LayerNorm(text if queries is None else torch.cat([queries, text], 1))
         return rows
 
 
@@ -180,11 +187,7 @@ class QFormer(nn.Module):
         Raises:
             OpError: The question is longer than max_positions.
         """
-        if input_ids.shape[1] > self.config.max_positions:
-            raise OpError(
-                f"The question has {input_ids.shape[1]} tokens, the Q-Former reads at most "
-                f"{self.config.max_positions}; truncate it."
-            )
+        _require_room(input_ids, self.config)
         rows: Tensor = self.embeddings(queries, input_ids)
         num_queries = queries.shape[1]
         seen = F.pad(text_mask, (num_queries, 0), value=True)  # (B, M + L)
@@ -192,3 +195,71 @@ class QFormer(nn.Module):
         for layer in self.encoder.layer:
             rows = layer(rows, num_queries, frames, mask)
         return rows[:, :num_queries]
+
+
+class _DecoderLayer(nn.Module):
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.attention = _Attention(config, config.hidden)
+        self.crossattention = _Attention(config, config.vision_width)
+        self.intermediate = _Dense(config)
+        self.output = _Residual(config, config.feedforward)
+
+    def forward(self, rows: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
+        rows = self.attention(rows, rows, mask)
+        rows = self.crossattention(rows, frames, None)
+        out: Tensor = self.output(self.intermediate(rows), rows)
+        return out
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(_DecoderLayer(config) for _ in range(config.depth))
+
+
+class BertDecoder(nn.Module):
+    """Read a question word by word, every layer of every word looking at the frame.
+
+    A word sees the words before it, as in any decoder.
+
+    Source: LLaMA-VID, `llamavid_arch.py` with bert_type "raw"; BERT as a decoder.
+    """
+
+    def __init__(self, config: QFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = _Embeddings(config, typed=True)
+        self.encoder = _Decoder(config)
+
+    def forward(self, input_ids: Tensor, text_mask: Tensor, frames: Tensor) -> Tensor:
+        """Return the rows of the last layer.
+
+        Args:
+            input_ids: (B, L) int64 question, any id where text_mask is false.
+            text_mask: (B, L) bool, false for padding.
+            frames: (B, N, vision_width) frame tokens; none of them is masked.
+
+        Returns:
+            (B, L, hidden), with rows for the padding too.
+
+        Raises:
+            OpError: The question is longer than max_positions.
+        """
+        _require_room(input_ids, self.config)
+        rows: Tensor = self.embeddings(None, input_ids)
+        length = input_ids.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=rows.device).tril()
+        seen = before & text_mask[:, None, None, :]  # (B, 1, L, L)
+        mask = ((~seen) * _MASKED_SCORE).to(rows.dtype)
+        for layer in self.encoder.layer:
+            rows = layer(rows, frames, mask)
+        return rows
+
+
+def _require_room(input_ids: Tensor, config: QFormerConfig) -> None:
+    if input_ids.shape[1] > config.max_positions:
+        raise OpError(
+            f"The question has {input_ids.shape[1]} tokens, the Q-Former reads at most "
+            f"{config.max_positions}; truncate it."
+        )

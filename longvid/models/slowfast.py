@@ -34,8 +34,8 @@ _SPATIAL_TEMPORAL_GRID = (16, 12, 12)
 _SETTING = re.compile(r"slowfast-slow_(\d+)frms_(\w+)-fast_(\d+)x(\d+)")
 
 
-def _side(x: Tensor) -> int:
-    """Return the side of the square patch grid of x (T, P, D)."""
+def _side(x: Tensor, least: int = 1) -> int:
+    """Return the side of the square patch grid of x (T, P, D), which must be at least `least`."""
     if x.dim() != 3 or x.shape[0] < 1:
         raise OpError(
             f"SlowFast pooling takes tokens of shape (T, P, D) with T >= 1, got {tuple(x.shape)}."
@@ -46,11 +46,16 @@ def _side(x: Tensor) -> int:
             f"SlowFast pooling takes a square patch grid, got {x.shape[1]} patches per frame; "
             "resize frames to a square, or use a compressor that needs no grid."
         )
+    if side < least:
+        raise OpError(
+            f"SlowFast pooling by {least} takes a grid of at least {least}x{least} patches, got "
+            f"{side}x{side} (tokens {tuple(x.shape)}); use concat or temporal_global_pool."
+        )
     return side
 
 
-def _frames_to_images(x: Tensor) -> Tensor:
-    side = _side(x)
+def _frames_to_images(x: Tensor, least: int = 1) -> Tensor:
+    side = _side(x, least)
     return rearrange(x, "t (h w) d -> t d h w", h=side)
 
 
@@ -66,21 +71,21 @@ def _concat(x: Tensor) -> Tensor:
 def _spatial_1d_max_pool(x: Tensor) -> Tensor:
     # Pairs of the flattened grid. On an even side they are horizontal neighbours; on an odd side
     # every second row pairs across the row break, as in the original.
-    _side(x)
+    _side(x, least=2)
     return rearrange(F.max_pool1d(rearrange(x, "t p d -> t d p"), 2), "t d q -> (t q) d")
 
 
 def _spatial_1d_avg_pool(x: Tensor) -> Tensor:
-    _side(x)
+    _side(x, least=2)
     return rearrange(F.avg_pool1d(rearrange(x, "t p d -> t d p"), 2), "t d q -> (t q) d")
 
 
 def _spatial_2d_max_pool(x: Tensor) -> Tensor:
-    return _flatten_images(F.max_pool2d(_frames_to_images(x), 2))
+    return _flatten_images(F.max_pool2d(_frames_to_images(x, least=2), 2))
 
 
 def _spatial_2d_avg_pool(x: Tensor) -> Tensor:
-    return _flatten_images(F.avg_pool2d(_frames_to_images(x), 2))
+    return _flatten_images(F.avg_pool2d(_frames_to_images(x, least=2), 2))
 
 
 def _spatial_temporal_pool(x: Tensor) -> Tensor:
@@ -129,7 +134,8 @@ def pool(x: Tensor, mode: str) -> Tensor:
 
     Raises:
         ConfigError: The mode is not known.
-        OpError: The patches do not form a square grid, or there is no frame.
+        OpError: The patches do not form a square grid, or one too small to be pooled by 2; or
+            there is no frame.
 
     Source: SlowFast-LLaVA, `llava_arch.py` temporal_aggregation.
     """

@@ -25,6 +25,16 @@ def test_every_preset_survives_a_round_trip_through_toml(name: str) -> None:
     assert Config.from_dict(tomllib.loads(tomli_w.dumps(config.to_dict()))) == config
 
 
+def test_there_is_a_preset_for_each_published_system() -> None:
+    assert {"slowfast_llava", "llama_vid", "longvu"} < set(preset_names())
+    for name in ("slowfast_llava", "llama_vid", "longvu"):
+        config = load_config(name)
+        assert registry.name_of("llm", config.llm) == name
+        # Where a video goes and which model answers is said in both halves alike.
+        assert config.encoder.model == config.llm.model
+        assert config.ask.num_segments == 0
+
+
 def test_a_file_says_only_where_it_differs(tmp_path: Path, mini: Config) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('preset = "mini"\n[sample]\nfps = 3\n')

@@ -21,7 +21,9 @@ FLOORS = {
     "longvid.config": 1,
     "longvid.parts": 1,
     "longvid.sample": 1,
+    "longvid.fetching": 1,
     "longvid.listing": 1,
+    "longvid.subtitles": 1,
     "longvid.models": 1.5,  # pure network definitions, which the rooms above may share
     "longvid.decode": 2,
     "longvid.reduce": 2,
@@ -33,12 +35,15 @@ FLOORS = {
     # The generated world is a renderer: it knows words and pixels, so the demo, the trainer and
     # the benchmarks may all stand on it.
     "benchmarks.world": 2,
+    "longvid.reader": 2.25,
     "longvid.decoding": 2.5,
     "longvid.indexing": 3,
     "longvid.answering": 3,
     "longvid.api": 4,
     "longvid.cli": 4,
+    "longvid.convert": 4,
     "longvid.demo": 4,
+    "longvid.capacity": 3,
     "longvid.doctor": 4,
     "longvid.progress": 4,
     "longvid.server": 4,

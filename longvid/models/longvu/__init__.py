@@ -5,6 +5,7 @@ grid.py       grids of patches: content area, grouping, two resolutions, newline
 sva.py        the spatial vision aggregator, which fuses two vision towers
 prune.py      question-guided resolution and spatial token compression (STC)
 compose.py    all of it in the released order, up to the language model's input
+checkpoint.py the published folders, and which of them do not fit
 config.py     every number and every choice between the paper and the released code
 """
 
@@ -40,6 +41,7 @@ from longvid.models.longvu.temporal import (
     frame_similarity_reference,
     max_num_frames,
     select_frames,
+    select_marked,
     text_length,
 )
 
@@ -66,6 +68,7 @@ __all__ = [
     "query_guided_frames",
     "resize_grid",
     "select_frames",
+    "select_marked",
     "similar_to_anchor",
     "spatial_token_compression",
     "text_length",

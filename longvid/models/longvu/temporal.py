@@ -19,6 +19,7 @@ __all__ = [
     "frame_similarity_reference",
     "max_num_frames",
     "select_frames",
+    "select_marked",
     "text_length",
 ]
 
@@ -143,3 +144,25 @@ def select_frames(dino: Tensor, text_tokens: int, config: LongVUConfig) -> Tenso
         survivors = torch.zeros_like(lengths).index_add_(0, window_of, keep.long())
         keep[middles[survivors == 0]] = True
     return _thin_out(torch.nonzero(keep).flatten(), config.max_frames)
+
+
+def select_marked(marked: Tensor, text_tokens: int, config: LongVUConfig) -> Tensor:
+    """Choose the surviving frames of a video whose windows were compared when it was indexed.
+
+    Which frames resemble their window does not depend on the question; whether they are dropped
+    does, because the text takes room. Equal to `select_frames`.
+
+    Args:
+        marked: (T,) bool, the frames that `select_frames` keeps where it always reduces.
+        text_tokens: Tokens of the text, the image placeholder included.
+        config: Context, answer length, tokens per frame.
+
+    Returns:
+        (k,) int64 frame indices, increasing.
+
+    Source: LongVU section 3.2, `cambrian_arch.py` select_frame.
+    """
+    num_frames = len(marked)
+    if not config.always_reduce and num_frames < max_num_frames(text_tokens, config):
+        return torch.arange(num_frames, device=marked.device)
+    return _thin_out(torch.nonzero(marked).flatten(), config.max_frames)

@@ -226,3 +226,40 @@ def test_no_vision_tower_is_loaded(worker: Worker) -> None:
     names = [name for name, _ in worker._decoder.module.named_parameters()]
     assert names
     assert not any("vision" in name or "projector" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("setting", "package"),
+    [
+        ({"device_map": "auto"}, "accelerate"),
+        ({"bits": 8}, "accelerate"),
+        ({"bits": 4}, "bitsandbytes"),
+        ({"attention": "flash_attention_2"}, "flash_attn"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_before_anything_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, object], package: str
+) -> None:
+    def found(name: str) -> object:
+        return None if name == package else name
+
+    monkeypatch.setattr("longvid.models.loading.importlib.util.find_spec", found)
+    part = HuggingFaceLanguageModel(model=str(folder), **setting)
+    with pytest.raises(ConfigError, match=r"needs the package .* pip install"):
+        part.setup()
+
+
+@pytest.mark.parametrize(
+    "setting", [{"attention": "fast"}, {"device_map": "cuda:7"}, {"bits": 2}, {"prefill_tokens": 0}]
+)
+def test_how_weights_lie_is_checked(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        HuggingFaceLanguageModel(**setting)
+
+
+def test_attention_may_be_named(folder: Path, worker: Worker) -> None:
+    eager = HuggingFaceLanguageModel(model=str(folder), attention="eager").setup()
+    config = eager._decoder.module.config.get_text_config(decoder=True)
+    assert config._attn_implementation == "eager"
+    selection = show(segment(worker, [4]))
+    assert eager.answer(QUESTION, selection).text == worker.answer(QUESTION, selection).text
