@@ -15,14 +15,17 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 
 
 @contextmanager
-def index_progress(stream: TextIO) -> Iterator[Callable[[Progress], None]]:
+def index_progress(
+    stream: TextIO, interval_seconds: float = _PLAIN_INTERVAL_SECONDS
+) -> Iterator[Callable[[Progress], None]]:
     """Give a callback that shows a run's progress on `stream` until the block ends.
 
     The bar measures seconds of video, in the videos opened so far: how many are still to be found
     nobody knows.
 
     Args:
-        stream: Usually stderr; a terminal gets a bar, anything else a line every ten seconds.
+        stream: Usually stderr; a terminal gets a bar, anything else plain lines.
+        interval_seconds: Between plain lines.
     """
     started = time.monotonic()
     if stream.isatty():
@@ -49,7 +52,7 @@ def index_progress(stream: TextIO) -> Iterator[Callable[[Progress], None]]:
     def show(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _PLAIN_INTERVAL_SECONDS:
+        if now - last >= interval_seconds:
             last = now
             print(_line(progress, now - started), file=stream, flush=True)
 
@@ -58,8 +61,22 @@ def index_progress(stream: TextIO) -> Iterator[Callable[[Progress], None]]:
 
 def _line(progress: Progress, seconds: float) -> str:
     speed = progress.seconds_done / seconds if seconds > 0 else 0.0
-    return (
-        f"{progress.videos_indexed} indexed, {progress.videos_open} in work, "
-        f"{progress.videos_skipped} already there, {progress.videos_failed} failed, "
-        f"{speed:.0f} x realtime"
-    )
+    parts = [
+        f"{progress.videos_indexed} indexed",
+        f"{progress.videos_open} in work",
+        f"{progress.videos_skipped} already there",
+        f"{progress.videos_failed} failed",
+    ]
+    if progress.videos_listed:
+        parts.append(f"{progress.videos_listed - progress.videos_done} left")
+    # Hours of video in an hour are the same number as times realtime.
+    parts.append(f"{speed:.0f} video hours per hour")
+    for stage in ("decode", "encode"):
+        share = getattr(progress, f"{stage}_utilisation")
+        if share is not None:
+            parts.append(f"{stage} {100 * share:.0f} % busy")
+    left = progress.seconds_left(seconds)
+    if left is not None:
+        minutes, rest = divmod(round(left), 60)
+        parts.append(f"done in {minutes // 60}:{minutes % 60:02d}:{rest:02d}")
+    return ", ".join(parts)

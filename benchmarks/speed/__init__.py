@@ -12,6 +12,10 @@ MEASUREMENTS = {
     "ops": "token operations, beside eager torch",
     "index": "the whole index side, beside decoding alone and encoding alone",
     "search": "FAISS search over a store's vectors",
+    "scale": "the Ray runner on 1 to 64 simulated workers",
+    "ask": "a question about an indexed video, beside asking the usual way",
+    "encode": "the encoder beside its bare towers, and with tokens merged inside them",
+    "runner": "the benchmark runner, beside a bare loop of questions",
 }
 
 

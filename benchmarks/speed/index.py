@@ -8,7 +8,9 @@ process that has imported longvid: what a half needs before its first frame is i
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
+import os
 import shutil
 import statistics
 import sys
@@ -51,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long-minutes", type=float, default=180, help="0 leaves memory out")
     parser.add_argument("--config", default="mini", metavar="NAME|FILE")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument(
+        "--runner",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: compare the Ray runner on this machine with the local one instead",
+    )
     parser.add_argument("--repeat", type=int, default=3, help="runs of each subject")
 
 
@@ -61,6 +69,8 @@ def run(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="longvid-speed-") as folder:
         clip = str(options.video or _CLIP)
         video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
+        if options.runner == "ray":
+            return _both_runners(f"{options.minutes:g} minutes", video, options, folder)
         for name, overrides in _ARRANGEMENTS.items():
             task = f"{options.minutes:g} minutes, {name}"
             rows += _halves_and_whole(task, video, options, overrides, folder)
@@ -97,14 +107,38 @@ def _halves_and_whole(
     return [*rows, Row(task, "index", "of the slower half", ratio, "x", options.repeat)]
 
 
+def _both_runners(task: str, video: str, options: argparse.Namespace, folder: str) -> list[Row]:
+    """Measure both runners with as many decoding processes, in alternating order."""
+    workers = os.cpu_count() or 1
+    settings = [f"run.decode_workers={workers}", f"ray.decode_actors={workers}", *options.set]
+    # Every stage of the local runner shares the cores; so shall the actors.
+    settings += [f"ray.decode_cpus={0.5 if workers < 4 else 0.8}"]
+    subjects = {"local": _index, "ray": _index_on_ray}
+    walls: dict[str, list[float]] = {subject: [] for subject in subjects}
+    working = []
+    for repeat in range(options.repeat):
+        for subject in list(subjects) if repeat % 2 == 0 else list(reversed(subjects)):
+            found, _ = _in_process(subjects[subject], video, options.config, settings, folder)
+            if subject == "ray":
+                found, seconds = found
+                working.append(seconds)
+            walls[subject].append(found)
+    median = {subject: statistics.median(values) for subject, values in walls.items()}
+    return [
+        *(_row(task, subject, "wall", values, "s") for subject, values in walls.items()),
+        _row(task, "ray", "from the first chunk to the last", working, "s"),
+        Row(task, "ray", "of local", median["ray"] / median["local"], "x", options.repeat),
+    ]
+
+
 def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -> Row:
     spread = max(values) - min(values)
     return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
 
 
 def _in_process(
-    subject: Callable[..., float], video: str, config: str, overrides: list[str], folder: str
-) -> tuple[float, float]:
+    subject: Callable[..., Any], video: str, config: str, overrides: list[str], folder: str
+) -> tuple[Any, float]:
     """Run one subject in a fresh process; return its own wall time and the tree's peak RSS."""
     context = multiprocessing.get_context("spawn")
     answers: Any = context.Queue()
@@ -124,7 +158,7 @@ def _in_process(
 
 
 def _child(
-    subject: Callable[..., float],
+    subject: Callable[..., Any],
     video: str,
     name: str,
     overrides: list[str],
@@ -178,6 +212,20 @@ def _encode(video: str, config: Config, store: str) -> float:
         for batch in batches:
             target.write_chunk(opened.video_id, [pipeline(batch)])
         return loaded + time.perf_counter() - started
+
+
+def _index_on_ray(video: str, config: Config, store: str) -> tuple[float, float]:
+    """Index as a job on a cluster that is up; return its wall and that of its chunks."""
+    import ray
+
+    from pipelines.index import index
+
+    ray.init("local", log_to_driver=False, logging_level="WARNING", include_dashboard=False)
+    report = index([video], store=store, config=config)
+    (path,) = Path(store, "runs").glob("*.json")
+    working: float = json.loads(path.read_text())["working_seconds"]
+    ray.shutdown()
+    return report.seconds, working
 
 
 def _index(video: str, config: Config, store: str) -> float:

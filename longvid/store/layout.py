@@ -3,6 +3,7 @@
     store.json                                    format, fingerprint, config, space, width
     videos/{video_id}/segments-*.safetensors      tokens and embeddings, one object a chunk
     videos/{video_id}/paths/{hash}.json           one name of the video each
+    videos/{video_id}/subtitles.json              what is said in it, if that is known
     videos/{video_id}/manifest.json               written last: the video is in the store
     failures/*.parquet                            what could not be done
     runs/*.json                                   what each run did, in numbers
@@ -36,6 +37,7 @@ __all__ = [
     "from_column",
     "manifest_name",
     "path_name",
+    "subtitles_name",
     "to_column",
 ]
 
@@ -91,6 +93,12 @@ def check_video_id(video_id: str) -> str:
             f"{video_id!r} cannot be a video id; use letters, digits, '-' and '_' only."
         )
     return video_id
+
+
+def subtitles_name(video_id: str) -> str:
+    """Name the object with what is said in a video."""
+    check_video_id(video_id)
+    return f"{VIDEOS}/{video_id}/subtitles.json"
 
 
 def manifest_name(video_id: str) -> str:

@@ -120,7 +120,8 @@ def _unnamed(video_id: str, names: Iterable[str], manifest: Manifest | None) -> 
     for name in names:
         if name == f"{VIDEOS}/{video_id}/manifest.json" or name in listed:
             continue
-        if not _is_chunk(name) and not _is_path(name):
+        said = name == f"{VIDEOS}/{video_id}/subtitles.json"
+        if not said and not _is_chunk(name) and not _is_path(name):
             message = f"{name} is not part of a store; it is ignored and may be removed."
             yield Finding("foreign", name, video_id, message)
         elif _is_chunk(name) or manifest is None:

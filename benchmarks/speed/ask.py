@@ -1,0 +1,219 @@
+"""Time the second question about an indexed video beside asking the same model the usual way.
+
+The usual way decodes, encodes and reads the prompt for every question; it is measured twice, over
+every frame that the index looks at, and over only as many frames, spread evenly, as one prompt
+holds. Memory is that of a fresh process that opens a store and asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import Row
+from benchmarks.speed.footage import loop_clip
+from benchmarks.speed.random_weights import with_random_weights
+from longvid.answering import VideoQA
+from longvid.config import Config, load_config, torch_device
+from longvid.decoding import DecodingThreads
+from longvid.indexing import SegmentPipeline, encoding_threads, run_local
+from longvid.sample import plan_chunks
+from longvid.types import (
+    Chunk,
+    Failure,
+    FrameBatch,
+    Question,
+    Segment,
+    SegmentPlan,
+    Selection,
+    Video,
+)
+
+__all__ = ["add_arguments", "run"]
+
+_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
+_QUESTIONS = (
+    "what shape is the sign?",
+    "where is the star?",
+    "what color is the circle?",
+    "how many circles are there?",
+)
+_BESIDE_THE_MODEL = ("embed", "search", "load", "select")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this measurement's options."""
+    parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
+    parser.add_argument("--minutes", type=float, default=60, help="least length of the video")
+    parser.add_argument("--short-minutes", type=float, default=6, help="of the other, for memory")
+    parser.add_argument("--config", default="mini", metavar="NAME|FILE")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--random-weights", action="store_true", help="of the true sizes")
+    parser.add_argument("--depth", type=int, default=0, help="most layers of random weights")
+    parser.add_argument("--repeat", type=int, default=5, help="rounds of four questions")
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Index once, then ask in one process and the usual way in the same."""
+    config = load_config(options.config, options.set)
+    with tempfile.TemporaryDirectory(prefix="longvid-ask-") as folder:
+        if options.random_weights:
+            config = with_random_weights(config, folder, options.depth)
+        clip = str(options.video or _CLIP)
+        rows = []
+        for minutes in dict.fromkeys((options.minutes, options.short_minutes)):
+            video = loop_clip(clip, f"{folder}/{minutes:g}{Path(clip).suffix}", minutes * 60)
+            report = run_local([video], f"{folder}/store-{minutes:g}", config)
+            if report.videos_failed:
+                sys.exit(report.failures[0].error)
+            peak = _in_process(_peak_of_asking, f"{folder}/store-{minutes:g}", config)
+            task = f"a question about {minutes:g} minutes, memory of the process"
+            rows.append(Row(task, "longvid", "peak RSS", peak / 1e6, "MB"))
+        video = f"{folder}/{options.minutes:g}{Path(clip).suffix}"
+        store = f"{folder}/store-{options.minutes:g}"
+        return _speed(video, store, config, options) + rows
+
+
+def _speed(video: str, store: str, config: Config, options: argparse.Namespace) -> list[Row]:
+    task = f"a question about {options.minutes:g} minutes"
+    qa = VideoQA(store, config, config.run.device)
+    beside: dict[str, list[float]] = {step: [] for step in _BESIDE_THE_MODEL}
+    first_token: list[float] = []
+    same_selection: list[float] = []
+    qa.ask(_QUESTIONS[0])  # loads models and the index
+    for _ in range(options.repeat):
+        for text in _QUESTIONS:
+            seconds = qa.ask(text).seconds
+            for step, values in beside.items():
+                values.append(1000 * seconds[step])
+            first_token.append(
+                sum(seconds[step] for step in _BESIDE_THE_MODEL) + seconds["prefill"]
+            )
+        shown = qa.select(Question(_QUESTIONS[0]))
+        qa.llm.answer(Question(_QUESTIONS[0]), shown)
+        same_selection += [
+            qa.llm.answer(Question(text), shown).seconds["prefill"] for text in _QUESTIONS[1:]
+        ]
+    rows = [_row(task, "longvid", step, values, "ms") for step, values in beside.items()]
+    together = [sum(values) for values in zip(*beside.values(), strict=True)]
+    rows.append(_row(task, "longvid", "all but the LLM", together, "ms"))
+    rows.append(_row(task, "longvid", "first token", first_token, "s"))
+    again = "longvid, the selection read before"
+    rows.append(_row(task, again, "first token", same_selection, "s"))
+    for subject, seconds in _the_usual_way(video, qa, config):
+        rows.append(_row(task, subject, "first token", [seconds], "s"))
+        for name, values in (("longvid", first_token), (again, same_selection)):
+            ratio = seconds / statistics.median(values)
+            rows.append(Row(task, name, f"sooner than {subject}", ratio, "x", len(values)))
+    return rows
+
+
+def _the_usual_way(video: str, qa: VideoQA, config: Config) -> list[tuple[str, float]]:
+    """Time decode, encode, select and prefill, with models that are already loaded."""
+    device = torch_device(config.run.device)
+    found = []
+    with encoding_threads(device):
+        pipeline = SegmentPipeline(config, device)
+    with DecodingThreads(config) as threads:
+        threads.submit_open(video)
+        opened = threads.get()[1]
+        if isinstance(opened, Failure):
+            sys.exit(opened.error)
+        stored = qa.store.status()
+        per_frame = stored.num_tokens / max(1, _frames_of(qa))
+        few = _spread(opened, max(1, int(config.ask.budget / per_frame)), config)
+        every = plan_chunks(opened, config.sample)
+        for subject, chunks in (
+            ("the usual way, evenly spread frames", few),
+            ("the usual way, every indexed frame", every),
+        ):
+            started = time.perf_counter()
+            segments = _encode(threads, chunks, pipeline, device)
+            question = Question(_QUESTIONS[0])
+            shown = _within(segments, config.ask.budget)
+            before = time.perf_counter() - started
+            qa.llm.answer(Question(_QUESTIONS[1]), Selection((), (), config.ask.budget))  # forget
+            prefill = qa.llm.answer(question, shown).seconds["prefill"]
+            found.append((subject, before + prefill))
+    return found
+
+
+def _frames_of(qa: VideoQA) -> int:
+    keys = [(s.video.video_id, i) for s in qa.store.videos() for i in range(min(4, s.num_segments))]
+    read = qa.store.load(keys)
+    mean = statistics.fmean(segment.num_frames for segment in read)
+    return round(mean * sum(stored.num_segments for stored in qa.store.videos()))
+
+
+def _spread(video: Video, num_frames: int, config: Config) -> tuple[Chunk, ...]:
+    """Plan frames at the middles of equal spans, in segments of the usual length."""
+    length = config.sample.segment_frames
+    step = video.duration_seconds / num_frames
+    times = [video.start_seconds + (i + 0.5) * step for i in range(num_frames)]
+    segments = []
+    for index, first in enumerate(range(0, num_frames, length)):
+        part = tuple(times[first : first + length])
+        segments.append(SegmentPlan(index, part[0], part[-1] + step / 2, part, (True,) * len(part)))
+    return tuple(Chunk(video, (segment,)) for segment in segments)
+
+
+def _encode(
+    threads: DecodingThreads, chunks: Sequence[Chunk], pipeline: SegmentPipeline, device: str
+) -> list[Segment]:
+    for chunk in chunks:
+        threads.submit_decode(chunk)
+    segments: list[Segment] = []
+    left = len(chunks)
+    with encoding_threads(device):
+        while left:
+            _, result = threads.get()
+            left -= result is None
+            if isinstance(result, FrameBatch):
+                segments.append(pipeline(result))
+    return sorted(segments, key=lambda segment: segment.segment_index)
+
+
+def _within(segments: Sequence[Segment], budget: int) -> Selection:
+    """Show segments spread over the video, as many as the budget holds."""
+    num_tokens = sum(len(segment.tokens) for segment in segments)
+    step = max(1, -(-num_tokens // budget))
+    shown = list(segments[::step])
+    while sum(len(segment.tokens) for segment in shown) > budget:
+        shown.pop()
+    return Selection(tuple(shown), (), budget)
+
+
+def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
+    spread = max(values) - min(values)
+    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
+
+
+def _in_process(subject: Any, store: str, config: Config) -> float:
+    """Run one subject in a fresh process and return what it returns."""
+    context = multiprocessing.get_context("spawn")
+    answers: Any = context.Queue()
+    process = context.Process(target=_child, args=(subject, store, config, answers))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{subject.__name__} ended with status {process.exitcode}.")
+    return float(answers.get())
+
+
+def _child(subject: Any, store: str, config: Config, answers: Any) -> None:
+    answers.put(subject(store, config))
+
+
+def _peak_of_asking(store: str, config: Config) -> float:
+    qa = VideoQA(store, config, config.run.device)
+    for text in _QUESTIONS:
+        qa.ask(text)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,240 @@
+"""Subtitles beside a video and inside it: kept, shown both ways, and found by their words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+import longvid
+from longvid.answering import VideoQA
+from longvid.cli import main
+from longvid.config import load_config
+from longvid.decode.subtitle_engine import _text_of
+from longvid.decode.subtitles import SubtitleReader, may_hold_text
+from longvid.llm.huggingface import Worker
+from longvid.models.families.protocol import FramePiece, TextPiece
+from longvid.models.llama_vid import interleave_subtitles
+from longvid.store import Store, read_subtitles, write_subtitles
+from longvid.subtitles import Subtitle, listed, parse_subtitles, rank, sidecar_of, spoken_after
+from longvid.types import Question
+
+SRT = """1
+00:00:01,000 --> 00:00:03,500
+the <i>red</i> star
+
+2
+00:00:20,000 --> 00:00:26,000
+the blue
+circle
+
+3
+00:00:30,000 --> 00:00:31,000
+[Music]
+"""
+SAID = (
+    Subtitle(1.0, 3.5, "the red star"),
+    Subtitle(20.0, 26.0, "the blue circle"),
+    Subtitle(30.0, 31.0, "[Music]"),
+)
+
+
+def embed(video: Path, subtitles: Path, target: Path) -> None:
+    """Write the packets of a video and of a subtitle file into one Matroska file."""
+    with av.open(str(video)) as seen, av.open(str(subtitles)) as said, av.open(target, "w") as out:
+        pairs = [(seen, seen.streams.video[0]), (said, said.streams.subtitles[0])]
+        targets = [out.add_stream_from_template(stream) for _, stream in pairs]
+        for (source, stream), written in reversed(list(zip(pairs, targets, strict=True))):
+            for packet in source.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = written
+                    out.mux(packet)
+
+
+@pytest.fixture(scope="module")
+def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos: subtitles beside the first, inside the second, none with the third."""
+    folder = tmp_path_factory.mktemp("films")
+    shutil.copy(data / "bottles_40s.mp4", folder / "beside.mp4")
+    (folder / "beside.en.srt").write_text(SRT)
+    (folder / "other.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nnot mine\n")
+    embed(data / "cars_overhead_30s.mp4", folder / "beside.en.srt", folder / "inside.mkv")
+    shutil.copy(data / "sign_book_640x480.mkv", folder / "silent.mkv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("store") / "store"
+    assert not longvid.index([folder], store=store, config="mini").failures
+    return store
+
+
+def test_subtitles_are_kept_with_their_video(store: Path) -> None:
+    opened = Store.open(store)
+    assert read_subtitles(opened, opened.find("beside.mp4")) == SAID
+    inside = read_subtitles(opened, opened.find("inside.mkv"))
+    assert [line.text for line in inside] == [line.text for line in SAID]
+    assert [line.start_seconds for line in inside] == pytest.approx([1.0, 20.0, 30.0], abs=0.01)
+    assert read_subtitles(opened, opened.find("silent.mkv")) == ()
+    assert opened.verify() == []
+
+
+def test_what_is_said_is_found_by_its_words(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qa = VideoQA(store)
+    best = qa.search_subtitles("Where is the BLUE circle?", video="beside.mp4")[0]
+    assert (best.start_seconds, best.end_seconds, best.text) == (20.0, 26.0, "the blue circle")
+    everywhere = qa.search_subtitles("star")
+    assert {Path(span.path).name for span in everywhere} == {"beside.mp4", "inside.mkv"}
+    assert qa.search_subtitles("zebra") == []
+    assert main(["search", "circle", "--subtitles", "--store", str(store), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["text"] == "the blue circle"
+
+
+def test_listed_before_the_question(store: Path) -> None:
+    """The prompt grows by the lines of the shown frames, each once and without sounds."""
+    question = Question("what color is the star?", video_ids=("beside.mp4",))
+    qa = VideoQA(store, load_config("mini", ["ask.subtitles=listed", "ask.num_segments=0"]))
+    prepared = qa._prepare(Question(question.text, video_ids=(qa.store.find("beside.mp4"),)), None)
+    heading, *lines, asked = prepared.question.text.split("\n")
+    assert heading == "This video's subtitles are listed below:"
+    assert lines == ["the red star", "the blue circle"]
+    assert asked == question.text
+    assert prepared.query.question.text == question.text  # what is searched for stays
+
+
+def test_interleaved_after_the_frames(store: Path) -> None:
+    settings = ["ask.subtitles=interleaved", "ask.num_segments=0"]
+    qa = VideoQA(store, load_config("mini", settings))
+    selection = qa.select(Question("what color is the star?", video_ids=("beside.mp4",)))
+    said = [text for segment in selection.spoken for text in segment if text]
+    assert said == ["the red star", "the blue circle", "[Music]"]
+    for segment, texts in zip(selection.segments, selection.spoken, strict=True):
+        times = segment.pts_seconds.tolist()
+        for seconds, text in zip(times, texts, strict=True):
+            if text == "the red star":
+                assert seconds < 3.5 <= min([t for t in times if t > seconds], default=99)
+    llm = qa.llm
+    assert isinstance(llm, Worker)
+    pieces = llm._layout(llm._prompt_ids("<video> what ? <answer>"), selection)
+    texts = [llm._tokenizer.decode(p.ids) for p in pieces if isinstance(p, TextPiece)]
+    assert sum("the red star" in text for text in texts) == 1
+    assert sum(isinstance(piece, FramePiece) for piece in pieces) > 10
+    plain = VideoQA(store).ask("what color is the star?", video="beside.mp4")
+    assert qa.ask("what color is the star?", video="silent.mkv").evidence
+    assert plain.text
+
+
+def test_a_store_without_subtitles_answers_as_before(small_store: Path) -> None:
+    usual = VideoQA(small_store).ask("where is the star?")
+    for how in ("listed", "interleaved"):
+        qa = VideoQA(small_store, load_config("mini", [f"ask.subtitles={how}"]))
+        answer = qa.ask("where is the star?")
+        assert (answer.text, answer.prompt_tokens) == (usual.text, usual.prompt_tokens)
+
+
+def test_subtitles_are_replaced_and_removed(store: Path) -> None:
+    opened = Store.open(store)
+    video = opened.find("silent.mkv")
+    write_subtitles(opened, video, SAID[:1])
+    assert read_subtitles(opened, video) == SAID[:1]
+    write_subtitles(opened, video, ())
+    assert read_subtitles(opened, video) == ()
+    assert opened.verify() == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"lines": [[1, 2]]}', b'{"lines": "no"}'])
+def test_damaged_subtitles_are_none(store: Path, damage: bytes) -> None:
+    opened = Store.open(store)
+    video = opened.find("silent.mkv")
+    (store / "videos" / video / "subtitles.json").write_bytes(damage)
+    assert read_subtitles(opened, video) == ()
+    write_subtitles(opened, video, ())
+
+
+def test_hostile_files_have_no_subtitles(tmp_path: Path) -> None:
+    """A name in the bytes is not a stream: the child looks, finds nothing, and lives on."""
+    reader = SubtitleReader()
+    fake = tmp_path / "fake.mkv"
+    fake.write_bytes(b"\x1a\x45\xdf\xa3" + b"S_TEXT/UTF8" * 9)
+    playlist = tmp_path / "list.mkv"
+    playlist.write_text("#EXTM3U\nS_TEXT/\nfile:///etc/passwd\n")
+    (tmp_path / "dead.srt").write_bytes(b"\x00\xff\xfe" * 99)
+    (tmp_path / "dead.mp4").write_bytes(b"")
+    for path in (fake, playlist, tmp_path / "dead.mp4", tmp_path / "gone.mkv"):
+        assert reader.read(str(path)) == ()
+    reader.close()
+
+
+def test_a_stream_of_text_is_told_from_a_few_bytes(tmp_path: Path, data: Path) -> None:
+    def box(kind: bytes, body: bytes) -> bytes:
+        return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+    film = tmp_path / "film.mp4"
+    for name in (b"tx3g", b"wvtt", b"avc1"):
+        moov = box(b"moov", box(b"trak", box(b"stsd", name)))
+        film.write_bytes(box(b"ftyp", b"isom") + box(b"mdat", b"tx3g" * 100) + moov)
+        assert may_hold_text(str(film)) == (name != b"avc1")
+    assert not may_hold_text(str(data / "bottles_40s.mp4"))
+
+
+def test_packets_of_text() -> None:
+    assert _text_of(b"\x00\x05Hello\x00\x00\x00\x0cstyl", "mov_text") == "Hello"
+    assert _text_of(b"3,0,Default,,0,0,0,,Yes, indeed", "ass") == "Yes, indeed"
+    assert _text_of(b"plain", "srt") == "plain"
+
+
+def test_names_beside_a_video() -> None:
+    names = ["film.old.srt", "film.de.vtt", "film2.srt", "Film.srt", "film.txt"]
+    assert sidecar_of("film.mp4", names) == "film.de.vtt"
+    assert sidecar_of("/a/film.mp4", [*names, "film.eng.srt"]) == "/a/film.eng.srt"
+    assert sidecar_of("film.mp4", [*names, "film.en.srt", "film.SRT"]) == "film.SRT"
+    assert sidecar_of("clip.mp4", names) is None
+
+
+def test_webvtt_and_what_has_no_time() -> None:
+    text = (
+        "\ufeffWEBVTT\r\n\r\nNOTE nothing\r\n\r\n"
+        "id\r\n01:02.500 --> 01:04.000 align:start\r\n<v Ann>Hi</v>\r\n\r\n"
+        "00:00:09.000 --> 00:00:08.000\r\nbackwards\r\n"
+    )
+    assert parse_subtitles(text) == (Subtitle(62.5, 64.0, "Hi"),)
+    assert parse_subtitles("nothing here") == ()
+
+
+def test_listing_takes_the_first_line_at_each_frame_once() -> None:
+    assert listed(SAID, [0.0, 2.0, 3.0, 22.0, 30.5, 40.0]) == ["the red star", "the blue circle"]
+    many = [Subtitle(float(i), i + 0.5, " ".join([f"w{i}"] * 10)) for i in range(1000)]
+    assert len(listed(many, [float(i) for i in range(1000)])) == 200
+
+
+def test_words_after_frames() -> None:
+    assert spoken_after(SAID, [0.0, 10.0, 25.0]) == ("the red star", "", "the blue circle [Music]")
+    assert spoken_after(SAID[:1], [5.0, 6.0]) == ("the red star", "")
+    assert spoken_after((), [1.0]) == ("",)
+
+
+def test_words_after_frames_are_those_of_llama_vid() -> None:
+    """The golden walk of the published code, over lines that end out of order too."""
+    random = torch.Generator().manual_seed(4)
+    times = (torch.rand(9, generator=random) * 60).sort().values.tolist()
+    starts = (torch.rand(40, generator=random) * 60).sort().values.tolist()
+    lasts = (torch.rand(40, generator=random) * 9).tolist()
+    spans = enumerate(zip(starts, lasts, strict=True))
+    lines = [Subtitle(start, start + last, f"w{i}") for i, (start, last) in spans]
+    ends, texts = [line.end_seconds for line in lines], [line.text for line in lines]
+    expected = interleave_subtitles(ends, texts, times).split("<image>")[1:]
+    assert list(spoken_after(lines, times)) == expected
+
+
+def test_rare_words_count_more_and_ties_go_to_the_first() -> None:
+    texts = ["the cat", "the dog", "the dog", "a bird"]
+    assert [index for _, index in rank(texts, "the dog!")] == [1, 2, 0]
+    assert rank([], "x") == []
+    assert rank(texts, "...") == []

@@ -1,0 +1,69 @@
+"""Many questions of one store: the answers of one by one, and errors that stay where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from longvid.answering import VideoQA
+from longvid.config import load_config
+from longvid.types import Answer, Failure, Question
+
+OPEN = ("what shape is the sign?", "where is the star?", "what color is the circle?")
+CHOICES = ("red", "top left", "blue")
+
+
+@pytest.fixture(scope="module")
+def qa(small_store: Path) -> VideoQA:
+    return VideoQA(small_store)
+
+
+def test_many_equal_one_by_one(qa: VideoQA, small_store: Path) -> None:
+    """Open and closed questions on three videos, side by side in batches of 3."""
+    ids = [stored.video.video_id for stored in qa.store.videos()]
+    questions = [Question(text, video_ids=(video,)) for video in ids for text in OPEN]
+    questions.insert(2, Question("what color is the star?", choices=CHOICES))
+    questions.append(Question("what color is the sign?", video_ids=ids[:1], choices=CHOICES))
+    alone = VideoQA(small_store, load_config("mini", ["llm.prefix_cache=false"]))
+    expected = [
+        alone.ask(one.text, video=next(iter(one.video_ids), None), choices=one.choices)
+        for one in questions
+    ]
+    together = VideoQA(small_store, load_config("mini", ["ask.batch_questions=3"]))
+    for found, wanted in zip(together.ask_many(questions), expected, strict=True):
+        assert isinstance(found, Answer)
+        assert (found.text, found.choice) == (wanted.text, wanted.choice)
+        assert found.evidence == wanted.evidence
+        assert found.prompt_tokens == wanted.prompt_tokens
+        assert found.output_tokens == wanted.output_tokens
+        assert found.choice_scores == pytest.approx(wanted.choice_scores, abs=1e-4)
+        assert set(found.seconds) == set(wanted.seconds)
+
+
+def test_an_error_of_one_question_stops_no_other(qa: VideoQA) -> None:
+    asked = [
+        Question(OPEN[0]),
+        Question("where is my zebra?"),
+        Question(OPEN[1], video_ids=("nothing.mp4",)),
+        Question(OPEN[2], video_ids=("bottles_40s.mp4",)),
+    ]
+    first, unknown, missing, last = qa.ask_many(asked)
+    assert isinstance(first, Answer)
+    assert isinstance(unknown, Failure)
+    assert unknown.kind == "question"
+    assert "zebra" in unknown.error
+    assert isinstance(missing, Failure)
+    assert (missing.kind, missing.path, missing.stage) == ("store", "nothing.mp4", "ask")
+    assert isinstance(last, Answer)
+    assert {span.path.rsplit("/", 1)[-1] for span in last.evidence} == {"bottles_40s.mp4"}
+
+
+def test_a_budget_that_holds_nothing_is_a_failure_of_each(qa: VideoQA) -> None:
+    for failure in qa.ask_many([Question(text) for text in OPEN], budget=0):
+        assert isinstance(failure, Failure)
+        assert failure.kind == "question"
+
+
+def test_no_question_gives_no_answer(qa: VideoQA) -> None:
+    assert qa.ask_many([]) == []
