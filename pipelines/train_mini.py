@@ -3,8 +3,12 @@
     python -m pipelines.train_mini --out RUN                 train, or go on where RUN stopped
     python -m pipelines.train_mini --out RUN --export DIR    write RUN's weights so far
 
+Three stages, each with its own checkpoint: tower (vision and text towers), match (the search
+vectors, on the frozen tower) and answer (the decoder). Films and questions come from the CPU;
+frames and their targets are drawn on `--device`.
+
 Every batch is a function of (seed, stage, step), so a run that is stopped anywhere and started
-again ends with the same weights, bit for bit, on the same machine and number of threads.
+again ends with the same weights, bit for bit, on the same processor and number of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +33,12 @@ from longvid.errors import ConfigError
 from longvid.models import mini
 from pipelines.mini_training import answer, card
 from pipelines.mini_training.answer import AnswerHeads, answer_step, whiten_projector
+from pipelines.mini_training.matching import (
+    draw_pool,
+    match_batch,
+    match_loss,
+    matched_parts,
+)
 from pipelines.mini_training.measure import (
     HELD_OUT_SEED,
     SUITES,
@@ -55,6 +65,9 @@ from pipelines.mini_training.tower import (
 __all__ = ["Recipe", "main", "train_tower"]
 
 
+STAGES = ("tower", "match", "answer")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every number of a run."""
@@ -68,13 +81,21 @@ class Recipe:
     tower_warmup: int = 100
     weight_decay: float = 0.02
     clip: float = 1.0
-    answer_steps: int = 40_000
+    match_steps: int = 1000
+    match_pool: int = 6144
+    match_pool_steps: int = 250
+    match_frames: int = 768
+    match_texts: int = 160
+    match_rate: float = 1.0e-3
+    match_warmup: int = 50
+    answer_steps: int = 12_000
     answer_rate: float = 1.0e-3
     matrix_rate: float = 2.0e-3
     muon: bool = True
     answer_warmup: int = 200
     answer_hold: int = 4000
-    answer_questions: int = 8
+    answer_cooldown: int = 1000
+    answer_questions: int = 12
     token_budget: int = 2400
     one_shot_steps: int = 2500
     few_shot_steps: int = 1500
@@ -165,6 +186,71 @@ def train_tower(
     return embedder, average
 
 
+def train_matching(
+    recipe: Recipe,
+    out: Path,
+    device: torch.device,
+    embedder: SiglipModel,
+    *,
+    stop_at: int | None = None,
+) -> SiglipModel:
+    """Run stage 2 on the embedder of a finished stage 1, from its checkpoint if there is one.
+
+    Returns:
+        The embedder with averaged weights; its tower is the one that was given.
+    """
+    tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
+    torch.nn.Module.to(embedder, device).train()
+    parameters = matched_parts(embedder)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.match_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    average = Average(embedder, 0.99)
+    path, start, seconds = out / "match.pt", 0, 0.0
+    state = load_checkpoint(path)
+    if state is not None:
+        embedder.load_state_dict(state["embedder"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.load_state_dict(state["average"])
+        start, seconds = state["step"], state["cpu_seconds"]
+    painter = Painter(mini.IMAGE_SIZE, device)
+    journal = Journal(out / "match.jsonl", seconds)
+    seed, pool, pool_number = recipe.seed * 1000 + 8, None, -1
+    for step in range(start, recipe.match_steps):
+        if pool is None or pool_number != step // recipe.match_pool_steps:
+            pool_number = step // recipe.match_pool_steps
+            pool = draw_pool(seed, pool_number, recipe.match_pool, painter, embedder)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.match_rate * cosine(step, recipe.match_steps, recipe.match_warmup)
+        batch = match_batch(
+            seed + 1, step, pool, recipe.match_frames, recipe.match_texts, tokenizer
+        )
+        with torch.autocast(device.type, torch.bfloat16):
+            loss, ahead = match_loss(embedder, batch)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        optimizer.step()
+        average.update(embedder)
+        done = step + 1
+        if done % recipe.log_every == 0:
+            journal.write(stage="match", step=done, loss=loss.detach(), ahead=ahead)
+        if done % recipe.save_every == 0 or done in (recipe.match_steps, stop_at):
+            save_checkpoint(
+                path,
+                {
+                    "embedder": embedder.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.state_dict(),
+                    "step": done,
+                    "cpu_seconds": journal.seconds,
+                },
+            )
+        if done == stop_at:
+            break
+    return average.averaged(embedder)
+
+
 def curriculum(recipe: Recipe, step: int) -> float:
     """Return how far the films of a step have come: 0 to 1 one shot, to 2 a few, then all."""
     if step < recipe.one_shot_steps:
@@ -225,7 +311,7 @@ def train_answer(
     *,
     stop_at: int | None = None,
 ) -> LlavaOnevisionForConditionalGeneration:
-    """Run stage 2 on the tower of a finished stage 1, from its checkpoint if there is one."""
+    """Run stage 3 on the tower of the stages before, from its checkpoint if there is one."""
     _, vlm, tokenizer = mini.build(recipe.seed)
     mini.share_tower(embedder, vlm)
     torch.manual_seed(recipe.seed + 1)
@@ -258,7 +344,13 @@ def train_answer(
     recent: dict[str, list[bool]] = {}
     batches = film_batches(recipe, start, painter, vlm, tokenizer)
     for step, batch in zip(range(start, recipe.answer_steps), batches, strict=False):
-        share = decayed(step, recipe.answer_warmup, recipe.answer_hold)
+        share = decayed(
+            step,
+            recipe.answer_warmup,
+            recipe.answer_hold,
+            recipe.answer_steps,
+            recipe.answer_cooldown,
+        )
         for optimizer, peak in zip(
             optimizers, (recipe.answer_rate, recipe.matrix_rate), strict=False
         ):
@@ -300,7 +392,7 @@ def train_answer(
             journal.write(stage="answer", step=done, online=online)
             names = ["one_shot_8x16"]
             if done > recipe.one_shot_steps:
-                names += ["one_shot_8x64", "four_shots_24x16"]
+                names += ["four_shots_24x16", "two_windows_32x16", "sparse_32x16"]
             twin = average.averaged(vlm)
             for name in names:
                 rows = accuracy_by_type(twin, heads, tokenizer, painter, SUITES[name], 96)
@@ -314,29 +406,28 @@ def train_answer(
 
 def export(recipe: Recipe, out: Path, directory: Path, num_films: int, notes: str) -> None:
     """Write a run's averaged weights, measured after reading them back, with their card."""
-    tower_state, state = load_checkpoint(out / "tower.pt"), load_checkpoint(out / "answer.pt")
-    if tower_state is None or state is None:
+    states = {stage: load_checkpoint(out / f"{stage}.pt") for stage in STAGES}
+    done = {stage: state for stage, state in states.items() if state is not None}
+    if len(done) < len(STAGES):
         raise ConfigError(
-            f"{out} holds no finished run to export: it needs tower.pt and answer.pt; "
-            "train first with `python -m pipelines.train_mini --out`."
+            f"{out} holds no finished run to export: it needs "
+            f"{', '.join(f'{stage}.pt' for stage in STAGES)}; train first with "
+            "`python -m pipelines.train_mini --out`."
         )
     embedder, vlm, tokenizer = mini.build(recipe.seed)
-    tower_average, average = Average(embedder, 0.0), Average(vlm, 0.0)
-    tower_average.load_state_dict(tower_state["average"])
-    average.load_state_dict(state["average"])
-    mini.write_folders(directory, tower_average.averaged(embedder), average.averaged(vlm), "")
+    matched, average = Average(embedder, 0.0), Average(vlm, 0.0)
+    matched.load_state_dict(done["match"]["average"])
+    average.load_state_dict(done["answer"]["average"])
+    mini.write_folders(directory, matched.averaged(embedder), average.averaged(vlm), "")
     heads = AnswerHeads(mini.DECODER_WIDTH)
-    heads.load_state_dict(state["heads"])
+    heads.load_state_dict(done["answer"]["heads"])
     embedder = SiglipModel.from_pretrained(directory / "embedder", dtype=torch.float32)
     vlm = LlavaOnevisionForConditionalGeneration.from_pretrained(
         directory / "vlm", dtype=torch.float32
     )
     painter = Painter(mini.IMAGE_SIZE)
     measured = card.measure(embedder, vlm, heads, tokenizer, painter, num_films)
-    progress = {
-        "tower": (tower_state["step"], tower_state["cpu_seconds"]),
-        "answer": (state["step"], state["cpu_seconds"]),
-    }
+    progress = {stage: (state["step"], state["cpu_seconds"]) for stage, state in done.items()}
     text = card.write_card(measured, recipe, progress, notes)
     (directory / "README.md").write_text(text, encoding="utf-8")
     card.write_measured(directory / "measured.json", measured)
@@ -352,7 +443,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--export", type=Path, help="write the weights of --out here and stop")
     parser.add_argument("--films", type=int, default=256, help="films a held-out condition")
     parser.add_argument("--notes", default="", help="a paragraph for the model card")
-    parser.add_argument("--stage", choices=("tower", "all"), default="all")
+    parser.add_argument(
+        "--steps", type=int, default=Recipe().answer_steps, help="where the answering stage ends"
+    )
+    parser.add_argument("--stage", choices=("tower", "match", "all"), default="all")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.export is not None:
@@ -360,10 +454,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
-    recipe, device = Recipe(), torch.device(options.device)
+    recipe = replace(Recipe(), answer_steps=options.steps)
+    device = torch.device(options.device)
     embedder, average = train_tower(recipe, options.out, device)
+    if options.stage != "tower":
+        matched = train_matching(recipe, options.out, device, average.averaged(embedder))
     if options.stage == "all":
-        train_answer(recipe, options.out, device, average.averaged(embedder))
+        train_answer(recipe, options.out, device, matched)
     return 0
 
 

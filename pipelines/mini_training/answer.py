@@ -1,4 +1,4 @@
-"""Stage 2: the answering model on the frozen tower's features.
+"""Stage 3: the answering model on the frozen tower's features.
 
 One row holds the visual tokens of a film and several questions about it; a question sees the film
 and itself, not the other questions. Beside the answers, auxiliary heads (thrown away afterwards)
@@ -26,6 +26,8 @@ MIDDLE_LAYER = 3
 LOOK_LAYER, LOOK_HEADS = 3, 2
 """The layer and the number of its heads that are shown where to look; it reads the middle layer."""
 NUM_STATES = 14
+_WHOLE_SHOT = 7
+"""Stands for all tokens of a shot where a number of a thing is expected."""
 
 
 class AnswerHeads(nn.Module):
@@ -45,6 +47,9 @@ class AnswerHeads(nn.Module):
         self.sign_before = nn.Linear(width, len(SIGNS) + 2)
         self.background_before = nn.Linear(width, len(BACKGROUNDS) + 1)
         self.shape_before = nn.Linear(width, len(SHAPES) + 2)
+        self.tally = nn.Linear(width, 16 * 4)
+        self.asked_norm = nn.LayerNorm(width)
+        self.asked = nn.Linear(width, NUM_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,9 @@ def whiten_projector(model: LlavaOnevisionForConditionalGeneration, features: Te
     weight = rotate.to(mean.device) @ whiten
     first.weight.copy_(weight)
     first.bias.copy_(-weight @ mean)
-    second.weight.normal_(0, 0.6 * second.in_features**-0.5, generator=generator)
+    spread = torch.empty(second.weight.shape)  # drawn on the CPU: the same on every device
+    spread.normal_(0, 0.6 * second.in_features**-0.5, generator=generator)
+    second.weight.copy_(spread)
     second.bias.zero_()
 
 
@@ -157,11 +164,15 @@ def answer_step(
     num = row.data.shape[1]
     answering = text.label >= 0
     logits = model.lm_head(output.last_hidden_state[:, num:]).float()
-    losses = {"answer": F.cross_entropy(logits.flatten(0, 1), text.label.flatten())}
+    entropy = F.cross_entropy(logits.flatten(0, 1), text.label.flatten(), reduction="sum")
+    losses = {"answer": entropy / answering.sum().clamp(min=1)}
     middle = heads.norm(output.hidden_states[MIDDLE_LAYER][:, :num].float())
     state_accuracy = _auxiliary(losses, heads, batch, tokens, row, middle)
     if output.attentions:  # empty under a fused kernel, which keeps no weights
         losses["look"] = _look_loss(output.attentions[LOOK_LAYER], batch, tokens, row)
+    asked = heads.asked(heads.asked_norm(output.hidden_states[LOOK_LAYER + 1][:, num:].float()))
+    total = F.cross_entropy(asked.flatten(0, 1).float(), text.state.flatten(), reduction="sum")
+    losses["asked"] = total / (text.state >= 0).sum().clamp(min=1)
     wrong = (logits.argmax(-1) != text.label) & answering
     right = [[True] * len(questions) for questions in text.questions]
     for film, at in wrong.nonzero().tolist():
@@ -172,8 +183,8 @@ def answer_step(
 def _look_loss(attention: Tensor, batch: FilmBatch, tokens: Compressed, row: _Row) -> Tensor:
     """Return how little the first heads look, before answering, at the things asked about.
 
-    Without it the model finds early what a thing is and late which thing is meant. Where the answer
-    is "no", there is nothing that fits the question, and the heads learn to look away.
+    Without it the model finds early what a thing is and late which thing is meant. What comes after
+    a shot is told by the tokens of the next one, which have seen both.
 
     Args:
         attention: (B, heads, L, L) weights of one layer.
@@ -187,21 +198,23 @@ def _look_loss(attention: Tensor, batch: FilmBatch, tokens: Compressed, row: _Ro
     first = torch.ones_like(text.group, dtype=torch.bool)
     first[:, 1:] = (text.label[:, :-1] < 0) | (text.group[:, 1:] != text.group[:, :-1])
     film, position = ((text.label >= 0) & first).nonzero(as_tuple=True)
+    in_shot = torch.where(row.source >= 0, batch.frame_shot[at // n] * 8 + _WHOLE_SHOT, -1)
     wanted = [
-        [shot * 8 + slot for shot, slot in question.things]
+        [question.shots[-1] * 8 + _WHOLE_SHOT]
+        if question.type == "after"
+        else [shot * 8 + slot for shot, slot in question.things]
         for questions in text.questions
         for question in questions
     ]
     width = max((len(codes) for codes in wanted), default=1) or 1
-    padded = torch.tensor([codes + [-2] * (width - len(codes)) for codes in wanted])
-    padded = padded.to(code.device)  # (Q, width), one row for each answer position
+    rows = [codes + [-2] * (width - len(codes)) for codes in wanted]
+    padded = torch.tensor(rows, device=code.device).reshape(len(rows), width)  # one row an answer
     target = (code[film][:, :, None] == padded[:, None, :]).any(-1)  # (Q, V)
+    target = target | (in_shot[film][:, :, None] == padded[:, None, :]).any(-1)
     shown = target.any(-1)
     weights = attention[:, :LOOK_HEADS, num:, :num].float()[film, :, position]  # (Q, heads, V)
     mass = (weights * target[:, None]).sum(-1)
-    refused = [q.answer == "no" for questions in text.questions for q in questions]
-    no = torch.tensor(refused, device=code.device)[:, None]
-    loss = -torch.where(no, 1.0 - mass, mass).clamp(min=1e-4).log().mean(-1)
+    loss = -mass.clamp(min=1e-4).log().mean(-1)
     return (loss * shown).sum() / shown.sum().clamp(min=1)
 
 
@@ -262,6 +275,9 @@ def _auxiliary(
         heads.present(middle).float(), batch.present[frame], reduction="none"
     )
     losses["present"] = (present.mean(-1) * last).sum() / last.sum().clamp(min=1)
+    tally = heads.tally(middle).float().unflatten(-1, (16, 4))  # (B, V, 16, 4)
+    each = F.cross_entropy(tally.movedim(-1, 1), batch.tally[frame], reduction="none")
+    losses["tally"] = (each.mean(-1) * last).sum() / last.sum().clamp(min=1)
     accuracy: Tensor = hit.sum() / told.sum().clamp(min=1)
     return accuracy
 
@@ -276,9 +292,11 @@ WEIGHTS = {
     "present": 0.2,
     "sign": 0.1,
     "background": 0.05,
-    "sign_before": 0.1,
-    "background_before": 0.05,
-    "shape_before": 0.1,
+    "tally": 0.5,
+    "sign_before": 0.25,
+    "background_before": 0.12,
+    "shape_before": 0.25,
+    "asked": 0.2,
     "look": 0.1,
 }
 

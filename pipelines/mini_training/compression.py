@@ -2,9 +2,10 @@
 
 The shipped compressors are many and their outputs ragged; what they have in common is that a frame
 keeps some tokens, each a mean of patches, in order. Training draws from that family: average pools
-of any grid, slow and fast frames, merging by similarity to random seeds (as ToMe, without its exact
-choice of pairs), a content token with a context token (LLaMA-VID, the query replaced by a random
-patch), pruning against an anchor frame (LongVU) and plain dropping.
+of any grid, slow and fast frames, fine frames around one moment and coarse ones elsewhere (as
+selectors guided by the question show), merging by similarity to random seeds (as ToMe, without its
+exact choice of pairs), a content token with a context token (LLaMA-VID, the query replaced by a
+random patch), pruning against an anchor frame (LongVU) and plain dropping.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ PATCH_GRID = 8
 class Plan:
     """What the films and tokens of one batch are like.
 
-    `kind`: grid, slowfast, merge, content, prune, drop. `grid` is the tokens' grid (for merge: 8),
-    `kept` the tokens a frame keeps after merging, `share` the share dropped or the pruning
-    threshold.
+    `kind`: grid, slowfast, guided, merge, content, prune, drop. `grid` is the tokens' grid (for
+    merge: 8), `kept` the tokens a frame keeps after merging, `share` the share dropped or the
+    pruning threshold, `window` the frames between anchors when pruning. `sampling` says which
+    frames of a film are shown: even (the whole film), windows (`num_windows` stretches with
+    `spacing_seconds` between frames, as segments found by a search are) or sparse (any).
     """
 
     num_films: int
@@ -40,11 +43,15 @@ class Plan:
     kept: int = 0
     share: float = 0.0
     prefix: bool = True
+    window: int = 8
+    sampling: str = "even"
+    num_windows: int = 1
+    spacing_seconds: float = 0.5
 
     @property
     def tokens_per_frame(self) -> float:
         """Return how many tokens a frame has before dropping, on average."""
-        if self.kind == "slowfast":
+        if self.kind in ("slowfast", "guided"):
             fast = self.fast_grid**2
             return fast + (self.grid**2 - fast) / self.slow_every
         if self.kind == "merge":
@@ -94,18 +101,23 @@ def compress(features: Tensor, plan: Plan, rng: np.random.Generator) -> Compress
     n = data.shape[2]
     keep = torch.ones(b, f, n, dtype=torch.bool, device=device)
     patch = torch.arange(n, device=device).expand(b, f, n)
-    if plan.kind == "slowfast":
+    if plan.kind in ("slowfast", "guided"):
         fast = pool(features, plan.fast_grid)
         count = fast.shape[2]
-        start = int(rng.random() * plan.slow_every)
-        slow = (torch.arange(f, device=device) % plan.slow_every == start)[None, :, None]
+        index = torch.arange(f, device=device)
+        if plan.kind == "slowfast":
+            slow = (index % plan.slow_every == int(rng.random() * plan.slow_every))[None, :, None]
+        else:
+            num_slow = max(1, f // plan.slow_every)
+            start = torch.from_numpy(rng.integers(0, f - num_slow + 1, (b, 1))).to(device)
+            slow = ((index >= start) & (index < start + num_slow))[..., None]
         fast = F.pad(fast, (0, 0, 0, n - count))
         data = torch.where(slow[..., None], data, fast)
         keep = slow | (torch.arange(n, device=device) < count)
         keep = keep.expand(b, f, n)
         patch = torch.where(slow, patch, -1)
     elif plan.kind == "prune":
-        window = torch.arange(f, device=device) // 8 * 8
+        window = torch.arange(f, device=device) // plan.window * plan.window
         anchor = data[:, window]
         same = F.cosine_similarity(data.float(), anchor.float(), dim=-1)
         first = (torch.arange(f, device=device) == window)[None, :, None]

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.world.draw import Painter
-from benchmarks.world.prior import text_only_accuracy
-from benchmarks.world.scene import generator
+from benchmarks.world.prior import TextGuesser
+from benchmarks.world.questions import TYPES, ask, view
+from benchmarks.world.scene import generator, make_film
+from benchmarks.world.views import WorldQuestion
 from pipelines.mini_training.answer import AnswerHeads, answer_step
 from pipelines.mini_training.compression import Plan
-from pipelines.mini_training.stream import film_batch
+from pipelines.mini_training.stream import film_batch, frame_times
 
 if TYPE_CHECKING:
     from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
@@ -22,19 +24,31 @@ __all__ = ["HELD_OUT_SEED", "SUITES", "accuracy_by_type", "mean_accuracy", "prio
 HELD_OUT_SEED = 900_001
 """Key of the films that training never draws; its own keys are `Recipe.seed` * 1000 + stage."""
 
+_PRIOR_SEED = 880_001
+
 SUITES = {
-    "one_shot_8x16": Plan(16, 1, 8, "grid", 4),
     "one_shot_8x64": Plan(8, 1, 8, "grid", 8),
+    "one_shot_8x16": Plan(16, 1, 8, "grid", 4),
     "one_shot_8x4": Plan(16, 1, 8, "grid", 2),
     "one_shot_8x1": Plan(16, 1, 8, "grid", 1),
-    "one_shot_2x16": Plan(16, 1, 2, "grid", 4),
-    "one_shot_merge_8x16": Plan(8, 1, 8, "merge", 8, kept=16),
     "four_shots_24x16": Plan(8, 4, 24, "grid", 4),
-    "four_shots_24x4": Plan(8, 4, 24, "grid", 2),
-    "eight_shots_40x16": Plan(4, 8, 40, "grid", 4),
-    "eight_shots_40x4": Plan(8, 8, 40, "grid", 2),
+    "two_windows_32x16": Plan(8, 12, 32, "grid", 4, sampling="windows", num_windows=2),
+    "two_windows_32x4": Plan(8, 12, 32, "grid", 2, sampling="windows", num_windows=2),
+    "two_windows_8x64": Plan(
+        8, 12, 8, "grid", 8, sampling="windows", num_windows=2, spacing_seconds=2.0
+    ),
+    "sparse_32x16": Plan(8, 24, 32, "grid", 4, sampling="sparse"),
+    "minute_32x64": Plan(4, 6, 32, "grid", 8),
+    "minute_32x16": Plan(8, 6, 32, "grid", 4),
+    "minute_merged_32x6": Plan(4, 6, 32, "merge", 8, kept=6),
+    "minute_random_32x6": Plan(4, 6, 32, "drop", 8, share=0.9),
+    "minute_slowfast_32x6": Plan(4, 6, 32, "slowfast", 4, fast_grid=2, slow_every=6),
 }
-"""Held-out conditions: films of so many shots, and frames x tokens."""
+"""Held-out conditions: films of so many shots, and frames x tokens.
+
+Windows are what a search finds: two stretches of a film of 12 shots. Sparse frames are what a
+uniform choice shows of a longer film, of 24 shots. A minute has six shots on average.
+"""
 
 
 @torch.no_grad()
@@ -79,7 +93,20 @@ def mean_accuracy(rows: dict[str, tuple[int, int]]) -> float:
     return sum(right / total for right, total in rows.values()) / max(1, len(rows))
 
 
-def priors(plan: Plan, num_films: int = 3000) -> dict[str, float]:
+def priors(plan: Plan, num_films: int = 2000) -> dict[str, float]:
     """Return the text-only accuracy of every type for films of a plan."""
-    rows = text_only_accuracy(plan.num_shots, plan.num_frames, num_films)
-    return {name: accuracy for name, (accuracy, _) in rows.items()}
+    guesser = TextGuesser(_questions(plan, _PRIOR_SEED, num_films))
+    right: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for question in _questions(plan, _PRIOR_SEED + 100, num_films // 2):
+        total[question.type] += 1
+        right[question.type] += guesser.guess(question.text) == question.answer
+    return {name: right[name] / total[name] for name in TYPES if total[name]}
+
+
+def _questions(plan: Plan, seed: int, num_films: int) -> list[WorldQuestion]:
+    found: list[WorldQuestion] = []
+    for index in range(num_films):
+        film, rng = make_film(seed, index, num_shots=plan.num_shots), generator(seed + 1, index)
+        found.extend(ask(view(film, frame_times(rng, film, plan, even=True)), rng, 12))
+    return found

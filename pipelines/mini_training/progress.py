@@ -24,14 +24,16 @@ def cosine(step: int, num_steps: int, warmup: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * passed))
 
 
-def decayed(step: int, warmup: int, hold: int) -> float:
-    """Return the share of the peak learning rate: warm-up, a plateau, then 1 / sqrt(step).
+def decayed(step: int, warmup: int, hold: int, num_steps: int, cooldown: int) -> float:
+    """Return the share of the peak learning rate: warm-up, a plateau, 1 / sqrt(step), then to 0.
 
-    This schedule has no end, so a run can be stopped, exported and continued at any step.
+    Only the last `cooldown` steps know where the run ends, so a checkpoint from before them can be
+    continued to any end.
     """
     if step < warmup:
         return (step + 1) / warmup
-    return min(1.0, math.sqrt(hold / (step + 1)))
+    share = min(1.0, math.sqrt(hold / (step + 1)))
+    return share * min(1.0, (num_steps - step) / max(1, cooldown))
 
 
 M = TypeVar("M", bound=nn.Module)

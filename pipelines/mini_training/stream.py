@@ -1,12 +1,14 @@
-"""Training films and questions of stage 2, as a function of (seed, step)."""
+"""Training films and questions of stage 3, as a function of (seed, step)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.world.draw import Painter, pack, pose
@@ -19,7 +21,7 @@ from pipelines.mini_training.tower import disturb, to_pixels
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipVisionModel
 
-__all__ = ["FilmBatch", "TextBatch", "draw_plan", "film_batch", "phase_weights"]
+__all__ = ["FilmBatch", "TextBatch", "draw_plan", "film_batch", "frame_times", "phase_weights"]
 
 ONE_SHOT_WEIGHTS = {
     "where": 3.0,
@@ -38,23 +40,23 @@ ONE_SHOT_WEIGHTS = {
 }
 MANY_SHOT_WEIGHTS = {
     "where": 1.0,
-    "count": 1.5,
+    "count": 3.0,
     "motion": 1.5,
     "who": 1.0,
-    "yes_no_motion": 3.0,
-    "event": 3.0,
+    "yes_no_motion": 2.5,
+    "event": 2.5,
     "become": 0.7,
-    "shape": 0.7,
-    "color": 0.7,
-    "size": 0.7,
-    "exists": 1.0,
+    "shape": 0.5,
+    "color": 0.5,
+    "size": 0.5,
+    "exists": 0.8,
     "sign_read": 1.2,
     "background": 0.7,
-    "sign_ref": 2.0,
-    "before": 3.0,
-    "after": 3.0,
-    "first_last": 1.0,
-    "times": 1.5,
+    "sign_ref": 2.5,
+    "before": 3.5,
+    "after": 3.5,
+    "first_last": 0.8,
+    "times": 2.0,
 }
 
 
@@ -63,14 +65,16 @@ class TextBatch:
     """Questions packed behind the visual tokens of their film.
 
     ids, group, place, label (B, L): token, number of its question in the film (0: padding), place
-    in the question, and the token to predict there (-100: none). `questions` per film, in group
-    order.
+    in the question, and the token to predict there (-100: none). `state` (B, L): where an answer
+    begins, what the thing asked about does (motion, or 9 + event), if it is about that; else -100.
+    `questions` per film, in group order.
     """
 
     ids: Tensor
     group: Tensor
     place: Tensor
     label: Tensor
+    state: Tensor
     questions: tuple[tuple[WorldQuestion, ...], ...]
 
 
@@ -80,8 +84,9 @@ class FilmBatch:
 
     Per frame and thing (B*F, 4): `state` (motion, or 9 + event; -1 not yet to be told) and `path`
     (x, y, and the way since the shot's first frame: dx, dy and the change of radius).
-    Per frame: `count` of visible things, `present` (16) shapes and colours, `frame_shot` the number
-    of its shot in the film, and what the shot before it was: `sign_before` (0 no shot, 1 no sign),
+    Per frame: `count` of visible things, `present` (16) shapes and colours, `tally` (16) how many
+    things of each the shot has shown so far (3: or more), `frame_shot` the number of its shot in
+    the film, and what the last shot shown before it was: `sign_before` (0 no shot, 1 no sign),
     `background_before` (0 no shot), `shape_before` (0 no shot, 1 several things).
     """
 
@@ -92,6 +97,7 @@ class FilmBatch:
     path: Tensor
     count: Tensor
     present: Tensor
+    tally: Tensor
     sign: Tensor
     background: Tensor
     frame_shot: Tensor
@@ -109,45 +115,63 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
         token_budget: visual and question tokens of the batch, which sets the number of films.
     """
     pick = rng.random
-    num_shots = 1
-    if progress >= 2.0 and pick() < 0.7:
+    num_shots, sampling, num_windows = 1, "even", 1
+    if progress >= 2.0 and pick() < 0.8:
         num_shots = int(rng.integers(2, 9))
+        sampling = ("even", "windows", "sparse")[int(rng.choice(3, p=(0.25, 0.5, 0.25)))]
     elif progress >= 1.0 and pick() < 0.5:
         num_shots = int(rng.integers(2, 5))
     per_shot = 4 + int(pick() * 5) if num_shots == 1 else 3 + int(pick() * 4)
     num_frames = num_shots * per_shot
+    if sampling == "windows":
+        num_shots = int(rng.integers(3, 17))
+        num_windows = int(rng.integers(1, 5))
+        num_frames = num_windows * int((4, 8, 8, 16, 16)[int(pick() * 5)])
+    elif sampling == "sparse":
+        num_shots = int(rng.integers(4, 25))
+        num_frames = int((8, 12, 16, 24, 32, 48, 64, 96)[int(pick() * 8)])
     share: tuple[float, ...]
     grids: tuple[int, ...]
     odds: tuple[float, ...]
-    kinds = ("grid", "merge", "slowfast", "drop", "prune", "content")
+    kinds = ("grid", "merge", "slowfast", "guided", "drop", "prune", "content")
     share = (
-        (0.80, 0.06, 0.0, 0.07, 0.07, 0.0) if progress < 1.0 else (0.4, 0.15, 0.15, 0.1, 0.1, 0.1)
+        (0.80, 0.06, 0.0, 0.0, 0.07, 0.07, 0.0)
+        if progress < 1.0
+        else (0.4, 0.12, 0.08, 0.16, 0.09, 0.09, 0.06)
     )
     kind = kinds[int(rng.choice(len(kinds), p=share))]
     grids, odds = ((8, 4), (0.12, 0.88))
     if progress >= 1.0:
         grids, odds = ((8, 6, 4, 3, 2, 1), (0.15, 0.05, 0.45, 0.1, 0.15, 0.1))
     if kind in ("drop", "prune"):
-        grids, odds = ((8, 4), (0.3, 0.7))
+        grids, odds = ((8, 4), (0.4, 0.6))
     grid = int(grids[int(rng.choice(len(grids), p=odds))])
+    if kind in ("merge", "content"):
+        grid = 8
+    elif kind in ("slowfast", "guided"):
+        grid = max(4, grid)
     plan = Plan(
         num_films=1,
         num_shots=num_shots,
         num_frames=num_frames,
         kind=kind,
-        grid=8 if kind in ("merge", "content") else 4 if kind == "slowfast" and grid < 4 else grid,
+        grid=grid,
         fast_grid=int(rng.integers(1, 3)),
-        slow_every=int(rng.integers(2, 5)),
-        kept=(32, 16, 16, 8)[int(rng.integers(0, 4 if progress >= 1.0 else 3))],
-        share=float(rng.uniform(0.1, 0.6)),
+        slow_every=int(rng.integers(2, 9)),
+        kept=(32, 16, 16, 8, 6, 4)[int(rng.integers(0, 6 if progress >= 1.0 else 3))],
+        share=float(rng.uniform(0.1, 0.9 if progress >= 2.0 and grid == 8 else 0.6)),
         prefix=not (progress >= 1.0 and pick() < 0.1),
+        window=(4, 8)[int(pick() * 2)],
+        sampling=sampling,
+        num_windows=num_windows,
+        spacing_seconds=(0.5, 0.5, 1.0)[int(pick() * 3)],
     )
     tokens = num_frames * (plan.tokens_per_frame + 1)
-    if tokens > 1400:  # coarser rather than longer than this machine trains on
-        return draw_plan(rng, progress, token_budget)
-    fitting = token_budget / (tokens + 110)
-    films = max((n for n in (2, 3, 4, 6, 8, 12, 16) if n <= fitting), default=2)
-    return Plan(**{**{name: getattr(plan, name) for name in plan.__slots__}, "num_films": films})
+    if tokens > (2200 if progress >= 2.0 and pick() < 0.1 else 1400):
+        return draw_plan(rng, progress, token_budget)  # coarser rather than longer
+    fitting = token_budget / (tokens + 160)
+    films = max((n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n <= fitting), default=1)
+    return replace(plan, num_films=films)
 
 
 def phase_weights(plan: Plan) -> dict[str, float]:
@@ -155,14 +179,41 @@ def phase_weights(plan: Plan) -> dict[str, float]:
     return ONE_SHOT_WEIGHTS if plan.num_shots == 1 else MANY_SHOT_WEIGHTS
 
 
-def frame_times(rng: np.random.Generator, film: Film, num_frames: int, *, even: bool) -> np.ndarray:
-    """Draw the times of the frames: an even grid, or one with a random start and some jitter."""
-    step = film.duration_seconds / num_frames
-    offset = np.full(num_frames, 0.5)
-    if not even:
-        offset = 0.15 + 0.7 * rng.random() + 0.25 * (rng.random(num_frames) - 0.5)
-    times = (np.arange(num_frames) + offset) * step
-    return np.asarray(np.clip(times, 0.0, film.duration_seconds - 1e-3))
+def frame_times(rng: np.random.Generator, film: Film, plan: Plan, *, even: bool) -> np.ndarray:
+    """Draw the times of the frames that a plan shows of a film.
+
+    Args:
+        even: for a whole film an even grid, rather than one with a random start and some jitter.
+    """
+    duration, num_frames = film.duration_seconds, plan.num_frames
+    if plan.sampling == "windows":
+        times = _window_times(rng, duration, plan)
+    elif plan.sampling == "sparse":
+        anywhere = np.sort(rng.random(num_frames))
+        spread = (np.arange(num_frames) + rng.random(num_frames)) / num_frames
+        times = duration * (spread if rng.random() < 0.5 else anywhere)
+    else:
+        offset = np.full(num_frames, 0.5)
+        if not even:
+            offset = 0.15 + 0.7 * rng.random() + 0.25 * (rng.random(num_frames) - 0.5)
+        times = (np.arange(num_frames) + offset) * (duration / num_frames)
+    return np.asarray(np.clip(times, 0.0, duration - 1e-3))
+
+
+def _window_times(rng: np.random.Generator, duration_seconds: float, plan: Plan) -> np.ndarray:
+    """Draw stretches of a film on its grid of segments; every other one borders on another."""
+    length = plan.num_frames // plan.num_windows
+    span = min(length * plan.spacing_seconds, duration_seconds / plan.num_windows)
+    count = max(plan.num_windows, int(duration_seconds / span))
+    chosen: list[int] = []
+    while len(chosen) < plan.num_windows:
+        place = int(rng.random() * count)
+        if chosen and rng.random() < 0.5:
+            place = chosen[int(rng.random() * len(chosen))] + (1 if rng.random() < 0.5 else -1)
+        if 0 <= place < count and place not in chosen:
+            chosen.append(place)
+    inside = (np.arange(length) + rng.random()) * (span / length)
+    return np.asarray((np.sort(chosen)[:, None] * span + inside).ravel())
 
 
 def film_batch(
@@ -193,9 +244,10 @@ def film_batch(
     first: list[int] = []
     seen: list[int] = []
     local: list[int] = []
+    before: list[tuple[int, int, int]] = []
     asked: list[tuple[WorldQuestion, ...]] = []
     for film in films:
-        times = frame_times(rng, film, plan.num_frames, even=held_out)
+        times = frame_times(rng, film, plan, even=held_out)
         shot, passed = film.locate(times)
         start = len(index)
         change = np.flatnonzero(np.diff(shot, prepend=-1))
@@ -206,10 +258,11 @@ def film_batch(
         fraction.extend(passed.tolist())
         local.extend(shot.tolist())
         shots.extend(film.shots)
+        before.extend(_before(film, shot))
         chosen = weights or (dict.fromkeys(TYPES, 1.0) if held_out else phase_weights(plan))
         asked.append(tuple(ask(view(film, times), rng, num_questions, chosen)))
     device = painter.device
-    before = torch.tensor([_before(films, i) for i in _shot_numbers(films)], device=device)
+    last_shown = torch.tensor(before, device=device)
     table = pack(shots, device)
     shot_index = torch.tensor(np.asarray(index), device=device)
     passed_t = torch.tensor(np.asarray(fraction, dtype=np.float32), device=device)
@@ -245,6 +298,10 @@ def film_batch(
     seen_now = poses.visible
     present[rows[seen_now], poses.shape[seen_now]] = 1.0
     present[rows[seen_now], 8 + poses.color[seen_now]] = 1.0
+    so_far = seen_now.int().cumsum(0)
+    so_far = (so_far - so_far[first_t] + seen_now[first_t].int()) > 0  # (N, 4)
+    kinds = torch.cat([F.one_hot(poses.shape, 8), F.one_hot(poses.color, 8)], dim=-1)  # (N, 4, 16)
+    tally = (kinds * so_far[..., None]).sum(1).clamp(max=3)
     scenery = table.scenery[shot_index]
     batch, width = len(films), features.shape[-1]
     return FilmBatch(
@@ -255,32 +312,34 @@ def film_batch(
         path=path,
         count=poses.visible.sum(1),
         present=present,
+        tally=tally,
         sign=scenery[:, 4].long() + 1,
         background=scenery[:, 0].long(),
         frame_shot=torch.tensor(np.asarray(local), device=device),
-        sign_before=before[shot_index, 0],
-        background_before=before[shot_index, 1],
-        shape_before=before[shot_index, 2],
-        text=_texts(asked, tokenizer, device),
+        sign_before=last_shown[shot_index, 0],
+        background_before=last_shown[shot_index, 1],
+        shape_before=last_shown[shot_index, 2],
+        text=_texts(films, asked, tokenizer, device),
     )
 
 
-def _shot_numbers(films: list[Film]) -> list[tuple[int, int]]:
-    """Return (film, shot) of every shot, in order."""
-    return [(number, i) for number, film in enumerate(films) for i in range(len(film.shots))]
+def _before(film: Film, shot_of_frame: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return, for every shot of a film, what the last shot shown before it was.
 
-
-def _before(films: list[Film], place: tuple[int, int]) -> tuple[int, int, int]:
-    """Return what the shot before a shot was: sign, background, only shape (see `FilmBatch`)."""
-    film, index = place
-    if index == 0:
-        return 0, 0, 0
-    shot = films[film].shots[index - 1]
-    shape = 2 + shot.things[0].shape if len(shot.things) == 1 else 1
-    return shot.sign + 2, shot.background + 1, shape
+    Returns:
+        Its sign, its background and its only shape (see `FilmBatch`).
+    """
+    rows = [(0, 0, 0)] * len(film.shots)
+    shown = np.unique(shot_of_frame).tolist()
+    for last, index in itertools.pairwise(shown):
+        shot = film.shots[last]
+        shape = 2 + shot.things[0].shape if len(shot.things) == 1 else 1
+        rows[index] = (shot.sign + 2, shot.background + 1, shape)
+    return rows
 
 
 def _texts(
+    films: list[Film],
     asked: list[tuple[WorldQuestion, ...]],
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device,
@@ -288,24 +347,41 @@ def _texts(
     """Pack the questions of each film into one row."""
     vocabulary = _vocabulary(tokenizer)
     answer_id, end_id = vocabulary["<answer>"], vocabulary["<eos>"]
-    rows: list[list[tuple[int, int, int, int]]] = []
-    for questions in asked:
-        row: list[tuple[int, int, int, int]] = []
+    rows: list[list[tuple[int, int, int, int, int]]] = []
+    for film, questions in zip(films, asked, strict=True):
+        row: list[tuple[int, int, int, int, int]] = []
         for number, question in enumerate(questions, start=1):
             prompt = [vocabulary[word] for word in question.text.split()] + [answer_id]
             answer = [vocabulary[word] for word in question.answer.split()] + [end_id]
             ids = prompt + answer[:-1]
             labels = [-100] * (len(prompt) - 1) + answer
-            row.extend((token, number, place, label) for place, (token, label) in
-                       enumerate(zip(ids, labels, strict=True)))  # fmt: skip
+            states = [-100] * len(ids)
+            states[len(prompt) - 1] = _asked_state(film, question)
+            row.extend(
+                (token, number, place, label, state)
+                for place, (token, label, state) in enumerate(zip(ids, labels, states, strict=True))
+            )
         rows.append(row)
-    length = -(-max(len(row) for row in rows) // 16) * 16
-    packed = np.zeros((len(rows), length, 4), dtype=np.int64)
-    packed[..., 3] = -100
+    length = -(-max(1, *(len(row) for row in rows)) // 16) * 16  # a film may have no question
+    packed = np.zeros((len(rows), length, 5), dtype=np.int64)
+    packed[..., 3:] = -100
     for number, row in enumerate(rows):
-        packed[number, : len(row)] = row
+        packed[number, : len(row)] = np.asarray(row, dtype=np.int64).reshape(-1, 5)
     columns = torch.from_numpy(packed).to(device).unbind(-1)
-    return TextBatch(columns[0], columns[1], columns[2], columns[3], tuple(asked))
+    ids_, group, place_, label_, state_ = columns
+    return TextBatch(ids_, group, place_, label_, state_, tuple(asked))
+
+
+_MOVING_TYPES = ("motion", "yes_no_motion", "event")
+
+
+def _asked_state(film: Film, question: WorldQuestion) -> int:
+    """Return what the thing of a question does: its motion, or 9 + its event; -100 if not asked."""
+    if question.type not in _MOVING_TYPES:
+        return -100
+    [(shot, slot)] = question.things
+    thing = film.shots[shot].things[slot]
+    return thing.motion if thing.event == 0 else 9 + thing.event
 
 
 _CACHE: dict[int, dict[str, int]] = {}

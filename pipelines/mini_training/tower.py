@@ -24,7 +24,16 @@ from pipelines.mini_training.patches import PatchTargets, patch_targets
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipModel
 
-__all__ = ["PatchHeads", "TowerBatch", "retrieval_recall", "tower_batch", "tower_losses"]
+__all__ = [
+    "PAIR_TEXTS",
+    "SIGN_TEXTS",
+    "PatchHeads",
+    "TowerBatch",
+    "draw_texts",
+    "retrieval_recall",
+    "tower_batch",
+    "tower_losses",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ def tower_batch(
     frames = painter.draw(table, index, fraction)
     poses = pose(table, index, fraction)
     grid = painter.size // 8
-    texts, fits, weight = _texts(rng, shots, poses, num_texts)
+    texts, fits, weight = draw_texts(rng, shots, poses, num_texts)
     ids = tokenizer(texts, padding="max_length", max_length=TEXT_LENGTH, truncation=True)
     return TowerBatch(
         pixels=to_pixels(frames) if clean else disturb(frames, rng),
@@ -121,7 +130,7 @@ def tower_batch(
     )
 
 
-_PAIR_TEXTS = (
+PAIR_TEXTS = (
     "a {c} {s}",
     "the {c} {s}",
     "where is the {c} {s} ?",
@@ -142,7 +151,7 @@ _SHAPE_TEXTS = (
     "which sign is with the {s} ?",
 )
 _COLOR_TEXTS = ("a {c} object", "what shape is the {c} object ?", "where is the {c} object ?")
-_SIGN_TEXTS = (
+SIGN_TEXTS = (
     "sign {k}",
     "the sign {k}",
     "what shape is with sign {k} ?",
@@ -158,7 +167,7 @@ _PLACE_TEXTS = ("{b}", "{b} background", "which background is {b} ?")
 _PLACE_PAIR_TEXTS = ("a {c} {s} on {b}", "the {c} {s} on {b}")
 
 
-def _texts(
+def draw_texts(
     rng: np.random.Generator, shots: list[Shot], poses: Poses, num_texts: int
 ) -> tuple[list[str], Tensor, Tensor]:
     """Draw texts about the frames: the texts, which frames each fits (M, N), their weights."""
@@ -181,9 +190,9 @@ def _texts(
         weight = 1.0
         pool: tuple[str, ...]
         if kind < 0.40 and s >= 0:
-            pool, k, b = _PAIR_TEXTS, -1, -1
+            pool, k, b = PAIR_TEXTS, -1, -1
         elif kind < 0.70 and k >= 0:
-            pool, s, c, b, weight = _SIGN_TEXTS, -1, -1, -1, 2.0
+            pool, s, c, b, weight = SIGN_TEXTS, -1, -1, -1, 2.0
         elif kind < 0.80 and s >= 0 and k >= 0:
             pool, c, b, weight = _SIGN_SHAPE_TEXTS, -1, -1, 1.5
         elif kind < 0.86 and s >= 0:

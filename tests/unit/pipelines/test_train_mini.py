@@ -14,10 +14,12 @@ from longvid.models import mini
 from pipelines import train_mini
 from pipelines.mini_training.answer import AnswerHeads, answer_step, whiten_projector
 from pipelines.mini_training.compression import Plan, compress, pool
+from pipelines.mini_training.matching import draw_pool, match_batch, match_loss
 from pipelines.mini_training.measure import accuracy_by_type
+from pipelines.mini_training.needles import needle_recall
 from pipelines.mini_training.patches import patch_targets
 from pipelines.mini_training.progress import load_checkpoint
-from pipelines.mini_training.stream import draw_plan, film_batch
+from pipelines.mini_training.stream import draw_plan, film_batch, frame_times
 
 SMALL = replace(
     train_mini.Recipe(),
@@ -26,7 +28,13 @@ SMALL = replace(
     tower_texts=12,
     tower_warmup=2,
     retrieval_frames=16,
+    match_steps=6,
+    match_pool=12,
+    match_pool_steps=4,
+    match_frames=8,
+    match_texts=6,
     answer_steps=6,
+    answer_cooldown=2,
     answer_questions=3,
     token_budget=300,
     one_shot_steps=3,
@@ -46,25 +54,30 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def train(out: Path, tower_stop: int | None = None, answer_stop: int | None = None) -> None:
-    embedder, average = train_mini.train_tower(SMALL, out, CPU, stop_at=tower_stop)
-    if tower_stop is None:
-        twin = average.averaged(embedder)
-        train_mini.train_answer(SMALL, out, CPU, twin, stop_at=answer_stop)
+def train(out: Path, stage: str = "", stop: int | None = None) -> None:
+    stops = {stage: stop}
+    embedder, average = train_mini.train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
+    if stage == "tower":
+        return
+    twin = average.averaged(embedder)
+    matched = train_mini.train_matching(SMALL, out, CPU, twin, stop_at=stops.get("match"))
+    for name, value in matched.vision_model.encoder.state_dict().items():
+        assert torch.equal(value, twin.vision_model.encoder.state_dict()[name])
+    if stage != "match":
+        train_mini.train_answer(SMALL, out, CPU, matched, stop_at=stops.get("answer"))
 
 
 def test_a_run_stopped_anywhere_ends_with_the_same_weights(tmp_path: Path) -> None:
     train(tmp_path / "whole")
-    for stop in (1, 4):
-        train(tmp_path / "broken", tower_stop=stop)
-    for stop in (2, 5, None):
-        train(tmp_path / "broken", answer_stop=stop)
-    for name in ("tower.pt", "answer.pt"):
+    for stage, stop in (("tower", 1), ("match", 3), ("match", 5), ("answer", 2), ("answer", 5)):
+        train(tmp_path / "broken", stage, stop)
+    train(tmp_path / "broken")
+    for name in ("tower.pt", "match.pt", "answer.pt"):
         whole, broken = (load_checkpoint(tmp_path / run / name) for run in ("whole", "broken"))
         assert whole is not None
         assert broken is not None
         assert whole["step"] == broken["step"] == 6
-        for part in ("heads", "vlm" if name == "answer.pt" else "embedder"):
+        for part in {"heads", "vlm", "embedder"} & set(whole):
             for key, value in whole[part].items():
                 assert torch.equal(value, broken[part][key]), (name, part, key)
         shadow = broken["average"]["shadow"]
@@ -103,6 +116,7 @@ def test_patch_targets_point_at_the_things() -> None:
         (Plan(1, 1, 4, "grid", 4), 64),
         (Plan(1, 1, 4, "grid", 1), 4),
         (Plan(1, 1, 4, "slowfast", 4, fast_grid=1, slow_every=2), 34),
+        (Plan(1, 1, 4, "guided", 8, fast_grid=2, slow_every=4), 76),
         (Plan(1, 1, 4, "merge", 8, kept=16), 64),
         (Plan(1, 1, 4, "content", 8), 8),
     ],
@@ -130,12 +144,17 @@ def test_plans_are_a_function_of_the_step_and_stay_in_their_budget() -> None:
     for progress in (0.0, 1.5, 3.0):
         plans = [draw_plan(generator(1, step), progress) for step in range(200)]
         assert plans == [draw_plan(generator(1, step), progress) for step in range(200)]
-        assert {plan.num_shots for plan in plans} == (
-            {1} if progress < 1 else {1, 2, 3, 4} if progress < 2 else set(range(1, 9))
-        )
+        shots = {plan.num_shots for plan in plans}
+        if progress < 2:
+            assert shots == ({1} if progress < 1 else {1, 2, 3, 4})
+        else:
+            assert shots <= set(range(1, 25))
+            assert max(shots) > 16
+            assert {plan.sampling for plan in plans} == {"even", "windows", "sparse"}
         for plan in plans:
             tokens = plan.num_frames * (plan.tokens_per_frame + 1)
-            assert plan.num_films == 2 or plan.num_films * (tokens + 110) <= 2400
+            assert plan.num_films == 1 or plan.num_films * (tokens + 160) <= 2400
+            assert tokens <= 2200
 
 
 @pytest.mark.parametrize("kind", ["grid", "drop"])
@@ -182,3 +201,82 @@ def test_accuracy_counts_every_question() -> None:
     rows = accuracy_by_type(vlm, heads, tokenizer, Painter(64), plan, 4, seed=3, exact=True)
     assert sum(total for _, total in rows.values()) == 48
     assert all(0 <= right <= total for right, total in rows.values())
+
+
+def test_windows_lie_on_the_grid_of_segments_and_do_not_overlap() -> None:
+    for index in range(40):
+        film = make_film(61, index, num_shots=12)
+        plan = Plan(1, 12, 24, "grid", 4, sampling="windows", num_windows=3)
+        times = frame_times(generator(62, index), film, plan, even=True).reshape(3, 8)
+        assert times[0, 0] >= 0
+        assert times[-1, -1] < film.duration_seconds
+        assert len(set((times // 4.0).ravel().tolist())) == 3
+        assert ((times[:, 1:] - times[:, :-1]).round(6) == 0.5).all()
+        sparse = replace(plan, sampling="sparse")
+        anywhere = frame_times(generator(62, index), film, sparse, even=True)
+        assert (anywhere[1:] >= anywhere[:-1]).all()
+        assert anywhere[-1] < film.duration_seconds
+
+
+def test_what_came_before_a_shot_is_the_last_shot_shown() -> None:
+    _, vlm, tokenizer = mini.build(9)
+    plan = Plan(3, 10, 6, "grid", 2, sampling="sparse")
+    batch = film_batch(5, 1, plan, Painter(64), vlm.model.vision_tower, tokenizer)
+    shot = batch.frame_shot.reshape(3, 6)
+    place = batch.background.reshape(3, 6)
+    before = batch.background_before.reshape(3, 6)
+    for film in range(3):
+        last: dict[int, int] = {}
+        for number, now in enumerate(shot[film].tolist()):
+            earlier = [i for i in last if i != now]
+            wanted = 1 + last[max(earlier)] if earlier else 0
+            assert before[film, number] == wanted
+            last[now] = int(place[film, number])
+
+
+def test_a_film_without_questions_trains_nothing_but_the_readers() -> None:
+    _, vlm, tokenizer = mini.build(9)
+    vlm.set_attn_implementation("eager")
+    plan = Plan(1, 1, 4, "grid", 4)
+    tower = vlm.model.vision_tower
+    batch = film_batch(5, 1, plan, Painter(64), tower, tokenizer, num_questions=0)
+    heads = AnswerHeads(mini.DECODER_WIDTH)
+    outcome = answer_step(vlm, heads, batch, generator(1, 1), 6)
+    assert outcome.right == [[]]
+    assert all(bool(loss.isfinite()) for loss in outcome.losses.values())
+    assert all(float(outcome.losses[name].detach()) == 0 for name in ("answer", "look", "asked"))
+
+
+def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
+    embedder, _, _ = mini.build(9)
+    tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
+    pool = draw_pool(3, 0, 16, Painter(64), embedder)
+    batch = match_batch(4, 0, pool, 12, 5, tokenizer)
+    with torch.no_grad():
+        loss, ahead = match_loss(embedder, batch)
+        vision = embedder.vision_model
+        image = vision.head(vision.post_layernorm(batch.patches.float()))
+        text = embedder.text_model(batch.text_ids).pooler_output
+        cosine = torch.nn.functional.cosine_similarity(text[:, None], image[None], dim=-1)
+        logits = cosine * embedder.logit_scale.exp()
+        total, first = 0.0, 0.0
+        for row, fits in zip(logits, batch.fits, strict=True):
+            right = [
+                -torch.log_softmax(torch.cat([row[i][None], row[~fits]]), 0)[0]
+                for i in fits.nonzero()[:, 0]
+            ]
+            total += float(torch.stack(right).mean())
+            first += float((row[fits] > row[~fits].max()).float().mean())
+    assert float(loss) == pytest.approx(total / 5, rel=1e-4)
+    assert float(ahead) == pytest.approx(first / 5, rel=1e-4)
+
+
+def test_needles_are_counted_by_kind() -> None:
+    embedder, _, _ = mini.build(9)
+    tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
+    row = needle_recall(
+        embedder, tokenizer, Painter(64), 5, num_films=1, seconds=160.0, per_film=24
+    )
+    assert row["pair_n"] > 0
+    assert row["sign_n"] > 0
+    assert 0 <= row["pair_r1"] <= row["pair_r8"] <= 1

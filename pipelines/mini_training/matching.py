@@ -1,0 +1,121 @@
+"""Stage 2: the embedder's pooling head and text tower, on the frozen tower's patches.
+
+Stage 1 asks that some frame that fits a text be near it. A needle asks more: that each frame which
+fits be nearer than every frame which does not, among thousands with the same shapes and colours in
+other pairs. With the tower frozen a step can compare many hundred frames, so the near misses are
+all there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.world.draw import Painter, Poses, pack, pose
+from benchmarks.world.scene import Shot, generator, make_shot
+from longvid.models.mini import SIGNS, TEXT_LENGTH
+from pipelines.mini_training.tower import disturb, draw_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, SiglipModel
+
+__all__ = ["FramePool", "MatchBatch", "draw_pool", "match_batch", "match_loss", "matched_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class FramePool:
+    """Frames of different shots: the frozen tower's patches (N, P, D), and what they show."""
+
+    patches: Tensor
+    shots: tuple[Shot, ...]
+    poses: Poses
+
+
+@dataclass(frozen=True, slots=True)
+class MatchBatch:
+    """Patches (N, P, D), text ids (M, L), and which frames each text fits (M, N)."""
+
+    patches: Tensor
+    text_ids: Tensor
+    fits: Tensor
+
+
+@torch.no_grad()
+def draw_pool(
+    seed: int, number: int, num_frames: int, painter: Painter, embedder: SiglipModel
+) -> FramePool:
+    """Draw a pool of frames: a function of (seed, number) and the tower."""
+    rng = generator(seed, number)
+    shots = tuple(
+        make_shot(
+            rng,
+            1 + int(rng.random() * 4),
+            sign=int(rng.random() * len(SIGNS)) if rng.random() < 0.6 else -1,
+            twin_rate=(0.0, 0.3, 0.9)[int(rng.random() * 3)],
+        )
+        for _ in range(num_frames)
+    )
+    table = pack(shots, painter.device)
+    index = torch.arange(num_frames, device=painter.device)
+    fraction = torch.from_numpy(rng.random(num_frames, dtype=np.float32)).to(painter.device)
+    patches = []
+    tower = embedder.vision_model
+    for part in torch.split(index, 128):
+        pixels = disturb(painter.draw(table, part, fraction[part]), rng)
+        with torch.autocast(painter.device.type, torch.bfloat16):
+            seen = tower(pixels, output_hidden_states=True).hidden_states[-1]
+        patches.append(seen.to(torch.bfloat16))
+    return FramePool(torch.cat(patches), shots, pose(table, index, fraction))
+
+
+def match_batch(
+    seed: int,
+    step: int,
+    pool: FramePool,
+    num_frames: int,
+    num_texts: int,
+    tokenizer: PreTrainedTokenizerFast,
+) -> MatchBatch:
+    """Take frames of a pool and draw texts about them: a function of (seed, step) and the pool."""
+    rng = generator(seed, step)
+    chosen = torch.from_numpy(rng.permutation(len(pool.shots))[:num_frames])
+    device = pool.patches.device
+    at = chosen.to(device)
+    poses = Poses(**{name: getattr(pool.poses, name)[at] for name in Poses.__slots__})
+    shots = [pool.shots[i] for i in chosen.tolist()]
+    texts, fits, _ = draw_texts(rng, shots, poses, num_texts)
+    ids = tokenizer(texts, padding="max_length", max_length=TEXT_LENGTH, truncation=True)
+    return MatchBatch(
+        pool.patches[at], torch.tensor(ids["input_ids"], device=device), fits.to(device)
+    )
+
+
+def matched_parts(embedder: SiglipModel) -> list[nn.Parameter]:
+    """Return what this stage trains: the pooling head, the text tower and the scale."""
+    head, text = embedder.vision_model.head, embedder.text_model
+    return [*head.parameters(), *text.parameters(), embedder.logit_scale]
+
+
+def match_loss(embedder: SiglipModel, batch: MatchBatch) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, and the share of right pairs nearer than every wrong frame.
+
+    Each frame that fits a text is compared with all that do not; others that fit stay out of it.
+    """
+    vision = embedder.vision_model
+    pooled = vision.head(vision.post_layernorm(batch.patches.float())).float()
+    image = F.normalize(pooled, dim=-1)
+    text = F.normalize(embedder.text_model(batch.text_ids).pooler_output.float(), dim=-1)
+    logits = (text @ image.T) * embedder.logit_scale.exp().clamp(max=100.0)  # (M, N)
+    far = torch.finfo(logits.dtype).min
+    wrong = torch.logsumexp(logits.masked_fill(batch.fits, far), dim=1, keepdim=True)
+    each = F.softplus(wrong - logits)
+    count = batch.fits.sum(1).clamp(min=1)
+    loss = ((each * batch.fits).sum(1) / count).mean()
+    hardest = logits.masked_fill(batch.fits, far).max(dim=1, keepdim=True).values
+    ahead = ((logits > hardest) & batch.fits).sum(1) / count
+    return loss, ahead.mean()
