@@ -177,7 +177,8 @@ class VideoQA:
         with clock("search"):
             hits = self._hits(query, self.config.ask.num_segments)
         with clock("load"):
-            candidates = self.store.load(sorted((hit.video_id, hit.segment_index) for hit in hits))
+            found = [(hit.video_id, hit.segment_index) for hit in hits]
+            candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
         with clock("select"):
             selection = self._select(
                 query, hits, candidates, self.config.ask.budget if budget is None else budget

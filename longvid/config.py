@@ -49,6 +49,8 @@ class Ask:
         budget: The most visual tokens that the language model is shown.
         num_segments: Segments taken from the search as candidates; 0 takes every segment of the
             videos in question, as the published systems do.
+        neighbours: Segments before and after each of those that are candidates too: what came
+            before or after a moment lies outside the segment that a search finds.
         num_evidence: The most spans listed with an answer.
         batch_questions: Questions that `ask_many` prepares and answers side by side.
         subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
@@ -58,6 +60,7 @@ class Ask:
 
     budget: int = 512
     num_segments: int = 8
+    neighbours: int = 0
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
@@ -68,11 +71,12 @@ class Ask:
                 f"ask.subtitles is {self.subtitles!r}; use none, listed or interleaved."
             )
         counts = (self.budget, self.num_evidence, self.batch_questions)
-        if min(counts) < 1 or self.num_segments < 0:
+        if min(counts) < 1 or self.num_segments < 0 or self.neighbours < 0:
             raise ConfigError(
                 "ask needs budget, num_evidence and batch_questions of at least 1 and "
-                f"num_segments >= 0, got {self.budget}, {self.num_evidence}, "
-                f"{self.batch_questions} and {self.num_segments}."
+                f"num_segments and neighbours of at least 0, got {self.budget}, "
+                f"{self.num_evidence}, {self.batch_questions}, {self.num_segments} and "
+                f"{self.neighbours}."
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from longvid.errors import StoreError
 from longvid.store.chunkfile import load_segments
@@ -54,6 +54,27 @@ class SegmentReader:
                     "again."
                 )
         return [found[key] for key in keys]
+
+    def around(self, keys: Collection[tuple[str, int]], reach: int) -> list[tuple[str, int]]:
+        """Return the keys with those of stored segments at most `reach` before or after, sorted.
+
+        Args:
+            keys: (video id, segment index) each.
+            reach: In segments; 0 returns the keys alone.
+        """
+        near = {
+            (video_id, segment_index + step)
+            for video_id, segment_index in keys
+            for step in range(-reach, reach + 1)
+        }
+        stored = {
+            (video_id, segment.index)
+            for video_id in {video_id for video_id, _ in near - set(keys)}
+            if (manifest := self._manifest(video_id)) is not None
+            for chunk in manifest.chunks
+            for segment in chunk.segments
+        }
+        return sorted((near & stored) | set(keys))
 
     def _load(self, video_id: str, indices: set[int]) -> list[Segment]:
         manifest = self._manifest(video_id)

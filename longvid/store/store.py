@@ -300,6 +300,15 @@ class Store:
         """
         return self._reader.load(keys)
 
+    def around(self, keys: Collection[tuple[str, int]], reach: int) -> list[tuple[str, int]]:
+        """Return the keys with those of stored segments at most `reach` before or after, sorted.
+
+        Args:
+            keys: (video id, segment index) each.
+            reach: In segments; 0 returns the keys alone.
+        """
+        return self._reader.around(keys, reach)
+
     def search(
         self,
         embedding: torch.Tensor,

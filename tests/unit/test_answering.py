@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 
 import longvid
 from longvid.answering import VideoQA, merge_spans, supporting
+from longvid.config import load_config
 from longvid.errors import BudgetError, QuestionError, StoreError
 from longvid.store import Hit
-from longvid.types import Evidence
+from longvid.types import Evidence, Question
 
 
 def span(start: float, end: float, score: float, video: str = "a") -> Evidence:
@@ -74,3 +76,16 @@ def test_a_video_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     broken.write_text("not a video")
     with pytest.raises(QuestionError, match=r"could not be indexed. .*broken.mp4"):
         longvid.ask("what is this?", video=broken)
+
+
+def test_neighbours_of_what_was_found_are_shown_but_are_no_evidence(small_store: Path) -> None:
+    config = load_config("mini", ["ask.num_segments=1"])
+    alone = VideoQA(small_store, config)
+    beside = VideoQA(small_store, replace(config, ask=replace(config.ask, neighbours=1)))
+    [long] = [stored for stored in alone.store.videos() if stored.num_segments > 2]
+    question = Question("where is the star?", video_ids=(long.video.video_id,))
+    [found] = [segment.segment_index for segment in alone.select(question).segments]
+    shown = [segment.segment_index for segment in beside.select(question).segments]
+    expected = {found - 1, found, found + 1} & set(range(long.num_segments))
+    assert shown == sorted(expected)
+    assert beside.select(question).evidence == alone.select(question).evidence
