@@ -82,6 +82,9 @@ class Part:
             allowed = self.rows.of_videos(self.living.intersection(video_ids))
             recall = 1.0
         available = len(self.rows) if allowed is None else int(allowed.sum())
+        if not available:
+            # None of the wanted videos is in this part; FAISS cannot be asked for no rows.
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         wanted = min(num_rows, available)
         fetched = min(wanted + _SPARE, available)
         found, rough = self.nearest.search(query, fetched, allowed, recall)

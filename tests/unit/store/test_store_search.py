@@ -126,6 +126,17 @@ def test_a_refresh_adds_a_part_and_merges_many(make_store: MakeStore) -> None:
     assert opened.search(query, 9) == store.search_slowly(query, 9)
 
 
+def test_a_search_of_one_video_leaves_out_the_parts_without_it(make_store: MakeStore) -> None:
+    store = make_store()
+    for video_id in VIDEOS[:2]:  # a refresh each, so a part each
+        add_video(store, video_id)
+        store.refresh()
+    assert len(parts(store)) == 2
+    [query] = queries(1)
+    for video_id in VIDEOS[:2]:
+        assert store.search(query, 3, (video_id,)) == store.search_slowly(query, 3, (video_id,))
+
+
 def test_dead_rows_are_skipped_and_then_dropped(make_store: MakeStore) -> None:
     store = make_store()
     for video_id in VIDEOS:
