@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Row", "print_table", "write_json"]
+__all__ = ["Row", "environment", "print_table", "write_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write_json(path: str, rows: Sequence[Row], **settings: object) -> None:
-    """Write rows with what is needed to understand them: machine, versions, commit, settings."""
-    import os
-
-    document = {
+def environment() -> dict[str, Any]:
+    """Return what a reader needs to make a result again elsewhere: machine, versions, commit."""
+    return {
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -121,6 +121,13 @@ def write_json(path: str, rows: Sequence[Row], **settings: object) -> None:
             )
         ),
         "commit": _commit(),
+    }
+
+
+def write_json(path: str, rows: Sequence[Row], **settings: object) -> None:
+    """Write rows with what is needed to understand them: machine, versions, commit, settings."""
+    document = {
+        **environment(),
         # A file is known by its name: where it lies says nothing to a reader elsewhere.
         "settings": {
             name: Path(value).name if isinstance(value, str) and os.sep in value else value

@@ -1,0 +1,66 @@
+"""How the authors of a published system ran these sets, so that their table can be attempted.
+
+A protocol pins what differs between sets: the split, the judge, and settings of one set. Frames,
+resizing, prompts and decoding are those of the preset of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["PROTOCOLS", "Published"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What one paper did.
+
+    Args:
+        splits: By task, the split its figures are on.
+        settings: By task, what its authors set otherwise than in the preset.
+        judge: Model that gave the verdicts, "" for multiple choice only.
+        question: Template of an open question.
+        note: What a reader must know before comparing.
+    """
+
+    splits: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    judge: str = ""
+    question: str = "{question}"
+    note: str = ""
+
+
+PROTOCOLS: dict[str, Published] = {
+    "slowfast_llava": Published(
+        splits={
+            "msvd-qa": "val",
+            "msrvtt-qa": "val",
+            "egoschema": "subset",
+            "tgif-frameqa": "test",
+        },
+        judge="gpt-3.5-turbo-0125",
+        note="MSVD-QA and MSRVTT-QA are on the validation splits (the IG-VLM files); EgoSchema on "
+        "the 500 public answers; all with 50 frames and greedy decoding. Options "
+        "are scored by the likelihood of their letter, where the authors read it from the text.",
+    ),
+    "llama_vid": Published(
+        splits={},
+        judge="gpt-3.5-turbo-0613",
+        note="The paper does not say on which split its MSVD-QA and MSRVTT-QA figures are, so "
+        "--split must be given; answers are sampled at temperature 0.2, as the preset says; the "
+        "judge of then is no longer served.",
+    ),
+    "longvu": Published(
+        splits={"egoschema": "full", "mlvu": "dev", "mvbench": "test", "video-mme": "test"},
+        settings={
+            "video-mme": ("sample.fps=0.5", "llm.drop_threshold=0.65"),
+            "egoschema": ("sample.fps=0.5", "llm.drop_threshold=0.8"),
+            "mlvu": ("sample.fps=0.5", "llm.drop_threshold=0.77", "encoder.dino_threshold=0.82"),
+            "mvbench": ("sample.fps=2.0", "llm.drop_threshold=0.8"),
+        },
+        note="Multiple choice only. Letters are scored by likelihood; the authors read them from "
+        "the text and took option C where there was none. EgoSchema's figure is of the full set, "
+        "which only its server can score.",
+    ),
+}

@@ -1,0 +1,34 @@
+"""Every benchmark by name. A new one is one file here and one line below."""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.qa.task import Task
+
+__all__ = ["NAMES", "load_task"]
+
+NAMES = {
+    "msvd-qa": "short clips, open questions with one-word answers (val 6,415, test 13,157 rows)",
+    "msrvtt-qa": "short clips, open questions with one-word answers (val 12,278, test 72,821)",
+    "activitynet-qa": "clips of minutes, open questions of nine types",
+    "tgif-frameqa": "animated pictures, open questions",
+    "next-qa": "everyday clips, five options, causal, temporal and descriptive",
+    "egoschema": "three minutes of daily life, five options; subset apart from the full set",
+    "video-mme": "seconds to an hour, four options, with and without subtitles",
+    "mlvu": "minutes to hours, multiple choice, averaged over tasks",
+    "longvideobench": "seconds to an hour, multiple choice, by duration",
+    "mvbench": "twenty tasks of short clips, multiple choice, averaged over tasks",
+    "real": "75 hand-made questions on free footage, with the spans that show the answer",
+}
+
+
+def load_task(name: str) -> Task:
+    """Import one benchmark.
+
+    Args:
+        name: One of NAMES.
+    """
+    module = importlib.import_module(f"benchmarks.tasks.{name.replace('-', '_')}")
+    task: Task = module.TASK
+    return task

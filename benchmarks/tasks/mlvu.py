@@ -1,0 +1,50 @@
+"""MLVU (Zhou et al. 2024): multiple choice on videos of minutes to hours, averaged over tasks.
+
+M-Avg is the mean of the task accuracies, not of the rows. The two generative tasks (sub_scene,
+summary) are judged on another scale and are left out. dev and test differ and are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.qa.openended import text
+from benchmarks.qa.reading import read_rows
+from benchmarks.qa.record import Record
+from benchmarks.qa.task import Found, Layout, Task
+
+_COLUMNS = frozenset({"video", "question", "question_type"})
+_GENERATIVE = ("subPlot", "sub_scene", "summary")
+
+
+def _read(found: Found) -> Iterator[Record]:
+    for path in found.files[0]:
+        for number, row in enumerate(read_rows(path)):
+            kind = text(row, "question_type") or path.stem
+            options = tuple(str(option) for option in row.get("candidates") or ())
+            if not options or kind in _GENERATIVE:
+                continue
+            answer = text(row, "answer")
+            yield Record(
+                id=text(row, "question_id") or f"{path.stem}-{number}",
+                video=(text(row, "video"),),
+                question=text(row, "question"),
+                options=options,
+                # An answer that is none of the options is an unusable row, and listed.
+                answer_index=options.index(answer) if answer in options else -1 if answer else None,
+                group={"task": kind},
+            )
+
+
+TASK = Task(
+    name="mlvu",
+    summary=__doc__.splitlines()[0],
+    layouts=(
+        Layout("tasks", ("[0-9]_*.json",), (_COLUMNS,), _read, many=True),
+        Layout("list", ("*{split}*.json",), (_COLUMNS,), _read, many=True),
+    ),
+    splits=("dev", "test"),
+    groups=("task",),
+    macro="task",
+    wants_gold=False,
+)

@@ -1,0 +1,146 @@
+"""Reports and comparisons, over runs of a stand-in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.qa.compare import compare
+from benchmarks.qa.errors import RunError
+from benchmarks.qa.plan import Selection, make_plan
+from benchmarks.qa.report import report
+from benchmarks.qa.run import Run, load_run, open_run
+from benchmarks.qa.task import probe
+from benchmarks.tasks import load_task
+from tests.unit.benchmarks.folders import Row
+from tests.unit.benchmarks.stand_in import IDENTITY, Parrot, go, make_videos, new_run, says, scored
+
+ROWS = [
+    Row(i, 1451 + i // 4, f"{('what', 'who')[i % 2]} is thing {i} <b>doing</b>?", "play")
+    for i in range(12)
+]
+
+
+def reported(run: Run) -> str:
+    scored(run)
+    with run.plan() as plan:
+        return report(run, plan)
+
+
+def finished(folder: Path, right: int = 12, **changes: object) -> Run:
+    """Make a run whose first answers are right and whose others are wrong."""
+    run, videos = new_run(folder, ROWS, **changes), make_videos(folder / "videos", ROWS)
+    go(run, Parrot(lambda n, q: says("playing" if int(n) < right else "cut")(n, q)), videos)
+    return run
+
+
+def test_every_form_is_written_and_says_the_same(tmp_path: Path) -> None:
+    run = finished(tmp_path, right=9)
+    shown = reported(run)
+    text = (run.folder / "report.md").read_text()
+    page = (run.folder / "report.html").read_text()
+    with (run.folder / "report.csv").open() as file:
+        table = list(csv.DictReader(file))
+    for form in (shown, text, page):
+        assert "75.0 %" in form
+        assert "split test" in form
+    (row,) = [
+        row
+        for row in table
+        if (row["metric"], row["group"], row["over"]) == ("exact+lemma", "all", "all")
+    ]
+    assert float(row["mean"]) == 0.75
+    assert row["split"] == "test"
+    assert "type=who" in text
+    assert "baseline (open): always 'play'" in text
+    assert "annotations" in text
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    reported(run)
+    page = (run.folder / "report.html").read_text()
+    assert "<script" not in page
+    assert "http" not in page
+    assert "<b>doing</b>" not in page
+    assert "&lt;b&gt;doing&lt;/b&gt;" in page
+    assert "<svg" in page
+
+
+def test_another_number_of_rows_is_set_beside_no_published_figure(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    reported(run)
+    text = (run.folder / "report.md").read_text()
+    assert "The split has 13157 rows and this run 12" in text
+    assert "FrozenBiLM" not in text
+
+
+def test_runs_of_other_budgets_are_drawn_as_one_curve(tmp_path: Path) -> None:
+    first = finished(tmp_path / "a", right=6)
+    scored(first)
+    shutil.copytree(first.folder, tmp_path / "runs" / "64")
+    second = finished(tmp_path / "b", right=12, budget=128)
+    scored(second)
+    shutil.copytree(second.folder, tmp_path / "runs" / "128")
+    blind = finished(tmp_path / "c", right=3, text_only=True)
+    scored(blind)
+    shutil.copytree(blind.folder, tmp_path / "runs" / "blind")
+    run = load_run(tmp_path / "runs" / "128")
+    shown = reported(run)
+    assert "against budget" in (run.folder / "report.html").read_text()
+    assert "this model without frames: exact+lemma" in shown
+    assert "25.0 %" in shown
+
+
+def test_compare_lists_the_rows_that_flipped(tmp_path: Path) -> None:
+    first = finished(tmp_path / "a", right=6)
+    second = finished(tmp_path / "b", right=9, budget=128)
+    text = compare(first, second)
+    assert "Differ in: budget." in text
+    assert "| exact+lemma | 50.0 % | 75.0 % | +25.0 |" in text
+    assert "| 3 | 0 | 0.25 |" in text
+    with (second.folder / "flips.csv").open() as file:
+        flips = list(csv.DictReader(file))
+    assert {row["id"] for row in flips} == {"6", "7", "8"}
+    assert {row["now"] for row in flips} == {"right"}
+
+
+def test_runs_over_other_rows_are_not_compared(tmp_path: Path) -> None:
+    first = finished(tmp_path / "a")
+    with pytest.raises(RunError, match="split is 'test' in one and 'val' in the other"):
+        compare(first, finished(tmp_path / "b", split="val"))
+    third = finished(tmp_path / "c")
+    third.save(selection={"limit": 5})
+    with pytest.raises(RunError, match="different selections"):
+        compare(first, third)
+
+
+def test_a_report_before_a_score_says_what_to_do(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    with run.plan() as plan, pytest.raises(RunError, match="python -m benchmarks score"):
+        report(run, plan)
+
+
+def test_the_full_egoschema_ends_in_a_submission(tmp_path: Path) -> None:
+    rows = [
+        {"q_uid": f"u{i}", "question": "what?", **{f"option {k}": f"o{k}" for k in range(5)}}
+        for i in range(3)
+    ]
+    (tmp_path / "questions.json").write_text(json.dumps(rows))
+    task = load_task("egoschema")
+    identity = {**IDENTITY, "task": "egoschema", "split": "full"}
+    run = open_run(tmp_path / "run", identity, {})
+    make_plan(run.plan_path, task, probe(task, tmp_path, "full"))
+    run.save(selection=Selection().to_dict(), videos=str(tmp_path / "videos"))
+    (tmp_path / "videos").mkdir()
+    for row in rows[:2]:
+        (tmp_path / "videos" / f"{row['q_uid']}.mp4").touch()
+    go(run, Parrot(lambda n, q: {**says("o3")(n, q), "choice": 3}), tmp_path / "videos")
+    assert "video_missing" in reported(run)
+    submission = json.loads((run.folder / "submission.json").read_text())
+    assert submission == {"u0": 3, "u1": 3}
+    assert json.loads((run.folder / "score.json").read_text())["metrics"] == {}
