@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kGramColumns = 512;    // columns of a window kept in the first cache
 constexpr int64_t kGramSpan = 1 << 16;   // columns per unit of work
-constexpr int64_t kRowBlock = 64;        // rows per unit of work of a product
+constexpr int64_t kRowBlock = 64;        // rows widened at a time
 constexpr int64_t kFoldedBytes = int64_t(8) << 20;
 
 // Add up the products of columns [first, last) of `count` rows into products (count, count).
@@ -51,7 +51,7 @@ struct Attention {
 // frame first + i / M.
 int fold_rows(const Kernels& k, const Product& product, const Attention& a, int64_t first_frame,
               int64_t first, int64_t last, const float* panels, float* folded, int64_t stride) {
-  const int64_t padded = round_up(last - first, product.tile_rows);
+  const int64_t padded = padded_rows(product, last - first);
   const bool widened = !product.pairs && a.dtype != LONGVID_F32;
   const void** rows = nullptr;
   float* wide = nullptr;
@@ -85,8 +85,8 @@ int fold_rows(const Kernels& k, const Product& product, const Attention& a, int6
 int attend(const Kernels& k, const Product& product, const Attention& a, int64_t frame,
            const float* folded, int64_t stride) {
   const int64_t score_stride = round_up(a.queries, product.panel);
-  const int64_t row_block = round_up(kRowBlock, product.tile_rows);
   const bool widened = !product.pairs && a.dtype != LONGVID_F32;
+  const int64_t row_block = widened ? kRowBlock : a.tokens;
   const void** columns = nullptr;
   const void** rows = nullptr;
   float *panels = nullptr, *wide = nullptr, *scores = nullptr, *weights = nullptr;
@@ -95,7 +95,7 @@ int attend(const Kernels& k, const Product& product, const Attention& a, int64_t
   for (int pass = 0; pass < 2; ++pass) {
     Arrays arrays(memory);
     columns = arrays.array<const void*>(a.queries);
-    rows = arrays.array<const void*>(row_block);
+    rows = arrays.array<const void*>(padded_rows(product, row_block));
     panels = arrays.array<float>(score_stride * a.channels);
     wide = arrays.array<float>(widened ? row_block * a.channels : 0);
     scores = arrays.array<float>(a.tokens * score_stride);
@@ -109,14 +109,14 @@ int attend(const Kernels& k, const Product& product, const Attention& a, int64_t
   product.pack_rows(LONGVID_F32, columns, a.queries, a.channels, panels);
   for (int64_t n = 0; n < a.tokens; n += row_block) {
     const int64_t count = std::min(row_block, a.tokens - n);
-    for (int64_t i = 0; i < row_block; ++i) {
-      const void* row = at(a.x, a.dtype, frame * a.frame_stride +
-                                             (n + std::min(i, count - 1)) * a.token_stride);
+    for (int64_t i = 0; i < count; ++i) {
+      const void* row = at(a.x, a.dtype, frame * a.frame_stride + (n + i) * a.token_stride);
       rows[i] = row;
       if (!widened) continue;
-      rows[i] = wide + std::min(i, count - 1) * a.channels;
-      if (i < count) k.widen(a.dtype, row, a.channels, wide + i * a.channels);
+      rows[i] = wide + i * a.channels;
+      k.widen(a.dtype, row, a.channels, wide + i * a.channels);
     }
+    for (int64_t i = count; i < padded_rows(product, count); ++i) rows[i] = rows[0];
     product.multiply(rows, count, a.channels, panels, a.queries, scores + n * score_stride,
                      score_stride);
   }
@@ -232,7 +232,7 @@ int longvid_cpu_context_attention(int level, int threads, int dtype, const void*
   for (int64_t first = 0; first < frames && status == LONGVID_OK; first += step) {
     const int64_t count = std::min(step, frames - first);
     const int64_t num_rows = shared ? queries : count * queries;
-    const int64_t block_rows = std::min<int64_t>(256, round_up(ceil_div(num_rows, threads), 8));
+    const int64_t block_rows = std::min<int64_t>(64, round_up(ceil_div(num_rows, threads), 8));
     const int64_t blocks = ceil_div(num_rows, block_rows);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (blocks > 1)
     for (int64_t block = 0; block < blocks; ++block) {

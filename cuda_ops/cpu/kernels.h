@@ -12,8 +12,8 @@ namespace longvid {
 // The product of a list of rows with a matrix of columns packed into panels.
 //
 // Rows are float32, or bfloat16 where `pairs` is set. A panel holds `panel` columns, zero filled
-// past the last one; it takes panel_floats(channels) floats. Row lists are padded to a multiple of
-// `tile_rows` by repeating any row.
+// past the last one; it takes panel_floats(channels) floats. Row lists have padded_rows() entries,
+// past the last one any row again.
 struct Product {
   int panel;
   int tile_rows;
@@ -41,6 +41,11 @@ inline int64_t panel_floats(const Product& product, int64_t channels) {
   return product.panel * (product.pairs ? channels / 2 : channels);
 }
 
+// A whole tile more than the rows need, to read ahead.
+inline int64_t padded_rows(const Product& product, int64_t rows) {
+  return ((rows + product.tile_rows - 1) / product.tile_rows + 1) * product.tile_rows;
+}
+
 struct Kernels {
   Product product;
   float (*square)(int dtype, const void* row, int64_t channels);
@@ -48,6 +53,8 @@ struct Kernels {
   void (*dot_square)(int dtype, const void* a, const void* b, int64_t channels, float* dot,
                      float* square);
   void (*widen)(int dtype, const void* row, int64_t channels, float* out);
+  // out[c] = mean over heads h of row[h * width + c].
+  void (*head_mean)(int dtype, const void* row, int64_t heads, int64_t width, float* out);
   void (*narrow)(int dtype, const float* row, int64_t channels, void* out);
   // out[s] = sum of weights[m] * x[m] over the members m of segment s, times 1 / total, for
   // segments [first, last); weights may be null. A segment of one row is copied. `streamed` writes

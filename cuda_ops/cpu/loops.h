@@ -104,6 +104,21 @@ struct Loops {
   }
 
   template <class T>
+  static void head_mean_of(const void* row, int64_t heads, int64_t width, float* out) {
+    const auto* x = static_cast<const typename T::Type*>(row);
+    const Reg share = V::set(1.0f / float(heads));
+    for (int64_t c = 0; c < width; c += kLanes) {
+      const int64_t left = width - c < kLanes ? width - c : kLanes;
+      Reg sum = V::zero();
+      for (int64_t h = 0; h < heads; ++h) {
+        const auto* p = x + h * width + c;
+        sum = V::add(sum, left < kLanes ? load_part<T>(p, left) : T::load(p));
+      }
+      store_part<F32>(out + c, V::mul(sum, share), left);
+    }
+  }
+
+  template <class T>
   static void narrow_of(const float* row, int64_t channels, void* out) {
     auto* y = static_cast<typename T::Type*>(out);
     int64_t c = 0;
@@ -165,6 +180,8 @@ struct Loops {
           for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(row + i);
         }
       auto* y = static_cast<typename T::Type*>(out) + s * channels;
+      // Rows that are streamed touch a new page every few of them: have it translated by then.
+      if (streamed && s + 2 * kAhead < last) __builtin_prefetch(y + 2 * kAhead * channels);
       const int64_t* own = members + offsets[s];
       const int64_t count = offsets[s + 1] - offsets[s];
       if (count == 1)
@@ -241,6 +258,11 @@ struct Loops {
     if (dtype == LONGVID_F32) return widen_of<F32>(row, channels, out);
     if (dtype == LONGVID_BF16) return widen_of<Bf16>(row, channels, out);
     return widen_of<F16>(row, channels, out);
+  }
+  static void head_mean(int dtype, const void* row, int64_t heads, int64_t width, float* out) {
+    if (dtype == LONGVID_F32) return head_mean_of<F32>(row, heads, width, out);
+    if (dtype == LONGVID_BF16) return head_mean_of<Bf16>(row, heads, width, out);
+    return head_mean_of<F16>(row, heads, width, out);
   }
   static void narrow(int dtype, const float* row, int64_t channels, void* out) {
     if (dtype == LONGVID_F32) return narrow_of<F32>(row, channels, out);

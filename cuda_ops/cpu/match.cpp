@@ -2,46 +2,23 @@
 #include <math.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "longvid_cpu.h"
-#include "longvid_index.h"
-#include "workspace.h"
+#include "match.h"
 
 namespace longvid {
 namespace {
 
-struct Sets {
-  const int64_t* a_index;
-  const int64_t* b_index;
-  int64_t num_a, num_b, protected_tokens;
-
-  int64_t a(int64_t group, int64_t i) const {
-    return a_index ? a_index[group * num_a + i] : even_position(i, protected_tokens);
-  }
-  int64_t b(int64_t group, int64_t j) const {
-    return b_index ? b_index[group * num_b + j] : odd_position(j, protected_tokens);
-  }
-};
-
-struct Metric {
-  int dtype;
-  const void* data;
-  int64_t channels, group_stride, token_stride;
-
-  const void* row(int64_t group, int64_t position) const {
-    return at(data, dtype, group * group_stride + position * token_stride);
-  }
-};
-
 // Panels of B packed at a time: small enough for a cache, large enough to amortise the packing.
 constexpr int64_t kPackedBytes = int64_t(4) << 20;
-constexpr int64_t kMaxRows = 1024;
 
-// best and nearest for rows [first, last) of A. Returns a longvid_status.
+}  // namespace
+
 int score_rows(const Kernels& k, const Product& product, const Metric& metric, const Sets& sets,
                int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest) {
   const int64_t num_rows = last - first;
-  const int64_t padded = round_up(num_rows, product.tile_rows);
+  const int64_t padded = padded_rows(product, num_rows);
   const int64_t per_panel = panel_floats(product, metric.channels);
   const int64_t all_panels = ceil_div(sets.num_b, product.panel);
   const int64_t some = std::max<int64_t>(1, kPackedBytes / (std::max<int64_t>(1, per_panel) * 4));
@@ -101,25 +78,41 @@ int score_rows(const Kernels& k, const Product& product, const Metric& metric, c
   return status;
 }
 
-struct Plan {
-  int64_t tokens, merged;
-  bool position_order;
-  int64_t *source, *destination;
-  float* score;
-  int64_t *segment, *offsets, *members;
-};
+namespace {
 
-// Turn the best match of every A token of a group into the plan of the group.
+// Sort keys that stand in the order of their indices: stable passes over the bytes of the score.
+// Returns whichever of the two arrays holds the result.
+uint64_t* sorted_by_score(uint64_t* keys, uint64_t* spare, int64_t count) {
+  int32_t starts[4][256] = {};
+  for (int64_t i = 0; i < count; ++i)
+    for (int byte = 0; byte < 4; ++byte) ++starts[byte][keys[i] >> (32 + 8 * byte) & 255];
+  for (int byte = 0; byte < 4; ++byte) {
+    int32_t total = 0;
+    for (int32_t& start : starts[byte]) {
+      const int32_t own = start;
+      start = total;
+      total += own;
+    }
+    for (int64_t i = 0; i < count; ++i)
+      spare[starts[byte][keys[i] >> (32 + 8 * byte) & 255]++] = keys[i];
+    std::swap(keys, spare);
+  }
+  return keys;
+}
+
+}  // namespace
+
 int plan_group(const Sets& sets, const Plan& plan, int64_t group, const float* best,
                const int64_t* nearest) {
   const int64_t num_a = plan.merged ? sets.num_a : 0;
   const int64_t kept = plan.tokens - plan.merged;
-  uint64_t* keys = nullptr;
+  uint64_t *keys = nullptr, *spare = nullptr;
   int64_t *target = nullptr, *rank = nullptr, *left = nullptr;
   char* memory = nullptr;
   for (int pass = 0; pass < 2; ++pass) {
     Arrays arrays(memory);
     keys = arrays.array<uint64_t>(num_a);
+    spare = arrays.array<uint64_t>(num_a);
     target = arrays.array<int64_t>(plan.tokens);
     rank = arrays.array<int64_t>(plan.tokens + 1);
     left = arrays.array<int64_t>(num_a + 1);
@@ -127,13 +120,7 @@ int plan_group(const Sets& sets, const Plan& plan, int64_t group, const float* b
       return LONGVID_NO_MEMORY;
   }
   for (int64_t i = 0; i < num_a; ++i) keys[i] = rank_key(best[i], uint32_t(i));
-  if (plan.merged < num_a && !plan.position_order && !sets.protected_tokens)
-    std::sort(keys, keys + num_a);
-  else if (plan.merged < num_a) {
-    std::nth_element(keys, keys + plan.merged, keys + num_a);
-    std::sort(keys, keys + plan.merged);
-  } else
-    std::sort(keys, keys + num_a);
+  keys = sorted_by_score(keys, spare, num_a);
 
   for (int64_t n = 0; n < plan.tokens; ++n) target[n] = n;
   for (int64_t i = 0; i < plan.merged; ++i) {
@@ -188,6 +175,8 @@ int plan_group(const Sets& sets, const Plan& plan, int64_t group, const float* b
   return LONGVID_OK;
 }
 
+namespace {
+
 bool disjoint(const Sets& sets, int64_t group, int64_t tokens, uint8_t* seen) {
   std::fill(seen, seen + tokens, uint8_t(0));
   const auto mark = [&](int64_t position) {
@@ -213,11 +202,8 @@ int longvid_cpu_match(int level, int threads, int dtype, const void* data, int64
                       int64_t merged, int64_t protected_tokens, int position_order,
                       int64_t* source, int64_t* destination, float* score, int64_t* segment,
                       int64_t* offsets, int64_t* members) {
-  Sets sets{a_index, b_index, num_a, num_b, protected_tokens};
-  if (num_a < 0) {
-    sets.num_a = even_count(tokens, protected_tokens);
-    sets.num_b = odd_count(tokens, protected_tokens);
-  }
+  const Sets sets = num_a < 0 ? even_and_odd(tokens, protected_tokens)
+                              : Sets{a_index, b_index, num_a, num_b, protected_tokens};
   const Metric metric{dtype, data, channels, group_stride, token_stride};
   const Plan plan{tokens,      merged, position_order != 0, source,
                   destination, score,  segment,             offsets, members};
@@ -242,33 +228,32 @@ int longvid_cpu_match(int level, int threads, int dtype, const void* data, int64
       if (!disjoint(sets, g, tokens, seen)) return LONGVID_BAD_INDEX;
 
   int status = LONGVID_OK;
-  if (merged) {
-    const int64_t shares = ceil_div(threads, std::max<int64_t>(1, groups));
-    const int64_t block = std::min(kMaxRows, std::max<int64_t>(64, ceil_div(sets.num_a, shares)));
-    const int64_t blocks = ceil_div(sets.num_a, block);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (groups * blocks > 1)
-    for (int64_t unit = 0; unit < groups * blocks; ++unit) {
-      const int64_t group = unit / blocks, first = unit % blocks * block;
-      const int64_t last = std::min(first + block, sets.num_a);
-      const int result = score_rows(k, product, metric, sets, group, first, last,
-                                    best + group * sets.num_a + first,
-                                    nearest + group * sets.num_a + first);
-      if (result != LONGVID_OK) {
-#pragma omp atomic write
-        status = result;
-      }
-    }
-    if (status != LONGVID_OK) return status;
-  }
-#pragma omp parallel for schedule(static) num_threads(threads) if (groups * tokens > 4096)
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t first = merged ? g * sets.num_a : 0;
-    const int result = plan_group(sets, plan, g, best + first, nearest + first);
+  const auto note = [&status](int result) {
     if (result != LONGVID_OK) {
 #pragma omp atomic write
       status = result;
     }
+    return result == LONGVID_OK;
+  };
+  const int64_t shares = ceil_div(threads, std::max<int64_t>(1, groups));
+  const int64_t block = std::min(kMaxRows, std::max<int64_t>(64, ceil_div(sets.num_a, shares)));
+  const int64_t blocks = merged ? ceil_div(sets.num_a, block) : 1;
+  // A group scored in one piece is planned at once, by the thread that has it in cache.
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (groups * blocks > 1)
+  for (int64_t unit = 0; unit < groups * blocks; ++unit) {
+    const int64_t group = unit / blocks, first = unit % blocks * block;
+    const int64_t last = std::min(first + block, sets.num_a), place = group * sets.num_a;
+    const bool scored =
+        !merged || note(score_rows(k, product, metric, sets, group, first, last,
+                                   best + place + first, nearest + place + first));
+    if (scored && blocks == 1)
+      note(plan_group(sets, plan, group, best + (merged ? place : 0),
+                      nearest + (merged ? place : 0)));
   }
+  if (status != LONGVID_OK) return status;
+#pragma omp parallel for schedule(static) num_threads(threads) if (groups * tokens > 4096)
+  for (int64_t group = 0; group < (blocks > 1 ? groups : 0); ++group)
+    note(plan_group(sets, plan, group, best + group * sets.num_a, nearest + group * sets.num_a));
   offsets[groups * (tokens - merged)] = groups * tokens;
   workspace(Purpose::kShared).trim();
   return status;

@@ -84,23 +84,32 @@ struct ProductLoops {
     }
   }
 
+  // `ahead` asks the memory for the next tile's rows, which no hardware guesses across rows.
   template <int kWidth>
   static inline __attribute__((always_inline)) void tile(const void* const* rows, int64_t steps,
-                                                         const float* panel,
+                                                         const float* panel, bool ahead,
                                                          Reg (&sum)[kRows][kVectors]) {
+    constexpr int64_t kLine = 16;  // steps in a cache line of a row
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 16
       for (int v = 0; v < kWidth; ++v) sum[i][v] = V::zero();
-    for (int64_t k = 0; k < steps; ++k) {
-      Reg b[kWidth];
+    for (int64_t line = 0; line < steps; line += kLine) {
+      if (ahead)
 #pragma GCC unroll 16
-      for (int v = 0; v < kWidth; ++v) b[v] = V::load(panel + k * kPanel + v * kLanes);
+        for (int i = 0; i < kRows; ++i)
+          __builtin_prefetch(static_cast<const float*>(rows[kRows + i]) + line);
+      const int64_t stop = line + kLine < steps ? line + kLine : steps;
+      for (int64_t k = line; k < stop; ++k) {
+        Reg b[kWidth];
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
-        const Reg a = U::broadcast(rows[i], k);
+        for (int v = 0; v < kWidth; ++v) b[v] = V::load(panel + k * kPanel + v * kLanes);
 #pragma GCC unroll 16
-        for (int v = 0; v < kWidth; ++v) sum[i][v] = U::multiply_add(a, b[v], sum[i][v]);
+        for (int i = 0; i < kRows; ++i) {
+          const Reg a = U::broadcast(rows[i], k);
+#pragma GCC unroll 16
+          for (int v = 0; v < kWidth; ++v) sum[i][v] = U::multiply_add(a, b[v], sum[i][v]);
+        }
       }
     }
   }
@@ -122,7 +131,7 @@ struct ProductLoops {
       }
       for (int64_t i = 0; i < num_rows; i += kRows) {
         Reg sum[kRows][kVectors];
-        tile<kVectors>(rows + i, steps, panel, sum);
+        tile<kVectors>(rows + i, steps, panel, first + p == 0, sum);
         for (int u = 0; u < kRows; ++u) {
           float* lane = scratch + (i + u) * 2 * kLanes;
           Reg top = first + p ? V::load(lane) : V::set(-INFINITY);
@@ -155,20 +164,20 @@ struct ProductLoops {
         float* corner = out + i * out_stride + p * kPanel;
         const int64_t height = num_rows - i < kRows ? num_rows - i : kRows;
         if (vectors >= kVectors)
-          store_tile<kVectors>(rows + i, steps, panel, corner, out_stride, height);
+          store_tile<kVectors>(rows + i, steps, panel, p == 0, corner, out_stride, height);
         else if (vectors == 2)
-          store_tile<2>(rows + i, steps, panel, corner, out_stride, height);
+          store_tile<2>(rows + i, steps, panel, p == 0, corner, out_stride, height);
         else
-          store_tile<1>(rows + i, steps, panel, corner, out_stride, height);
+          store_tile<1>(rows + i, steps, panel, p == 0, corner, out_stride, height);
       }
     }
   }
 
   template <int kWidth>
-  static void store_tile(const void* const* rows, int64_t steps, const float* panel, float* out,
-                         int64_t out_stride, int64_t height) {
+  static void store_tile(const void* const* rows, int64_t steps, const float* panel, bool ahead,
+                         float* out, int64_t out_stride, int64_t height) {
     Reg sum[kRows][kVectors];
-    tile<kWidth>(rows, steps, panel, sum);
+    tile<kWidth>(rows, steps, panel, ahead, sum);
     for (int64_t u = 0; u < height; ++u)
       for (int v = 0; v < kWidth; ++v) V::store(out + u * out_stride + v * kLanes, sum[u][v]);
   }
@@ -186,6 +195,7 @@ constexpr Kernels kernels_of() {
                  L::square,
                  L::dot_square,
                  L::widen,
+                 L::head_mean,
                  L::narrow,
                  L::mean_segments,
                  L::copy,

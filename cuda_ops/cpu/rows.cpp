@@ -1,4 +1,4 @@
-// segment_mean, token_cosine and compact: passes over rows of tokens.
+// segment_mean, token_cosine, compact and head_mean: passes over rows of tokens.
 #include <math.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@ namespace {
 constexpr float kCosineEps = 1e-8f;  // as torch.cosine_similarity
 constexpr int64_t kTokenBlock = 32;  // tokens whose anchor rows stay in cache
 constexpr int64_t kFrameBlock = 32;  // frames per unit of work against the previous frame
+constexpr int64_t kAhead = 2;        // tokens asked for before their turn
 
 float cosine(float dot, float first_square, float second_square) {
   const float first = std::max(sqrtf(first_square), kCosineEps);
@@ -63,6 +64,7 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
   const Kernels& k = kernels(level);
   const int64_t run = window ? window : kFrameBlock;
   const int64_t runs = ceil_div(frames, run), blocks = ceil_div(tokens, kTokenBlock);
+  const int64_t row_bytes = channels * int64_t(element_bytes(dtype));
   int status = LONGVID_OK;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (runs * blocks > 1)
   for (int64_t unit = 0; unit < runs * blocks; ++unit) {
@@ -82,6 +84,8 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
     }
     for (int64_t f = anchor + 1; f < stop; ++f) {
       for (int64_t n = n0; n < n1; ++n) {
+        if (n + kAhead < n1)  // hardware stops reading ahead at the end of a page
+          for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(row(f, n + kAhead) + i);
         float dot, square;
         k.dot_square(dtype, row(anchor, n), row(f, n), channels, &dot, &square);
         finite = finite && square < INFINITY;
@@ -100,43 +104,53 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
 
 int longvid_cpu_compact(int level, int threads, int dtype, const void* x, int64_t frames,
                         int64_t tokens, int64_t channels, int64_t frame_stride, int64_t token_stride,
-                        const uint8_t* keep, void* packed, int32_t* cu_seqlens) {
+                        const uint8_t* keep, int64_t rows, void* packed, int32_t* cu_seqlens) {
   cu_seqlens[0] = 0;
   for (int64_t f = 0; f < frames; ++f) {
-    int32_t count = 0;
+    int64_t count = cu_seqlens[f];
     for (int64_t n = 0; n < tokens; ++n) count += keep[f * tokens + n] != 0;
-    cu_seqlens[f + 1] = cu_seqlens[f] + count;
+    cu_seqlens[f + 1] = int32_t(std::min(count, rows));
   }
   const int64_t row_bytes = channels * int64_t(element_bytes(dtype));
-  const int64_t all = frames * tokens;
   const bool dense = token_stride == channels;
-  const bool streamed = worth_streaming(packed, all, channels, dtype);
+  const bool streamed = worth_streaming(packed, rows, channels, dtype);
   const Kernels& k = kernels(level);
-#pragma omp parallel num_threads(threads) if (all * channels > 16384)
+#pragma omp parallel num_threads(threads) if (rows * channels > 16384)
   {
 #pragma omp for schedule(dynamic, 1) nowait
     for (int64_t f = 0; f < frames; ++f) {
       char* out = at(packed, dtype, int64_t(cu_seqlens[f]) * channels);
-      for (int64_t n = 0; n < tokens;) {
+      int64_t left = cu_seqlens[f + 1] - cu_seqlens[f];
+      for (int64_t n = 0; n < tokens && left > 0;) {
         if (!keep[f * tokens + n]) {
           ++n;
           continue;
         }
         int64_t end = n + 1;  // neighbours that are kept travel as one block
-        while (dense && end < tokens && keep[f * tokens + end]) ++end;
+        while (dense && end < tokens && end - n < left && keep[f * tokens + end]) ++end;
         const int64_t bytes = (end - n) * row_bytes;
         k.copy(at(x, dtype, f * frame_stride + n * token_stride), bytes, streamed, out);
         out += bytes;
+        left -= end - n;
         n = end;
       }
     }
     constexpr int64_t kRows = 256;
     const int64_t first = cu_seqlens[frames];
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t block = 0; block < ceil_div(all - first, kRows); ++block) {
-      const int64_t start = first + block * kRows, stop = std::min(start + kRows, all);
+    for (int64_t block = 0; block < ceil_div(rows - first, kRows); ++block) {
+      const int64_t start = first + block * kRows, stop = std::min(start + kRows, rows);
       k.copy(nullptr, (stop - start) * row_bytes, streamed, at(packed, dtype, start * channels));
     }
   }
+  return LONGVID_OK;
+}
+
+int longvid_cpu_head_mean(int level, int threads, int dtype, const void* x, int64_t rows,
+                          int64_t row_stride, int64_t heads, int64_t width, float* out) {
+  const Kernels& k = kernels(level);
+#pragma omp parallel for schedule(static) num_threads(threads) if (rows * heads * width > 65536)
+  for (int64_t row = 0; row < rows; ++row)
+    k.head_mean(dtype, at(x, dtype, row * row_stride), heads, width, out + row * width);
   return LONGVID_OK;
 }

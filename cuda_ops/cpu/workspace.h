@@ -39,7 +39,7 @@ class Workspace {
 };
 
 // The workspace of this thread for one purpose.
-enum class Purpose { kTile, kShared, kCount };
+enum class Purpose { kTile, kGroup, kShared, kCount };
 
 inline Workspace& workspace(Purpose purpose) {
   static thread_local Workspace spaces[int(Purpose::kCount)];

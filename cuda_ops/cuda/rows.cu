@@ -129,10 +129,12 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) counts[blockIdx.x] = kept;
 }
 
-// starts of all blocks, and of all frames.
+// starts of all blocks, and of all frames as far as there are rows.
 __global__ void __launch_bounds__(kThreads)
-    scan_counts(int32_t* counts, int64_t frames, int64_t blocks, int32_t* cu_seqlens) {
+    scan_counts(int32_t* counts, int64_t frames, int64_t blocks, int64_t rows,
+                int32_t* cu_seqlens) {
   __shared__ uint64_t warps[kWarps];
+  const uint64_t room = uint64_t(rows);
   uint64_t carry = 0, total = 0;
   for (int64_t first = 0; first < frames * blocks; first += kThreads) {
     const int64_t i = first + threadIdx.x;
@@ -140,19 +142,19 @@ __global__ void __launch_bounds__(kThreads)
     const uint64_t start = carry + block_exclusive_scan(own, warps, total);
     if (i < frames * blocks) {
       counts[i] = int32_t(start);
-      if (i % blocks == 0) cu_seqlens[i / blocks] = int32_t(start);
+      if (i % blocks == 0) cu_seqlens[i / blocks] = int32_t(start < room ? start : room);
     }
     carry += total;
   }
   for (int64_t f = blocks ? frames : 0; f <= frames; f += 1)
-    if (threadIdx.x == 0) cu_seqlens[f] = int32_t(carry);
+    if (threadIdx.x == 0) cu_seqlens[f] = int32_t(carry < room ? carry : room);
 }
 
 template <class T, class Part>
 __global__ void __launch_bounds__(kThreads)
     copy_kept(const typename T::Type* x, int64_t tokens, int64_t channels, int64_t frame_stride,
               int64_t token_stride, const uint8_t* keep, int64_t blocks, const int32_t* starts,
-              typename T::Type* packed) {
+              int64_t rows, typename T::Type* packed) {
   constexpr int kWide = sizeof(Part) / sizeof(float);
   __shared__ int32_t listed[kThreads];
   __shared__ uint64_t warps[kWarps];
@@ -163,7 +165,8 @@ __global__ void __launch_bounds__(kThreads)
   const uint64_t place = block_exclusive_scan(kept, warps, total);
   if (kept) listed[place] = int32_t(n);
   __syncthreads();
-  for (int i = threadIdx.x / 32; i < int(total); i += kWarps) {
+  const int64_t room = rows - starts[blockIdx.x];
+  for (int i = threadIdx.x / 32; i < int(total) && i < room; i += kWarps) {
     const typename T::Type* row = x + f * frame_stride + listed[i] * token_stride;
     typename T::Type* out = packed + (int64_t(starts[blockIdx.x]) + i) * channels;
 #pragma unroll 4
@@ -208,17 +211,17 @@ cudaError_t run_cosine(const void* x, int64_t frames, int64_t tokens, int64_t ch
 template <class T, class Part>
 cudaError_t run_copy(const void* x, int64_t frames, int64_t tokens, int64_t channels,
                      int64_t frame_stride, int64_t token_stride, const uint8_t* keep,
-                     void* packed, const int32_t* cu_seqlens, const int32_t* starts,
+                     int64_t rows, void* packed, const int32_t* cu_seqlens, const int32_t* starts,
                      void* stream) {
   using Type = typename T::Type;
   const int64_t blocks = ceil_div(tokens, kThreads);
   const cudaError_t status =
       launch(copy_kept<T, Part>, dim3(frames * blocks), kThreads, 0, stream,
              static_cast<const Type*>(x), tokens, channels, frame_stride, token_stride, keep,
-             blocks, starts, static_cast<Type*>(packed));
+             blocks, starts, rows, static_cast<Type*>(packed));
   if (status != cudaSuccess) return status;
-  return launch(clear_rest<T>, dim3(ceil_div(frames * tokens, kWarps)), kThreads, 0, stream,
-                cu_seqlens + frames, frames * tokens, channels, static_cast<Type*>(packed));
+  return launch(clear_rest<T>, dim3(ceil_div(rows, kWarps)), kThreads, 0, stream,
+                cu_seqlens + frames, rows, channels, static_cast<Type*>(packed));
 }
 
 // Call `run` with the element type and with pieces of 16 bytes where the rows allow them.
@@ -235,8 +238,9 @@ cudaError_t run_copy(const void* x, int64_t frames, int64_t tokens, int64_t chan
 
 using namespace longvid;
 
-int longvid_cuda_segment_mean(int dtype, const void* x, int64_t channels, int64_t row_stride,
-                              const int64_t* offsets, int64_t segments, const int64_t* members,
+int longvid_cuda_segment_mean(int dtype, const void* x, int64_t /*rows*/, int64_t channels,
+                              int64_t row_stride, const int64_t* offsets, int64_t segments,
+                              const int64_t* members, int64_t /*num_members*/,
                               const float* weights, void* out, void* stream) {
   const bool pieces = whole_pieces(dtype, x, channels, row_stride);
   return LONGVID_DISPATCH(run_mean, dtype, pieces, x, channels, row_stride, offsets, segments,
@@ -257,16 +261,17 @@ int64_t longvid_cuda_compact_workspace(int64_t frames, int64_t tokens) {
 
 int longvid_cuda_compact(int dtype, const void* x, int64_t frames, int64_t tokens,
                          int64_t channels, int64_t frame_stride, int64_t token_stride,
-                         const uint8_t* keep, void* packed, int32_t* cu_seqlens, void* workspace,
-                         void* stream) {
+                         const uint8_t* keep, int64_t rows, void* packed, int32_t* cu_seqlens,
+                         void* workspace, void* stream) {
   auto* starts = static_cast<int32_t*>(workspace);
   const int64_t blocks = ceil_div(tokens, kThreads);
   cudaError_t status =
       launch(count_kept, dim3(frames * blocks), kThreads, 0, stream, keep, tokens, blocks, starts);
   if (status != cudaSuccess) return status;
-  status = launch(scan_counts, dim3(1), kThreads, 0, stream, starts, frames, blocks, cu_seqlens);
+  status = launch(scan_counts, dim3(1), kThreads, 0, stream, starts, frames, blocks, rows,
+                  cu_seqlens);
   if (status != cudaSuccess) return status;
   const bool pieces = whole_pieces(dtype, x, channels, token_stride, frame_stride);
   return LONGVID_DISPATCH(run_copy, dtype, pieces, x, frames, tokens, channels, frame_stride,
-                          token_stride, keep, packed, cu_seqlens, starts, stream);
+                          token_stride, keep, rows, packed, cu_seqlens, starts, stream);
 }

@@ -15,7 +15,7 @@ extern "C" {
 #define LONGVID_EXPORT __attribute__((visibility("default")))
 
 // Changes whenever a signature below changes; the loader refuses another number.
-#define LONGVID_CPU_ABI 1
+#define LONGVID_CPU_ABI 2
 
 enum longvid_dtype { LONGVID_F32 = 0, LONGVID_BF16 = 1, LONGVID_F16 = 2 };
 
@@ -61,11 +61,27 @@ LONGVID_EXPORT int longvid_cpu_token_cosine(
     int64_t channels, int64_t frame_stride, int64_t token_stride, int64_t window,
     float* similarity);
 
-// x (F, N, C), keep (F, N) one byte each, packed (F * N, C), cu_seqlens (F + 1).
+// x (F, N, C), keep (F, N) one byte each, packed (rows, C), cu_seqlens (F + 1). What does not fit
+// into `rows` rows is left out, the rows left over are zero.
 LONGVID_EXPORT int longvid_cpu_compact(
     int level, int threads, int dtype, const void* x, int64_t frames, int64_t tokens,
     int64_t channels, int64_t frame_stride, int64_t token_stride, const uint8_t* keep,
-    void* packed, int32_t* cu_seqlens);
+    int64_t rows, void* packed, int32_t* cu_seqlens);
+
+// x (rows, heads * width), out (rows, width).
+LONGVID_EXPORT int longvid_cpu_head_mean(
+    int level, int threads, int dtype, const void* x, int64_t rows, int64_t row_stride,
+    int64_t heads, int64_t width, float* out);
+
+// metric (G, N, C), size (G, N) or null, merged (rounds) how many tokens each round merges, at
+// most half of what is left. S = N less all of these. offsets (G * S + 1), members (G * N),
+// segment (G, N), merged_size (G, S). With one round the metric is read once; with more, means of
+// it are kept in float32.
+LONGVID_EXPORT int longvid_cpu_merge_rounds(
+    int level, int threads, int dtype, const void* metric, int64_t groups, int64_t tokens,
+    int64_t channels, int64_t group_stride, int64_t token_stride, const float* size,
+    const int64_t* merged, int64_t rounds, int64_t* offsets, int64_t* members, int64_t* segment,
+    float* merged_size);
 
 // x (T, D), gram (ceil(T / window), window, window).
 LONGVID_EXPORT int longvid_cpu_window_gram(

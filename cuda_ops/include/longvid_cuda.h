@@ -15,7 +15,7 @@ extern "C" {
 #define LONGVID_CUDA_EXPORT __attribute__((visibility("default")))
 
 // Changes whenever a signature below changes; the loader refuses another number.
-#define LONGVID_CUDA_ABI 1
+#define LONGVID_CUDA_ABI 2
 
 LONGVID_CUDA_EXPORT int longvid_cuda_abi(void);
 
@@ -33,8 +33,9 @@ LONGVID_CUDA_EXPORT int longvid_cuda_match(
 
 // As longvid_cpu_segment_mean; offsets and members are not checked.
 LONGVID_CUDA_EXPORT int longvid_cuda_segment_mean(
-    int dtype, const void* x, int64_t channels, int64_t row_stride, const int64_t* offsets,
-    int64_t segments, const int64_t* members, const float* weights, void* out, void* stream);
+    int dtype, const void* x, int64_t rows, int64_t channels, int64_t row_stride,
+    const int64_t* offsets, int64_t segments, const int64_t* members, int64_t num_members,
+    const float* weights, void* out, void* stream);
 
 LONGVID_CUDA_EXPORT int longvid_cuda_token_cosine(
     int dtype, const void* x, int64_t frames, int64_t tokens, int64_t channels,
@@ -43,8 +44,8 @@ LONGVID_CUDA_EXPORT int longvid_cuda_token_cosine(
 LONGVID_CUDA_EXPORT int64_t longvid_cuda_compact_workspace(int64_t frames, int64_t tokens);
 LONGVID_CUDA_EXPORT int longvid_cuda_compact(
     int dtype, const void* x, int64_t frames, int64_t tokens, int64_t channels,
-    int64_t frame_stride, int64_t token_stride, const uint8_t* keep, void* packed,
-    int32_t* cu_seqlens, void* workspace, void* stream);
+    int64_t frame_stride, int64_t token_stride, const uint8_t* keep, int64_t rows,
+    void* packed, int32_t* cu_seqlens, void* workspace, void* stream);
 
 // window <= 16.
 LONGVID_CUDA_EXPORT int64_t longvid_cuda_window_gram_workspace(int64_t frames, int64_t channels,

@@ -6,10 +6,12 @@ Cosine similarities are an op; these parts know windows, thresholds and ratios.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
+from torch import Tensor
 
 from longvid import ops
 from longvid.compress.layout import Placed, equal_groups, gather, require_finite, same_grid
@@ -20,8 +22,38 @@ from longvid.types import Segment
 __all__ = ["DyCoke", "RandomPruning", "SpatialTokenCompression"]
 
 
+class _GridPruning(ABC):
+    """Prune by comparing tokens at the same place of different frames."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    conserves_size: ClassVar[bool] = False
+
+    def setup(self, device: str = "cpu") -> Self | Placed:
+        """Return the part itself, or its worker on a device."""
+        return self if device == "cpu" else Placed(self, device)
+
+    def __call__(self, segment: Segment) -> Segment:
+        """Prune one segment.
+
+        Raises:
+            OpError: A token is not finite, or the frames share no patch grid.
+        """
+        if len(segment.tokens) == 0:
+            return segment
+        require_finite(self.name, segment)
+        index = same_grid(self.name, segment)
+        keep = self._keep(gather(segment.tokens.data, index))
+        return segment.with_tokens(segment.tokens.keep(index[keep]))
+
+    @abstractmethod
+    def _keep(self, data: Tensor) -> Tensor:
+        """Mark the tokens (T, n, D) that stay, (T, n) bool."""
+
+
 @dataclass(frozen=True, slots=True)
-class SpatialTokenCompression:
+class SpatialTokenCompression(_GridPruning):
     """Keep the first frame of every window, and of the others what differs from it (LongVU STC).
 
     A token goes when its cosine similarity to the token at the same place of the window's first
@@ -35,7 +67,7 @@ class SpatialTokenCompression:
     Source: LongVU, section 3.3; `cambrian_arch.py`.
     """
 
-    conserves_size: ClassVar[bool] = False
+    name: ClassVar[str] = "stc"
 
     window: int = 8
     threshold: float = 0.8
@@ -46,28 +78,12 @@ class SpatialTokenCompression:
         if not -1 <= self.threshold <= 1:
             raise ConfigError(f"stc.threshold is a cosine in [-1, 1], got {self.threshold}.")
 
-    def setup(self, device: str = "cpu") -> SpatialTokenCompression | Placed:
-        """Return the part itself, or its worker on a device."""
-        return self if device == "cpu" else Placed(self, device)
-
-    def __call__(self, segment: Segment) -> Segment:
-        """Prune one segment.
-
-        Raises:
-            OpError: A token is not finite, or the frames share no patch grid.
-        """
-        if len(segment.tokens) == 0:
-            return segment
-        require_finite("stc", segment)
-        index = same_grid("stc", segment)
-        keep = longvu.spatial_token_compression(
-            gather(segment.tokens.data, index), chunk=self.window, threshold=self.threshold
-        )
-        return segment.with_tokens(segment.tokens.keep(index[keep]))
+    def _keep(self, data: Tensor) -> Tensor:
+        return longvu.spatial_token_compression(data, chunk=self.window, threshold=self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
-class DyCoke:
+class DyCoke(_GridPruning):
     """Prune the most repetitive tokens of every second frame, then of every fourth (DyCoke TTM).
 
     Frame 1 of every pair keeps the tokens least similar to frame 0 at the same place; then, of
@@ -79,7 +95,7 @@ class DyCoke:
     Source: DyCoke, section 3.2 (token temporal merging).
     """
 
-    conserves_size: ClassVar[bool] = False
+    name: ClassVar[str] = "dycoke"
 
     ratio: float = 0.7
 
@@ -87,30 +103,16 @@ class DyCoke:
         if not 0 <= self.ratio <= 1:
             raise ConfigError(f"dycoke.ratio must be in [0, 1], got {self.ratio}.")
 
-    def setup(self, device: str = "cpu") -> DyCoke | Placed:
-        """Return the part itself, or its worker on a device."""
-        return self if device == "cpu" else Placed(self, device)
-
-    def __call__(self, segment: Segment) -> Segment:
-        """Prune one segment.
-
-        Raises:
-            OpError: A token is not finite, or the frames share no patch grid.
-        """
-        if len(segment.tokens) == 0:
-            return segment
-        require_finite("dycoke", segment)
-        index = same_grid("dycoke", segment)
-        data = gather(segment.tokens.data, index)
-        keep = torch.ones(index.shape, dtype=torch.bool, device=index.device)
-        num_kept = index.shape[1] - int(index.shape[1] * self.ratio)
+    def _keep(self, data: Tensor) -> Tensor:
+        keep = torch.ones(data.shape[:2], dtype=torch.bool, device=data.device)
+        num_kept = data.shape[1] - int(data.shape[1] * self.ratio)
         for step in (1, 2):  # frames 1, 3, 5, ... against 0, 2, 4, ...; then 2, 6, ... against 0, 4
             similarity = ops.token_cosine(data[::step], 2)[1::2]
             order = similarity.sort(dim=1, stable=True).indices[:, :num_kept]
             keep[step :: 2 * step] = torch.zeros_like(similarity, dtype=torch.bool).scatter_(
                 1, order, True
             )
-        return segment.with_tokens(segment.tokens.keep(index[keep]))
+        return keep
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Tensor operations that compress visual tokens. They know tensors, not videos.
 
-Each of the six ops is one schema in `torch.ops.longvid` with a plain torch reference, and faster
+Each op is one schema in `torch.ops.longvid` with a plain torch reference, and faster
 C++ and CUDA kernels where they were built; `implementation` says which one is active. On the CPU
 an op raises `OpError` for non-finite input; on CUDA it does not look, because that would wait for
 the device.
@@ -125,21 +125,22 @@ def token_cosine(x: Tensor, window: int) -> Tensor:
     return result
 
 
-def compact(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+def compact(x: Tensor, keep: Tensor, *, rows: int | None = None) -> tuple[Tensor, Tensor]:
     """Pack the kept tokens of all frames without waiting for the device.
 
     Args:
         x: (F, N, C) float.
         keep: (F, N) bool.
+        rows: Rows of the result, F * N if not given. Kept tokens that find no room are left out.
 
     Returns:
-        packed (F * N, C): the kept rows in frame and position order, then zeros; and
+        packed (rows, C): the kept rows in frame and position order, then zeros; and
         cu_seqlens (F + 1,) int32: frame f owns rows cu_seqlens[f]:cu_seqlens[f + 1].
 
     Raises:
         OpError: Wrong dtype, shape or device.
     """
-    packed, cu_seqlens = torch.ops.longvid.compact(x, keep)
+    packed, cu_seqlens = torch.ops.longvid.compact(x, keep, rows)
     return packed, cu_seqlens
 
 
@@ -202,5 +203,5 @@ def implementation(name: str, device: str | torch.device = "cpu") -> str:
         raise ValueError(f"no op named {name!r}; the ops are {known}.")
     place = torch.device(device)
     if place.type == "cuda":
-        return cuda.level(place)
+        return cuda.level(name, place)
     return native.level() if place.type == "cpu" else "torch"

@@ -1,10 +1,12 @@
-"""What the six ops accept: dtypes, shapes and devices, checked before any kernel runs.
+"""What the ops accept: dtypes, shapes and devices, checked before any kernel runs.
 
 Every implementation of an op (torch reference, C++, CUDA) and its shape function call the same
 check, so a wrong argument gives the same sentence everywhere. Nothing here reads tensor values.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -84,8 +86,8 @@ def check_token_cosine(x: Tensor, window: int) -> None:
         )
 
 
-def check_compact(x: Tensor, keep: Tensor) -> None:
-    """Check the arguments of `compact`."""
+def check_compact(x: Tensor, keep: Tensor, rows: int | None) -> int:
+    """Check the arguments of `compact` and return the number of rows of its result."""
     _require_float("compact", "x", x)
     _require_shape("compact", "x", x, "(F, N, C)", 3)
     if keep.dtype != torch.bool:
@@ -100,6 +102,15 @@ def check_compact(x: Tensor, keep: Tensor) -> None:
         raise OpError(
             f"compact: F * N must be below 2**31, got {tuple(x.shape)}; compact fewer frames."
         )
+    num_rows = x.shape[0] * x.shape[1]
+    if rows is None:
+        return num_rows
+    if not 0 <= rows <= num_rows:
+        raise OpError(
+            f"compact: rows must be in [0, {num_rows}] for x {tuple(x.shape)}, got {rows}; leave "
+            "it out for room for every token."
+        )
+    return rows
 
 
 def check_window_gram(x: Tensor, window: int) -> int:
@@ -147,6 +158,40 @@ def check_context_attention(
                 f"is no padding, got {query_mask.dtype} {tuple(query_mask.shape)}."
             )
         _require_same_device(op, x, query_mask=query_mask)
+
+
+def check_head_mean(x: Tensor, num_heads: int) -> int:
+    """Check the arguments of `head_mean` and return the channels of a head."""
+    _require_float("head_mean", "x", x)
+    if x.dim() < 1 or num_heads < 1 or x.shape[-1] % num_heads:
+        raise OpError(
+            f"head_mean: {num_heads} heads do not divide the width of {tuple(x.shape)}; give a "
+            "number of heads that does."
+        )
+    return x.shape[-1] // num_heads
+
+
+def check_merge_rounds(metric: Tensor, size: Tensor | None, rounds: Sequence[int]) -> list[int]:
+    """Check the arguments of `merge_rounds` and return how many tokens each round merges."""
+    op = "merge_rounds"
+    _require_float(op, "metric", metric)
+    _require_shape(op, "metric", metric, "(G, N, Cm)", 3)
+    if size is not None:
+        _require_float(op, "size", size)
+        if size.shape != metric.shape[:2]:
+            raise OpError(
+                f"{op}: size must be (G, N) = {tuple(metric.shape[:2])} as in metric "
+                f"{tuple(metric.shape)}, got {tuple(size.shape)}."
+            )
+        _require_same_device(op, metric, size=size)
+    if metric.shape[2] == 0 and metric.shape[1] > 0:
+        raise OpError(f"{op}: metric has no channels (Cm = 0), so no similarity is defined.")
+    merged: list[int] = []
+    for r in rounds:
+        if r < 0:
+            raise OpError(f"{op}: every round must merge 0 tokens or more, got {list(rounds)}.")
+        merged.append(num_merged(metric.shape[1] - sum(merged), r, 0))
+    return merged
 
 
 def raise_not_finite(op: str, name: str, tensor: Tensor) -> None:

@@ -10,8 +10,6 @@ from torch import Tensor
 from longvid.errors import OpError
 from longvid.ops.plan import MatchPlan
 
-_CACHED_VALUES = 2**18  # 1 MiB of float32
-
 
 def merge(plan: MatchPlan, x: Tensor, size: Tensor | None = None) -> Tensor:
     """Average the tokens that a plan merges, weighted by how many patches each represents.
@@ -118,19 +116,8 @@ def head_mean(x: Tensor, num_heads: int) -> Tensor:
 
     Source: VideoChat-Flash and InternVideo2.5, merging of visual tokens before the projector.
     """
-    if num_heads < 1 or x.shape[-1] % num_heads:
-        raise OpError(f"head_mean: {num_heads} heads do not divide the width of {tuple(x.shape)}.")
-    width = x.shape[-1] // num_heads
-    rows = x.reshape(-1, num_heads, width)
-    dtype = _accumulate(x.dtype)
-    if rows.is_cuda or rows.dtype == dtype:
-        mean = rows.mean(dim=1, dtype=dtype)
-    else:
-        # On the CPU mean() first makes a whole copy in the wider dtype; small ones stay in cache.
-        step = max(1, _CACHED_VALUES // x.shape[-1])
-        starts = range(0, max(1, len(rows)), step)
-        mean = torch.cat([rows[i : i + step].to(dtype).mean(dim=1) for i in starts])
-    return mean.view(*x.shape[:-1], width)
+    mean: Tensor = torch.ops.longvid.head_mean(x, num_heads)
+    return mean
 
 
 def merge_rounds(
@@ -154,21 +141,10 @@ def merge_rounds(
     Raises:
         OpError: As `match`.
     """
-    num_groups, num_tokens, _ = metric.shape
-    size = metric.new_ones((num_groups, num_tokens), dtype=torch.float32) if size is None else size
-    size = size.float()
-    metric = metric.to(_accumulate(metric.dtype))
-    total = num_groups * num_tokens
-    segment = torch.arange(total, device=metric.device)
-    members = segment
-    offsets = torch.arange(total + 1, device=metric.device)
-    for r in rounds:
-        plan = MatchPlan(*torch.ops.longvid.match(metric, None, None, r, 0, False))
-        metric = merge(plan, metric, size)
-        size = merge_size(plan, size)
-        segment = plan.segment.flatten()[segment]
-        offsets, members = _compose(offsets, members, plan)
-    return offsets, members, segment.view(num_groups, num_tokens), size
+    offsets, members, segment, merged_size = torch.ops.longvid.merge_rounds(
+        metric, size, list(rounds)
+    )
+    return offsets, members, segment, merged_size
 
 
 def segments_from_labels(labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
@@ -188,24 +164,9 @@ def segments_from_labels(labels: Tensor, num_segments: int) -> tuple[Tensor, Ten
     return counts.cumsum(0), members
 
 
-def _compose(offsets: Tensor, members: Tensor, plan: MatchPlan) -> tuple[Tensor, Tensor]:
-    """Expand a plan over rows that are segments themselves to the rows those segments hold."""
-    length = offsets.diff()
-    starts, lengths = offsets[:-1][plan.members], length[plan.members]
-    ends = lengths.cumsum(0)
-    expanded = torch.repeat_interleave(starts - ends + lengths, lengths, output_size=len(members))
-    expanded += torch.arange(len(members), device=members.device)
-    ends = torch.cat([ends.new_zeros(1), ends])
-    return ends[plan.offsets], members[expanded]
-
-
 def _require_tokens(op: str, plan: MatchPlan, tensor: Tensor) -> None:
     if tensor.shape[:2] != plan.segment.shape:
         raise OpError(
             f"{op}: the plan is for (G, N) = {tuple(plan.segment.shape)}, got a tensor of "
             f"{tuple(tensor.shape)}; metric and data must have the same tokens."
         )
-
-
-def _accumulate(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

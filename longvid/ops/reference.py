@@ -1,10 +1,12 @@
-"""The six ops in plain torch: the specification that every fast implementation must equal.
+"""The ops in plain torch: the specification that every fast implementation must equal.
 
 Accumulation is float32 (float64 for float64 input), ties go to the lower index, and a row of
 zeros has similarity 0 to everything. Nothing here knows of videos, or of how an op is dispatched.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -114,17 +116,17 @@ def token_cosine(x: Tensor, window: int) -> Tensor:
     return torch.where((anchor == frame).unsqueeze(1), 1.0, similarity)
 
 
-def compact(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+def compact(x: Tensor, keep: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
     """Pack the kept rows frame by frame; rows after the last kept one are zero."""
-    checks.check_compact(x, keep)
+    num_rows = checks.check_compact(x, keep, rows)
     num_frames, num_tokens, width = x.shape
     flat = keep.reshape(-1)
-    order = torch.sort(~flat, stable=True).indices
+    order = torch.sort(~flat, stable=True).indices[:num_rows]
     packed = x.reshape(num_frames * num_tokens, width).index_select(0, order)
     packed = torch.where(flat.index_select(0, order).unsqueeze(1), packed, 0)
     counts = torch.zeros(num_frames + 1, dtype=torch.int32, device=x.device)
     counts[1:] = keep.sum(dim=1)
-    return packed, counts.cumsum(0, dtype=torch.int32)
+    return packed, counts.cumsum(0, dtype=torch.int32).clamp_max(num_rows)
 
 
 def window_gram(x: Tensor, window: int) -> Tensor:
@@ -165,6 +167,52 @@ def context_attention(
     if not x.is_cuda and not bool(context.isfinite().all()):
         checks.raise_not_finite("context_attention", "x or query", x)
     return context.to(x.dtype)
+
+
+def head_mean(x: Tensor, num_heads: int) -> Tensor:
+    """Average the channels over `num_heads` equal slices."""
+    width = checks.check_head_mean(x, num_heads)
+    heads = x.reshape(*x.shape[:-1], num_heads, width)
+    return heads.mean(dim=-2, dtype=_accumulate(x.dtype))
+
+
+def merge_rounds(
+    metric: Tensor, size: Tensor | None, rounds: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run every round of merging on the metric; return the segments of tokens it ends in."""
+    return compose_rounds(match, segment_mean, metric, size, rounds)
+
+
+def compose_rounds(
+    match: Callable[..., tuple[Tensor, ...]],
+    segment_mean: Callable[..., Tensor],
+    metric: Tensor,
+    size: Tensor | None,
+    rounds: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compose `merge_rounds` of kernels of `match` and `segment_mean`."""
+    merged = checks.check_merge_rounds(metric, size, rounds)
+    num_groups, num_tokens, width = metric.shape
+    total = num_groups * num_tokens
+    size = metric.new_ones((num_groups, num_tokens)) if size is None else size
+    size = size.to(torch.float32).flatten()
+    segment = torch.arange(total, device=metric.device)
+    members = segment.clone()
+    offsets = torch.arange(total + 1, device=metric.device)
+    num_kept = num_tokens
+    for i, r in enumerate(merged):
+        _, _, _, row_of, bounds, rows = match(metric, None, None, r, 0, False)
+        if i + 1 < len(merged):
+            # The means of a round are not rounded to the dtype of the tokens.
+            data = metric.to(_accumulate(metric.dtype))
+            data = segment_mean(data.reshape(num_groups * num_kept, width), bounds, rows, size)
+            metric = data.view(num_groups, num_kept - r, width)
+        num_kept -= r
+        size = _segment_sum(size[rows], bounds)
+        segment = row_of.flatten()[segment]
+        offsets, members = _expanded(offsets, members, bounds, rows)
+    segment, size = segment.view(num_groups, num_tokens), size.view(num_groups, num_kept)
+    return offsets, members, segment, size
 
 
 def query_share(
@@ -208,6 +256,19 @@ def _best_match(metric: Tensor, a_set: Tensor, b_set: Tensor) -> tuple[Tensor, T
         reached = torch.where(score == best.unsqueeze(2), candidate, score.shape[2] - 1)
         parts.append((best, reached.amin(dim=2)))
     return torch.cat([best for best, _ in parts]), torch.cat([index for _, index in parts])
+
+
+def _expanded(
+    offsets: Tensor, members: Tensor, bounds: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Replace rows that are segments themselves by the members of those segments."""
+    length = offsets.diff()
+    starts, lengths = offsets[:-1][rows], length[rows]
+    ends = lengths.cumsum(0)
+    moved = torch.repeat_interleave(starts - ends + lengths, lengths, output_size=len(members))
+    moved += torch.arange(len(members), device=members.device)
+    ends = torch.cat([ends.new_zeros(1), ends])
+    return ends[bounds], members[moved]
 
 
 def _survivors(

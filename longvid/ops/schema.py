@@ -1,4 +1,4 @@
-"""The schemas of the six ops under the namespace `longvid`, their reference and shape functions.
+"""The schemas of the ops under the namespace `longvid`, their reference and shape functions.
 
 The torch reference is the default kernel of every device (CompositeExplicitAutograd), so an op
 exists without any build; `native` and `cuda` put faster kernels in front of it where they can.
@@ -7,6 +7,7 @@ The ops are for inference: they define no gradient.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ NAMES = (
     "compact",
     "window_gram",
     "context_attention",
+    "head_mean",
+    "merge_rounds",
 )
 
 _torch_library: Any = torch.library  # its functions carry no types
@@ -32,10 +35,13 @@ _SCHEMAS = (
     "Tensor offsets, Tensor members)",
     "segment_mean(Tensor x, Tensor offsets, Tensor members, Tensor? weights) -> Tensor",
     "token_cosine(Tensor x, int window) -> Tensor",
-    "compact(Tensor x, Tensor keep) -> (Tensor packed, Tensor cu_seqlens)",
+    "compact(Tensor x, Tensor keep, SymInt? rows=None) -> (Tensor packed, Tensor cu_seqlens)",
     "window_gram(Tensor x, int window) -> Tensor",
     "context_attention(Tensor query, Tensor key_weight, Tensor x, float scale, "
     "Tensor? query_mask) -> Tensor",
+    "head_mean(Tensor x, SymInt num_heads) -> Tensor",
+    "merge_rounds(Tensor metric, Tensor? size, SymInt[] rounds) -> (Tensor offsets, "
+    "Tensor members, Tensor segment, Tensor merged_size)",
 )
 
 
@@ -73,11 +79,10 @@ def _token_cosine_shapes(x: Tensor, window: int) -> Tensor:
     return x.new_empty(x.shape[:2], dtype=torch.float32)
 
 
-def _compact_shapes(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    checks.check_compact(x, keep)
-    num_frames, num_tokens, width = x.shape
-    packed = x.new_empty((num_frames * num_tokens, width))
-    return packed, x.new_empty((num_frames + 1,), dtype=torch.int32)
+def _compact_shapes(x: Tensor, keep: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
+    num_rows = checks.check_compact(x, keep, rows)
+    packed = x.new_empty((num_rows, x.shape[2]))
+    return packed, x.new_empty((x.shape[0] + 1,), dtype=torch.int32)
 
 
 def _window_gram_shapes(x: Tensor, window: int) -> Tensor:
@@ -92,6 +97,26 @@ def _context_attention_shapes(
     return x.new_empty((x.shape[0], x.shape[2]))
 
 
+def _head_mean_shapes(x: Tensor, num_heads: int) -> Tensor:
+    width = checks.check_head_mean(x, num_heads)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.new_empty((*x.shape[:-1], width), dtype=dtype)
+
+
+def _merge_rounds_shapes(
+    metric: Tensor, size: Tensor | None, rounds: Sequence[int]
+) -> tuple[Tensor, ...]:
+    num_kept = metric.shape[1] - sum(checks.check_merge_rounds(metric, size, rounds))
+    num_groups, num_tokens, _ = metric.shape
+    index = torch.int64
+    return (
+        metric.new_empty((num_groups * num_kept + 1,), dtype=index),
+        metric.new_empty((num_groups * num_tokens,), dtype=index),
+        metric.new_empty((num_groups, num_tokens), dtype=index),
+        metric.new_empty((num_groups, num_kept), dtype=torch.float32),
+    )
+
+
 for _schema, _shapes in zip(
     _SCHEMAS,
     (
@@ -101,6 +126,8 @@ for _schema, _shapes in zip(
         _compact_shapes,
         _window_gram_shapes,
         _context_attention_shapes,
+        _head_mean_shapes,
+        _merge_rounds_shapes,
     ),
     strict=True,
 ):

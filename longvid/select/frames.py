@@ -6,8 +6,10 @@ shown.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,58 +29,65 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """Show frames spaced evenly over the candidates, whatever is asked."""
+class _FrameSelector(ABC):
+    """Whole frames by a rule: everything when it fits, else what the rule chooses."""
 
-    def setup(self, device: str = "cpu") -> Uniform:
+    __slots__ = ()
+
+    def setup(self, device: str = "cpu") -> Self:
         """Return the part itself."""
         return self
 
     def __call__(
         self, query: Query, segments: Sequence[Segment], budget: int
     ) -> tuple[Segment, ...]:
-        """Take the most evenly spaced frames that fit.
+        """Take as many frames as fit.
 
         Raises:
             BudgetError: The budget cannot hold even the smallest frame.
             OpError: A segment is given twice, or embeddings do not fit each other.
         """
         found = candidates(segments, budget)
+        scores = self._scores(query, found)
         if found.total <= budget:
             return found.segments_with_tokens()
+        return found.take(self._choose(found, scores, budget))
+
+    def _scores(self, query: Query, found: Candidates) -> Tensor:
+        return embedding_scores(query, found)
+
+    @abstractmethod
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
+        """Return candidates that fit the budget together, (K,) int64 in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform(_FrameSelector):
+    """Show frames spaced evenly over the candidates, whatever is asked."""
+
+    def _scores(self, query: Query, found: Candidates) -> Tensor:
+        return torch.zeros(len(found))
+
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         num_frames = len(found)
         chosen = rules.fit_count(lambda count: rules.uniform(num_frames, count), found.cost, budget)
         if not len(chosen):  # the middle frame alone is too big: the nearest one that fits
             distance = (torch.arange(num_frames) - num_frames // 2).abs()
             chosen = rules.by_score(torch.where(found.cost <= budget, -distance, -num_frames))[:1]
-        return found.take(chosen)
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
-class TopK:
+class TopK(_FrameSelector):
     """Show the frames most similar to the question."""
 
-    def setup(self, device: str = "cpu") -> TopK:
-        """Return the part itself."""
-        return self
-
-    def __call__(
-        self, query: Query, segments: Sequence[Segment], budget: int
-    ) -> tuple[Segment, ...]:
-        """Take frames by falling score while they fit.
-
-        Raises:
-            BudgetError: The budget cannot hold even the smallest frame.
-            OpError: A segment is given twice, or embeddings do not fit each other.
-        """
-        found = candidates(segments, budget)
-        scores = embedding_scores(query, found)
-        return _in_order(found, rules.by_score(scores), budget)
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
+        order = rules.by_score(scores)
+        return order[rules.fill(found.cost[order], budget)]
 
 
 @dataclass(frozen=True, slots=True)
-class InverseTransform:
+class InverseTransform(_FrameSelector):
     """Show frames sampled at equal steps of the cumulative score (BOLT).
 
     Args:
@@ -93,23 +102,7 @@ class InverseTransform:
         if self.power < 0:
             raise ConfigError(f"bolt.power must be at least 0, got {self.power}.")
 
-    def setup(self, device: str = "cpu") -> InverseTransform:
-        """Return the part itself."""
-        return self
-
-    def __call__(
-        self, query: Query, segments: Sequence[Segment], budget: int
-    ) -> tuple[Segment, ...]:
-        """Sample as many frames as fit.
-
-        Raises:
-            BudgetError: The budget cannot hold even the smallest frame.
-            OpError: A segment is given twice, or embeddings do not fit each other.
-        """
-        found = candidates(segments, budget)
-        scores = embedding_scores(query, found)
-        if found.total <= budget:
-            return found.segments_with_tokens()
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         chosen = rules.fit_count(
             lambda count: rules.inverse_transform(scores, count, self.power), found.cost, budget
         )
@@ -117,7 +110,7 @@ class InverseTransform:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveKeyframes:
+class AdaptiveKeyframes(_FrameSelector):
     """Show frames that are both relevant and spread over the video (AKS).
 
     Args:
@@ -137,23 +130,7 @@ class AdaptiveKeyframes:
         if not 0 <= self.max_depth <= 20:
             raise ConfigError(f"aks.max_depth must be in [0, 20], got {self.max_depth}.")
 
-    def setup(self, device: str = "cpu") -> AdaptiveKeyframes:
-        """Return the part itself."""
-        return self
-
-    def __call__(
-        self, query: Query, segments: Sequence[Segment], budget: int
-    ) -> tuple[Segment, ...]:
-        """Take as many frames as fit.
-
-        Raises:
-            BudgetError: The budget cannot hold even the smallest frame.
-            OpError: A segment is given twice, or embeddings do not fit each other.
-        """
-        found = candidates(segments, budget)
-        scores = embedding_scores(query, found)
-        if found.total <= budget:
-            return found.segments_with_tokens()
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         chosen = rules.fit_count(
             lambda count: rules.adaptive_keyframes(
                 scores, count, self.gap, self.deviation, self.max_depth
@@ -165,7 +142,7 @@ class AdaptiveKeyframes:
 
 
 @dataclass(frozen=True, slots=True)
-class MarginalRelevance:
+class MarginalRelevance(_FrameSelector):
     """Show frames that fit the question and do not resemble the frames already shown (MMR).
 
     Args:
@@ -178,30 +155,12 @@ class MarginalRelevance:
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"mmr.balance must be in [0, 1], got {self.balance}.")
 
-    def setup(self, device: str = "cpu") -> MarginalRelevance:
-        """Return the part itself."""
-        return self
-
-    def __call__(
-        self, query: Query, segments: Sequence[Segment], budget: int
-    ) -> tuple[Segment, ...]:
-        """Take frames one by one while one fits.
-
-        Raises:
-            BudgetError: The budget cannot hold even the smallest frame.
-            OpError: A segment is given twice, or embeddings do not fit each other.
-        """
-        found = candidates(segments, budget)
-        scores = embedding_scores(query, found)
-        if found.total <= budget:
-            return found.segments_with_tokens()
-        return found.take(
-            rules.marginal_relevance(found.embeddings, scores, found.cost, budget, self.balance)
-        )
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
+        return rules.marginal_relevance(found.embeddings, scores, found.cost, budget, self.balance)
 
 
 @dataclass(frozen=True, slots=True)
-class Determinantal:
+class Determinantal(_FrameSelector):
     """Show frames that fit the question and span the most volume together (DPP).
 
     Args:
@@ -214,38 +173,16 @@ class Determinantal:
         if not 0 <= self.sharpness <= 40:
             raise ConfigError(f"dpp.sharpness must be in [0, 40], got {self.sharpness}.")
 
-    def setup(self, device: str = "cpu") -> Determinantal:
-        """Return the part itself."""
-        return self
-
-    def __call__(
-        self, query: Query, segments: Sequence[Segment], budget: int
-    ) -> tuple[Segment, ...]:
-        """Take frames one by one while one fits.
-
-        Raises:
-            BudgetError: The budget cannot hold even the smallest frame.
-            OpError: A segment is given twice, or embeddings do not fit each other.
-        """
-        found = candidates(segments, budget)
-        scores = embedding_scores(query, found)
-        if found.total <= budget:
-            return found.segments_with_tokens()
+    def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         relevance = (self.sharpness * (scores - scores.max())).exp()
-        return found.take(rules.determinantal(found.embeddings, relevance, found.cost, budget))
+        return rules.determinantal(found.embeddings, relevance, found.cost, budget)
 
 
-def _in_order(found: Candidates, order: Tensor, budget: int) -> tuple[Segment, ...]:
-    return found.take(order[rules.fill(found.cost[order], budget)])
-
-
-def _topped_up(
-    found: Candidates, chosen: Tensor, scores: Tensor, budget: int
-) -> tuple[Segment, ...]:
+def _topped_up(found: Candidates, chosen: Tensor, scores: Tensor, budget: int) -> Tensor:
     """Spend what is left of the budget on the best frames that still fit."""
     left = torch.ones(len(found), dtype=torch.bool)
     left[chosen] = False
     order = rules.by_score(scores)
     order = order[left[order]]
     more = order[rules.fill(found.cost[order], budget - int(found.cost[chosen].sum()))]
-    return found.take(torch.cat([chosen, more]))
+    return torch.cat([chosen, more])

@@ -154,13 +154,12 @@ def determinantal(embeddings: Tensor, relevance: Tensor, costs: Tensor, budget: 
 
     Source: Chen et al., Fast greedy MAP inference for determinantal point processes, 2018.
     """
-    scaled = embeddings * relevance.unsqueeze(1)
-    start = scaled.square().sum(dim=1)
+    start = (torch.linalg.vector_norm(embeddings, dim=1) * relevance).square()
     gain = start.clone()
     free = _Free(costs, budget)
     # More picks than the embeddings have dimensions add no volume; pages unused cost nothing.
     capacity = min(embeddings.shape[1], int((costs.sort().values.cumsum(0) <= budget).sum()))
-    factors = scaled.new_empty((capacity, len(costs)))  # row k is e of pick k, for all frames
+    factors = embeddings.new_empty((capacity, len(costs)))  # row k is e of pick k, for all frames
     chosen: list[int] = []
     while len(chosen) < capacity and free.any():
         value = torch.where(free.mask & (gain > _NO_VOLUME * start), gain, -torch.inf)
@@ -168,7 +167,8 @@ def determinantal(embeddings: Tensor, relevance: Tensor, costs: Tensor, budget: 
         if value[pick] == -torch.inf:
             break
         known = factors[: len(chosen)]
-        row = (scaled @ scaled[pick] - known[:, pick] @ known) / gain[pick].sqrt()
+        row = relevance * (embeddings @ (embeddings[pick] * relevance[pick]))
+        row = (row - known[:, pick] @ known) / gain[pick].sqrt()
         factors[len(chosen)] = row
         gain -= row.square()
         chosen.append(pick)

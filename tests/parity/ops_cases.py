@@ -163,13 +163,15 @@ def token_cosine(on: On, dtype: torch.dtype) -> None:
 def compact(on: On, dtype: torch.dtype) -> None:
     for shape in ((9, 21, 72), (2, 600, 24), (1, 1, 5), (0, 3, 4), (3, 0, 4), (2, 3, 0)):
         x = tokens(*shape, dtype=dtype)
+        everything = shape[0] * shape[1]
         for share in (0.0, 0.3, 1.0):
             keep = torch.rand(shape[:2], generator=torch.Generator().manual_seed(3)) < share
-            for got, expected in zip(
-                on("compact", x, keep), _expected("compact", x, keep), strict=True
-            ):
-                assert got.dtype == expected.dtype
-                assert torch.equal(got, expected)
+            for rows in (None, 0, everything // 5, int(keep.sum()), everything):
+                for got, expected in zip(
+                    on("compact", x, keep, rows), _expected("compact", x, keep, rows), strict=True
+                ):
+                    assert got.dtype == expected.dtype
+                    assert torch.equal(got, expected)
 
 
 def window_gram(on: On, dtype: torch.dtype) -> None:
@@ -214,6 +216,43 @@ def context_attention(on: On, dtype: torch.dtype) -> None:
                 )
 
 
+def head_mean(on: On, dtype: torch.dtype) -> None:
+    if not hasattr(on.kernels, "head_mean"):  # then the reference is what runs
+        return
+    for shape, heads in (((3, 7, 72), 4), ((2, 5, 1024), 16), ((9, 33), 33), ((0, 3, 8), 2)):
+        x = tokens(*shape, dtype=dtype)
+        (got,), (expected,) = on("head_mean", x, heads), _expected("head_mean", x, heads)
+        assert got.dtype == expected.dtype
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)
+
+
+def merge_rounds(on: On, dtype: torch.dtype) -> None:
+    names = ("offsets", "members", "segment", "size")
+    for groups, count, width, rounds in (
+        (3, 64, 64, (32, 16, 8)),
+        (2, 51, 40, (20, 999)),
+        (1, 37, 72, (9,)),
+        (2, 20, 33, (0, 7, 0)),
+        (2, 9, 4, ()),
+        (1, 1, 4, (3, 3)),
+        (0, 8, 4, (2,)),
+        (2, 0, 4, (1,)),
+    ):
+        # No equal rows: their means would be equal but for rounding.
+        metric = tokens(groups, count * width, dtype=dtype).view(groups, count, width)
+        size = torch.arange(groups * count).remainder(4).add(1).view(groups, count)
+        for given in (None, size.float(), size.to(dtype)):
+            arguments = (metric, given, list(rounds))
+            for name, got, expected in zip(
+                names,
+                on("merge_rounds", *arguments),
+                _expected("merge_rounds", *arguments),
+                strict=True,
+            ):
+                assert got.shape == expected.shape, name
+                assert torch.equal(got, expected), name
+
+
 def any_strides(on: On, dtype: torch.dtype) -> None:
     big = tokens(6, 2 * 18, 2 * 24, dtype=dtype)
     views = {
@@ -245,6 +284,14 @@ def any_strides(on: On, dtype: torch.dtype) -> None:
         torch.testing.assert_close(
             on("window_gram", view[0], 4), on("window_gram", dense[0], 4), atol=4e-6, rtol=0
         )
+        for got, expected in zip(
+            on("merge_rounds", view, None, [5, 3]),
+            on("merge_rounds", dense, None, [5, 3]),
+            strict=True,
+        ):
+            assert torch.equal(got, expected), name
+        if hasattr(on.kernels, "head_mean"):
+            assert torch.equal(on("head_mean", view, 3)[0], on("head_mean", dense, 3)[0]), name
         offsets, members = torch.arange(0, 19, 3), torch.arange(18).flip(0)
         arguments = (offsets, members, None)
         (got,) = on("segment_mean", view[0], *arguments)
@@ -264,6 +311,8 @@ CASES: dict[str, Callable[[On, torch.dtype], None]] = {
         compact,
         window_gram,
         context_attention,
+        head_mean,
+        merge_rounds,
         any_strides,
     )
 }

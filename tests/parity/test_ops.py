@@ -40,6 +40,23 @@ def test_match_beyond_what_a_thread_packs_at_once(kernels: native.Kernels) -> No
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 2300, 24), (3, 1024, 64), (5, 49, 33)])
+def test_rounds_in_one_call_are_the_rounds_one_by_one(
+    kernels: native.Kernels, shape: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    metric, rounds = tokens(*shape, dtype=dtype), [shape[1] // 2, shape[1] // 5, shape[1] // 10]
+    size = torch.rand(shape[:2], generator=torch.Generator().manual_seed(1)) + 0.5
+    for given in (None, size):
+        composed = reference.compose_rounds(
+            kernels.match, kernels.segment_mean, metric, given, rounds
+        )
+        for got, expected in zip(
+            kernels.merge_rounds(metric, given, rounds), composed, strict=True
+        ):
+            assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_threads_do_not_change_a_bit(kernels: native.Kernels, dtype: torch.dtype) -> None:
     x = tokens(5, 150, 96, dtype=dtype)
     query, key_weight = tokens(5, 9, 40, dtype=dtype, seed=5), tokens(40, 96, dtype=dtype, seed=6)
@@ -54,6 +71,8 @@ def test_threads_do_not_change_a_bit(kernels: native.Kernels, dtype: torch.dtype
             kernels.token_cosine(x, 0),
             *kernels.compact(x, kernels.token_cosine(x, 2) > 0),
             kernels.window_gram(flat, 4),
+            *kernels.merge_rounds(x, None, [75, 30]),
+            kernels.head_mean(x, 8),
             kernels.context_attention(query, key_weight, x, 0.2, None),
         ]
 

@@ -437,3 +437,19 @@ def test_an_aggregator_of_other_sizes_is_refused() -> None:
         aggregator.aggregate([_random(1, 64, 5)], 100, 100)
     with pytest.raises(OpError, match="image"):
         aggregator.aggregate([_random(1, 16, 5), _random(1, 16, 7)], 100, 100)
+
+
+@pytest.mark.parametrize("width", [2, 12, 896, 3584])
+def test_frame_positions_are_exact_for_late_frames_and_wide_tokens(width: int) -> None:
+    # Component by component as released; a frequency off by its last bit shows at frame 3599.
+    frequency = torch.stack(
+        [
+            1 / torch.pow(torch.tensor(10000), torch.tensor(2 * (j // 2) / width))
+            for j in range(width)
+        ]
+    )
+    frames = torch.tensor([0, 1, 399, 3599])
+    expected = frequency * frames[:, None]
+    expected[:, 0::2] = expected[:, 0::2].sin()
+    expected[:, 1::2] = expected[:, 0::2].cos()
+    torch.testing.assert_close(frame_positions(frames, width)[:, 0], expected, atol=1e-6, rtol=0.0)

@@ -163,3 +163,13 @@ def test_bad_input_is_named() -> None:
                 pool(x, mode)
         with pytest.raises(OpError):
             fast_tokens(x, SlowFastLayout())
+
+
+def test_a_grid_too_small_to_pool_by_two_is_named() -> None:
+    x = torch.ones(3, 1, 4)
+    for mode in POOLING_MODES:
+        if mode.startswith(("spatial_1d", "spatial_2d")):
+            with pytest.raises(OpError, match=r"2x2 patches, got 1x1 .*\(3, 1, 4\).*concat"):
+                pool(x, mode)
+        else:
+            assert (pool(x, mode) == 1).all()

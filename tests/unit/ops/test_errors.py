@@ -77,6 +77,8 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "token_cosine: NaN": (lambda: ops.token_cosine(NAN, 2), "NaN"),
     "compact: mask dtype": (lambda: ops.compact(X, X[..., 0]), "bool"),
     "compact: mask shape": (lambda: ops.compact(X, X[:, :5, 0] > 0), r"\(2, 5\)"),
+    "compact: rows": (lambda: ops.compact(X, X[..., 0] > 0, rows=13), r"\[0, 12\]"),
+    "compact: negative rows": (lambda: ops.compact(X, X[..., 0] > 0, rows=-1), "got -1"),
     "window_gram: window": (lambda: ops.window_gram(ROWS, 0), "got 0"),
     "window_gram: shape": (lambda: ops.window_gram(X, 2), r"\(T, D\)"),
     "window_gram: NaN": (lambda: ops.window_gram(NAN[0], 2), "NaN"),
@@ -123,6 +125,12 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "kth_split: k": (lambda: ops.kth_split(6, 1, 2), "got 1"),
     "clip_rounds: target": (lambda: ops.clip_rounds(6, 0), "got 0"),
     "head_mean: heads": (lambda: ops.head_mean(X, 3), "3 heads"),
+    "head_mean: dtype": (lambda: ops.head_mean(X.long(), 2), "int64"),
+    "merge_rounds: shape": (lambda: ops.merge_rounds(ROWS, [2]), r"\(G, N, Cm\)"),
+    "merge_rounds: rounds": (lambda: ops.merge_rounds(X, [2, -1]), r"\[2, -1\]"),
+    "merge_rounds: size": (lambda: ops.merge_rounds(X, [2], X[:, :5, 0]), r"\(2, 5\)"),
+    "merge_rounds: no channels": (lambda: ops.merge_rounds(X[..., :0], [2]), "no channels"),
+    "merge_rounds: NaN": (lambda: ops.merge_rounds(NAN, [2]), "NaN"),
 }
 
 
@@ -143,6 +151,7 @@ def test_one_bad_value_anywhere_is_found(dtype: torch.dtype, value: float, posit
     for ops_of in implementations:
         calls = (
             lambda ops_of=ops_of: ops_of.match(x, None, None, 3, 0, False),
+            lambda ops_of=ops_of: ops_of.merge_rounds(x, None, [3, 2]),
             lambda ops_of=ops_of: ops_of.token_cosine(x, 2),
             lambda ops_of=ops_of: ops_of.window_gram(x.flatten(1), 2),
             lambda ops_of=ops_of: ops_of.context_attention(

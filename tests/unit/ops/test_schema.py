@@ -25,9 +25,11 @@ def _arguments(name: str, dtype: torch.dtype) -> tuple[object, ...]:
         "match": (x, None, None, 3, 1, False),
         "segment_mean": (x.view(44, 6), plan.offsets, plan.members, None),
         "token_cosine": (x, 2),
-        "compact": (x, torch.rand(4, 11, generator=generator) < 0.5),
+        "compact": (x, torch.rand(4, 11, generator=generator) < 0.5, 30),
         "window_gram": (x[0], 4),
         "context_attention": (x[0], x[1, :6].contiguous(), x, 0.5, None),
+        "head_mean": (x, 3),
+        "merge_rounds": (x, torch.ones(4, 11), [4, 2]),
     }
     return arguments[name]
 
