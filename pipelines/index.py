@@ -2,20 +2,21 @@
 
     ray job submit --working-dir . -- python -m pipelines.index --videos DIR --store DIR
 
-    paths → [probe] → a row a chunk → [decode] → [encode, write] → rows → ledger, on the driver
+    inputs → list → paths → [probe] → a row a chunk → [decode] → [encode, write] → ledger, here
 
-Ray Data streams, schedules, holds back the faster stage and restarts what died. A row carries a
-chunk from stage to stage; what cannot be read travels as a `Failure` in its row, so no stage ever
-raises for a broken video. Both runners write the same bytes.
+Ray Data streams, schedules and restarts what died; one supervisor actor bounds the frames that
+wait, lets each video be decoded under one name only, and takes a chunk out of work that has
+killed its workers. Both runners write the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import pickle
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,110 +25,26 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
-from longvid.config import Config, RayResources, load_config, torch_device
-from longvid.decoding import open_video, sized_decoder
-from longvid.errors import ConfigError, LongvidError
-from longvid.indexing import (
-    IndexReport,
-    Ledger,
-    Progress,
-    SegmentPipeline,
-    no_video_named,
-    open_store,
-    tried_out,
+from longvid.config import Config, load_config
+from longvid.errors import ClusterError, LongvidError
+from longvid.fetching import is_remote
+from longvid.indexing import IndexReport, Ledger, Progress, no_video_named, open_store
+from longvid.types import Chunk
+from pipelines.plan import Plan, make_plan, plan_decoders
+from pipelines.stages import (
+    Decode,
+    DecodeAndEncode,
+    Encode,
+    List,
+    Probe,
+    content_of,
+    item_name,
+    row,
 )
-from longvid.listing import list_videos
-from longvid.sample import plan_chunks
-from longvid.store import ChunkRecord, Store
-from longvid.types import Chunk, Failure
+from pipelines.supervisor import start_supervisor
+from pipelines.watch import Watch
 
-__all__ = ["index", "main"]
-
-Row = dict[str, Any]
-"""What travels between stages: `path` plus the pickled objects that the stage before it made."""
-
-
-class Claims:
-    """Lets the first path with some content through, and remembers the others.
-
-    An actor without a processor share, so that two names of one video, probed on two machines, are
-    decoded once. Claiming again under the same name succeeds: a restarted task repeats itself.
-    """
-
-    def __init__(self) -> None:
-        self._owner: dict[str, str] = {}
-
-    def claim(self, video_id: str, path: str) -> bool:
-        """Return True when this path is the one to be decoded."""
-        return self._owner.setdefault(video_id, path) == path
-
-
-class Probe:
-    """Path → one row a chunk; or one row that says why there is none."""
-
-    def __init__(self, config: Config, store_uri: str, claims: Any) -> None:
-        self._config = config
-        self._decoder = sized_decoder(config).setup("cpu")
-        self._store = Store.open(store_uri)
-        self._claims = claims
-
-    def __call__(self, row: Row) -> Iterator[Row]:
-        """Open one file and plan it."""
-        video = open_video(self._decoder, row["path"])
-        if isinstance(video, Failure):
-            yield _row(failure=video)
-        elif self._store.has(video.video_id) or not ray.get(
-            self._claims.claim.remote(video.video_id, video.path)
-        ):
-            yield _row(duplicate=video)
-        else:
-            chunks = plan_chunks(video, self._config.sample)
-            for chunk in chunks:
-                yield _row(chunk=chunk, num_chunks=len(chunks))
-
-
-class Decode:
-    """Chunk → its decoded frames and gaps."""
-
-    def __init__(self, config: Config) -> None:
-        self._decoder = sized_decoder(config).setup("cpu")
-
-    def __call__(self, row: Row) -> Row:
-        """Decode one chunk in this actor's own child process."""
-        content = _content(row)
-        if "chunk" in content:
-            content["decoded"] = list(self._decoder.decode(content["chunk"]))
-        return _row(**content)
-
-
-class Encode:
-    """Decoded chunk → an object in the store, and the record of it."""
-
-    def __init__(self, config: Config, store_uri: str) -> None:
-        self._pipeline = SegmentPipeline(config, torch_device(config.run.device))
-        self._store = Store.open(store_uri)
-
-    def __call__(self, row: Row) -> Row:
-        """Encode, compress and write one chunk."""
-        content = _content(row)
-        if "chunk" in content:
-            chunk: Chunk = content["chunk"]
-            segments, gaps = self._pipeline.try_chunk(chunk.video, content.pop("decoded"))
-            content["gaps"] = gaps
-            content["record"] = (
-                self._store.write_chunk(chunk.video.video_id, segments) if segments else None
-            )
-        return _row(**content)
-
-
-def _row(**content: Any) -> Row:
-    # One pickled cell: Ray sees bytes of a known size, which its backpressure can count.
-    return {"content": pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)}
-
-
-def _content(row: Row) -> dict[str, Any]:
-    content: dict[str, Any] = pickle.loads(row["content"])
-    return content
+__all__ = ["connect", "explain", "index", "main", "plan_decoders"]
 
 
 def index(
@@ -142,124 +59,178 @@ def index(
     The signature and the store are those of `longvid.index`.
 
     Args:
-        videos: Files, folders, globs, or @file with a path a line; visible to every machine.
+        videos: Files, folders, globs, URIs, or @file with one a line; visible to every machine.
         store: Folder or URI visible to every machine; made when it does not exist.
         config: A preset's name, a TOML file, or a Config.
-        on_progress: Called in this process whenever something was finished.
+        on_progress: Called every second, in a thread of its own.
 
     Raises:
         ConfigError: The configuration is wrong, no video is named, or the cluster is too small
             for what its [ray] table asks.
         StoreError: The store was made by another configuration, or cannot be written.
         ModelError: A checkpoint is missing.
+        FailureRateError: More videos fail than run.max_failure_rate allows.
+        ClusterError: The cluster cannot be reached, or broke down.
     """
     started = time.perf_counter()
     if not isinstance(config, Config):
         config = load_config(config)
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
-    num_decoders = plan_decoders(config.ray, cluster)
+    connect()
+    plan = _plan(config)
     opened = open_store(str(store), config)
-    given_up = tried_out(opened, config.run.max_attempts)
-    ledger = Ledger(opened)
-    paths = []
-    for path in list_videos(str(video) for video in videos):
-        if path in given_up:
-            ledger.skip(path)
-        else:
-            paths.append(path)
-    if not paths and not ledger.progress.videos_skipped:
-        raise no_video_named()
-    if paths:
-        for row in _stream(paths, config, opened.uri, num_decoders).iter_rows():
-            _account(ledger, _content(row))
-            if on_progress is not None:
-                on_progress(ledger.progress)
+    ledger = Ledger(opened, config.run.max_failure_rate)
+    supervisor = start_supervisor(plan.frame_batches, config.run.max_attempts)
+    inputs = [_absolute(str(video)) for video in videos]
+    with Watch(ledger, plan, supervisor, on_progress):
+        num_paths = 0
+        for content in _contents(_stream(inputs, config, opened.uri, plan, supervisor)):
+            num_paths += content.get("num_paths", 0)
+            _account(ledger, content, supervisor)
+        if not num_paths:
+            raise no_video_named()
     opened.refresh()
-    return ledger.report(time.perf_counter() - started, config.encoder.note())
+    seconds = time.perf_counter() - started
+    sums = ray.get(supervisor.sums.remote())
+    opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})
+    ray.kill(supervisor)
+    return ledger.report(seconds, config.encoder.note())
 
 
-def plan_decoders(resources: RayResources, cluster: dict[str, float]) -> int:
-    """Say how many decoding actors fit beside the other stages.
-
-    Ray Data waits for ever when actors leave no share for the tasks that feed them, so a plan that
-    cannot be scheduled is refused here, with the sum.
-
-    Args:
-        resources: The configuration's [ray] table.
-        cluster: What `ray.cluster_resources()` offers.
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS or this machine names, or start one here.
 
     Raises:
-        ConfigError: Not even one decoding actor fits.
+        ClusterError: There is no answer.
     """
-    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-    others = resources.probe_cpus + resources.encode_actors * resources.encode_cpus
-    most = int((cpus - others + 1e-9) / resources.decode_cpus) if resources.decode_cpus else 1
-    wanted = resources.decode_actors or most
-    if wanted > most or most < 1:
-        raise ConfigError(
-            f"The plan needs {others + max(wanted, 1) * resources.decode_cpus:g} CPUs (probe "
-            f"{resources.probe_cpus:g} + encode {resources.encode_actors} x "
-            f"{resources.encode_cpus:g} + decode {max(wanted, 1)} x {resources.decode_cpus:g}), "
-            f"the cluster has {cpus:g}; lower the shares in [ray] or add machines."
-        )
-    if resources.encode_actors * resources.encode_gpus > gpus:
-        raise ConfigError(
-            f"The plan needs {resources.encode_actors * resources.encode_gpus:g} GPUs for "
-            f"encoding, the cluster has {gpus:g}; lower ray.encode_gpus or add machines."
-        )
-    return wanted
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"The Ray cluster cannot be reached ({str(error).splitlines()[0]}); check RAY_ADDRESS, "
+            "or unset it to use this machine alone."
+        ) from error
 
 
-def _stream(paths: Sequence[str], config: Config, store_uri: str, num_decoders: int) -> Any:
+def explain(config: Config) -> list[tuple[str, str]]:
+    """Say what the cluster offers and what the plan would use of it.
+
+    Raises:
+        ConfigError: The plan does not fit; the sentence has the sum.
+        ClusterError: There is no cluster and none can be started.
+    """
+    connect()
+    rows = []
+    for node in _nodes():
+        shares = ", ".join(f"{node[kind]:g} {kind}s" for kind in ("CPU", "GPU") if kind in node)
+        memory = f"{node.get('object_store_memory', 0.0) / 2**30:.1f} GiB for objects"
+        rows.append(("ray machine", f"{shares or 'no processors'}, {memory}"))
+    rows.append(("ray plan", str(_plan(config))))
+    return rows
+
+
+def _nodes() -> list[dict[str, float]]:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+def _plan(config: Config) -> Plan:
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own
+    return make_plan(config, cluster, _nodes())
+
+
+def _absolute(name: str) -> str:
+    """Free a local name from the working directory, which is the driver's alone."""
+    if is_remote(name.removeprefix("@")):
+        return name
+    if name.startswith("@"):
+        return "@" + os.path.abspath(name[1:])
+    return os.path.abspath(name.removeprefix("file://"))
+
+
+def _stream(
+    inputs: Sequence[str], config: Config, store_uri: str, plan: Plan, supervisor: Any
+) -> Any:
     """Compose the stages. Nothing runs until the rows are read."""
-    resources = config.ray
-    claims = ray.remote(Claims).options(num_cpus=0).remote()
+    here = ray.get_runtime_context().get_node_id()
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     # A row a block: the chunks of one long film go to different decoders. `repartition` would do
     # the same, but its tasks take a whole processor each and so wait for ever on a small machine.
     context.target_max_block_size = 1
+    resources = config.ray
     with ray.data.DataContext.current(context):
-        rows = ray.data.from_items(
-            [{"path": path} for path in paths], override_num_blocks=min(len(paths), 1000)
-        )
-        return (
-            rows.flat_map(
+        chunks = (
+            ray.data.from_items([row(inputs=list(inputs))])
+            # Without a processor share: actors that take every processor would starve it. Beside
+            # the driver, where lists and folders are what the user saw.
+            .flat_map(
+                List(supervisor),
+                num_cpus=0,
+                label_selector={"ray.io/node-id": here},
+            )
+            .flat_map(
                 Probe,
-                fn_constructor_args=(config, store_uri, claims),
-                compute=ActorPoolStrategy(size=1),
+                fn_constructor_args=(config, store_uri, supervisor),
+                compute=ActorPoolStrategy(size=plan.probe_actors),
                 num_cpus=resources.probe_cpus,
             )
-            .map(
+        )
+        if not resources.fused:
+            chunks = chunks.map(
                 Decode,  # type: ignore[arg-type]  # a class with __call__, as Ray's text asks for
-                fn_constructor_args=(config,),
-                compute=ActorPoolStrategy(size=num_decoders),
+                fn_constructor_args=(config, supervisor),
+                compute=ActorPoolStrategy(size=plan.decode_actors),
                 num_cpus=resources.decode_cpus,
             )
-            .map(
-                Encode,  # type: ignore[arg-type]  # as above
-                fn_constructor_args=(config, store_uri),
-                compute=ActorPoolStrategy(size=resources.encode_actors),
-                num_cpus=resources.encode_cpus,
-                num_gpus=resources.encode_gpus,
-            )
+        return chunks.map(
+            DecodeAndEncode if resources.fused else Encode,  # type: ignore[arg-type]  # as above
+            fn_constructor_args=(config, store_uri, supervisor),
+            compute=ActorPoolStrategy(size=plan.encode_actors),
+            num_cpus=resources.encode_cpus,
+            num_gpus=resources.encode_gpus,
         )
 
 
-def _account(ledger: Ledger, content: dict[str, Any]) -> None:
+def _contents(stream: Any) -> Iterator[dict[str, Any]]:
+    """Yield what the rows carry, and turn Ray's errors into longvid's."""
+    try:
+        with warnings.catch_warnings():
+            # Fewer chunks than decoders is how every short job ends.
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors")
+            for packed in stream.iter_rows():
+                yield content_of(packed)
+    except ray.exceptions.RayError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LongvidError):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if isinstance(cause, LongvidError):
+            raise cause from error
+        raise ClusterError(
+            f"The job broke down ({str(error).strip().splitlines()[-1]}); what was finished is "
+            "kept, run the same command to go on."
+        ) from error
+
+
+def _account(ledger: Ledger, content: dict[str, Any], supervisor: Any) -> None:
     """Enter one finished row into the ledger."""
-    if "failure" in content:
-        ledger.fail(content["failure"])
-    elif "duplicate" in content:
-        ledger.same_as_another(content["duplicate"])
-    else:
+    for path in content.get("skipped", ()):
+        ledger.skip(path)
+    for video in content.get("duplicates", ()):
+        ledger.same_as_another(video)
+    for failure in content.get("failures", ()):
+        ledger.fail(failure)
+    if "chunk" in content:
         chunk: Chunk = content["chunk"]
-        record: ChunkRecord | None = content["record"]
-        if not ledger.is_open(chunk.video.video_id):
+        supervisor.consumed.remote(item_name(chunk))
+        video_id = chunk.video.video_id
+        if not ledger.is_open(video_id):
             ledger.open(chunk.video, content["num_chunks"])
-        ledger.chunk_done(chunk.video.video_id, record, content["gaps"])
+        ledger.chunk_done(video_id, content["record"], content["gaps"])
+        if not ledger.is_open(video_id):
+            supervisor.forget.remote(video_id)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -267,18 +238,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.index", description="Index videos on a Ray cluster."
     )
-    parser.add_argument("--videos", required=True, nargs="+", metavar="PATH")
-    parser.add_argument("--store", required=True)
+    parser.add_argument("--videos", required=True, nargs="+", metavar="PATH|URI|@LIST")
+    parser.add_argument("--store", required=True, metavar="PATH|URI")
     parser.add_argument("--config", default="mini", metavar="NAME|FILE")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    parser.add_argument("--max-failure-rate", type=float, metavar="SHARE")
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between lines")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(arguments)
     from longvid.cli.show import print_report
     from longvid.progress import index_progress
 
+    settings = list(options.set)
+    if options.max_failure_rate is not None:
+        settings.append(f"run.max_failure_rate={options.max_failure_rate}")
     try:
-        config = load_config(options.config, options.set)
-        with index_progress(sys.stderr) as show:
+        config = load_config(options.config, settings)
+        with index_progress(sys.stderr, options.interval) as show:
             report = index(options.videos, store=options.store, config=config, on_progress=show)
     except LongvidError as error:
         print(f"longvid: {error}", file=sys.stderr)

@@ -24,7 +24,11 @@ def cluster() -> Iterator[None]:
     except ImportError:
         require("ray", "Ray is not installed")
     ray.init(
-        num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING
+        "local",
+        num_cpus=2,
+        log_to_driver=False,
+        include_dashboard=False,
+        logging_level=logging.WARNING,
     )
     yield
     ray.shutdown()

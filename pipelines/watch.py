@@ -1,0 +1,80 @@
+"""Watch a job from its driver: how busy its actors are, told at intervals while they work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from longvid.indexing import Ledger, Progress
+from pipelines.plan import Plan
+
+__all__ = ["Watch"]
+
+_INTERVAL_SECONDS = 1.0
+
+
+class Watch:
+    """A thread that calls `on_progress` every second, whether or not a video was finished.
+
+    Args:
+        ledger: The job's account, read only.
+        plan: Says how many actors share the work.
+        supervisor: Knows how long they were busy.
+        on_progress: Called in the thread of this watch.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        supervisor: Any,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._ledger, self._supervisor, self._on_progress = ledger, supervisor, on_progress
+        self._actors = {"decode": plan.decode_actors, "encode": plan.encode_actors}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        if self._on_progress is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._on_progress is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        busy = dict.fromkeys(self._actors, 0.0)
+        before = time.monotonic()
+        while not self._stop.wait(_INTERVAL_SECONDS):
+            try:
+                sums = ray.get(self._supervisor.sums.remote(), timeout=_INTERVAL_SECONDS)
+            except (ray.exceptions.RayError, ValueError):
+                continue  # the cluster is busy, or going down; the driver will say so
+            now = time.monotonic()
+            shares: dict[str, float | None] = {}
+            for stage, actors in self._actors.items():
+                total = float(sums["stages"].get(stage, {}).get("busy_seconds", 0.0))
+                share = (total - busy[stage]) / (actors * (now - before)) if actors else None
+                # An item counts when it ends, so a long one may count more than the interval.
+                shares[f"{stage}_utilisation"] = None if share is None else min(1.0, share)
+                busy[stage] = total
+            before = now
+            if self._on_progress is not None:
+                listed = int(sums["num_paths"])
+                self._on_progress(
+                    replace(self._ledger.progress, videos_listed=listed, **shares)  # type: ignore[arg-type]  # the names are those of two fields of that type
+                )

@@ -1,0 +1,132 @@
+"""What the stages of a job agree on, without a cluster: the supervisor and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from longvid.config import Config, RayResources, load_config
+from longvid.errors import ConfigError
+
+pytest.importorskip("ray")
+
+from pipelines import supervisor as supervisors
+from pipelines.plan import make_plan
+from pipelines.supervisor import GO, POISON, WAIT, Supervisor
+
+
+def config(**shares: float) -> Config:
+    return replace(load_config("mini"), ray=RayResources(**shares))  # type: ignore[arg-type]  # names of fields
+
+
+def test_a_video_is_claimed_under_one_name_until_it_is_finished() -> None:
+    supervisor = Supervisor(8, 3)
+    assert supervisor.claim("a", "/one.mp4")
+    assert not supervisor.claim("a", "/two.mp4")
+    assert supervisor.claim("a", "/one.mp4")  # a task that was run again
+    supervisor.forget("a")
+    assert supervisor.claim("a", "/two.mp4")
+
+
+def test_frames_wait_up_to_the_limit_and_no_further() -> None:
+    supervisor = Supervisor(8, 3)
+    assert [supervisor.begin("decode", f"chunk {i}", 4) for i in range(3)] == [GO, GO, WAIT]
+    supervisor.end("decode", "chunk 0", {"frames": 64})
+    assert supervisor.begin("decode", "chunk 2", 4) == WAIT
+    # Work that is done again, because its result was lost, has its room already.
+    assert supervisor.begin("decode", "chunk 0", 4) == GO
+    supervisor.consumed("chunk 0")
+    assert supervisor.begin("decode", "chunk 2", 4) == GO
+    assert supervisor.sums()["most_frame_batches_waiting"] == 8
+    assert supervisor.sums()["stages"] == {"decode": {"items": 1, "frames": 64}}
+
+
+def test_a_chunk_larger_than_the_limit_goes_alone() -> None:
+    supervisor = Supervisor(4, 3)
+    assert supervisor.begin("decode", "long", 9) == GO
+    assert supervisor.begin("decode", "short", 1) == WAIT
+    supervisor.consumed("long")
+    assert supervisor.begin("decode", "short", 1) == GO
+
+
+def test_what_kills_its_worker_is_begun_so_often_and_no_more() -> None:
+    supervisor = Supervisor(8, 2)
+    words = [supervisor.begin("decode", "bad", 1) for _ in range(4)]
+    assert words == [GO, GO, POISON, POISON]
+    assert supervisor.begin("decode", "good", 1) == GO
+    # What ended is not counted, however often it is done again.
+    for _ in range(5):
+        assert supervisor.begin("encode", "good") == GO
+        supervisor.end("encode", "good", {})
+
+
+def test_a_film_that_kills_in_every_chunk_is_given_up_sooner_and_sooner() -> None:
+    supervisor = Supervisor(8, 3)
+
+    def attempts(item: str) -> int:
+        count = 0
+        while supervisor.begin("decode", item) == GO:
+            count += 1
+        return count
+
+    assert [attempts(f"film {i}") for i in range(5)] == [3, 1, 1, 0, 0]
+    assert attempts("other 0") == 3
+
+
+def test_frames_lost_with_a_machine_do_not_hold_up_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(supervisors.time, "monotonic", lambda: now)
+    supervisor = Supervisor(4, 3)
+    assert supervisor.begin("decode", "lost", 4) == GO
+    supervisor.end("decode", "lost", {})
+    now += 60.0
+    assert supervisor.begin("decode", "next", 4) == WAIT  # encoders may still be loading
+    supervisor.begin("encode", "other")
+    now += 60.0
+    assert supervisor.begin("decode", "next", 4) == WAIT  # an encoder is at work
+    supervisor.end("encode", "other", {})
+    now += 1.0
+    assert supervisor.begin("decode", "next", 4) == WAIT
+    now += supervisors._LOST_AFTER_SECONDS
+    assert supervisor.begin("decode", "next", 4) == GO
+    assert supervisor.begin("decode", "one more", 4) == WAIT  # one at a time
+
+
+def test_a_plan_takes_what_the_cluster_has() -> None:
+    plan = make_plan(config(), {"CPU": 8.0})
+    assert (plan.probe_actors, plan.decode_actors, plan.encode_actors) == (1, 14, 1)
+    assert plan.cpus <= 8.0
+    assert plan.frame_batches == 2 * (14 + 1) * 4
+    fused = make_plan(config(fused=True, encode_actors=3, encode_gpus=0.5), {"CPU": 2.0, "GPU": 2})
+    assert (fused.decode_actors, fused.encode_actors, fused.gpus) == (0, 3, 1.5)
+
+
+def test_less_than_a_chunk_cannot_be_the_limit() -> None:
+    assert make_plan(config(frame_batches=1), {"CPU": 2.0}).frame_batches == 4
+
+
+@pytest.mark.parametrize(
+    ("shares", "nodes", "sentence"),
+    [
+        ({"fused": True, "encode_actors": 9}, [2.0], r"needs 4\.75 CPUs \(probe 1 x 0\.25 \+"),
+        ({"decode_cpus": 1.5, "decode_actors": 1}, [1.0, 1.0, 1.0], "largest machine has 1 CPUs"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(
+    shares: dict[str, float], nodes: list[float], sentence: str
+) -> None:
+    machines = [{"CPU": cpus} for cpus in nodes]
+    with pytest.raises(ConfigError, match=sentence):
+        make_plan(config(**shares), {"CPU": sum(nodes)}, machines)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"decode_cpus": 0.0}, {"encode_actors": 0}, {"probe_cpus": -1.0}, {"frame_batches": -1}],
+)
+def test_a_ray_table_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="ray needs"):
+        config(**wrong)
