@@ -43,8 +43,8 @@ def test_msrvtt(tmp_path: Path) -> None:
     (tmp_path / "test_qa.json").write_text(json.dumps(rows))
     split, (record,), _ = read("msrvtt-qa", tmp_path)
     assert (split, record.video, record.answers) == ("test", ("video7020",), ("man",))
+    (tmp_path / "test_qa.json").rename(tmp_path / "val_qa.json")
     with pytest.raises(AnnotationError, match="belongs to the test split"):
-        (tmp_path / "test_qa.json").rename(tmp_path / "val_qa.json")
         read("msrvtt-qa", tmp_path)
 
 
