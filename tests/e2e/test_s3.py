@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +27,6 @@ BUCKET = "s3://films"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """An S3 server on loopback, and the environment that leads there."""
-    for module in ("moto", "s3fs", "flask"):
-        if importlib.util.find_spec(module) is None:
-            require("s3", f"{module} is not installed")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    yield settings["AWS_ENDPOINT_URL"]
-    server.stop()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips, one of them under a second name, and a broken one."""
     folder = tmp_path_factory.mktemp("films")
@@ -70,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bucket(server: str, folder: Path) -> str:
+def bucket(s3_server: str, folder: Path) -> str:
     import s3fs
 
     system = s3fs.S3FileSystem(skip_instance_cache=True)
@@ -207,11 +178,11 @@ def test_copies_of_remote_files_stay_within_their_limit(bucket: str, own_copies:
 
 
 def test_a_bucket_that_may_not_be_read_is_one_sentence(
-    server: str, bucket: str, capsys: pytest.CaptureFixture[str]
+    s3_server: str, bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def allow(actions: int) -> None:
         request = urllib.request.Request(
-            f"{server}/moto-api/reset-auth",
+            f"{s3_server}/moto-api/reset-auth",
             data=str(actions).encode(),
             headers={"Content-Type": "text/plain"},
         )

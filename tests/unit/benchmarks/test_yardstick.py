@@ -156,9 +156,9 @@ def test_the_preset_arm_shows_what_longvid_ask_shows(
     config = dataclasses.replace(
         index_config(CONFIG, MINUTE),
         selectors=CONFIG.selectors,
-        ask=dataclasses.replace(CONFIG.ask, num_segments=2),
+        ask=dataclasses.replace(CONFIG.ask, num_segments=1, neighbours=1),
     )
-    arm = of_parts("x", config.compressors, config.selectors, num_segments=2)
+    arm = of_config("x", config, MINUTE.sample_fps)
     qa = VideoQA(case.store, config)
     for query, question in zip(queries[:4], case.questions, strict=False):
         answer = qa.ask(question.text, video=case.path.name, budget=300)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,34 +16,12 @@ A, B = "a" * 32, "b" * 32
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A real S3 API on this machine, with one bucket."""
-    for module in ("moto", "s3fs", "flask"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
+def s3(s3_server: str) -> str:
+    """A bucket behind a real S3 API."""
     import s3fs
 
     s3fs.S3FileSystem(skip_instance_cache=True).mkdir("videos-bucket")
-    yield "s3://videos-bucket"
-    server.stop()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+    return "s3://videos-bucket"
 
 
 @pytest.fixture(params=["memory", "s3"])
