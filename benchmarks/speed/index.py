@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="ray: compare the Ray runner on this machine with the local one instead",
     )
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each subject")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each subject; 0 for none")
 
 
 def run(options: argparse.Namespace) -> list[Row]:
@@ -71,15 +71,16 @@ def run(options: argparse.Namespace) -> list[Row]:
         video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
         if options.runner == "ray":
             return _both_runners(f"{options.minutes:g} minutes", video, options, folder)
-        for name, overrides in _ARRANGEMENTS.items():
+        for name, overrides in _ARRANGEMENTS.items() if options.repeat else ():
             task = f"{options.minutes:g} minutes, {name}"
             rows += _halves_and_whole(task, video, options, overrides, folder)
         if options.long_minutes:
             long = loop_clip(clip, f"{folder}/long{Path(clip).suffix}", options.long_minutes * 60)
-            wall, peak = _in_process(_index, long, options.config, options.set, folder)
-            name = f"{options.long_minutes:g} minutes"
-            rows.append(Row(name, "index", "wall", wall, "s"))
-            rows.append(Row(name, "index", "peak RSS", peak, "MB"))
+            for minutes, path in ((options.minutes, video), (options.long_minutes, long)):
+                wall, peak = _in_process(_index, path, options.config, options.set, folder)
+                task = f"memory, {minutes:g} minutes"
+                rows.append(Row(task, "index", "wall", wall, "s"))
+                rows.append(Row(task, "index", "peak RSS", peak, "MB"))
     return rows
 
 

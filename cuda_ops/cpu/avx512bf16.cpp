@@ -74,14 +74,16 @@ float square(const void* row, int64_t channels) {
       _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
 }
 
-void dot_square(const void* first, const void* second, int64_t channels, float* dot,
-                float* square) {
+void dot_square(const void* first, const void* second, const void* next, int64_t channels,
+                float* dot, float* square) {
   const auto* x = static_cast<const uint16_t*>(first);
   const auto* y = static_cast<const uint16_t*>(second);
+  const auto* later = static_cast<const uint16_t*>(next);
   __m512 dots[2] = {}, squares[2] = {};
   int64_t c = 0;
   for (; c + 64 <= channels; c += 64)
     for (int u = 0; u < 2; ++u) {
+      __builtin_prefetch(later + c + 32 * u);
       const __m512bh a = load_32(x + c + 32 * u), b = load_32(y + c + 32 * u);
       dots[u] = _mm512_dpbf16_ps(dots[u], a, b);
       squares[u] = _mm512_dpbf16_ps(squares[u], b, b);

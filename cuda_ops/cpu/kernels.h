@@ -49,9 +49,10 @@ inline int64_t padded_rows(const Product& product, int64_t rows) {
 struct Kernels {
   Product product;
   float (*square)(int dtype, const void* row, int64_t channels);
-  // dot = <a, b>, square = <b, b>.
-  void (*dot_square)(int dtype, const void* a, const void* b, int64_t channels, float* dot,
-                     float* square);
+  // dot = <a, b>, square = <b, b>. The row at `next` is asked for on the way, so that reading and
+  // arithmetic go side by side.
+  void (*dot_square)(int dtype, const void* a, const void* b, const void* next, int64_t channels,
+                     float* dot, float* square);
   void (*widen)(int dtype, const void* row, int64_t channels, float* out);
   // out[c] = mean over heads h of row[h * width + c].
   void (*head_mean)(int dtype, const void* row, int64_t heads, int64_t width, float* out);
@@ -62,8 +63,10 @@ struct Kernels {
   void (*mean_segments)(int dtype, const void* x, int64_t row_stride, int64_t channels,
                         const int64_t* offsets, const int64_t* members, const float* weights,
                         int64_t first, int64_t last, bool streamed, void* out);
-  // Copy `bytes` bytes, or write zeros where `source` is null.
+  // Copy `bytes` bytes, or write zeros where `source` is null. What was streamed is seen by other
+  // threads after `fence`.
   void (*copy)(const void* source, int64_t bytes, bool streamed, void* out);
+  void (*fence)();
   // sum += weights[n] * row n.
   void (*add_rows)(int dtype, const void* rows, int64_t row_stride, int64_t count,
                    int64_t channels, const float* weights, float* sum);
@@ -80,7 +83,8 @@ struct Kernels {
 struct PairKernels {
   Product product;
   float (*square)(const void* row, int64_t channels);
-  void (*dot_square)(const void* a, const void* b, int64_t channels, float* dot, float* square);
+  void (*dot_square)(const void* a, const void* b, const void* next, int64_t channels, float* dot,
+                     float* square);
 };
 
 extern const Kernels kScalarKernels;

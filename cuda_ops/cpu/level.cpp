@@ -12,12 +12,12 @@ float square(int dtype, const void* row, int64_t channels) {
                                : kAvx512Kernels.square(dtype, row, channels);
 }
 
-void dot_square(int dtype, const void* a, const void* b, int64_t channels, float* dot,
-                float* square) {
+void dot_square(int dtype, const void* a, const void* b, const void* next, int64_t channels,
+                float* dot, float* square) {
   if (dtype == LONGVID_BF16)
-    kAvx512Bf16Kernels.dot_square(a, b, channels, dot, square);
+    kAvx512Bf16Kernels.dot_square(a, b, next, channels, dot, square);
   else
-    kAvx512Kernels.dot_square(dtype, a, b, channels, dot, square);
+    kAvx512Kernels.dot_square(dtype, a, b, next, channels, dot, square);
 }
 
 Kernels with_pairs() {

@@ -70,15 +70,17 @@ struct Loops {
   }
 
   template <class T>
-  static void dot_square_of(const void* first, const void* second, int64_t channels, float* dot,
-                            float* square) {
+  static void dot_square_of(const void* first, const void* second, const void* next,
+                            int64_t channels, float* dot, float* square) {
     const auto* x = static_cast<const typename T::Type*>(first);
     const auto* y = static_cast<const typename T::Type*>(second);
+    const auto* later = static_cast<const typename T::Type*>(next);
     Reg dots[2] = {V::zero(), V::zero()};
     Reg squares[2] = {V::zero(), V::zero()};
     int64_t c = 0;
     for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
       for (int u = 0; u < 2; ++u) {
+        __builtin_prefetch(later + c + u * kLanes);
         const Reg a = T::load(x + c + u * kLanes);
         const Reg b = T::load(y + c + u * kLanes);
         dots[u] = V::fma(a, b, dots[u]);
@@ -129,7 +131,8 @@ struct Loops {
   template <class T, bool kStreamed>
   static void mean_rows_of(const typename T::Type* x, int64_t row_stride, int64_t channels,
                            const int64_t* members, int64_t count, const float* weights,
-                           typename T::Type* y) {
+                           const typename T::Type* next, typename T::Type* y) {
+    constexpr int64_t kLine = 64 / int64_t(sizeof(*x));
     float total = weights ? 0.0f : float(count);
     if (weights)
       for (int64_t m = 0; m < count; ++m) total += weights[members[m]];
@@ -138,6 +141,7 @@ struct Loops {
     const int64_t summed = empty ? 0 : count;
     int64_t c = 0;
     for (; c + 4 * kLanes <= channels; c += 4 * kLanes) {
+      for (int64_t u = 0; u < 4 * kLanes; u += kLine) __builtin_prefetch(next + c + u);
       Reg sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
       for (int64_t m = 0; m < summed; ++m) {
         const auto* row = x + members[m] * row_stride + c;
@@ -172,31 +176,42 @@ struct Loops {
                                void* out) {
     const auto* x = static_cast<const typename T::Type*>(data);
     const int64_t row_bytes = channels * int64_t(sizeof(*x));
-    constexpr int64_t kAhead = 2;  // members are scattered: ask for their rows before their turn
+    // Members are scattered: rows are asked for before their turn, the first of a segment while
+    // another one is worked on.
+    constexpr int64_t kAhead = 2;
     for (int64_t s = first; s < last; ++s) {
-      if (s + kAhead < last)
-        for (int64_t m = offsets[s + kAhead]; m < offsets[s + kAhead + 1]; ++m) {
+      const int64_t* own = members + offsets[s];
+      const int64_t count = offsets[s + 1] - offsets[s];
+      const auto* next = x + (count ? own[0] * row_stride : 0);
+      if (s + kAhead < last) {
+        int64_t m = offsets[s + kAhead];
+        if (m < offsets[s + kAhead + 1]) next = x + members[m] * row_stride;
+        while (++m < offsets[s + kAhead + 1]) {
           const auto* row = reinterpret_cast<const char*>(x + members[m] * row_stride);
           for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(row + i);
         }
+      }
       auto* y = static_cast<typename T::Type*>(out) + s * channels;
       // Rows that are streamed touch a new page every few of them: have it translated by then.
       if (streamed && s + 2 * kAhead < last) __builtin_prefetch(y + 2 * kAhead * channels);
-      const int64_t* own = members + offsets[s];
-      const int64_t count = offsets[s + 1] - offsets[s];
       if (count == 1)
-        copy_bytes(x + own[0] * row_stride, row_bytes, streamed, y);
+        copy_bytes(x + own[0] * row_stride, row_bytes, streamed, y, next);
       else if (count == 0)
         copy_bytes(nullptr, row_bytes, streamed, y);
       else if (streamed)
-        mean_rows_of<T, true>(x, row_stride, channels, own, count, weights, y);
+        mean_rows_of<T, true>(x, row_stride, channels, own, count, weights, next, y);
       else
-        mean_rows_of<T, false>(x, row_stride, channels, own, count, weights, y);
+        mean_rows_of<T, false>(x, row_stride, channels, own, count, weights, next, y);
     }
     if (streamed) V::fence();
   }
 
-  static inline void copy_bytes(const void* source, int64_t bytes, bool streamed, void* out) {
+  // Asks for as many bytes at `next` on the way, if it is given.
+  static inline void copy_bytes(const void* source, int64_t bytes, bool streamed, void* out,
+                                const void* next = nullptr) {
+    const auto* later = static_cast<const char*>(next);
+    if (!streamed && later)
+      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(later + i);
     if (!streamed && source) {
       memcpy(out, source, size_t(bytes));
     } else if (!streamed) {
@@ -204,6 +219,7 @@ struct Loops {
     } else {
       constexpr int64_t kStep = kLanes * int64_t(sizeof(float));
       for (int64_t i = 0; i < bytes; i += kStep) {
+        if (later) __builtin_prefetch(later + i);
         const auto* from = reinterpret_cast<const float*>(static_cast<const char*>(source) + i);
         V::stream(reinterpret_cast<float*>(static_cast<char*>(out) + i),
                   source ? V::load(from) : V::zero());
@@ -212,8 +228,8 @@ struct Loops {
   }
   static void copy(const void* source, int64_t bytes, bool streamed, void* out) {
     copy_bytes(source, bytes, streamed, out);
-    if (streamed) V::fence();
   }
+  static void fence() { V::fence(); }
 
   template <class T>
   static void add_rows_of(const void* data, int64_t row_stride, int64_t count, int64_t channels,
@@ -248,11 +264,11 @@ struct Loops {
     if (dtype == LONGVID_BF16) return square_of<Bf16>(row, channels);
     return square_of<F16>(row, channels);
   }
-  static void dot_square(int dtype, const void* a, const void* b, int64_t channels, float* dot,
-                         float* square) {
-    if (dtype == LONGVID_F32) return dot_square_of<F32>(a, b, channels, dot, square);
-    if (dtype == LONGVID_BF16) return dot_square_of<Bf16>(a, b, channels, dot, square);
-    return dot_square_of<F16>(a, b, channels, dot, square);
+  static void dot_square(int dtype, const void* a, const void* b, const void* next,
+                         int64_t channels, float* dot, float* square) {
+    if (dtype == LONGVID_F32) return dot_square_of<F32>(a, b, next, channels, dot, square);
+    if (dtype == LONGVID_BF16) return dot_square_of<Bf16>(a, b, next, channels, dot, square);
+    return dot_square_of<F16>(a, b, next, channels, dot, square);
   }
   static void widen(int dtype, const void* row, int64_t channels, float* out) {
     if (dtype == LONGVID_F32) return widen_of<F32>(row, channels, out);

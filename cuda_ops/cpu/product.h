@@ -199,6 +199,7 @@ constexpr Kernels kernels_of() {
                  L::narrow,
                  L::mean_segments,
                  L::copy,
+                 L::fence,
                  L::add_rows,
                  L::gram,
                  L::softmax_mean};

@@ -1,5 +1,6 @@
 // segment_mean, token_cosine, compact and head_mean: passes over rows of tokens.
 #include <math.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -11,9 +12,10 @@ using namespace longvid;
 namespace {
 
 constexpr float kCosineEps = 1e-8f;  // as torch.cosine_similarity
-constexpr int64_t kTokenBlock = 32;  // tokens whose anchor rows stay in cache
+constexpr int64_t kTokenBlock = 96;  // tokens whose anchor rows stay in cache
 constexpr int64_t kFrameBlock = 32;  // frames per unit of work against the previous frame
-constexpr int64_t kAhead = 2;        // tokens asked for before their turn
+constexpr size_t kLargeResult = size_t(4) << 20;  // more than a second cache holds
+constexpr int64_t kAhead = 4;        // tokens asked for before their turn
 
 float cosine(float dot, float first_square, float second_square) {
   const float first = std::max(sqrtf(first_square), kCosineEps);
@@ -25,7 +27,23 @@ float cosine(float dot, float first_square, float second_square) {
 bool worth_streaming(const void* out, int64_t rows, int64_t channels, int dtype) {
   const size_t row_bytes = size_t(channels) * element_bytes(dtype);
   return row_bytes % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0 &&
-         row_bytes * size_t(rows) >= (size_t(4) << 20);
+         row_bytes * size_t(rows) >= kLargeResult;
+}
+
+// The first write to fresh memory is a page fault for each 4 KiB, which takes longer than writing
+// them; Linux gives pages of 2 MiB to a large result where it is asked to. Only advice.
+void ask_for_large_pages(void* out, int64_t rows, int64_t channels, int dtype) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 4096;
+  const size_t bytes = size_t(rows) * size_t(channels) * element_bytes(dtype);
+  if (bytes < kLargeResult) return;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(out);
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+  const uintptr_t last = (begin + bytes) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)out, (void)rows, (void)channels, (void)dtype;
+#endif
 }
 
 }  // namespace
@@ -39,6 +57,7 @@ int longvid_cpu_segment_mean(int level, int threads, int dtype, const void* x, i
   constexpr int64_t kBlock = 64;
   const int64_t blocks = ceil_div(segments, kBlock);
   const bool streamed = worth_streaming(out, segments, channels, dtype);
+  ask_for_large_pages(out, segments, channels, dtype);
   int status = LONGVID_OK;
 #pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (blocks > 1)
   for (int64_t block = 0; block < blocks; ++block) {
@@ -64,7 +83,6 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
   const Kernels& k = kernels(level);
   const int64_t run = window ? window : kFrameBlock;
   const int64_t runs = ceil_div(frames, run), blocks = ceil_div(tokens, kTokenBlock);
-  const int64_t row_bytes = channels * int64_t(element_bytes(dtype));
   int status = LONGVID_OK;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (runs * blocks > 1)
   for (int64_t unit = 0; unit < runs * blocks; ++unit) {
@@ -84,10 +102,15 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
     }
     for (int64_t f = anchor + 1; f < stop; ++f) {
       for (int64_t n = n0; n < n1; ++n) {
-        if (n + kAhead < n1)  // hardware stops reading ahead at the end of a page
-          for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(row(f, n + kAhead) + i);
+        // Hardware stops reading ahead at the end of a page.
+        const int64_t later = n + kAhead, wrapped = later - (n1 - n0);
+        const void* next = row(f, n);
+        if (later < n1)
+          next = row(f, later);
+        else if (f + 1 < stop && wrapped < n1)
+          next = row(f + 1, wrapped);
         float dot, square;
-        k.dot_square(dtype, row(anchor, n), row(f, n), channels, &dot, &square);
+        k.dot_square(dtype, row(anchor, n), row(f, n), next, channels, &dot, &square);
         finite = finite && square < INFINITY;
         similarity[f * tokens + n] = cosine(dot, squares[n - n0], square);
         if (!window) squares[n - n0] = square;
@@ -114,6 +137,7 @@ int longvid_cpu_compact(int level, int threads, int dtype, const void* x, int64_
   const int64_t row_bytes = channels * int64_t(element_bytes(dtype));
   const bool dense = token_stride == channels;
   const bool streamed = worth_streaming(packed, rows, channels, dtype);
+  ask_for_large_pages(packed, rows, channels, dtype);
   const Kernels& k = kernels(level);
 #pragma omp parallel num_threads(threads) if (rows * channels > 16384)
   {
@@ -134,6 +158,7 @@ int longvid_cpu_compact(int level, int threads, int dtype, const void* x, int64_
         left -= end - n;
         n = end;
       }
+      if (streamed) k.fence();
     }
     constexpr int64_t kRows = 256;
     const int64_t first = cu_seqlens[frames];
@@ -141,6 +166,7 @@ int longvid_cpu_compact(int level, int threads, int dtype, const void* x, int64_
     for (int64_t block = 0; block < ceil_div(rows - first, kRows); ++block) {
       const int64_t start = first + block * kRows, stop = std::min(start + kRows, rows);
       k.copy(nullptr, (stop - start) * row_bytes, streamed, at(packed, dtype, start * channels));
+      if (streamed) k.fence();
     }
   }
   return LONGVID_OK;
