@@ -150,7 +150,12 @@ def of_config(name: str, config: Config, sample_fps: float) -> Arm:
         every=max(1, round(sample_fps / config.sample.fps)),
     )
     return of_parts(
-        name, config.compressors, config.selectors, num_segments=config.ask.num_segments, cut=cut
+        name,
+        config.compressors,
+        config.selectors,
+        num_segments=config.ask.num_segments,
+        cut=cut,
+        neighbours=config.ask.neighbours,
     )
 
 

@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
             Run(one.suite, tuple(cell for cell in one.cells if cell[1] in options.budgets))
             for one in plan
         ]
-        if not all(any(arm.name == "oracle" for arm, _ in one.cells) for one in plan):
+        judged = {one.suite.name for one in plan if any(a.name == "oracle" for a, _ in one.cells)}
+        if any(one.suite.name not in judged for one in plan):
             raise ConfigError(
                 f"--budgets {' '.join(map(str, options.budgets))} leaves a length without its "
                 "baselines; name 512 among them."
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     found: dict[str, Findings] = {}
     for one in plan:
-        found[one.suite.name] = _run(one, options, cache)
+        _run(one, options, cache, found)
         # What is done is kept when a later length is interrupted.
         _publish(options, found, time.perf_counter() - started)
     for name, findings in found.items():
@@ -93,8 +94,8 @@ def _publish(options: argparse.Namespace, found: dict[str, Findings], seconds: f
         Path(options.html).write_text(page(found, notes), encoding="utf-8")
 
 
-def _run(one: Run, options: argparse.Namespace, cache: Path) -> Findings:
-    """Prepare and measure one suite."""
+def _run(one: Run, options: argparse.Namespace, cache: Path, found: dict[str, Findings]) -> None:
+    """Prepare and measure one suite; cells of one that was measured before join the others."""
     from benchmarks.yardstick.files import prepare
     from benchmarks.yardstick.measure import Ranked, ask_all, embedding, rank_evidence
     from benchmarks.yardstick.reading import Reader
@@ -126,7 +127,10 @@ def _run(one: Run, options: argparse.Namespace, cache: Path) -> Findings:
     _say(f"  asked in {time.perf_counter() - prepared:.0f} s")
     slowest = sorted(cells, key=lambda cell: -cell.seconds)[:5]
     _say("  dearest: " + ", ".join(f"{c.arm} at {c.budget} {c.seconds:.0f} s" for c in slowest))
-    return Findings(suite, asked, cells, ranks, prior_guesser(suite))
+    if suite.name in found:
+        found[suite.name].cells.extend(cells)
+    else:
+        found[suite.name] = Findings(suite, asked, cells, ranks, prior_guesser(suite))
 
 
 def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:

@@ -44,15 +44,19 @@ def index_config(config: Config, suite: Suite) -> Config:
     """Return the index side of a suite: every sampled frame, full or on the suite's grid.
 
     Compressors are applied when questions are asked: they are `Segment -> Segment`, so the
-    arithmetic is the same, and a film is encoded once for all of them.
+    arithmetic is the same, and a film is encoded once for all of them. Segments are cut anew too,
+    so their length does not make another store.
     """
     side = suite.grid
     compressors = () if side == _FULL_SIDE else (GridPooling(height=side, width=side),)
-    sample = dataclasses.replace(config.sample, fps=suite.sample_fps)
+    sample = dataclasses.replace(
+        config.sample, fps=suite.sample_fps, segment_frames=_SEGMENT_FRAMES
+    )
     return dataclasses.replace(config, sample=sample, compressors=compressors)
 
 
 _FULL_SIDE = 8
+_SEGMENT_FRAMES = 16
 
 
 def prepare(

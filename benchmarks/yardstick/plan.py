@@ -61,15 +61,16 @@ class Run:
 def plan_of(config: Config, *, quick: bool) -> list[Run]:
     """Return the plan of a full run, or of one that takes minutes.
 
+    The grid of parts comes last, as a second run of its suite: it decides no goal.
+
     Args:
         config: The preset that is judged, as the arm `longvid`.
         quick: Fewer films, lengths and budgets.
     """
-    return (
-        [_quick(suite, config) for suite in _quick_suites()]
-        if quick
-        else [Run(suite, tuple(_cells(suite, config))) for suite in SUITES.values()]
-    )
+    if quick:
+        return [_quick(suite, config) for suite in _quick_suites()]
+    grid = Run(SUITES[MATRIX_SUITE], tuple((arm, MATRIX_BUDGET) for arm in matrix()))
+    return [*(Run(suite, tuple(_cells(suite, config))) for suite in SUITES.values()), grid]
 
 
 def _methods(suite: Suite, config: Config) -> list[Arm]:
@@ -90,7 +91,6 @@ def _cells(suite: Suite, config: Config) -> list[tuple[Arm, int]]:
         cells += [(full, budget) for budget in (128, 512, 2048)]
     if suite.name == MATRIX_SUITE:
         cells += _tenth(suite, config)
-        cells += [(arm, MATRIX_BUDGET) for arm in matrix()]
     return cells
 
 
