@@ -144,7 +144,7 @@ def test_models_name_what_presets_want_and_what_is_there(
 def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--hours", "2", "--json"]) == 0
     found = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
-    assert found["store of 2 hours"]["remark"].startswith("at most: 900 segments, 14400 frames")
+    assert found["store of 2 hours"]["remark"].startswith("at most: 900 segments, 7200 frames")
     assert found["ask in all"]["remark"].startswith("fits")
     assert main(["doctor", "--config", "longvid"]) == 1
     assert "hf download llava-hf/llava-onevision" in capsys.readouterr().err
