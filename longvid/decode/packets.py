@@ -93,20 +93,18 @@ class PacketTable:
         """Packets that are keyframes, increasing."""
         return np.flatnonzero(self.keyframe)
 
-    @cached_property
-    def _place(self) -> dict[int, int]:
-        place = {ticks: index for index, ticks in enumerate(self.pts.tolist())}
-        # A hidden packet may bear the time of a shown one.
-        place.update(zip(self.times.pts.tolist(), self.packet_of.tolist(), strict=True))
-        return place
-
     def index_of(self, pts: int | None, expected: int) -> int | None:
         """Find a packet by its pts, looking first where it is expected."""
         if pts is None:
             return None
         if 0 <= expected < len(self.pts) and self.pts[expected] == pts:
             return expected
-        return self._place.get(pts)
+        # A hidden packet may bear the time of a shown one, which then is meant.
+        rank = int(np.searchsorted(self.times.pts, pts))
+        if rank < len(self.times.pts) and self.times.pts[rank] == pts:
+            return int(self.packet_of[rank])
+        hidden = np.flatnonzero(self.pts == pts)
+        return int(hidden[-1]) if len(hidden) else None
 
 
 def scan(
