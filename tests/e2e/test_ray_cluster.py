@@ -185,8 +185,14 @@ def test_a_job_is_submitted_to_the_job_server(cluster: Any, dashboard: int, tmp_
         *("python", "-m", "pipelines.index", "--videos", f"{videos}/*.mp4"),
         *("--store", str(store), "--config", "mini", "--interval", "0.5"),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    output = done.stdout + done.stderr
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        output = done.stdout + done.stderr
+        # A job server that has just started may know of no machine yet.
+        if "No available agent" not in output or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     line = r"\d+ indexed, \d+ in work, \d+ already there, \d+ failed, \d+ left, \d+ video hours"
     assert re.search(line + r" per hour, decode \d+ % busy, encode \d+ % busy", output), output
     assert "1 indexed, 0 already there, 1 failed" in output, output
@@ -273,7 +279,11 @@ def test_frames_wait_in_bounded_memory_for_a_slow_encoder(driver: Any, tmp_path:
     index(
         videos,
         tmp_path / "store",
-        config(f"ray.frame_batches={limit}", "sample.fps=1.0", encode=0.015, pixels=pixels),
+        config(
+            *(f"ray.frame_batches={limit}", "sample.fps=1.0", "sample.segment_frames=16"),
+            encode=0.015,
+            pixels=pixels,
+        ),
     )
     peak.stop()
     seen.join()
