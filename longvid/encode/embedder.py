@@ -17,8 +17,9 @@ from longvid.models import checkpoints
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
+from longvid.types import FrameBatch, Segment
 
-__all__ = ["DualEncoder", "pixel_format_of", "width_of"]
+__all__ = ["DualEncoder", "TextWorker", "pixel_format_of", "width_of"]
 
 #: Architectures with two towers: the class in transformers, and what only its vision side needs.
 _MODEL_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -139,3 +140,34 @@ def _checked_config(folder: Path) -> dict[str, Any]:
             "fixed resolution are of architecture 'siglip')."
         )
     return config
+
+
+class TextWorker:
+    """An encoder of which only the embedder is loaded: it embeds questions.
+
+    Args:
+        embedder: Its text tower is enough.
+        space: Name of the token space of the whole encoder.
+        note: What a person must know of the weights, or "".
+    """
+
+    def __init__(self, embedder: DualEncoder, space: str, note: str) -> None:
+        self.space = space
+        self.note = note
+        self.embedding_width = embedder.width
+        self._embedder = embedder
+
+    def __call__(self, batch: FrameBatch) -> Segment:
+        """Refuse: there is no tower that makes tokens.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError(
+            f"Segment {batch.segment_index} cannot be encoded: this encoder was set up for text "
+            "only; call setup() instead of setup_embedder()."
+        )
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
+        return self._embedder.embed_text(texts)

@@ -7,7 +7,6 @@ model is loaded here, and no vision tower where only a question is embedded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from longvid.encode.embedder import DualEncoder, pixel_format_of, width_of
+from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
@@ -120,7 +119,8 @@ class HuggingFaceEncoder:
     def setup_embedder(self, device: str = "cpu") -> TextWorker:
         """Load only the embedder's text tower."""
         dtype = resolve_dtype(self.dtype, device)
-        return TextWorker(self, DualEncoder(self._embedder_folder(), dtype, device, text_only=True))
+        embedder = DualEncoder(self._embedder_folder(), dtype, device, text_only=True)
+        return TextWorker(embedder, self.space(), self.note())
 
     def space(self) -> str:
         """Name the token space, without loading weights."""
@@ -152,32 +152,7 @@ class HuggingFaceEncoder:
         return family_of(folder).pixel_format(folder, self.most_pixels)
 
 
-class TextWorker:
-    """Embeds questions; the vision towers stay on disk."""
-
-    def __init__(self, part: HuggingFaceEncoder, embedder: DualEncoder) -> None:
-        self.space = part.space()
-        self.embedding_width = embedder.width
-        self.note = part.note()
-        self._embedder = embedder
-
-    def __call__(self, batch: FrameBatch) -> Segment:
-        """Refuse: only the text tower is loaded.
-
-        Raises:
-            ModelError: Always.
-        """
-        raise ModelError(
-            f"Segment {batch.segment_index} cannot be encoded: this encoder was set up for text "
-            "only; call setup() instead of setup_embedder()."
-        )
-
-    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
-        return self._embedder.embed_text(texts)
-
-
-class Worker:
+class Worker(TextWorker):
     """Encodes segments."""
 
     def __init__(
@@ -188,11 +163,8 @@ class Worker:
         device: str,
         dtype: torch.dtype,
     ) -> None:
-        self.space = part.space()
-        self.embedding_width = embedder.width
-        self.note = part.note()
+        super().__init__(embedder, part.space(), part.note())
         self._tower = tower
-        self._embedder = embedder
         self._vision_format = part._vision_format()
         self._embedder_format = pixel_format_of(part._embedder_folder())
         joined = tower.frames_per_step
@@ -251,10 +223,6 @@ class Worker:
         if self._tower.frames_per_step == 1:
             return embeddings
         return F.normalize(self._by_step(embeddings).mean(dim=1), dim=-1)
-
-    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
-        return self._embedder.embed_text(texts)
 
     def _pixels(self, frames: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
         return wanted.normalize(wanted.resize(frames), self._device, self._dtype)

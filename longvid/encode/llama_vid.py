@@ -6,13 +6,12 @@ the question, and the content token is made beside it by the language model part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from longvid.encode.embedder import DualEncoder, pixel_format_of, width_of
+from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError
 from longvid.models import checkpoints
 from longvid.models import llama_vid_checkpoint as published
@@ -22,7 +21,7 @@ from longvid.models.pixels import PixelFormat
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
 
-__all__ = ["LlamaVidEncoder", "TextWorker", "Worker", "tower_tokens"]
+__all__ = ["LlamaVidEncoder", "Worker", "tower_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ class LlamaVidEncoder:
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker:
         """Load only the embedder's text tower."""
-        return TextWorker(self, device, text_only=True)
+        embedder = self.load_embedder(device, text_only=True)
+        return TextWorker(embedder, self.space(), self.note())
 
     def folder(self) -> Path:
         """Return the checkpoint's folder."""
@@ -104,31 +104,11 @@ class LlamaVidEncoder:
         return checkpoints.part_of(checkpoints.locate(self.embedder), checkpoints.EMBEDDER)
 
 
-class TextWorker:
-    """Embeds questions.
-
-    Args:
-        part: The encoder's configuration.
-        device: Where it runs.
-        text_only: Leave the embedder's vision tower on disk.
-    """
-
-    def __init__(self, part: LlamaVidEncoder, device: str, *, text_only: bool = False) -> None:
-        self.space = part.space()
-        self.note = part.note()
-        self._embedder = part.load_embedder(device, text_only=text_only)
-        self.embedding_width = self._embedder.width
-
-    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
-        return self._embedder.embed_text(texts)
-
-
 class Worker(TextWorker):
     """Encodes segments."""
 
     def __init__(self, part: LlamaVidEncoder, device: str) -> None:
-        super().__init__(part, device)
+        super().__init__(part.load_embedder(device, text_only=False), part.space(), part.note())
         self._dtype = resolve_dtype(part.dtype, device)
         self._device = device
         self._batch_frames = part.batch_frames

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from longvid.encode.embedder import DualEncoder, pixel_format_of, width_of
+from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError
 from longvid.models import checkpoints, dino
 from longvid.models.families import space_of
@@ -26,7 +26,7 @@ from longvid.models.pixels import PixelFormat
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
 
-__all__ = ["LongVUEncoder", "TextWorker", "Worker", "pad_to_square", "two_grids"]
+__all__ = ["LongVUEncoder", "Worker", "pad_to_square", "two_grids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,17 @@ class LongVUEncoder:
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker:
         """Load only SigLIP's text tower."""
-        return TextWorker(self, device, text_only=True)
+        embedder = self.load_embedder(device, text_only=True)
+        return TextWorker(embedder, self.space(), self.note())
 
     def folder(self) -> Path:
         """Return the checkpoint's folder."""
         return checkpoints.locate(self.model)
+
+    def load_embedder(self, device: str, *, text_only: bool) -> DualEncoder:
+        """Load SigLIP, or only its text tower."""
+        dtype = resolve_dtype(self.dtype, device)
+        return DualEncoder(checkpoints.locate(self.siglip), dtype, device, text_only=text_only)
 
     def settings(self) -> LongVUConfig:
         """Return the checkpoint's settings, with those of this part.
@@ -123,33 +129,11 @@ class LongVUEncoder:
         )
 
 
-class TextWorker:
-    """Embeds questions.
-
-    Args:
-        part: The encoder's configuration.
-        device: Where it runs.
-        text_only: Leave SigLIP's vision tower on disk.
-    """
-
-    def __init__(self, part: LongVUEncoder, device: str, *, text_only: bool = False) -> None:
-        self.space = part.space()
-        self.note = part.note()
-        dtype = resolve_dtype(part.dtype, device)
-        folder = checkpoints.locate(part.siglip)
-        self._embedder = DualEncoder(folder, dtype, device, text_only=text_only)
-        self.embedding_width = self._embedder.width
-
-    def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
-        return self._embedder.embed_text(texts)
-
-
 class Worker(TextWorker):
     """Encodes segments."""
 
     def __init__(self, part: LongVUEncoder, device: str) -> None:
-        super().__init__(part, device)
+        super().__init__(part.load_embedder(device, text_only=False), part.space(), part.note())
         dtype = resolve_dtype(part.dtype, device)
         self._settings = part.settings()
         self._drop_alike = part.drop_alike
