@@ -60,24 +60,26 @@ def _require(condition: bool, sentence: str) -> None:
         raise LongvidError(sentence)
 
 
-def _require_shapes(carrier: object, **shapes: tuple[int, ...]) -> None:
-    """Check fields that are tensors against the shapes that the other fields imply."""
-    for name, shape in shapes.items():
-        got = tuple(getattr(carrier, name).shape)
-        _require(got == shape, f"{type(carrier).__name__}.{name} must be {shape}, got {got}.")
+class _Tensors:
+    """A carrier with tensors: checked by shape when made, shown by shape and never by value."""
 
+    __slots__ = ()
 
-def _shapes(carrier: object) -> str:
-    """Show a carrier's fields with tensors as shape and dtype, never as values."""
-    parts = []
-    for field in dataclasses.fields(carrier):  # type: ignore[arg-type]  # every caller is one
-        value: Any = getattr(carrier, field.name)
-        if isinstance(value, torch.Tensor):
-            value = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-        elif isinstance(value, tuple) and len(value) > 6:
-            value = f"<{len(value)} of {type(value[0]).__name__}>"
-        parts.append(f"{field.name}={value}")
-    return f"{type(carrier).__name__}({', '.join(parts)})"
+    def _require_shapes(self, **shapes: tuple[int, ...]) -> None:
+        for name, shape in shapes.items():
+            got = tuple(getattr(self, name).shape)
+            _require(got == shape, f"{type(self).__name__}.{name} must be {shape}, got {got}.")
+
+    def __repr__(self) -> str:
+        parts = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are ones
+            value: Any = getattr(self, field.name)
+            if isinstance(value, torch.Tensor):
+                value = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+            elif isinstance(value, tuple) and len(value) > 6:
+                value = f"<{len(value)} of {type(value[0]).__name__}>"
+            parts.append(f"{field.name}={value}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class FrameBatch:
+class FrameBatch(_Tensors):
     """The decoded frames of one segment.
 
     Args:
@@ -214,7 +216,7 @@ class FrameBatch:
             f"Frames must be (T, 3, H, W) uint8, got {tuple(self.data.shape)} {self.data.dtype}.",
         )
         per_frame = (num_frames,)
-        _require_shapes(self, pts_seconds=per_frame, duration_seconds=per_frame, slow=per_frame)
+        self._require_shapes(pts_seconds=per_frame, duration_seconds=per_frame, slow=per_frame)
         _require(
             bool((self.pts_seconds.diff() > 0).all()),
             f"pts_seconds must increase strictly, got {self.pts_seconds.tolist()}.",
@@ -222,9 +224,6 @@ class FrameBatch:
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
-
-    def __repr__(self) -> str:
-        return _shapes(self)
 
     def keep(self, frames: torch.Tensor) -> FrameBatch:
         """Return the batch with only the frames at these sorted indices, (K,) int64."""
@@ -238,7 +237,7 @@ class FrameBatch:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Tokens:
+class Tokens(_Tensors):
     """What the language model can be shown: a flat, ragged run of vectors in time order.
 
     Frames hold different numbers of tokens after pooling, merging and pruning, so a token names
@@ -263,7 +262,7 @@ class Tokens:
             f"Token data must be (N, D) floating point, got {tuple(self.data.shape)} "
             f"{self.data.dtype}.",
         )
-        _require_shapes(self, frame=(num_tokens,), position=(num_tokens, 2), size=(num_tokens,))
+        self._require_shapes(frame=(num_tokens,), position=(num_tokens, 2), size=(num_tokens,))
         _require(
             self.frame.dtype == torch.int32 and bool((self.frame.diff() >= 0).all()),
             f"tokens.frame must be int32 and non-decreasing, got {self.frame.dtype}.",
@@ -271,9 +270,6 @@ class Tokens:
 
     def __len__(self) -> int:
         return int(self.data.shape[0])
-
-    def __repr__(self) -> str:
-        return _shapes(self)
 
     @classmethod
     def from_grid(cls, data: torch.Tensor) -> Tokens:
@@ -290,9 +286,7 @@ class Tokens:
         return cls(
             data=data.reshape(num_frames * patches, token_width),
             frame=torch.arange(num_frames, dtype=torch.int32).repeat_interleave(patches),
-            position=grid.reshape(1, patches, 2)
-            .expand(num_frames, patches, 2)
-            .reshape(num_frames * patches, 2),
+            position=grid.reshape(patches, 2).repeat(num_frames, 1),
             size=torch.ones(num_frames * patches),
         )
 
@@ -307,7 +301,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Segment:
+class Segment(_Tensors):
     """An indexed span of a video: what is written to the store and read back by a question.
 
     Args:
@@ -336,7 +330,7 @@ class Segment:
     def __post_init__(self) -> None:
         num_frames = self.pts_seconds.shape[0]
         width = self.frame_embeddings.shape[-1]
-        _require_shapes(self, slow=(num_frames,), frame_embeddings=(num_frames, width))
+        self._require_shapes(slow=(num_frames,), frame_embeddings=(num_frames, width))
         _require(
             len(self.tokens) == 0 or int(self.tokens.frame[-1]) < num_frames,
             f"tokens.frame points past the {num_frames} frames of the segment.",
@@ -351,9 +345,6 @@ class Segment:
     def key(self) -> tuple[str, int]:
         """Sorting by this key gives the time order within each video."""
         return self.video_id, self.segment_index
-
-    def __repr__(self) -> str:
-        return _shapes(self)
 
     def with_tokens(self, tokens: Tokens) -> Segment:
         """Return the segment with other tokens, everything else unchanged."""
@@ -383,7 +374,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Query:
+class Query(_Tensors):
     """A question with its embedding.
 
     Args:
@@ -397,16 +388,10 @@ class Query:
     embedding: torch.Tensor
     text_tokens: torch.Tensor
 
-    def __repr__(self) -> str:
-        return _shapes(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A span of a video that supports an answer, with the similarity that found it.
-
-    `text` is what is said there, where that is what was found.
-    """
+    """A span that supports an answer, and the score or the words (`text`) that found it."""
 
     video_id: str
     path: str
