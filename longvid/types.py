@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,6 +291,13 @@ class Tokens(_Tensors):
             size=torch.ones(num_frames * patches),
         )
 
+    @classmethod
+    def join(cls, pieces: Sequence[Tokens]) -> Tokens:
+        """Join runs in time order; within a frame the earlier piece comes first."""
+        order = torch.cat([piece.frame for piece in pieces]).sort(stable=True).indices
+        names = ("data", "frame", "position", "size")
+        return cls(*(torch.cat([getattr(p, name) for p in pieces])[order] for name in names))
+
     def keep(self, tokens: torch.Tensor) -> Tokens:
         """Return only the tokens at these sorted indices (K,) int64, or of this mask (N,) bool."""
         fields = (self.data, self.frame, self.position, self.size)
@@ -367,10 +375,7 @@ class Question:
 
     def __post_init__(self) -> None:
         _require(bool(self.text.strip()), "The question is empty; ask something.")
-        _require(
-            len(self.choices) != 1,
-            "A multiple-choice question needs at least two choices, got one.",
-        )
+        _require(len(self.choices) != 1, "A multiple-choice question needs two choices, got one.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

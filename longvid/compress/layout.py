@@ -251,11 +251,4 @@ def concatenate(pieces: Sequence[Tokens], like: Tokens) -> Tokens:
         return like.keep(torch.zeros(0, dtype=torch.int64, device=like.data.device))
     if len(pieces) == 1 and bool((pieces[0].frame.diff() >= 0).all()):
         return pieces[0]
-    frame = torch.cat([piece.frame for piece in pieces])
-    order = frame.sort(stable=True).indices
-    return Tokens(
-        data=torch.cat([piece.data for piece in pieces])[order],
-        frame=frame[order],
-        position=torch.cat([piece.position for piece in pieces])[order],
-        size=torch.cat([piece.size for piece in pieces])[order],
-    )
+    return Tokens.join(pieces)

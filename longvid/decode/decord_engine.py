@@ -14,8 +14,7 @@ from av.video.frame import VideoFrame
 
 from longvid.decode.engine import Progress
 from longvid.decode.packets import FrameTimes
-from longvid.decode.pyav_engine import PyAVEngine
-from longvid.decode.source import Source
+from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 
 __all__ = ["decord_engine", "why_no_decord"]
@@ -34,14 +33,7 @@ def why_no_decord() -> str:
 
 def decord_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine:
     """Make an engine whose pictures come from decord."""
-    reason = why_no_decord()
-    if reason:
-        raise VideoError(reason, kind="unsupported", path="", stage="probe")
-
-    def source(path: str, times: FrameTimes) -> Source:
-        return _DecordSource(path, times, options["num_threads"], progress)
-
-    return PyAVEngine(options, progress, source)
+    return engine_over(_DecordSource, why_no_decord(), options, progress)
 
 
 class _DecordSource:

@@ -39,8 +39,9 @@ from longvid.decode.source import (
     Source,
     first_picture,
 )
+from longvid.errors import VideoError
 
-__all__ = ["PyAVEngine"]
+__all__ = ["PyAVEngine", "engine_over"]
 
 _OPEN_FILES = 4
 #: A segment that ends this close to the end of the video is its last.
@@ -214,3 +215,29 @@ class PyAVEngine:
         if self._other_source is not None:
             source = self._other_source(path, times)
         return _OpenVideo(source, table, pixel_aspect)
+
+
+def engine_over(
+    make_source: Callable[[str, FrameTimes, int, Progress], Source],
+    why_not: str,
+    options: dict[str, Any],
+    progress: Progress,
+) -> PyAVEngine:
+    """Make an engine whose pictures come from another library.
+
+    Args:
+        make_source: Called with path, frame times, number of threads and progress.
+        why_not: Why the library cannot be used here; "" if it can.
+        options: As of `PyAVEngine`, with `num_threads`.
+        progress: As of `PyAVEngine`.
+
+    Raises:
+        VideoError: The library cannot be used here.
+    """
+    if why_not:
+        raise VideoError(why_not, kind="unsupported", path="", stage="probe")
+
+    def source(path: str, times: FrameTimes) -> Source:
+        return make_source(path, times, options["num_threads"], progress)
+
+    return PyAVEngine(options, progress, source)

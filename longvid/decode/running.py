@@ -10,7 +10,6 @@ import mmap
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -47,12 +46,7 @@ class RunningDecoder:
     def __enter__(self) -> RunningDecoder:
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -181,12 +175,7 @@ class InProcessDecoder:
     def __enter__(self) -> InProcessDecoder:
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def probe(self, path: str, video_id: str | None = None) -> Video:

@@ -10,8 +10,7 @@ from av.video.frame import VideoFrame
 
 from longvid.decode.engine import Progress
 from longvid.decode.packets import FrameTimes
-from longvid.decode.pyav_engine import PyAVEngine
-from longvid.decode.source import Source
+from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 
 __all__ = ["torchcodec_engine", "why_no_torchcodec"]
@@ -37,14 +36,7 @@ def why_no_torchcodec() -> str:
 
 def torchcodec_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine:
     """Make an engine whose pictures come from torchcodec."""
-    reason = why_no_torchcodec()
-    if reason:
-        raise VideoError(reason, kind="unsupported", path="", stage="probe")
-
-    def source(path: str, times: FrameTimes) -> Source:
-        return _TorchcodecSource(path, times, options["num_threads"], progress)
-
-    return PyAVEngine(options, progress, source)
+    return engine_over(_TorchcodecSource, why_no_torchcodec(), options, progress)
 
 
 class _TorchcodecSource:

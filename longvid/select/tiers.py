@@ -308,7 +308,7 @@ def show_tiers(
                 )
                 part = segment.with_tokens(tokens)
                 pieces.append(part.tokens if pool is None else pool(part).tokens)
-        pooled.append(segment.with_tokens(_joined(pieces)) if pieces else segment)
+        pooled.append(segment.with_tokens(Tokens.join(pieces)) if pieces else segment)
     return dataclasses.replace(found, segments=tuple(pooled)).take(tier.nonzero().flatten())
 
 
@@ -337,17 +337,3 @@ def _promote(
     moved = waiting[rules.fill(cost[waiting], min(left, most))]
     tier[moved] = step[1]
     return left - int(cost[moved].sum())
-
-
-def _joined(pieces: Sequence[Tokens]) -> Tokens:
-    """Join the tokens of different frames and bring them into time order."""
-    if len(pieces) == 1:
-        return pieces[0]
-    frame = torch.cat([piece.frame for piece in pieces])
-    order = frame.sort(stable=True).indices
-    return Tokens(
-        data=torch.cat([piece.data for piece in pieces])[order],
-        frame=frame[order],
-        position=torch.cat([piece.position for piece in pieces])[order],
-        size=torch.cat([piece.size for piece in pieces])[order],
-    )
