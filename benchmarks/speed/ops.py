@@ -223,7 +223,7 @@ def _merge_round(bench: Bench, metric_width: int, target: float) -> list[Row]:
     task = f"merge round, metric of {metric_width} channels, r = {r}"
     rows = bench.compare(
         task,
-        lambda: ops.merge(ops.match(metric, r), x),
+        lambda: ops.match_and_merge(metric, x, r),
         {
             "eager ToMe in bf16": lambda: eager.merge_mean(x, *eager.match(metric, r)),
             "eager ToMe weighted in bf16": lambda: eager.merge_weighted(
@@ -279,7 +279,8 @@ def _fidelity(task: str, metric: Tensor, x: Tensor, r: int) -> list[Row]:
     rows.append(Row(task, "fp64", "reconstruction error", error.item(), ""))
     again = ops.match(metric, r)
     equal = all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
-    equal = equal and torch.equal(ops.merge(ours, x), ops.merge(again, x))
+    merged = [ops.match_and_merge(metric, x, r)[0] for _ in range(2)]
+    equal = equal and torch.equal(*merged) and torch.equal(merged[0], ops.merge(ours, x))
     return [*rows, Row(task, "longvid", "reruns equal bit for bit", 100.0 * equal, "%")]
 
 
@@ -318,18 +319,10 @@ def _prune(bench: Bench) -> list[Row]:
     amount = torch.linspace(0, 0.84, bench.tokens, device=bench.device).view(1, -1, 1)
     x = (base + amount * change).bfloat16()
 
-    def ours() -> tuple[Tensor, Tensor]:
-        keep = ops.token_cosine(x, WINDOW) < THRESHOLD
-        keep[::WINDOW] = True
-        # Counting is free on the CPU; on a GPU it would wait for the device, so room is made for
-        # every token.
-        rows = int(keep.count_nonzero()) if x.device.type == "cpu" else None
-        return ops.compact(x, keep, rows=rows)
-
     task = f"spatial token compression, windows of {WINDOW}"
     rows = bench.compare(
         task,
-        ours,
+        lambda: ops.prune(x, WINDOW, THRESHOLD),
         {
             "the window loop": lambda: eager.prune_loop(x, WINDOW, THRESHOLD),
             "vectorised eager": lambda: eager.prune_vectorised(x, WINDOW, THRESHOLD),
@@ -338,7 +331,7 @@ def _prune(bench: Bench) -> list[Row]:
     )
     exact = ops.token_cosine(x.double(), WINDOW) < THRESHOLD
     exact[::WINDOW] = True
-    packed, cu_seqlens = ours()
+    packed, _, cu_seqlens = ops.prune(x, WINDOW, THRESHOLD)
     truth = x[exact]
     rows.append(Row(task, "longvid", "tokens kept", 100.0 * len(truth) / exact.numel(), "%"))
     rows.append(

@@ -9,6 +9,18 @@
 
 namespace longvid {
 
+// Memory that comes next, asked for in steps while something else is computed.
+struct Ahead {
+  const char* next = nullptr;
+  const char* end = nullptr;
+  int64_t step = 0;
+
+  void ask() {
+    const char* stop = end - next < step ? end : next + step;
+    for (; next < stop; next += 64) __builtin_prefetch(next, 0, 2);
+  }
+};
+
 // The product of a list of rows with a matrix of columns packed into panels.
 //
 // Rows are float32, or bfloat16 where `pairs` is set. A panel holds `panel` columns, zero filled
@@ -28,10 +40,11 @@ struct Product {
   // For every row the largest product * inverse[j] + bias[j] and the lowest j that reaches it.
   // inverse and bias are padded to whole panels, bias with -inf. The panels hold columns `first`
   // on; first > 0 goes on from the scratch that earlier columns left. scratch: 2 * lanes floats
-  // for each row of the padded list.
+  // for each row of the padded list. `ahead` takes a step for every tile.
   void (*best_columns)(const void* const* rows, int64_t num_rows, int64_t channels,
                        const float* panels, int64_t first, int64_t count, const float* inverse,
-                       const float* bias, float* best, int64_t* index, float* scratch);
+                       const float* bias, float* best, int64_t* index, float* scratch,
+                       Ahead& ahead);
   // out (num_rows, out_stride); out_stride is a multiple of `panel`.
   void (*multiply)(const void* const* rows, int64_t num_rows, int64_t channels,
                    const float* panels, int64_t count, float* out, int64_t out_stride);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "large.h"
 #include "longvid_cpu.h"
 #include "match.h"
 
@@ -16,7 +17,8 @@ constexpr int64_t kPackedBytes = int64_t(4) << 20;
 }  // namespace
 
 int score_rows(const Kernels& k, const Product& product, const Metric& metric, const Sets& sets,
-               int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest) {
+               int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest,
+               const char* next, const char* end) {
   const int64_t num_rows = last - first;
   const int64_t padded = padded_rows(product, num_rows);
   const int64_t per_panel = panel_floats(product, metric.channels);
@@ -53,6 +55,8 @@ int score_rows(const Kernels& k, const Product& product, const Metric& metric, c
   }
   for (int64_t i = num_rows; i < padded; ++i) rows[i] = rows[num_rows - 1];
 
+  const int64_t tiles = ceil_div(num_rows, product.tile_rows) * all_panels;
+  Ahead ahead{next, end, round_up(ceil_div(end - next, std::max<int64_t>(1, tiles)), 64)};
   for (int64_t start = 0; start < sets.num_b; start += chunk) {
     const int64_t count = std::min(chunk, sets.num_b - start);
     for (int64_t j = 0; j < chunk; ++j) {
@@ -66,7 +70,7 @@ int score_rows(const Kernels& k, const Product& product, const Metric& metric, c
     }
     product.pack_rows(metric.dtype, columns, count, metric.channels, panels);
     product.best_columns(rows, num_rows, metric.channels, panels, start, count, inverse, bias,
-                         best, nearest, scratch);
+                         best, nearest, scratch, ahead);
   }
   for (int64_t i = 0; i < num_rows; ++i) {
     const int dtype = widened ? int(LONGVID_F32) : metric.dtype;
@@ -191,6 +195,97 @@ bool disjoint(const Sets& sets, int64_t group, int64_t tokens, uint8_t* seen) {
   return true;
 }
 
+// What is merged along the plan of a group as soon as there is one; nothing where x is null.
+struct Merge {
+  int dtype;
+  const void* x;
+  int64_t channels, row_stride;
+  const float* weights;
+  void* out;
+  bool streamed;
+};
+
+int merge_group(const Kernels& k, const Plan& plan, const Merge& merge, int64_t group) {
+  const int64_t kept = plan.tokens - plan.merged;
+  char* memory = workspace(Purpose::kTile).take(size_t(kept + 1) * sizeof(int64_t));
+  if (!memory) return LONGVID_NO_MEMORY;
+  // The place after the last offset belongs to the next group, which another thread may write.
+  auto* offsets = reinterpret_cast<int64_t*>(memory);
+  std::copy_n(plan.offsets + group * kept, kept, offsets);
+  offsets[kept] = (group + 1) * plan.tokens;
+  k.mean_segments(merge.dtype, merge.x, merge.row_stride, merge.channels, offsets, plan.members,
+                  merge.weights, 0, kept, merge.streamed,
+                  at(merge.out, merge.dtype, group * kept * merge.channels));
+  return LONGVID_OK;
+}
+
+int match_groups(int level, int threads, const Metric& metric, int64_t groups, const Sets& sets,
+                 const Plan& plan, const Merge& merge) {
+  const Kernels& k = kernels(level);
+  const Product& product = product_for(level, metric.dtype, metric.channels);
+  const int64_t all = groups * sets.num_a;
+  float* best = nullptr;
+  int64_t* nearest = nullptr;
+  uint8_t* seen = nullptr;
+  char* memory = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    Arrays arrays(memory);
+    best = arrays.array<float>(plan.merged ? all : 0);
+    nearest = arrays.array<int64_t>(plan.merged ? all : 0);
+    seen = arrays.array<uint8_t>(plan.tokens + 1);
+    if (pass == 0 && !(memory = workspace(Purpose::kShared).take(arrays.used())))
+      return LONGVID_NO_MEMORY;
+  }
+  if (sets.a_index || sets.b_index)
+    for (int64_t g = 0; g < groups; ++g)
+      if (!disjoint(sets, g, plan.tokens, seen)) return LONGVID_BAD_INDEX;
+
+  int status = LONGVID_OK;
+  const auto note = [&status](int result) {
+    if (result != LONGVID_OK) {
+#pragma omp atomic write
+      status = result;
+    }
+    return result == LONGVID_OK;
+  };
+  const auto planned = [&](int64_t group) {
+    const int64_t place = plan.merged ? group * sets.num_a : 0;
+    return note(plan_group(sets, plan, group, best + place, nearest + place));
+  };
+  const int64_t shares = ceil_div(threads, std::max<int64_t>(1, groups));
+  const int64_t block = std::min(kMaxRows, std::max<int64_t>(64, ceil_div(sets.num_a, shares)));
+  const int64_t blocks = plan.merged ? ceil_div(sets.num_a, block) : 1;
+  // A group scored in one piece is finished at once, by the thread that has it in cache. While a
+  // narrow metric is scored the memory has little to do, so what will be merged is asked for.
+  const bool ahead = blocks == 1 && merge.x && merge.x != metric.data &&
+                     merge.row_stride == merge.channels;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (groups * blocks > 1)
+  for (int64_t unit = 0; unit < groups * blocks; ++unit) {
+    const int64_t group = unit / blocks, first = unit % blocks * block;
+    const int64_t last = std::min(first + block, sets.num_a), place = group * sets.num_a;
+    const char *next = nullptr, *end = nullptr;
+    if (ahead) {
+      next = at(merge.x, merge.dtype, group * plan.tokens * merge.row_stride);
+      end = at(merge.x, merge.dtype, (group + 1) * plan.tokens * merge.row_stride);
+    }
+    const bool scored =
+        !plan.merged || note(score_rows(k, product, metric, sets, group, first, last,
+                                        best + place + first, nearest + place + first, next, end));
+    if (scored && blocks == 1 && planned(group) && merge.x)
+      note(merge_group(k, plan, merge, group));
+  }
+  if (status != LONGVID_OK) return status;
+#pragma omp parallel for schedule(static) num_threads(threads) if (groups * plan.tokens > 4096)
+  for (int64_t group = 0; group < (blocks > 1 ? groups : 0); ++group) planned(group);
+  const int64_t rows = groups * plan.tokens, segments = groups * (plan.tokens - plan.merged);
+  plan.offsets[segments] = rows;
+  workspace(Purpose::kShared).trim();
+  if (status != LONGVID_OK || blocks == 1 || !merge.x) return status;
+  return longvid_cpu_segment_mean(level, threads, merge.dtype, merge.x, rows, merge.channels,
+                                  merge.row_stride, plan.offsets, segments, plan.members, rows,
+                                  merge.weights, merge.out);
+}
+
 }  // namespace
 }  // namespace longvid
 
@@ -204,57 +299,24 @@ int longvid_cpu_match(int level, int threads, int dtype, const void* data, int64
                       int64_t* offsets, int64_t* members) {
   const Sets sets = num_a < 0 ? even_and_odd(tokens, protected_tokens)
                               : Sets{a_index, b_index, num_a, num_b, protected_tokens};
-  const Metric metric{dtype, data, channels, group_stride, token_stride};
   const Plan plan{tokens,      merged, position_order != 0, source,
                   destination, score,  segment,             offsets, members};
-  const Kernels& k = kernels(level);
-  const Product& product = product_for(level, dtype, channels);
+  return match_groups(level, threads, {dtype, data, channels, group_stride, token_stride}, groups,
+                      sets, plan, {});
+}
 
-  const int64_t all = groups * sets.num_a;
-  float* best = nullptr;
-  int64_t* nearest = nullptr;
-  uint8_t* seen = nullptr;
-  char* memory = nullptr;
-  for (int pass = 0; pass < 2; ++pass) {
-    Arrays arrays(memory);
-    best = arrays.array<float>(merged ? all : 0);
-    nearest = arrays.array<int64_t>(merged ? all : 0);
-    seen = arrays.array<uint8_t>(tokens + 1);
-    if (pass == 0 && !(memory = workspace(Purpose::kShared).take(arrays.used())))
-      return LONGVID_NO_MEMORY;
-  }
-  if (num_a >= 0)
-    for (int64_t g = 0; g < groups; ++g)
-      if (!disjoint(sets, g, tokens, seen)) return LONGVID_BAD_INDEX;
-
-  int status = LONGVID_OK;
-  const auto note = [&status](int result) {
-    if (result != LONGVID_OK) {
-#pragma omp atomic write
-      status = result;
-    }
-    return result == LONGVID_OK;
-  };
-  const int64_t shares = ceil_div(threads, std::max<int64_t>(1, groups));
-  const int64_t block = std::min(kMaxRows, std::max<int64_t>(64, ceil_div(sets.num_a, shares)));
-  const int64_t blocks = merged ? ceil_div(sets.num_a, block) : 1;
-  // A group scored in one piece is planned at once, by the thread that has it in cache.
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (groups * blocks > 1)
-  for (int64_t unit = 0; unit < groups * blocks; ++unit) {
-    const int64_t group = unit / blocks, first = unit % blocks * block;
-    const int64_t last = std::min(first + block, sets.num_a), place = group * sets.num_a;
-    const bool scored =
-        !merged || note(score_rows(k, product, metric, sets, group, first, last,
-                                   best + place + first, nearest + place + first));
-    if (scored && blocks == 1)
-      note(plan_group(sets, plan, group, best + (merged ? place : 0),
-                      nearest + (merged ? place : 0)));
-  }
-  if (status != LONGVID_OK) return status;
-#pragma omp parallel for schedule(static) num_threads(threads) if (groups * tokens > 4096)
-  for (int64_t group = 0; group < (blocks > 1 ? groups : 0); ++group)
-    note(plan_group(sets, plan, group, best + group * sets.num_a, nearest + group * sets.num_a));
-  offsets[groups * (tokens - merged)] = groups * tokens;
-  workspace(Purpose::kShared).trim();
-  return status;
+int longvid_cpu_match_and_merge(int level, int threads, int dtype, const void* data,
+                                int64_t groups, int64_t tokens, int64_t channels,
+                                int64_t group_stride, int64_t token_stride, int x_dtype,
+                                const void* x, int64_t x_channels, int64_t x_row_stride,
+                                const float* size, int64_t merged, int64_t protected_tokens,
+                                void* out, int64_t* source, int64_t* destination, float* score,
+                                int64_t* segment, int64_t* offsets, int64_t* members) {
+  const Plan plan{tokens, merged, false, source, destination, score, segment, offsets, members};
+  const int64_t rows = groups * (tokens - merged);
+  ask_for_large_pages(out, rows, x_channels, x_dtype);
+  const Merge merge{x_dtype, x,   x_channels, x_row_stride,
+                    size,    out, worth_streaming(out, rows, x_channels, x_dtype)};
+  return match_groups(level, threads, {dtype, data, channels, group_stride, token_stride}, groups,
+                      even_and_odd(tokens, protected_tokens), plan, merge);
 }

@@ -45,10 +45,11 @@ struct Plan {
 // A rows whose best columns are kept at a time.
 constexpr int64_t kMaxRows = 1024;
 
-// best and nearest for rows [first, last) of A, at most kMaxRows of them. Both functions return a
-// longvid_status and use the kTile workspace.
+// best and nearest for rows [first, last) of A, at most kMaxRows of them. The bytes [next, end)
+// are asked for on the way. Both functions return a longvid_status and use the kTile workspace.
 int score_rows(const Kernels& k, const Product& product, const Metric& metric, const Sets& sets,
-               int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest);
+               int64_t group, int64_t first, int64_t last, float* best, int64_t* nearest,
+               const char* next = nullptr, const char* end = nullptr);
 
 // Turn the best match of every A token of a group into the plan of the group. The end of the last
 // offset is left to the caller.

@@ -118,7 +118,7 @@ struct ProductLoops {
   static void best_columns(const void* const* rows, int64_t num_rows, int64_t channels,
                            const float* panels, int64_t first, int64_t count,
                            const float* inverse, const float* bias, float* best, int64_t* index,
-                           float* scratch) {
+                           float* scratch, Ahead& ahead) {
     const int64_t steps = U::steps(channels);
     for (int64_t p = 0; p * kPanel < count; ++p) {
       const float* panel = panels + p * kPanel * steps;
@@ -131,6 +131,7 @@ struct ProductLoops {
       }
       for (int64_t i = 0; i < num_rows; i += kRows) {
         Reg sum[kRows][kVectors];
+        ahead.ask();
         tile<kVectors>(rows + i, steps, panel, first + p == 0, sum);
         for (int u = 0; u < kRows; ++u) {
           float* lane = scratch + (i + u) * 2 * kLanes;

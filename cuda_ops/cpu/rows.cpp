@@ -1,11 +1,10 @@
 // segment_mean, token_cosine, compact and head_mean: passes over rows of tokens.
 #include <math.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 
+#include "large.h"
 #include "longvid_cpu.h"
-#include "workspace.h"
 
 using namespace longvid;
 
@@ -14,36 +13,12 @@ namespace {
 constexpr float kCosineEps = 1e-8f;  // as torch.cosine_similarity
 constexpr int64_t kTokenBlock = 96;  // tokens whose anchor rows stay in cache
 constexpr int64_t kFrameBlock = 32;  // frames per unit of work against the previous frame
-constexpr size_t kLargeResult = size_t(4) << 20;  // more than a second cache holds
 constexpr int64_t kAhead = 4;        // tokens asked for before their turn
 
 float cosine(float dot, float first_square, float second_square) {
   const float first = std::max(sqrtf(first_square), kCosineEps);
   const float second = std::max(sqrtf(second_square), kCosineEps);
   return dot / (first * second);
-}
-
-// Results that no cache holds are written past them, where rows are whole cache lines.
-bool worth_streaming(const void* out, int64_t rows, int64_t channels, int dtype) {
-  const size_t row_bytes = size_t(channels) * element_bytes(dtype);
-  return row_bytes % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0 &&
-         row_bytes * size_t(rows) >= kLargeResult;
-}
-
-// The first write to fresh memory is a page fault for each 4 KiB, which takes longer than writing
-// them; Linux gives pages of 2 MiB to a large result where it is asked to. Only advice.
-void ask_for_large_pages(void* out, int64_t rows, int64_t channels, int dtype) {
-#if defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = 4096;
-  const size_t bytes = size_t(rows) * size_t(channels) * element_bytes(dtype);
-  if (bytes < kLargeResult) return;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(out);
-  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-  const uintptr_t last = (begin + bytes) / kPage * kPage;
-  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#else
-  (void)out, (void)rows, (void)channels, (void)dtype;
-#endif
 }
 
 }  // namespace
@@ -77,9 +52,13 @@ int longvid_cpu_segment_mean(int level, int threads, int dtype, const void* x, i
   return status;
 }
 
-int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, int64_t frames,
-                             int64_t tokens, int64_t channels, int64_t frame_stride,
-                             int64_t token_stride, int64_t window, float* similarity) {
+namespace {
+
+// Calls result(f, n, cosine) for every token of a frame that is compared with an earlier one.
+template <class Result>
+int compare_frames(int level, int threads, int dtype, const void* x, int64_t frames,
+                   int64_t tokens, int64_t channels, int64_t frame_stride, int64_t token_stride,
+                   int64_t window, Result result) {
   const Kernels& k = kernels(level);
   const int64_t run = window ? window : kFrameBlock;
   const int64_t runs = ceil_div(frames, run), blocks = ceil_div(tokens, kTokenBlock);
@@ -98,7 +77,6 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
     for (int64_t n = n0; n < n1; ++n) {
       squares[n - n0] = k.square(dtype, row(anchor, n), channels);
       finite = finite && squares[n - n0] < INFINITY;
-      if (anchor == start) similarity[start * tokens + n] = 1.0f;
     }
     for (int64_t f = anchor + 1; f < stop; ++f) {
       for (int64_t n = n0; n < n1; ++n) {
@@ -112,7 +90,7 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
         float dot, square;
         k.dot_square(dtype, row(anchor, n), row(f, n), next, channels, &dot, &square);
         finite = finite && square < INFINITY;
-        similarity[f * tokens + n] = cosine(dot, squares[n - n0], square);
+        result(f, n, cosine(dot, squares[n - n0], square));
         if (!window) squares[n - n0] = square;
       }
       if (!window) anchor = f;
@@ -122,6 +100,35 @@ int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, i
       status = LONGVID_NOT_FINITE;
     }
   }
+  return status;
+}
+
+bool compared_with_none(int64_t frame, int64_t window) {
+  return window ? frame % window == 0 : frame == 0;
+}
+
+}  // namespace
+
+int longvid_cpu_token_cosine(int level, int threads, int dtype, const void* x, int64_t frames,
+                             int64_t tokens, int64_t channels, int64_t frame_stride,
+                             int64_t token_stride, int64_t window, float* similarity) {
+  for (int64_t f = 0; f < frames; ++f)
+    if (compared_with_none(f, window)) std::fill_n(similarity + f * tokens, tokens, 1.0f);
+  return compare_frames(
+      level, threads, dtype, x, frames, tokens, channels, frame_stride, token_stride, window,
+      [=](int64_t f, int64_t n, float value) { similarity[f * tokens + n] = value; });
+}
+
+int longvid_cpu_find_new(int level, int threads, int dtype, const void* x, int64_t frames,
+                         int64_t tokens, int64_t channels, int64_t frame_stride,
+                         int64_t token_stride, int64_t window, float threshold, uint8_t* keep,
+                         int64_t* count) {
+  for (int64_t f = 0; f < frames; ++f)
+    if (compared_with_none(f, window)) std::fill_n(keep + f * tokens, tokens, uint8_t(1));
+  const int status = compare_frames(
+      level, threads, dtype, x, frames, tokens, channels, frame_stride, token_stride, window,
+      [=](int64_t f, int64_t n, float value) { keep[f * tokens + n] = value < threshold; });
+  *count = std::count(keep, keep + frames * tokens, uint8_t(1));
   return status;
 }
 

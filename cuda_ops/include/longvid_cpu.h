@@ -15,7 +15,7 @@ extern "C" {
 #define LONGVID_EXPORT __attribute__((visibility("default")))
 
 // Changes whenever a signature below changes; the loader refuses another number.
-#define LONGVID_CPU_ABI 2
+#define LONGVID_CPU_ABI 3
 
 enum longvid_dtype { LONGVID_F32 = 0, LONGVID_BF16 = 1, LONGVID_F16 = 2 };
 
@@ -49,6 +49,15 @@ LONGVID_EXPORT int longvid_cpu_match(
     int64_t protected_tokens, int position_order, int64_t* source, int64_t* destination,
     float* score, int64_t* segment, int64_t* offsets, int64_t* members);
 
+// `match` of the even/odd split and `segment_mean` of its plan in one: metric (G, N, C), x
+// (G * N, X) of its own dtype, size (G * N) or null, out (G * (N - merged), X).
+LONGVID_EXPORT int longvid_cpu_match_and_merge(
+    int level, int threads, int dtype, const void* metric, int64_t groups, int64_t tokens,
+    int64_t channels, int64_t group_stride, int64_t token_stride, int x_dtype, const void* x,
+    int64_t x_channels, int64_t x_row_stride, const float* size, int64_t merged,
+    int64_t protected_tokens, void* out, int64_t* source, int64_t* destination, float* score,
+    int64_t* segment, int64_t* offsets, int64_t* members);
+
 // x (M, C), offsets (S + 1), members (K), weights (M) or null, out (S, C).
 LONGVID_EXPORT int longvid_cpu_segment_mean(
     int level, int threads, int dtype, const void* x, int64_t rows, int64_t channels,
@@ -60,6 +69,13 @@ LONGVID_EXPORT int longvid_cpu_token_cosine(
     int level, int threads, int dtype, const void* x, int64_t frames, int64_t tokens,
     int64_t channels, int64_t frame_stride, int64_t token_stride, int64_t window,
     float* similarity);
+
+// keep (F, N) one byte each: 1 where token_cosine is below the threshold and in frames that are
+// compared with none, else 0. count is the sum of keep.
+LONGVID_EXPORT int longvid_cpu_find_new(
+    int level, int threads, int dtype, const void* x, int64_t frames, int64_t tokens,
+    int64_t channels, int64_t frame_stride, int64_t token_stride, int64_t window, float threshold,
+    uint8_t* keep, int64_t* count);
 
 // x (F, N, C), keep (F, N) one byte each, packed (rows, C), cu_seqlens (F + 1). What does not fit
 // into `rows` rows is left out, the rows left over are zero.

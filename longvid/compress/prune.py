@@ -16,8 +16,7 @@ from torch import Tensor
 from longvid import ops
 from longvid.compress.layout import Placed, equal_groups, gather, require_finite, same_grid
 from longvid.errors import ConfigError
-from longvid.models import longvu
-from longvid.types import Segment
+from longvid.types import Segment, Tokens
 
 __all__ = ["DyCoke", "RandomPruning", "SpatialTokenCompression"]
 
@@ -44,12 +43,16 @@ class _GridPruning(ABC):
             return segment
         require_finite(self.name, segment)
         index = same_grid(self.name, segment)
-        keep = self._keep(gather(segment.tokens.data, index))
-        return segment.with_tokens(segment.tokens.keep(index[keep]))
+        tokens = segment.tokens
+        data, keep = self._prune(gather(tokens.data, index))
+        kept = index[keep]
+        return segment.with_tokens(
+            Tokens(data, tokens.frame[kept], tokens.position[kept], tokens.size[kept])
+        )
 
     @abstractmethod
-    def _keep(self, data: Tensor) -> Tensor:
-        """Mark the tokens (T, n, D) that stay, (T, n) bool."""
+    def _prune(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of the tokens (T, n, D) that stay, (K, D), and mark them, (T, n) bool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ class SpatialTokenCompression(_GridPruning):
         if not -1 <= self.threshold <= 1:
             raise ConfigError(f"stc.threshold is a cosine in [-1, 1], got {self.threshold}.")
 
-    def _keep(self, data: Tensor) -> Tensor:
-        return longvu.spatial_token_compression(data, chunk=self.window, threshold=self.threshold)
+    def _prune(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        packed, keep, cu_seqlens = ops.prune(data, self.window, self.threshold)
+        return packed[: int(cu_seqlens[-1])], keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class DyCoke(_GridPruning):
         if not 0 <= self.ratio <= 1:
             raise ConfigError(f"dycoke.ratio must be in [0, 1], got {self.ratio}.")
 
-    def _keep(self, data: Tensor) -> Tensor:
+    def _prune(self, data: Tensor) -> tuple[Tensor, Tensor]:
         keep = torch.ones(data.shape[:2], dtype=torch.bool, device=data.device)
         num_kept = data.shape[1] - int(data.shape[1] * self.ratio)
         for step in (1, 2):  # frames 1, 3, 5, ... against 0, 2, 4, ...; then 2, 6, ... against 0, 4
@@ -112,7 +116,7 @@ class DyCoke(_GridPruning):
             keep[step :: 2 * step] = torch.zeros_like(similarity, dtype=torch.bool).scatter_(
                 1, order, True
             )
-        return keep
+        return data[keep], keep
 
 
 @dataclass(frozen=True, slots=True)

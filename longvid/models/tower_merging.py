@@ -168,13 +168,12 @@ class _Run:
 
     def _merge(self, tokens: torch.Tensor, r: int) -> torch.Tensor:
         metric = ops.head_mean(self._keys, self._num_heads)
-        plan = ops.match(metric, r, protected=self._protected)
-        if not plan.source.shape[1]:
-            return tokens
         size = self._size
         if size is None:
             size = torch.ones(tokens.shape[:2], device=tokens.device)
-        merged = ops.merge(plan, tokens, size)
+        merged, plan = ops.match_and_merge(metric, tokens, r, size=size, protected=self._protected)
+        if not plan.source.shape[1]:
+            return tokens
         self._size = ops.merge_size(plan, size)
         rows = plan.segment
         self._rows = rows if self._rows is None else rows.flatten()[self._rows]

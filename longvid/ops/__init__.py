@@ -34,15 +34,20 @@ __all__ = [
     "implementation",
     "kth_split",
     "match",
+    "match_and_merge",
     "merge",
     "merge_rounds",
     "merge_size",
+    "prune",
     "segment_mean",
     "segments_from_labels",
     "token_cosine",
     "unmerge",
     "window_gram",
 ]
+
+
+# Each op is called by its only overload, so that none is looked for at every call.
 
 
 def match(
@@ -78,8 +83,33 @@ def match(
     open and gives NaN for a row of zeros.
     """
     return MatchPlan(
-        *torch.ops.longvid.match(metric, a_index, b_index, r, protected, position_order)
+        *torch.ops.longvid.match.default(metric, a_index, b_index, r, protected, position_order)
     )
+
+
+def match_and_merge(
+    metric: Tensor, x: Tensor, r: int, *, size: Tensor | None = None, protected: int = 0
+) -> tuple[Tensor, MatchPlan]:
+    """Match tokens and merge them: `match` and `merge` in one call, with the same result.
+
+    On the CPU a group is merged by the thread that matched it, and the features are read from
+    memory while the scores are computed.
+
+    Args:
+        metric: (G, N, Cm) float, as `match`.
+        x: (G, N, C) float features.
+        r: Number of tokens to merge in each group.
+        size: (G, N) patches each token represents; all 1 if not given.
+        protected: As `match`.
+
+    Returns:
+        (G, S, C) in x's dtype, and the plan.
+
+    Raises:
+        OpError: As `match`.
+    """
+    merged, *plan = torch.ops.longvid.match_and_merge.default(metric, x, size, r, protected)
+    return merged, MatchPlan(*plan)
 
 
 def segment_mean(
@@ -103,7 +133,7 @@ def segment_mean(
     Raises:
         OpError: Wrong dtype, shape or device; offsets or members out of range (CPU only).
     """
-    result: Tensor = torch.ops.longvid.segment_mean(x, offsets, members, weights)
+    result: Tensor = torch.ops.longvid.segment_mean.default(x, offsets, members, weights)
     return result
 
 
@@ -121,7 +151,7 @@ def token_cosine(x: Tensor, window: int) -> Tensor:
     Raises:
         OpError: Wrong dtype or shape; NaN or infinity (CPU only).
     """
-    result: Tensor = torch.ops.longvid.token_cosine(x, window)
+    result: Tensor = torch.ops.longvid.token_cosine.default(x, window)
     return result
 
 
@@ -140,8 +170,32 @@ def compact(x: Tensor, keep: Tensor, *, rows: int | None = None) -> tuple[Tensor
     Raises:
         OpError: Wrong dtype, shape or device.
     """
-    packed, cu_seqlens = torch.ops.longvid.compact(x, keep, rows)
+    packed, cu_seqlens = torch.ops.longvid.compact.default(x, keep, rows)
     return packed, cu_seqlens
+
+
+def prune(x: Tensor, window: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pack the tokens that differ from the same patch of an earlier frame (LongVU's STC).
+
+    A token stays when its `token_cosine` is below the threshold; frames that are compared with
+    none stay whole.
+
+    Args:
+        x: (F, N, C) float.
+        window: As `token_cosine`.
+        threshold: Similarity from which a token is left out.
+
+    Returns:
+        packed: On the CPU exactly the kept rows in frame and position order; on other devices,
+            where counting would wait, (F * N, C) with zeros after them.
+        keep: (F, N) bool.
+        cu_seqlens: (F + 1,) int32, frame f owns rows cu_seqlens[f]:cu_seqlens[f + 1].
+
+    Raises:
+        OpError: As `token_cosine`.
+    """
+    packed, keep, cu_seqlens = torch.ops.longvid.prune.default(x, window, threshold)
+    return packed, keep, cu_seqlens
 
 
 def window_gram(x: Tensor, window: int) -> Tensor:
@@ -157,7 +211,7 @@ def window_gram(x: Tensor, window: int) -> Tensor:
     Raises:
         OpError: Wrong dtype or shape; NaN or infinity (CPU only).
     """
-    result: Tensor = torch.ops.longvid.window_gram(x, window)
+    result: Tensor = torch.ops.longvid.window_gram.default(x, window)
     return result
 
 
@@ -190,7 +244,7 @@ def context_attention(
 
     Source: LLaMA-VID section 3.1; the official code projects every token and forms all products.
     """
-    result: Tensor = torch.ops.longvid.context_attention(
+    result: Tensor = torch.ops.longvid.context_attention.default(
         query, key_weight, x, float(scale), query_mask
     )
     return result

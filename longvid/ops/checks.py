@@ -55,6 +55,27 @@ def check_match(
     return min(r, a_index.shape[1]) if b_index.shape[1] else 0
 
 
+def check_match_and_merge(
+    metric: Tensor, x: Tensor, size: Tensor | None, r: int, protected: int
+) -> int:
+    """Check the arguments of `match_and_merge` and return how many tokens of a group merge."""
+    op = "match_and_merge"
+    merged = check_match(metric, None, None, r, protected)
+    _require_float(op, "x", x)
+    _require_shape(op, "x", x, "(G, N, C)", 3)
+    for name, tensor in (("x", x), ("size", size)):
+        if tensor is None:
+            continue
+        _require_float(op, name, tensor)
+        if tensor.shape[:2] != metric.shape[:2] or (name == "size" and tensor.dim() != 2):
+            raise OpError(
+                f"{op}: {name} must have the (G, N) of metric {tuple(metric.shape)}, "
+                f"got {tuple(tensor.shape)}."
+            )
+        _require_same_device(op, metric, **{name: tensor})
+    return merged
+
+
 def check_segment_mean(x: Tensor, offsets: Tensor, members: Tensor, weights: Tensor | None) -> int:
     """Check the arguments of `segment_mean` and return the number of segments."""
     _require_float("segment_mean", "x", x)
@@ -76,13 +97,13 @@ def check_segment_mean(x: Tensor, offsets: Tensor, members: Tensor, weights: Ten
     return offsets.shape[0] - 1
 
 
-def check_token_cosine(x: Tensor, window: int) -> None:
-    """Check the arguments of `token_cosine`."""
-    _require_float("token_cosine", "x", x)
-    _require_shape("token_cosine", "x", x, "(F, N, C)", 3)
+def check_token_cosine(op: str, x: Tensor, window: int) -> None:
+    """Check the arguments of `token_cosine`, or of `prune`, which begins with it."""
+    _require_float(op, "x", x)
+    _require_shape(op, "x", x, "(F, N, C)", 3)
     if window < 0:
         raise OpError(
-            f"token_cosine: window must be 0 (previous frame) or a number of frames, got {window}."
+            f"{op}: window must be 0 (previous frame) or a number of frames, got {window}."
         )
 
 

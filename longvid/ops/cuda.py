@@ -7,7 +7,7 @@ As `native`, a plain C library loaded with ctypes. Nothing here waits for the de
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from ctypes import c_char_p, c_int64
 from pathlib import Path
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops import checks, interface, reference, schema
-from longvid.ops.interface import DTYPES, last_axis_dense
+from longvid.ops import interface, schema
+from longvid.ops.interface import DTYPES
 from longvid.ops.native import switched_on
 
 LIBRARY_PATH = Path(__file__).with_name("liblongvid_cuda.so")
@@ -80,25 +80,14 @@ class Kernels(interface.Kernels):
             raise OpError(f"{name}: the CUDA kernel could not be launched: {reason}.")
         return 0
 
-    def context_attention(
-        self,
-        query: Tensor,
-        key_weight: Tensor,
-        x: Tensor,
-        scale: float,
-        query_mask: Tensor | None,
-    ) -> Tensor:
-        checks.check_context_attention(query, key_weight, x, query_mask)
-        if x.dtype not in DTYPES:
-            return reference.context_attention(query, key_weight, x, scale, query_mask)
-        x = last_axis_dense(x)
+    def attend(
+        self, query: Tensor, key_weight: Tensor, x: Tensor, scale: float, share: Tensor, out: Tensor
+    ) -> None:
         if x.dtype == torch.float16:  # scaled first: the folded query itself may overflow
             query, scale = query * scale, 1.0
         folded = torch.matmul(query, key_weight).contiguous()
         num_frames, num_tokens, width = x.shape
         num_queries = query.shape[-2]
-        share = reference.query_share(query_mask, num_queries, torch.float32, x.device)
-        out = x.new_empty((num_frames, width))
         self.launch(
             "attend",
             x,
@@ -117,12 +106,6 @@ class Kernels(interface.Kernels):
             out.data_ptr(),
             workspace=(num_frames, num_queries, num_tokens),
         )
-        return out
-
-    def merge_rounds(
-        self, metric: Tensor, size: Tensor | None, rounds: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return reference.compose_rounds(self.match, self.segment_mean, metric, size, rounds)
 
 
 def load() -> Kernels | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from ctypes import c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops import checks, reference
+from longvid.ops import checks, reference, shapes
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 NOT_FINITE, BAD_INDEX, NO_MEMORY = 1, 2, 3
@@ -32,7 +33,9 @@ SIGNATURES = {
 
 
 class Kernels(ABC):
-    """The ops that both libraries have: checked, made ready, and handed to `launch`.
+    """The ops through a library: checked, made ready, and handed to `launch`.
+
+    What a library does not do in one call is composed of what it does.
 
     Args:
         library: The loaded library.
@@ -50,6 +53,12 @@ class Kernels(ABC):
     ) -> int:
         """Call the library's op on the dtype and device of `on`; return its status."""
 
+    @abstractmethod
+    def attend(
+        self, query: Tensor, key_weight: Tensor, x: Tensor, scale: float, share: Tensor, out: Tensor
+    ) -> None:
+        """Write `context_attention` of checked arguments with these shares of the queries."""
+
     def match(
         self,
         metric: Tensor,
@@ -59,21 +68,13 @@ class Kernels(ABC):
         protected: int,
         position_order: bool,
     ) -> tuple[Tensor, ...]:
-        merged = checks.check_match(metric, a_index, b_index, r, protected)
+        plan = shapes.match(metric, a_index, b_index, r, protected, position_order)
         num_groups, num_tokens, width = metric.shape
         if metric.dtype not in DTYPES or num_tokens >= self.max_tokens:
             return reference.match(metric, a_index, b_index, r, protected, position_order)
         metric = last_axis_dense(metric)
         a_set = None if a_index is None else a_index.long().contiguous()
         b_set = None if b_index is None else b_index.long().contiguous()
-        num_a = (num_tokens + 1) // 2 if a_set is None else a_set.shape[1]
-        num_kept = num_tokens - merged
-        source = metric.new_empty((num_groups, merged), dtype=torch.int64)
-        destination = torch.empty_like(source)
-        score = metric.new_empty((num_groups, merged), dtype=torch.float32)
-        segment = metric.new_empty((num_groups, num_tokens), dtype=torch.int64)
-        offsets = metric.new_empty(num_groups * num_kept + 1, dtype=torch.int64)
-        members = metric.new_empty(num_groups * num_tokens, dtype=torch.int64)
         status = self.launch(
             "match",
             metric,
@@ -87,34 +88,37 @@ class Kernels(ABC):
             -1 if a_set is None else a_set.shape[1],
             None if b_set is None else b_set.data_ptr(),
             -1 if b_set is None else b_set.shape[1],
-            merged,
+            plan[0].shape[1],
             protected,
             int(position_order),
-            source.data_ptr(),
-            destination.data_ptr(),
-            score.data_ptr(),
-            segment.data_ptr(),
-            offsets.data_ptr(),
-            members.data_ptr(),
-            workspace=(num_groups, num_tokens, num_a),
+            *(tensor.data_ptr() for tensor in plan),
+            workspace=(
+                num_groups,
+                num_tokens,
+                (num_tokens + 1) // 2 if a_set is None else a_set.shape[1],
+            ),
         )
         if status == NOT_FINITE:
             checks.raise_not_finite("match", "metric", metric)
         if status == BAD_INDEX and a_set is not None and b_set is not None:
             checks.raise_bad_sets(metric, a_set, b_set)
-        return source, destination, score, segment, offsets, members
+        return plan
+
+    def match_and_merge(
+        self, metric: Tensor, x: Tensor, size: Tensor | None, r: int, protected: int
+    ) -> tuple[Tensor, ...]:
+        return reference.compose_merge(self.match, self.segment_mean, metric, x, size, r, protected)
 
     def segment_mean(
         self, x: Tensor, offsets: Tensor, members: Tensor, weights: Tensor | None
     ) -> Tensor:
-        num_segments = checks.check_segment_mean(x, offsets, members, weights)
+        out = shapes.segment_mean(x, offsets, members, weights)
         if x.dtype not in DTYPES:
             return reference.segment_mean(x, offsets, members, weights)
         x = last_axis_dense(x)
         offsets = offsets.long().contiguous()
         members = members.long().contiguous()
         weights = None if weights is None else weights.float().contiguous()
-        out = x.new_empty((num_segments, x.shape[1]))
         status = self.launch(
             "segment_mean",
             x,
@@ -123,7 +127,7 @@ class Kernels(ABC):
             x.shape[1],
             x.stride(0),
             offsets.data_ptr(),
-            num_segments,
+            out.shape[0],
             members.data_ptr(),
             members.shape[0],
             None if weights is None else weights.data_ptr(),
@@ -134,24 +138,20 @@ class Kernels(ABC):
         return out
 
     def token_cosine(self, x: Tensor, window: int) -> Tensor:
-        checks.check_token_cosine(x, window)
+        similarity = shapes.token_cosine(x, window)
         if x.dtype not in DTYPES:
             return reference.token_cosine(x, window)
         x = last_axis_dense(x)
-        similarity = x.new_empty(x.shape[:2], dtype=torch.float32)
         where = (x.data_ptr(), *x.shape, x.stride(0), x.stride(1))
         if self.launch("token_cosine", x, *where, window, similarity.data_ptr()) == NOT_FINITE:
             checks.raise_not_finite("token_cosine", "x", x)
         return similarity
 
     def compact(self, x: Tensor, keep: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
-        num_rows = checks.check_compact(x, keep, rows)
+        packed, cu_seqlens = shapes.compact(x, keep, rows)
         if x.dtype not in DTYPES:
             return reference.compact(x, keep, rows)
         x, keep = last_axis_dense(x), keep.contiguous()
-        num_frames, num_tokens, width = x.shape
-        packed = x.new_empty((num_rows, width))
-        cu_seqlens = x.new_empty(num_frames + 1, dtype=torch.int32)
         self.launch(
             "compact",
             x,
@@ -160,19 +160,21 @@ class Kernels(ABC):
             x.stride(0),
             x.stride(1),
             keep.data_ptr(),
-            num_rows,
+            packed.shape[0],
             packed.data_ptr(),
             cu_seqlens.data_ptr(),
-            workspace=(num_frames, num_tokens),
+            workspace=(x.shape[0], x.shape[1]),
         )
         return packed, cu_seqlens
 
+    def prune(self, x: Tensor, window: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        return reference.compose_prune(self.token_cosine, self.compact, x, window, threshold)
+
     def window_gram(self, x: Tensor, window: int) -> Tensor:
-        num_windows = checks.check_window_gram(x, window)
+        gram = shapes.window_gram(x, window)
         if x.dtype not in DTYPES or window > self.max_window:
             return reference.window_gram(x, window)
         x = last_axis_dense(x)
-        gram = x.new_empty((num_windows, window, window), dtype=torch.float32)
         status = self.launch(
             "window_gram",
             x,
@@ -187,6 +189,26 @@ class Kernels(ABC):
         if status == NOT_FINITE:
             checks.raise_not_finite("window_gram", "x", x)
         return gram
+
+    def context_attention(
+        self,
+        query: Tensor,
+        key_weight: Tensor,
+        x: Tensor,
+        scale: float,
+        query_mask: Tensor | None,
+    ) -> Tensor:
+        out = shapes.context_attention(query, key_weight, x, scale, query_mask)
+        if x.dtype not in DTYPES:
+            return reference.context_attention(query, key_weight, x, scale, query_mask)
+        share = reference.query_share(query_mask, query.shape[-2], torch.float32, x.device)
+        self.attend(query, key_weight, last_axis_dense(x), scale, share, out)
+        return out
+
+    def merge_rounds(
+        self, metric: Tensor, size: Tensor | None, rounds: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        return reference.compose_rounds(self.match, self.segment_mean, metric, size, rounds)
 
 
 def open_library(path: Path, version: str, wanted: int) -> ctypes.CDLL:

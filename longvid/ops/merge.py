@@ -29,7 +29,7 @@ def merge(plan: MatchPlan, x: Tensor, size: Tensor | None = None) -> Tensor:
     _require_tokens("merge", plan, x)
     if size is not None:
         _require_tokens("merge", plan, size)
-    rows = torch.ops.longvid.segment_mean(
+    rows = torch.ops.longvid.segment_mean.default(
         x.reshape(num_groups * num_tokens, x.shape[2]),
         plan.offsets,
         plan.members,
@@ -116,7 +116,7 @@ def head_mean(x: Tensor, num_heads: int) -> Tensor:
 
     Source: VideoChat-Flash and InternVideo2.5, merging of visual tokens before the projector.
     """
-    mean: Tensor = torch.ops.longvid.head_mean(x, num_heads)
+    mean: Tensor = torch.ops.longvid.head_mean.default(x, num_heads)
     return mean
 
 
@@ -141,7 +141,7 @@ def merge_rounds(
     Raises:
         OpError: As `match`.
     """
-    offsets, members, segment, merged_size = torch.ops.longvid.merge_rounds(
+    offsets, members, segment, merged_size = torch.ops.longvid.merge_rounds.default(
         metric, size, list(rounds)
     )
     return offsets, members, segment, merged_size

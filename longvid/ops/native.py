@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
+from ctypes import c_int64
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops import checks, interface, reference, schema
+from longvid.ops import checks, interface, reference, schema, shapes
 from longvid.ops.interface import DTYPES, NO_MEMORY, NOT_FINITE, last_axis_dense
 
 LIBRARY_PATH = Path(__file__).with_name("liblongvid_cpu.so")
-ABI = 2
+ABI = 3
 LEVELS = ("cpp-scalar", "cpp-avx2", "cpp-avx512", "cpp-avx512bf16")
 
 _SIGNATURES = {
     **interface.SIGNATURES,
     "context_attention": "pllpplllllllfplp",
+    "find_new": "pllllllfpp",
     "head_mean": "pllllp",
+    "match_and_merge": "plllllipllpllppppppp",
     "merge_rounds": "plllllpplpppp",
 }
 
@@ -45,38 +48,77 @@ class Kernels(interface.Kernels):
     def __init__(self, library: ctypes.CDLL, level: int) -> None:
         super().__init__(library)
         self.level = level
+        self._functions = {name: getattr(library, f"longvid_cpu_{name}") for name in _SIGNATURES}
         for name, letters in _SIGNATURES.items():
-            function = getattr(library, f"longvid_cpu_{name}")
-            function.argtypes = interface.argument_types("iii" + letters)
+            self._functions[name].argtypes = interface.argument_types("iii" + letters)
 
     def launch(
         self, name: str, on: Tensor, *arguments: Any, workspace: tuple[int, ...] = ()
     ) -> int:
-        function = getattr(self.library, f"longvid_cpu_{name}")
-        status: int = function(self.level, torch.get_num_threads(), DTYPES[on.dtype], *arguments)
+        status: int = self._functions[name](
+            self.level, torch.get_num_threads(), DTYPES[on.dtype], *arguments
+        )
         if status == NO_MEMORY:
             raise OpError(
                 f"{name}: not enough memory for the workspace; give it fewer frames at once."
             )
         return status
 
-    def context_attention(
-        self,
-        query: Tensor,
-        key_weight: Tensor,
-        x: Tensor,
-        scale: float,
-        query_mask: Tensor | None,
-    ) -> Tensor:
-        checks.check_context_attention(query, key_weight, x, query_mask)
+    def match_and_merge(
+        self, metric: Tensor, x: Tensor, size: Tensor | None, r: int, protected: int
+    ) -> tuple[Tensor, ...]:
+        merged, *plan = shapes.match_and_merge(metric, x, size, r, protected)
+        num_groups, num_tokens, width = x.shape
+        if not {metric.dtype, x.dtype} <= DTYPES.keys() or num_tokens >= self.max_tokens:
+            return reference.match_and_merge(metric, x, size, r, protected)
+        metric = last_axis_dense(metric)
+        rows = last_axis_dense(x.reshape(num_groups * num_tokens, width))
+        size = None if size is None else size.float().contiguous()
+        status = self.launch(
+            "match_and_merge",
+            metric,
+            metric.data_ptr(),
+            *metric.shape,
+            metric.stride(0),
+            metric.stride(1),
+            DTYPES[x.dtype],
+            rows.data_ptr(),
+            width,
+            rows.stride(0),
+            None if size is None else size.data_ptr(),
+            plan[0].shape[1],
+            protected,
+            merged.data_ptr(),
+            *(tensor.data_ptr() for tensor in plan),
+        )
+        if status == NOT_FINITE:
+            checks.raise_not_finite("match", "metric", metric)
+        return merged, *plan
+
+    def prune(self, x: Tensor, window: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+        checks.check_token_cosine("prune", x, window)
         if x.dtype not in DTYPES:
-            return reference.context_attention(query, key_weight, x, scale, query_mask)
-        query, x = last_axis_dense(query), last_axis_dense(x)
-        key_weight = key_weight.contiguous()
+            return reference.prune(x, window, threshold)
+        x = last_axis_dense(x)
+        keep = x.new_empty(x.shape[:2], dtype=torch.bool)
+        where = (x.data_ptr(), *x.shape, x.stride(0), x.stride(1))
+        count = c_int64()
+        status = self.launch(
+            "find_new", x, *where, window, threshold, keep.data_ptr(), ctypes.addressof(count)
+        )
+        if status == NOT_FINITE:
+            checks.raise_not_finite("token_cosine", "x", x)
+        packed, cu_seqlens = shapes.compact(x, keep, count.value)
+        results = (packed.data_ptr(), cu_seqlens.data_ptr())
+        self.launch("compact", x, *where, keep.data_ptr(), count.value, *results)
+        return packed, keep, cu_seqlens
+
+    def attend(
+        self, query: Tensor, key_weight: Tensor, x: Tensor, scale: float, share: Tensor, out: Tensor
+    ) -> None:
+        query, key_weight = last_axis_dense(query), key_weight.contiguous()
         num_frames, num_tokens, width = x.shape
         num_queries, query_width = query.shape[-2:]
-        share = reference.query_share(query_mask, num_queries, torch.float32, x.device)
-        out = x.new_empty((num_frames, width))
         status = self.launch(
             "context_attention",
             x,
@@ -99,33 +141,27 @@ class Kernels(interface.Kernels):
         )
         if status == NOT_FINITE:
             checks.raise_not_finite("context_attention", "x or query", x)
-        return out
 
     def head_mean(self, x: Tensor, num_heads: int) -> Tensor:
-        width = checks.check_head_mean(x, num_heads)
+        mean = shapes.head_mean(x, num_heads)
         if x.dtype not in DTYPES:
             return reference.head_mean(x, num_heads)
         rows = last_axis_dense(x.reshape(-1, x.shape[-1]))
-        mean = x.new_empty((*x.shape[:-1], width), dtype=torch.float32)
         where = (rows.data_ptr(), len(rows), rows.stride(0))
-        self.launch("head_mean", rows, *where, num_heads, width, mean.data_ptr())
+        self.launch("head_mean", rows, *where, num_heads, mean.shape[-1], mean.data_ptr())
         return mean
 
     def merge_rounds(
         self, metric: Tensor, size: Tensor | None, rounds: Sequence[int]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        merged = checks.check_merge_rounds(metric, size, rounds)
+    ) -> tuple[Tensor, ...]:
+        result = shapes.merge_rounds(metric, size, rounds)
         num_groups, num_tokens, width = metric.shape
         if metric.dtype not in DTYPES or num_tokens >= self.max_tokens:
             return reference.merge_rounds(metric, size, rounds)
         metric = last_axis_dense(metric)
         size = None if size is None else size.float().contiguous()
-        num_kept = num_tokens - sum(merged)
+        merged = checks.check_merge_rounds(metric, size, rounds)
         counts = torch.tensor([r for r in merged if r], dtype=torch.int64)
-        offsets = torch.empty(num_groups * num_kept + 1, dtype=torch.int64)
-        members = torch.empty(num_groups * num_tokens, dtype=torch.int64)
-        segment = torch.empty((num_groups, num_tokens), dtype=torch.int64)
-        merged_size = torch.empty((num_groups, num_kept), dtype=torch.float32)
         status = self.launch(
             "merge_rounds",
             metric,
@@ -138,14 +174,11 @@ class Kernels(interface.Kernels):
             None if size is None else size.data_ptr(),
             counts.data_ptr(),
             len(counts),
-            offsets.data_ptr(),
-            members.data_ptr(),
-            segment.data_ptr(),
-            merged_size.data_ptr(),
+            *(tensor.data_ptr() for tensor in result),
         )
         if status == NOT_FINITE:
             checks.raise_not_finite("merge_rounds", "metric", metric)
-        return offsets, members, segment, merged_size
+        return result
 
 
 def load() -> Kernels | None:

@@ -81,6 +81,31 @@ def match(
     return source, destination, score.float().contiguous(), segment, counts.cumsum(0), members
 
 
+def match_and_merge(
+    metric: Tensor, x: Tensor, size: Tensor | None, r: int, protected: int
+) -> tuple[Tensor, ...]:
+    """Match, and average the tokens that merge: merged (G, S, C), then the plan of `match`."""
+    return compose_merge(match, segment_mean, metric, x, size, r, protected)
+
+
+def compose_merge(
+    match: Callable[..., tuple[Tensor, ...]],
+    segment_mean: Callable[..., Tensor],
+    metric: Tensor,
+    x: Tensor,
+    size: Tensor | None,
+    r: int,
+    protected: int,
+) -> tuple[Tensor, ...]:
+    """Compose `match_and_merge` of kernels of `match` and `segment_mean`."""
+    merged = checks.check_match_and_merge(metric, x, size, r, protected)
+    num_groups, num_tokens, width = x.shape
+    plan = match(metric, None, None, r, protected, False)
+    weights = None if size is None else size.reshape(num_groups * num_tokens)
+    rows = segment_mean(x.reshape(num_groups * num_tokens, width), *plan[-2:], weights)
+    return rows.view(num_groups, num_tokens - merged, width), *plan
+
+
 def segment_mean(x: Tensor, offsets: Tensor, members: Tensor, weights: Tensor | None) -> Tensor:
     """Average the rows of each segment; a segment of one row is copied, an empty one is zero."""
     checks.check_segment_mean(x, offsets, members, weights)
@@ -105,7 +130,7 @@ def segment_mean(x: Tensor, offsets: Tensor, members: Tensor, weights: Tensor | 
 
 def token_cosine(x: Tensor, window: int) -> Tensor:
     """Compare every token with the same patch of its anchor frame: cosine similarity."""
-    checks.check_token_cosine(x, window)
+    checks.check_token_cosine("token_cosine", x, window)
     num_frames = x.shape[0]
     frame = torch.arange(num_frames, device=x.device)
     anchor = frame // window * window if window else (frame - 1).clamp_min(0)
@@ -127,6 +152,28 @@ def compact(x: Tensor, keep: Tensor, rows: int | None = None) -> tuple[Tensor, T
     counts = torch.zeros(num_frames + 1, dtype=torch.int32, device=x.device)
     counts[1:] = keep.sum(dim=1)
     return packed, counts.cumsum(0, dtype=torch.int32).clamp_max(num_rows)
+
+
+def prune(x: Tensor, window: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pack the tokens that are less similar than the threshold, and all of the anchor frames."""
+    return compose_prune(token_cosine, compact, x, window, threshold)
+
+
+def compose_prune(
+    token_cosine: Callable[[Tensor, int], Tensor],
+    compact: Callable[[Tensor, Tensor, int | None], tuple[Tensor, Tensor]],
+    x: Tensor,
+    window: int,
+    threshold: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compose `prune` of kernels of `token_cosine` and `compact`."""
+    checks.check_token_cosine("prune", x, window)
+    keep = token_cosine(x, window) < threshold
+    keep[:: window or max(1, len(x))] = True
+    # Counting would wait for a GPU, so there is room for every token on one.
+    rows = int(keep.count_nonzero()) if x.device.type == "cpu" else None
+    packed, cu_seqlens = compact(x, keep, rows)
+    return packed, keep, cu_seqlens
 
 
 def window_gram(x: Tensor, window: int) -> Tensor:

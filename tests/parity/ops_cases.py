@@ -87,6 +87,30 @@ def match(on: On, dtype: torch.dtype) -> None:
             _same_plan(on, metric, None, None, r, protected, position_order)
 
 
+def match_and_merge(on: On, dtype: torch.dtype) -> None:
+    """The features may have another dtype than the metric, and are merged bit for bit."""
+    for groups, count, width, channels, r, protected in (
+        (5, 37, 72, 33, 9, 0),
+        (3, 64, 33, 72, 32, 1),
+        (1, 301, 64, 8, 150, 0),
+        (2, 10, 5, 4, 0, 0),
+        (0, 4, 4, 3, 1, 0),
+        (2, 0, 4, 3, 1, 0),
+    ):
+        metric = tokens(groups, count, width, dtype=dtype)
+        x = tokens(groups, count, channels, dtype=torch.bfloat16, seed=1)
+        size = torch.rand((groups, count), generator=torch.Generator().manual_seed(2))
+        for features in (x, x.to(dtype), x.transpose(0, 1).contiguous().transpose(0, 1)):
+            for weights in (None, size, size.to(dtype)):
+                arguments = (metric, features, weights, r, protected)
+                got = on("match_and_merge", *arguments)
+                expected = _expected("match_and_merge", *arguments)
+                for a, b in zip(got[:3] + got[4:], expected[:3] + expected[4:], strict=True):
+                    assert a.dtype == b.dtype
+                    assert torch.equal(a, b)
+                torch.testing.assert_close(got[3], expected[3], atol=2e-6, rtol=0)
+
+
 def match_of_index_sets(on: On, dtype: torch.dtype) -> None:
     metric = tokens(3, 40, 24, dtype=dtype)
     generator = torch.Generator().manual_seed(1)
@@ -172,6 +196,31 @@ def compact(on: On, dtype: torch.dtype) -> None:
                 ):
                     assert got.dtype == expected.dtype
                     assert torch.equal(got, expected)
+
+
+def prune(on: On, dtype: torch.dtype) -> None:
+    for frames, count, width, window in (
+        (10, 7, 72, 4),
+        (5, 40, 33, 0),
+        (40, 33, 20, 16),
+        (1, 3, 8, 8),
+        (0, 3, 4, 2),
+        (3, 0, 4, 2),
+    ):
+        x = tokens(frames, count, width, dtype=dtype)
+        similarity = reference.token_cosine(x, window).flatten()
+        values = similarity[similarity.abs() < 0.3].sort().values
+        gap = int(values.diff().argmax()) if len(values) > 1 else -1
+        # In the widest gap, so that rounding decides nothing.
+        between = float(values[gap : gap + 2].mean()) if gap >= 0 else 0.0
+        for threshold in (between, -2.0, 2.0):
+            packed, keep, cu_seqlens = on("prune", x, window, threshold)
+            expected = _expected("prune", x, window, threshold)
+            assert torch.equal(keep, expected[1])
+            assert torch.equal(cu_seqlens, expected[2])
+            assert torch.equal(packed[: len(expected[0])], expected[0])
+            assert not packed[len(expected[0]) :].any()
+            assert len(packed) == (len(expected[0]) if on.device == "cpu" else keep.numel())
 
 
 def window_gram(on: On, dtype: torch.dtype) -> None:
@@ -303,12 +352,14 @@ CASES: dict[str, Callable[[On, torch.dtype], None]] = {
     case.__name__: case
     for case in (
         match,
+        match_and_merge,
         match_of_index_sets,
         match_of_equal_tokens,
         segment_mean_bit_for_bit,
         segment_mean_rounds_as_torch,
         token_cosine,
         compact,
+        prune,
         window_gram,
         context_attention,
         head_mean,

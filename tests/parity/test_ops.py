@@ -69,6 +69,8 @@ def test_threads_do_not_change_a_bit(kernels: native.Kernels, dtype: torch.dtype
             kernels.segment_mean(x.view(-1, 96), plan[4], plan[5], None),
             kernels.token_cosine(x, 2),
             kernels.token_cosine(x, 0),
+            *kernels.match_and_merge(x, x, None, 40, 0),
+            *kernels.prune(x, 2, 0.1),
             *kernels.compact(x, kernels.token_cosine(x, 2) > 0),
             kernels.window_gram(flat, 4),
             *kernels.merge_rounds(x, None, [75, 30]),

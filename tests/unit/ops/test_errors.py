@@ -56,6 +56,16 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "match: NaN": (lambda: ops.match(NAN, 1), "NaN"),
     "match: infinity": (lambda: ops.match(INFINITE, 1), "infinite"),
+    "match_and_merge: other tokens": (
+        lambda: ops.match_and_merge(X, X[:, :5], 1),
+        r"x must have the \(G, N\).*\(2, 5, 4\)",
+    ),
+    "match_and_merge: other sizes": (
+        lambda: ops.match_and_merge(X, X, 1, size=X),
+        r"size must have the \(G, N\).*\(2, 6, 4\)",
+    ),
+    "match_and_merge: shape": (lambda: ops.match_and_merge(X, X[..., 0], 1), r"\(G, N, C\)"),
+    "match_and_merge: NaN": (lambda: ops.match_and_merge(NAN, X, 1), "NaN"),
     "segment_mean: dtype": (lambda: _mean(ROWS.long(), [0, 1], [0]), "int64"),
     "segment_mean: shape": (lambda: _mean(X, [0, 1], [0]), r"\(2, 6, 4\)"),
     "segment_mean: no offsets": (
@@ -79,6 +89,9 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "compact: mask shape": (lambda: ops.compact(X, X[:, :5, 0] > 0), r"\(2, 5\)"),
     "compact: rows": (lambda: ops.compact(X, X[..., 0] > 0, rows=13), r"\[0, 12\]"),
     "compact: negative rows": (lambda: ops.compact(X, X[..., 0] > 0, rows=-1), "got -1"),
+    "prune: shape": (lambda: ops.prune(ROWS, 2, 0.5), r"prune: x must be \(F, N, C\)"),
+    "prune: window": (lambda: ops.prune(X, -1, 0.5), "prune: window.*-1"),
+    "prune: NaN": (lambda: ops.prune(NAN, 2, 0.5), "NaN"),
     "window_gram: window": (lambda: ops.window_gram(ROWS, 0), "got 0"),
     "window_gram: shape": (lambda: ops.window_gram(X, 2), r"\(T, D\)"),
     "window_gram: NaN": (lambda: ops.window_gram(NAN[0], 2), "NaN"),
@@ -151,6 +164,8 @@ def test_one_bad_value_anywhere_is_found(dtype: torch.dtype, value: float, posit
     for ops_of in implementations:
         calls = (
             lambda ops_of=ops_of: ops_of.match(x, None, None, 3, 0, False),
+            lambda ops_of=ops_of: ops_of.match_and_merge(x, x, None, 3, 0),
+            lambda ops_of=ops_of: ops_of.prune(x, 2, 0.5),
             lambda ops_of=ops_of: ops_of.merge_rounds(x, None, [3, 2]),
             lambda ops_of=ops_of: ops_of.token_cosine(x, 2),
             lambda ops_of=ops_of: ops_of.window_gram(x.flatten(1), 2),
