@@ -128,12 +128,15 @@ def write_json(path: str, rows: Sequence[Row], **settings: object) -> None:
     """Write rows with what is needed to understand them: machine, versions, commit, settings."""
     document = {
         **environment(),
-        # A file is known by its name: where it lies says nothing to a reader elsewhere.
-        "settings": {
-            name: Path(value).name if isinstance(value, str) and os.sep in value else value
-            for name, value in settings.items()
-        },
+        "settings": {name: _without_folder(value) for name, value in settings.items()},
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _without_folder(value: object) -> object:
+    """Know a file by its name: where it lies says nothing to a reader elsewhere."""
+    if isinstance(value, list):
+        return [_without_folder(item) for item in value]
+    return Path(value).name if isinstance(value, str) and os.sep in value else value

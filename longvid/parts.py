@@ -210,8 +210,8 @@ class LanguageModel(Protocol):
 class LanguageModelPart(Protocol):
     """A language model's configuration."""
 
-    def space(self) -> str:
-        """Name the token space that it reads, without loading weights."""
+    def spaces(self) -> tuple[str, ...]:
+        """Name the token spaces that it can be shown, without loading weights."""
 
     def setup(self, device: str = "cpu") -> LanguageModel:
         """Load the weights."""

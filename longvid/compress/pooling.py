@@ -46,6 +46,8 @@ class SlowFastPooling:
         slow_mode: How slow frames are pooled, one of `longvid.models.slowfast.POOLING_MODES`.
             temporal_global_pool puts its tokens at the mean slow frame; spatial_temporal_pool
             makes 2304 tokens whatever it is given, which no segment is meant to hold.
+        slow_height, slow_width: A grid that slow frames are averaged to, in place of `slow_mode`,
+            which divides a side by 2 at most; 0 and 0 for none. Not of the original.
         fast_height, fast_width: The coarse grid.
         fast_sees_slow: Slow frames have fast tokens too, as published, except in a segment that
             would grow by it. Otherwise a frame is either slow or fast.
@@ -58,6 +60,8 @@ class SlowFastPooling:
     conserves_size: ClassVar[bool] = False
 
     slow_mode: str = "spatial_1d_max_pool"
+    slow_height: int = 0
+    slow_width: int = 0
     fast_height: int = 4
     fast_width: int = 4
     fast_sees_slow: bool = True
@@ -67,6 +71,11 @@ class SlowFastPooling:
             raise ConfigError(
                 "slowfast_pooling needs a fast grid of at least 1x1, got "
                 f"{self.fast_height}x{self.fast_width}."
+            )
+        if min(self.slow_height, self.slow_width) < bool(self.slow_height or self.slow_width):
+            raise ConfigError(
+                "slowfast_pooling needs a slow grid of at least 1x1, or 0x0 for none, got "
+                f"{self.slow_height}x{self.slow_width}."
             )
         if self.slow_mode == "spatial_temporal_pool":
             raise ConfigError(
@@ -116,15 +125,19 @@ class SlowFastPooling:
                 f"{group.height}x{group.width} patches, in {describe(segment)}; it must be "
                 "square, so use grid_pooling, or an encoder that squashes or pads frames."
             )
-        if group.height < max(self.fast_height, self.fast_width, 2):
+        least = max(self.fast_height, self.fast_width, self.slow_height, self.slow_width, 2)
+        if group.height < least:
+            slow = f"{self.slow_height}x{self.slow_width}" if self.slow_height else "half a side"
             raise OpError(
                 f"slowfast_pooling: frames of {group.height}x{group.width} patches cannot be "
-                f"pooled to a fast grid of {self.fast_height}x{self.fast_width} nor by 2, in "
-                f"{describe(segment)}; lower fast_height and fast_width, or leave out "
-                "slowfast_pooling."
+                f"pooled to {slow} and to a fast grid of {self.fast_height}x{self.fast_width}, in "
+                f"{describe(segment)}; lower fast_height and fast_width, slow_height and "
+                "slow_width, or leave out slowfast_pooling."
             )
 
     def _slow(self, tokens: Tokens, group: FrameGroup) -> Tokens:
+        if self.slow_height:
+            return _averaged(tokens, group, self.slow_height, self.slow_width)
         data = slowfast.pool(gather(tokens.data, group.tokens), self.slow_mode)
         # Where tokens lie is an average of places, also where their data is a maximum.
         facts = slowfast.pool(_facts(tokens, group), self.slow_mode.replace("_max_", "_avg_"))
@@ -142,24 +155,16 @@ class SlowFastPooling:
         )
 
     def _fast(self, tokens: Tokens, group: FrameGroup) -> Tokens:
-        layout = self._layout()
-        num_cells = self.fast_height * self.fast_width
-        centres = grid_centres(self.fast_height, self.fast_width, tokens.data.device)
-        size = slowfast.fast_tokens(gather(tokens.size, group.tokens).unsqueeze(2), layout)
-        return Tokens(
-            data=slowfast.fast_tokens(gather(tokens.data, group.tokens), layout),
-            frame=group.frames.int().repeat_interleave(num_cells),
-            position=centres.repeat(len(group.frames), 1),
-            size=size.flatten() * (group.tokens.shape[1] / num_cells),
-        )
+        return _averaged(tokens, group, self.fast_height, self.fast_width)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentTokens:
     """Describe a frame by one content token, or by a small grid of them (LLaMA-VID).
 
-    The tokens are those that the language model reads. The original pools before its projector,
-    inside the encoder; for a projector that is not linear the two differ.
+    The tokens are those that the encoder keeps, by default as the language model reads them. The
+    original pools before its projector, as `encoder.keep = "tower"` has it; for a projector that
+    is not linear the two differ.
 
     Args:
         content: "none" keeps all tokens. "mean" is one token per frame; merged tokens weigh as
@@ -263,6 +268,20 @@ def _pool_cells(tokens: Tokens, height: int, width: int) -> Tokens:
     cells, label = torch.unique(cell, return_inverse=True)
     offsets, members = ops.segments_from_labels(label, len(cells))
     return mean_rows(tokens, offsets, members, (cells // (height * width)).int())
+
+
+def _averaged(tokens: Tokens, group: FrameGroup, height: int, width: int) -> Tokens:
+    """Average every frame of a group over a height x width grid, as the fast pathway does."""
+    layout = slowfast.SlowFastLayout(fast_height=height, fast_width=width)
+    num_cells = height * width
+    centres = grid_centres(height, width, tokens.data.device)
+    size = slowfast.fast_tokens(gather(tokens.size, group.tokens).unsqueeze(2), layout)
+    return Tokens(
+        data=slowfast.fast_tokens(gather(tokens.data, group.tokens), layout),
+        frame=group.frames.int().repeat_interleave(num_cells),
+        position=centres.repeat(len(group.frames), 1),
+        size=size.flatten() * (group.tokens.shape[1] / num_cells),
+    )
 
 
 def _subset(group: FrameGroup, mask: Tensor) -> FrameGroup:

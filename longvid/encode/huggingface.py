@@ -18,7 +18,7 @@ from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, wi
 from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
-from longvid.models.families.protocol import Tower
+from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.loading import resolve_dtype
 from longvid.models.pixels import PixelFormat
 from longvid.models.tower_merging import MergeSchedule, merge_inside
@@ -50,6 +50,12 @@ class HuggingFaceEncoder:
             "squash", "pad" (with the mean colour) or "crop".
         grid: "full" keeps a token a patch, for compressors; "model" pools as the model itself
             does with a video.
+        keep: "projected" keeps tokens as the language model reads them; "tower" as the vision
+            tower gives them, which for most models is a third as wide, and the language model's
+            side projects what it is shown. Compressors then pool what the projector has not
+            seen, as LLaVA-NeXT-Video and LLaMA-VID do and LLaVA-OneVision (which pools
+            projected tokens) does not; uncompressed tokens give the same logits either way. For
+            the LLaVA families, whose projectors take tokens one by one.
         share_tower: Run one vision tower for both where their weights are equal, as in mini and
             in models trained on a frozen CLIP. The result is the same.
         most_pixels: Of a frame, for towers that take pictures of any size (Qwen-VL); 0 takes the
@@ -69,6 +75,7 @@ class HuggingFaceEncoder:
     batch_frames: int = field(default=16, metadata=RUN_ONLY)
     fit: str = "auto"
     grid: str = "full"
+    keep: str = PROJECTED
     share_tower: bool = field(default=True, metadata=RUN_ONLY)
     most_pixels: int = 0
     merge_r: int = 0
@@ -80,6 +87,8 @@ class HuggingFaceEncoder:
             raise ConfigError(f"encoder.fit is {self.fit!r}; use auto, squash, pad or crop.")
         if self.grid not in ("full", "model"):
             raise ConfigError(f"encoder.grid is {self.grid!r}; use full or model.")
+        if self.keep not in (PROJECTED, TOWER):
+            raise ConfigError(f"encoder.keep is {self.keep!r}; use {PROJECTED} or {TOWER}.")
         if self.batch_frames < 1:
             raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
         if self.most_pixels < 0:
@@ -109,11 +118,11 @@ class HuggingFaceEncoder:
         return f"{model}+{checkpoints.identity(self._embedder_folder())}"
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the vision tower with its projector, and the embedder."""
+        """Load the vision tower, the projector if its tokens are kept, and the embedder."""
         folder = self._model_folder()
         dtype = resolve_dtype(self.dtype, device)
         embedder = DualEncoder(self._embedder_folder(), dtype, device)
-        tower = family_of(folder).load_tower(folder, self.grid, dtype, device)
+        tower = family_of(folder).load_tower(folder, self.grid, dtype, device, self.keep)
         return Worker(self, tower, embedder, device, dtype)
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker:
@@ -123,8 +132,12 @@ class HuggingFaceEncoder:
         return TextWorker(embedder, self.space(), self.note())
 
     def space(self) -> str:
-        """Name the token space, without loading weights."""
-        return space_of(self._model_folder())
+        """Name the token space, without loading weights.
+
+        Raises:
+            ModelError: The family cannot keep what `keep` asks for.
+        """
+        return space_of(self._model_folder(), self.keep, self.grid)
 
     def embedding_width(self) -> int:
         """Return E, the width of embeddings, without loading weights."""

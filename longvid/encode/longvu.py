@@ -85,7 +85,12 @@ class LongVUEncoder:
         return "+".join(checkpoints.identity(folder) for folder in folders)
 
     def space(self) -> str:
-        """Name the token space, without loading weights."""
+        """Name the token space, without loading weights.
+
+        Raises:
+            ModelError: The checkpoint is not one for videos.
+        """
+        self.settings()  # said before the towers are read
         return space_of(self.folder())
 
     def embedding_width(self) -> int:

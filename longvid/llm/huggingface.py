@@ -25,9 +25,10 @@ from longvid.llm.continuing import (
     score_one_by_one,
     score_together,
 )
+from longvid.llm.projecting import SelectionProjector
 from longvid.llm.reading import PromptReader, ReadPrompt, divisible_below
 from longvid.models import checkpoints
-from longvid.models.families import family_of, space_of
+from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.loading import Placement, placed, resolve_dtype
 from longvid.models.quiet import quiet
@@ -92,9 +93,9 @@ class HuggingFaceLanguageModel:
         # What it names is checked where it is used.
         Placement(self.attention, self.device_map, self.bits)
 
-    def space(self) -> str:
-        """Name the token space that it reads, without loading weights."""
-        return space_of(checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM))
+    def spaces(self) -> tuple[str, ...]:
+        """Name the token spaces that it can be shown, without loading weights."""
+        return spaces_of(checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM))
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model and its tokenizer.
@@ -116,10 +117,11 @@ class Worker:
 
     def __init__(self, part: HuggingFaceLanguageModel, folder: Path, decoder: Decoder) -> None:
         family = family_of(folder)
-        self.space = space_of(folder)
         self.note = checkpoints.note(folder)
         self._part = part
         self._decoder = decoder
+        self._tower_projector = SelectionProjector(folder, decoder)
+        self.space = self._tower_projector.spaces[0]
         self._tokenizer = _load_tokenizer(folder)
         self._placeholder = family.placeholder
         self._placeholder_id = family.placeholder_id(folder)
@@ -220,6 +222,7 @@ class Worker:
         """Lay a prompt out and check it, before any work."""
         self._check_space(selection)
         self._check_words(question)
+        selection = self._tower_projector(selection)
         options: list[tuple[int, ...]] = []
         if question.choices:
             ids, options = self._option_ids(question)
@@ -328,17 +331,12 @@ class Worker:
 
     def _check_space(self, selection: Selection) -> None:
         for segment in selection.segments:
-            if segment.space != self.space:
+            if segment.space not in self._tower_projector.spaces:
                 raise ModelError(
                     f"The selected tokens are of {segment.space}, but the language model reads "
-                    f"{self.space}; index the videos again with encoder.model = "
-                    f"{self._part.model!r}, or ask with the model the store was made for."
-                )
-            width = segment.tokens.data.shape[1]
-            if width != self._decoder.token_width:
-                raise ModelError(
-                    f"The selected tokens are {width} wide, but the language model reads "
-                    f"{self._decoder.token_width}; index the videos again."
+                    f"{' or '.join(self._tower_projector.spaces)}; index the videos again with "
+                    f"encoder.model = {self._part.model!r}, or ask with the model the store was "
+                    "made for."
                 )
 
     def _check_words(self, question: Question) -> None:

@@ -8,6 +8,7 @@ said during it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longvid.errors import ModelError
+from longvid.errors import ModelError, QuestionError
 from longvid.llm.published import PublishedLanguageModel, PublishedWorker
 from longvid.models import checkpoints
-from longvid.models.families.protocol import Decoder
+from longvid.models.families.protocol import Decoder, FramePiece, Piece
 from longvid.models.llama_vid import without_class_token
 from longvid.models.llama_vid_checkpoint import load_adapter, load_question_tokenizer
 from longvid.models.loading import resolve_dtype
@@ -83,7 +84,7 @@ class Worker(PublishedWorker):
     ) -> None:
         super().__init__(part, folder, decoder)
         if not part.rope:
-            decoder.context = stated_context(folder, decoder)
+            decoder.context = stated_context(folder, decoder.context)
         self._device = device
         self._dtype = resolve_dtype(part.dtype, device)
         self.adapter = load_adapter(folder, part.bert, self._dtype, device)
@@ -119,6 +120,18 @@ class Worker(PublishedWorker):
         by_frame = shown.reshape(len(features), -1, shown.shape[1]).cpu()
         return segment.with_tokens(_frames_of(by_frame))
 
+    def _check_context(self, pieces: Sequence[Piece], num_new: int) -> int:
+        try:
+            return super()._check_context(pieces, num_new)
+        except QuestionError as error:
+            # A budget counts stored tokens, of which another number is shown.
+            shown = sum(len(piece.tokens) for piece in pieces if isinstance(piece, FramePiece))
+            raise QuestionError(
+                f"The video is too long: {shown} tokens of it do not fit into the context of "
+                f"{self._decoder.context} beside the text and {num_new} to be generated; index it "
+                "with a lower sample.fps, or name the checkpoint for long videos."
+            ) from error
+
     def _prompt_ids(self, text: str) -> tuple[int, ...]:
         # What is said during the last frame and what follows the film are tokenized as one text.
         place = text.find(self._placeholder) + len(self._placeholder)
@@ -136,12 +149,16 @@ def _without_last(selection: Selection) -> tuple[tuple[tuple[str, ...], ...], st
     return selection.spoken, ""
 
 
-def stated_context(folder: Path, decoder: Decoder) -> int:
-    """Return the longest sequence that a checkpoint was trained to read."""
+def stated_context(folder: Path, trained: int) -> int:
+    """Return the longest sequence that a checkpoint was trained to read.
+
+    Args:
+        folder: The checkpoint.
+        trained: `max_position_embeddings`, before rotary positions were stretched.
+    """
     config = checkpoints.read_config(folder)
     rope: Any = config.get("rope_scaling") or {}
-    stretched = int(decoder.context * float(rope.get("factor", 1.0)))
-    return max(stretched, decoder.context)
+    return max(int(trained * float(rope.get("factor", 1.0))), trained)
 
 
 def stored_features(segment: Segment) -> Tensor:

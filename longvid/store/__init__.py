@@ -5,7 +5,7 @@ from __future__ import annotations
 from longvid.store.catalog import StoredVideo
 from longvid.store.chunkfile import ChunkRecord, SegmentRecord
 from longvid.store.header import StoreOptions
-from longvid.store.spoken import read_subtitles, write_subtitles
+from longvid.store.spoken import read_subtitles, subtitles_beside, write_subtitles
 from longvid.store.status import StoreStatus
 from longvid.store.store import Store
 from longvid.store.vectors import Hit
@@ -21,5 +21,6 @@ __all__ = [
     "StoreStatus",
     "StoredVideo",
     "read_subtitles",
+    "subtitles_beside",
     "write_subtitles",
 ]

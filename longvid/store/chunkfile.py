@@ -3,10 +3,11 @@
 The segments of a chunk lie end to end in each tensor, so a segment is one byte range a tensor:
 
     pts_seconds       (sum T,)     float64      tokens    (sum N, D)  as StoreOptions.tokens says
-    slow              (sum T,)     bool         scale     (sum N,)    float32, int8 tokens only
+    slow              (sum T,)     bool         scale     (sum N, .)  int8 and int4 tokens only
     num_frame_tokens  (sum T,)     int32        position  (sum N, 2)  float32
-    frame_embeddings  (sum T, E)   float32      size      (sum N,)    float32
-    vectors           (sum V, E)   float32
+    frame_embeddings  (sum T, E)   as           size      (sum N,)    float32
+    vectors           (sum V, E)   StoreOptions.embeddings says
+    frame_embeddings_scale, vectors_scale       (sum T,), (sum V,)    float32, int8 embeddings only
 
 The table of segments is in the object's own metadata, so that a chunk is read right even while
 its manifest is being replaced. This module knows bytes, not where they are kept.
@@ -47,12 +48,17 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "I32": torch.int32,
     "I8": torch.int8,
+    "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 _METADATA = "longvid"
 _LENGTH_BYTES = 8
 _FIRST_READ_BYTES = 8192
-_PER_FRAME = ("pts_seconds", "slow", "num_frame_tokens", "frame_embeddings")
+_PER_FRAME = (
+    *("pts_seconds", "slow", "num_frame_tokens"),
+    *("frame_embeddings", "frame_embeddings_scale"),
+)
+_OF_VECTORS = ("vectors", "vectors_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +190,16 @@ def encode_chunk(
         "pts_seconds": torch.cat([s.pts_seconds.double() for s in segments]),
         "slow": torch.cat([s.slow.bool() for s in segments]),
         "num_frame_tokens": torch.cat([s.tokens.counts(s.num_frames).int() for s in segments]),
-        "frame_embeddings": torch.cat([s.frame_embeddings.float() for s in segments]),
         "position": torch.cat([s.tokens.position.float() for s in segments]),
         "size": torch.cat([s.tokens.size.float() for s in segments]),
-        "vectors": torch.cat(vectors),
-        **quantise(torch.cat([s.tokens.data for s in segments]), options.tokens),
+        **_kept("tokens", "scale", [s.tokens.data for s in segments], options.tokens),
+        **_kept(
+            "frame_embeddings",
+            "frame_embeddings_scale",
+            [s.frame_embeddings for s in segments],
+            options.embeddings,
+        ),
+        **_kept("vectors", "vectors_scale", vectors, options.embeddings),
     }
     records = tuple(
         SegmentRecord(
@@ -217,6 +228,23 @@ def encode_chunk(
     digest = checksum(data)
     name = chunk_name(video_id, records[0].index, digest)
     return name, data, ChunkRecord(name.rpartition("/")[2], len(data), digest, records)
+
+
+def _kept(
+    name: str, scale: str, values: Sequence[torch.Tensor], kind: str
+) -> dict[str, torch.Tensor]:
+    """Return what is kept of the rows of all segments, and the scales they need."""
+    stored, steps = quantise(torch.cat(list(values)), kind)
+    return {name: stored} if steps is None else {name: stored, scale: steps}
+
+
+def _embeddings(found: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return stored embeddings as (K, E) float32; what was rounded gets its unit norm back."""
+    stored = found[name]
+    if stored.dtype == torch.float32:
+        return stored
+    values = dequantise(stored, found.get(f"{name}_scale"), torch.float32).float()
+    return torch.nn.functional.normalize(values, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +321,14 @@ def load_vectors(objects: Objects, name: str) -> torch.Tensor:
     try:
         contents = _read_contents(objects, name)
         count = sum(segment.num_vectors for segment in contents.segments)
-        [data] = objects.read_ranges(name, [contents.byte_range("vectors", 0, count)])
-        return contents.tensor("vectors", data, count)
+        names = [tensor for tensor in _OF_VECTORS if tensor in contents.tensors]
+        ranges = [contents.byte_range(tensor, 0, count) for tensor in names]
+        data = objects.read_ranges(name, ranges)
+        found = {
+            tensor: contents.tensor(tensor, buffer, count)
+            for tensor, buffer in zip(names, data, strict=True)
+        }
+        return _embeddings(found, "vectors")
     except StoreError:
         raise
     except _MALFORMED as error:
@@ -345,7 +379,7 @@ def _load_segment(
         if tensor in _PER_FRAME
         else (first_token, record.num_tokens)
         for tensor in contents.tensors
-        if tensor != "vectors"
+        if tensor not in _OF_VECTORS
     }
     ranges = [
         contents.byte_range(tensor, first, first + count) for tensor, (first, count) in rows.items()
@@ -363,7 +397,7 @@ def _load_segment(
         end_seconds=record.end_seconds,
         pts_seconds=found["pts_seconds"],
         slow=found["slow"],
-        frame_embeddings=found["frame_embeddings"],
+        frame_embeddings=_embeddings(found, "frame_embeddings"),
         tokens=Tokens(
             data=dequantise(found["tokens"], found.get("scale"), contents.token_dtype),
             frame=frame.repeat_interleave(found["num_frame_tokens"].long()),

@@ -1,9 +1,12 @@
-"""How token values are kept: a float type, or int8 with one scale a token.
+"""How token values and embeddings are kept: a float type, or few bits with a scale.
 
-    scale = max(abs(token)) / 127        stored = round(token / scale)
+    int8    scale = max(abs(row)) / 127             one scale a row
+    int4    scale = max(abs(group)) / 7             one scale a group of 64 values
+            stored = round(value / scale)
 
-so a value read back is off by at most half of its token's scale, plus the rounding of the type
-it is returned in. This module knows tensors only.
+so a value read back is off by at most half of its scale, plus the rounding of the type it is
+returned in. Two int4 values share a byte: of a group, value i in the low half of byte i and value
+i + 32 in the high half, each plus 8. This module knows tensors only.
 """
 
 from __future__ import annotations
@@ -12,58 +15,103 @@ import torch
 
 from longvid.errors import StoreError
 
-__all__ = ["dequantise", "quantise"]
+__all__ = ["GROUP", "KINDS", "bytes_per_row", "dequantise", "quantise"]
 
-_LEVELS = 127
+KINDS = ("float16", "bfloat16", "float32", "int8", "int4")
+#: Values that share a scale under int4.
+GROUP = 64
+
+_INT8_LEVELS, _INT4_LEVELS = 127, 7
 _ROWS = 4096
 
 
-def quantise(tokens: torch.Tensor, kind: str) -> dict[str, torch.Tensor]:
-    """Convert tokens to the type in which they are kept.
+def bytes_per_row(width: int, kind: str) -> int:
+    """Return how many bytes a row of `width` values takes, its scales included.
 
-    Args:
-        tokens: (N, D) floating point.
-        kind: "float16", "bfloat16", "float32" or "int8".
-
-    Returns:
-        {"tokens": (N, D)} and, for int8, {"scale": (N,) float32}.
-
-    Raises:
-        StoreError: A value is not finite, or float16 cannot hold it.
+    >>> bytes_per_row(1152, "int8"), bytes_per_row(1152, "int4"), bytes_per_row(1152, "float32")
+    (1156, 612, 4608)
     """
     if kind == "int8":
-        stored = torch.empty(tokens.shape, dtype=torch.int8)
-        scale = torch.empty(tokens.shape[0], dtype=torch.float32)
-        for first in range(0, tokens.shape[0], _ROWS):  # keeps the float32 copy small
-            rows = tokens[first : first + _ROWS].float()
-            peak = rows.abs().amax(dim=1) if rows.shape[1] else rows.new_zeros(rows.shape[0])
-            step = peak / _LEVELS
-            # A token of zeros, or of less than float32 can scale, is kept as zeros.
-            step = torch.where(step == 0, torch.ones_like(step), step)
-            scale[first : first + _ROWS] = step
-            stored[first : first + _ROWS] = (
-                (rows / step[:, None]).round().clamp(-_LEVELS, _LEVELS).to(torch.int8)
-            )
-        _require_finite(scale, tokens, kind)
-        return {"tokens": stored, "scale": scale}
-    stored = tokens.to(getattr(torch, kind))
-    _require_finite(stored, tokens, kind)
-    return {"tokens": stored}
+        return width + 4
+    if kind == "int4":
+        return width // 2 + 2 * (width // GROUP)
+    return width * getattr(torch, kind).itemsize  # type: ignore[no-any-return]  # a torch.dtype
+
+
+def quantise(values: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Convert rows to the type in which they are kept.
+
+    Args:
+        values: (N, D) floating point.
+        kind: One of KINDS.
+
+    Returns:
+        What is stored, and its scales: (N, D) with None for a float type; (N, D) int8 with (N,)
+        float32; (N, D / 2) uint8 with (N, D / 64) bfloat16 for int4.
+
+    Raises:
+        StoreError: A value is not finite, float16 cannot hold it, or int4 cannot divide D.
+    """
+    if kind not in ("int8", "int4"):
+        kept = values.to(getattr(torch, kind))
+        _require_finite(kept, values, kind)
+        return kept, None
+    num_rows, width = values.shape
+    if kind == "int4" and width % GROUP:
+        raise StoreError(
+            f"int4 keeps groups of {GROUP} values and the tokens are {width} wide; set "
+            "store.tokens to int8."
+        )
+    pack = _to_int8 if kind == "int8" else _to_int4
+    if num_rows == 0:
+        return pack(values.float())
+    # A block at a time keeps the float32 copy small.
+    blocks = [pack(rows.float()) for rows in torch.split(values, _ROWS)]
+    stored, scale = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    _require_finite(scale, values, kind)
+    return stored, scale
 
 
 def dequantise(
-    tokens: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype
+    stored: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return stored tokens as floating point.
+    """Return stored rows as floating point.
 
     Args:
-        tokens: (N, D) as stored.
-        scale: (N,) float32 for int8 tokens, otherwise None.
-        dtype: What int8 tokens become: the type they had before. Others stay as stored.
+        stored, scale: As `quantise` returned them.
+        dtype: What int8 and int4 rows become: the type they had before. Others stay as stored.
+
+    Returns:
+        (N, D).
     """
     if scale is None:
-        return tokens
-    return (tokens.float() * scale[:, None]).to(dtype)
+        return stored
+    if stored.dtype == torch.int8:
+        return (stored.float() * scale[:, None]).to(dtype)
+    halves = stored.view(*scale.shape, GROUP // 2)  # (N, D / 64, 32)
+    values = torch.cat([halves & 15, halves >> 4], dim=2).float() - 8
+    return (values * scale.float()[:, :, None]).flatten(1).to(dtype)
+
+
+def _to_int8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    peak = rows.abs().amax(dim=1) if rows.shape[1] else rows.new_zeros(rows.shape[0])
+    step = _above_zero(peak / _INT8_LEVELS)
+    levels = (rows / step[:, None]).round().clamp(-_INT8_LEVELS, _INT8_LEVELS)
+    return levels.to(torch.int8), step
+
+
+def _to_int4(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    groups = rows.view(len(rows), rows.shape[1] // GROUP, GROUP)
+    step = _above_zero((groups.abs().amax(dim=2) / _INT4_LEVELS).bfloat16())
+    levels = (groups / step.float()[:, :, None]).round().clamp(-_INT4_LEVELS, _INT4_LEVELS)
+    nibbles = (levels + 8).to(torch.uint8)  # 1 to 15
+    low, high = nibbles.chunk(2, dim=2)
+    return (low | (high << 4)).flatten(1), step
+
+
+def _above_zero(step: torch.Tensor) -> torch.Tensor:
+    """Let rows of zeros, or of less than a scale can be, be kept as zeros."""
+    return torch.where(step == 0, torch.ones_like(step), step)
 
 
 def _require_finite(kept: torch.Tensor, given: torch.Tensor, kind: str) -> None:
@@ -71,7 +119,7 @@ def _require_finite(kept: torch.Tensor, given: torch.Tensor, kind: str) -> None:
         return
     if bool(torch.isfinite(given).all()):
         raise StoreError(
-            f"Tokens reach {float(given.abs().max()):.3g}, more than {kind} can hold; set "
+            f"Values reach {float(given.abs().max()):.3g}, more than {kind} can hold; set "
             "store.tokens to bfloat16."
         )
     raise StoreError(

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 
 from longvid.store.catalog import Catalog, StoredVideo
+from longvid.store.layout import CATALOG, HEADER, VECTORS
+from longvid.store.objects import Objects
 
 __all__ = ["StoreStatus", "summarise"]
 
@@ -16,7 +18,8 @@ class StoreStatus:
 
     Args:
         num_videos, num_segments, num_tokens: Counts.
-        num_bytes: Of all chunks and manifests.
+        num_bytes: Of all that is kept of videos (chunks, manifests), and of what finds it again
+            (header, catalog, search index).
         duration_seconds: Of the videos.
         num_failures: Entries of `Store.failures`.
         num_damaged: Videos whose manifest is not whole; indexing again mends them.
@@ -33,8 +36,8 @@ class StoreStatus:
     source_bytes: int | None
 
 
-def summarise(catalog: Catalog, *, num_failures: int) -> StoreStatus:
-    """Add up what a catalog lists."""
+def summarise(objects: Objects, catalog: Catalog, *, num_failures: int) -> StoreStatus:
+    """Add up what a catalog lists, and what the videos of a store share."""
     videos = [entry.stored for entry in catalog.entries.values()]
     sources = [_source_bytes(stored) for stored in videos]
     known = [source for source in sources if source is not None]
@@ -42,12 +45,18 @@ def summarise(catalog: Catalog, *, num_failures: int) -> StoreStatus:
         num_videos=len(videos),
         num_segments=sum(stored.num_segments for stored in videos),
         num_tokens=sum(stored.num_tokens for stored in videos),
-        num_bytes=sum(stored.num_bytes for stored in videos),
+        num_bytes=_shared_bytes(objects) + sum(stored.num_bytes for stored in videos),
         duration_seconds=sum(stored.video.duration_seconds for stored in videos),
         num_failures=num_failures,
         num_damaged=len(catalog.damaged),
         source_bytes=sum(known) if len(known) == len(videos) else None,
     )
+
+
+def _shared_bytes(objects: Objects) -> int:
+    """Add up the objects that are of no single video."""
+    index = sum(info.num_bytes for info in objects.listing(VECTORS))
+    return index + sum(objects.size(name) or 0 for name in (HEADER, CATALOG))
 
 
 def _source_bytes(stored: StoredVideo) -> int | None:

@@ -38,6 +38,7 @@ from longvid.store.manifest import Manifest, make_manifest
 from longvid.store.naming import find_video
 from longvid.store.objects import Objects, open_objects
 from longvid.store.reading import SegmentReader
+from longvid.store.spoken import subtitle_sums
 from longvid.store.status import StoreStatus, summarise
 from longvid.store.vectors import Hit, VectorIndex, exact_search
 from longvid.store.verify import Finding, clean, verify
@@ -355,19 +356,21 @@ class Store:
 
     def status(self) -> StoreStatus:
         """Add up what the store holds."""
-        return summarise(self._current(), num_failures=len(self.failures()))
+        return summarise(self._objects, self._current(), num_failures=len(self.failures()))
 
     def digest(self) -> str:
         """Hash all that two runs over the same videos must agree on, 32 hexadecimal digits.
 
-        That is the fingerprint, every manifest with the checksums of its chunks, and the names;
-        neither the caches, nor the failures, which say when things happened, nor settings that
-        change how a run goes but not what it makes.
+        That is the fingerprint, every manifest with the checksums of its chunks, the names, and
+        what is said; neither the caches, nor the failures, which say when things happened, nor
+        settings that change how a run goes but not what it makes.
         """
         total = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
-        for video_id, entry in catalogs.refresh(self._objects, Catalog()).entries.items():
+        entries = catalogs.refresh(self._objects, Catalog()).entries
+        sums = subtitle_sums(self._objects, tuple(entries))
+        for (video_id, entry), said in zip(entries.items(), sums, strict=True):
             names = " ".join(entry.listed.path_names)
-            total.update(f"{video_id} {entry.manifest} {names}\n".encode())
+            total.update(f"{video_id} {entry.manifest} {names} {said}\n".encode())
         return total.hexdigest()
 
     # Failures

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 import longvid
 from longvid.config import Config, load_config
-from longvid.errors import ModelError, QuestionError
+from longvid.errors import ModelError, QuestionError, StoreError
 from longvid.llm import huggingface
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import ALL, Case
@@ -29,9 +31,14 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def config(model: Path, clip: Path) -> Config:
+def config(model: Path, clip: Path, keep: str = "projected") -> Config:
     table = load_config("mini").to_dict()
-    table["encoder"] = {"name": "huggingface", "model": str(model), "embedder": str(clip)}
+    table["encoder"] = {
+        "name": "huggingface",
+        "model": str(model),
+        "embedder": str(clip),
+        "keep": keep,
+    }
     table["llm"] = {"name": "huggingface", "model": str(model), "max_new_tokens": 4}
     table["compressors"] = [{"name": "tome", "amount": 0.5}]
     table["selectors"] = [{"name": "top_k"}]
@@ -59,6 +66,27 @@ def test_a_checkpoint_of_any_family(model: Path, clip: Path, data: Path, tmp_pat
     assert answer.output_tokens > 0
     closed = qa.ask("what color is it ?", choices=("red", "blue"))
     assert closed.text in ("red", "blue")
+
+
+def test_tokens_kept_before_the_projector_are_projected_when_asked(
+    tmp_path: Path, clip: Path, data: Path
+) -> None:
+    cases = {case.name: case for case in ALL}
+    model, other = tmp_path / "model", tmp_path / "other"
+    cases["llava_onevision"].save(model)
+    cases["llava"].save(other)
+    store = str(tmp_path / "store")
+    video = str(data / "sign_book_640x480.mkv")
+    longvid.index([video], store=store, config=config(model, clip, "tower"))
+    qa = longvid.VideoQA(store)
+    assert qa.store.space.startswith("llava_onevision/siglip-unprojected-32@")
+    answer = qa.ask("what color is it ?")
+    assert 0 < answer.visual_tokens <= 64
+    assert qa.ask("what color is it ?") == replace(answer, seconds=ANY)
+    with pytest.raises(QuestionError, match=r"siglip-unprojected-32@\w+, but the .* reads llava/"):
+        longvid.VideoQA(store, config(other, clip)).ask("what color is it ?")
+    with pytest.raises(StoreError, match="fingerprint"):
+        longvid.index([video], store=store, config=config(model, clip))
 
 
 def test_another_models_tokens_are_refused_before_weights_are_read(

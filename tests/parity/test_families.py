@@ -6,6 +6,7 @@ format; the reference side never touches longvid's code.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedToken
 from transformers.models.llava_next import modeling_llava_next
 
 from longvid.encode.huggingface import HuggingFaceEncoder
+from longvid.errors import ModelError
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.families import FAMILIES, family_of
-from longvid.types import Question, Segment, Selection
+from longvid.store import Store, StoreOptions
+from longvid.types import Question, Segment, Selection, Video
 from tests.parity import family_cases as cases
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import LLAVA, ONEVISION, Case
@@ -150,6 +153,77 @@ def test_full_grid_of_onevision_equals_its_images(embedder: Path, tmp_path: Path
 
     torch.testing.assert_close(tokens.data, want, atol=1e-5, rtol=0)
     assert tokens.counts(NUM_FRAMES).tolist() == [NUM_PATCHES] * NUM_FRAMES
+
+
+#: The same at tokens kept before the projector. What OneVision pools after it is left out: a frame
+#: keeps its whole grid.
+_WHOLE_ONEVISION = dataclasses.replace(
+    ONEVISION, grid="full", video=lambda: "<video>" * (NUM_FRAMES * NUM_PATCHES + 1)
+)
+_UNPROJECTED = [LLAVA, _WHOLE_ONEVISION, cases.NEXT, cases.NEXT_VIDEO]
+
+
+@pytest.mark.parametrize("case", _UNPROJECTED, ids=lambda case: case.name, indirect=True)
+def test_tokens_kept_before_the_projector_give_the_models_own_logits(
+    case: Case, folder: Path, embedder: Path, segment: Segment, own: Any, tmp_path: Path
+) -> None:
+    part = HuggingFaceEncoder(
+        model=str(folder), embedder=str(embedder), grid=case.grid, keep="tower"
+    )
+    kept = part.setup()(tiny.frames(case.size))
+    assert kept.tokens.data.shape == (len(segment.tokens), 32)
+    assert kept.space == part.space() != segment.space
+    assert "-unprojected-32@" in kept.space
+    store = Store.create(
+        tmp_path,
+        fingerprint="f",
+        config={},
+        space=part.space(),
+        embedding_width=part.embedding_width(),
+        options=StoreOptions(tokens="float32"),
+    )
+    video = Video("/clip.mp4", kept.video_id, 0.0, 3.0, 1.0, 3, *case.size)
+    store.finish(video, [store.write_chunk(kept.video_id, [kept])])
+    stored = store.load([kept.key])[0]
+
+    llm = HuggingFaceLanguageModel(model=str(folder), max_new_tokens=12)
+    assert kept.space in llm.spaces()
+    worker = llm.setup()
+    ids = worker._prompt_ids(_prompt(case).replace("{video}", case.placeholder))
+    pieces = worker._layout(ids, worker._tower_projector(_selection(stored)))
+    spliced = worker._decoder.splice(pieces, newline=worker._newline)
+    got = worker._decoder.logits(spliced, keep=0)
+    if case is _WHOLE_ONEVISION:
+        own.model.apply_pooling = lambda tokens: tokens
+    with torch.no_grad():
+        want = own(**case.inputs(folder, _prompt(case))).logits
+
+    assert got.shape == want.shape
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    question = Question(QUESTION)
+    projected = worker.answer(question, _selection(segment))
+    assert worker.answer(question, _selection(stored)).text == projected.text
+
+
+@pytest.mark.parametrize(
+    ("case", "grid", "said"),
+    [
+        (cases.INTERNVL, "full", "joins neighbouring patches"),
+        (cases.SMOLVLM, "full", "joins neighbouring patches"),
+        (cases.QWEN3, "full", "joins neighbouring patches or layers"),
+        (ONEVISION, "model", "pools a video after its projector"),
+    ],
+    ids=lambda one: getattr(one, "name", None),
+    indirect=["case"],
+)
+def test_what_cannot_be_kept_before_the_projector_is_said(
+    folder: Path, embedder: Path, grid: str, said: str
+) -> None:
+    part = HuggingFaceEncoder(model=str(folder), embedder=str(embedder), grid=grid, keep="tower")
+    with pytest.raises(ModelError, match=rf"{said}.*encoder\.keep = 'projected'"):
+        part.space()
+    with pytest.raises(ModelError, match=said):
+        part.setup()
 
 
 def test_each_side_leaves_the_other_on_disk(case: Case, folder: Path) -> None:

@@ -23,6 +23,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"slow_mode": "concat", "fast_sees_slow": False, "fast_height": 2, "fast_width": 1},
         {"slow_mode": "spatial_2d_avg_pool", "fast_height": 1, "fast_width": 1},
         {"slow_mode": "temporal_global_pool", "fast_height": 3, "fast_width": 3},
+        {"slow_height": 3, "slow_width": 2, "fast_height": 2, "fast_width": 2},
     ],
     "content_tokens": [{}, {"content": "none"}, {"content": "grid:3"}],
     "grid_pooling": [{}, {"height": 1, "width": 3}],

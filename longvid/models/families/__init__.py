@@ -23,9 +23,9 @@ from pathlib import Path
 
 from longvid.errors import ModelError
 from longvid.models import checkpoints
-from longvid.models.families.protocol import Family
+from longvid.models.families.protocol import PROJECTED, TOWER, Family
 
-__all__ = ["FAMILIES", "family_of", "space_of"]
+__all__ = ["FAMILIES", "family_of", "space_of", "spaces_of"]
 
 #: `model_type` in config.json, and the adapter.
 FAMILIES: dict[str, str] = {
@@ -70,17 +70,40 @@ def family_of(folder: Path) -> Family:
     return family
 
 
-def space_of(folder: Path) -> str:
+def space_of(folder: Path, keep: str = PROJECTED, grid: str = "full") -> str:
     """Name the space of the visual tokens that a checkpoint makes and reads.
 
     The name is made of what the checkpoint holds, never of where it lies: copies share a space,
     and two fine-tunings of one model do not.
 
+    Args:
+        folder: The checkpoint.
+        keep: PROJECTED, or TOWER for tokens as they are before the projector.
+        grid: As `Family.load_tower` has it; it changes no name.
+
     Returns:
-        "family/tower-decoder-D@identity", such as "llava/clip-llama-4096@0a1b2c3d4e5f".
+        "family/tower-decoder-D@identity", such as "llava/clip-llama-4096@0a1b2c3d4e5f"; for tokens
+        before the projector "family/tower-unprojected-D@identity".
+
+    Raises:
+        ModelError: The family cannot keep tokens before its projector on this grid.
     """
     family = family_of(folder)
     config = family.config(folder)
     tower = str(config.vision_config.model_type).removesuffix("_vision_model")
+    if keep == TOWER:
+        shape = f"{tower}-unprojected-{family.tower_width(folder, grid)}"
+        return f"{family.name}/{shape}@{checkpoints.identity(folder)}"
     shape = f"{tower}-{config.text_config.model_type}-{family.token_width(folder)}"
     return f"{family.name}/{shape}@{checkpoints.identity(folder)}"
+
+
+def spaces_of(folder: Path) -> tuple[str, ...]:
+    """Name the spaces whose tokens a checkpoint's language model can be shown.
+
+    Returns:
+        That of projected tokens; then, where the projector takes tokens one by one and may run when
+        a question is asked, that of tokens before it.
+    """
+    keeps = (PROJECTED, TOWER) if family_of(folder).projects_tokens else (PROJECTED,)
+    return tuple(space_of(folder, keep) for keep in keeps)

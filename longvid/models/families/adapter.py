@@ -9,17 +9,50 @@ from typing import Any
 
 import torch
 
-from longvid.models.families.protocol import Decoder, Prompt, Tower
+from longvid.errors import ModelError
+from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, Tower
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
 
-__all__ = ["Adapter", "fixed_square"]
+__all__ = ["Adapter", "TokenProjector", "Unprojected", "fixed_square"]
 
 
 def fixed_square(folder: Path, config: Any, most_pixels: int) -> PixelFormat:
     """Return the format of a tower that takes squares of one size, whatever `most_pixels` is."""
     return PixelFormat.read(folder, int(config.vision_config.image_size))
+
+
+class Unprojected(torch.nn.Identity):
+    """Stands where a projector stood, so that a class's own forward gives what its tower gives.
+
+    Args:
+        width: Of a token.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+
+class TokenProjector:
+    """A checkpoint's projector, without the model around it.
+
+    Args:
+        module: Takes (N, tower_width).
+        tower_width: Of a token before it.
+    """
+
+    def __init__(self, module: Any, tower_width: int) -> None:
+        self.module = module
+        self.tower_width = tower_width
+
+    @torch.no_grad()
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Project tokens, (N, tower_width) to (N, D), in the projector's dtype, on the CPU."""
+        weight = next(self.module.parameters())
+        projected: torch.Tensor = self.module(tokens.to(weight.device, weight.dtype))
+        return projected.cpu()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +74,8 @@ class Adapter:
         pixels: Reads the format of frames from a folder, its configuration and a most number of
             pixels.
         layers_fed: Says how many vectors of the language model's width a token holds.
+        projector: Submodule that projects tokens one by one; "" where neighbours are joined first.
+        pools_projected: Whether the "model" grid is pooled after the projector.
     """
 
     name: str
@@ -56,6 +91,13 @@ class Adapter:
     rewrites: tuple[tuple[str, str], ...] = ()
     pixels: Callable[[Path, Any, int], PixelFormat] = fixed_square
     layers_fed: Callable[[Any], int] = lambda config: 1
+    projector: str = ""
+    pools_projected: bool = False
+
+    @property
+    def projects_tokens(self) -> bool:
+        """Tell whether the projector takes tokens one by one, so that it may run when asked."""
+        return bool(self.projector)
 
     def config(self, folder: Path) -> Any:
         """Return the transformers configuration of a checkpoint."""
@@ -73,9 +115,32 @@ class Adapter:
         config = self.config(folder)
         return int(config.text_config.hidden_size) * self.layers_fed(config)
 
-    def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
-        """Load the vision tower and the projector, and no language model."""
-        return self.tower(self._load(folder, self.parts_of_text, dtype, device), grid)
+    def tower_width(self, folder: Path, grid: str) -> int:
+        """Return the width of a token before the projector, without loading weights."""
+        self._require_tower_tokens(folder, grid)
+        config = self.config(folder)
+        layers = config.vision_feature_layer  # features of several layers stand side by side
+        num_layers = 1 if isinstance(layers, int) else len(layers)
+        return int(config.vision_config.hidden_size) * num_layers
+
+    def load_tower(
+        self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
+    ) -> Tower:
+        """Load the vision tower, the projector if it is needed, and no language model."""
+        if keep != TOWER:
+            return self.tower(self._load(folder, self.parts_of_text, dtype, device), grid)
+        width = self.tower_width(folder, grid)
+        module = self._load(folder, (*self.parts_of_text, self.projector), dtype, device)
+        parent, _, attribute = self.projector.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, Unprojected(width))
+        return self.tower(module, grid)
+
+    def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> TokenProjector:
+        """Load the projector alone, for tokens that were kept before it."""
+        width = self.tower_width(folder, "full")
+        others = tuple(name for name in self.parts_of_vision if name != self.projector)
+        module = self._load(folder, (*self.parts_of_text, *others), dtype, device)
+        return TokenProjector(module.get_submodule(self.projector), width)
 
     def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
         """Load the language model and its embeddings, and no vision tower."""
@@ -84,6 +149,20 @@ class Adapter:
     def placeholder_id(self, folder: Path) -> int:
         """Return the id of the text token that stands for the video in a prompt."""
         return int(getattr(self.config(folder), self.placeholder_field))
+
+    def _require_tower_tokens(self, folder: Path, grid: str) -> None:
+        if not self.projector:
+            raise ModelError(
+                f"{folder} is of the family {self.name}, which joins neighbouring patches or "
+                "layers before it projects them, so its tokens cannot be kept before the "
+                "projector; set encoder.keep = 'projected'."
+            )
+        if self.pools_projected and grid == "model":
+            raise ModelError(
+                f"{folder} is of the family {self.name}, which pools a video after its projector, "
+                "so its own grid cannot be kept before it; set encoder.grid = 'full' and let "
+                "compressors pool, or encoder.keep = 'projected'."
+            )
 
     def _load(self, folder: Path, drop: tuple[str, ...], dtype: torch.dtype, device: str) -> Any:
         import transformers

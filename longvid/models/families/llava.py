@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from longvid.errors import ModelError
-from longvid.models.families.adapter import Adapter
+from longvid.models.families.adapter import Adapter, Unprojected
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
 __all__ = [
     "LLAVA",
     "LLAVA_PARTS_OF_TEXT",
     "LLAVA_PARTS_OF_VISION",
+    "LLAVA_PROJECTOR",
     "LlavaDecoder",
     "LlavaTower",
     "StillTower",
@@ -25,7 +26,8 @@ __all__ = [
 
 #: Submodules that the other side needs and this side leaves out.
 LLAVA_PARTS_OF_TEXT = ("model.language_model", "lm_head")
-LLAVA_PARTS_OF_VISION = ("model.vision_tower", "model.multi_modal_projector")
+LLAVA_PROJECTOR = "model.multi_modal_projector"
+LLAVA_PARTS_OF_VISION = ("model.vision_tower", LLAVA_PROJECTOR)
 
 
 class StillTower:
@@ -35,7 +37,12 @@ class StillTower:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.token_width = int(module.config.text_config.hidden_size)
+        projector = getattr(module.model, "multi_modal_projector", None)
+        self.token_width = (
+            projector.width
+            if isinstance(projector, Unprojected)
+            else int(module.config.text_config.hidden_size)
+        )
 
     def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
         """Say when steps are shown: each is a frame, (T, 1) to (T,)."""
@@ -43,7 +50,7 @@ class StillTower:
 
 
 class LlavaTower(StillTower):
-    """The vision tower and projector of a LLaVA."""
+    """The vision tower of a LLaVA, with its projector or without."""
 
     def __init__(self, module: Any) -> None:
         super().__init__(module)
@@ -166,5 +173,6 @@ LLAVA = Adapter(
     tower=lambda module, grid: LlavaTower(module),
     decoder=LlavaDecoder,
     content_type="image",
+    projector=LLAVA_PROJECTOR,
     prompt=Prompt("USER: {video}\n{question}{choices} ASSISTANT:"),
 )

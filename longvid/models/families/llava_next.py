@@ -20,6 +20,7 @@ from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
+    LLAVA_PROJECTOR,
     LlavaDecoder,
     StillTower,
 )
@@ -29,7 +30,7 @@ __all__ = ["LLAVA_NEXT", "ViewTower"]
 
 
 class ViewTower(StillTower):
-    """The vision tower and projector, one view a frame.
+    """The vision tower, with its projector or without, one view a frame.
 
     Args:
         module: A LLaVA-NeXT or LLaVA-NeXT-Video.
@@ -86,6 +87,7 @@ LLAVA_NEXT = Adapter(
     tower=lambda module, grid: ViewTower(module),
     decoder=_NextDecoder,
     content_type="image",
+    projector=LLAVA_PROJECTOR,
     prompt=Prompt(
         "A chat between a curious human and an artificial intelligence assistant. The assistant "
         "gives helpful, detailed, and polite answers to the human's questions. USER: {video}\n"

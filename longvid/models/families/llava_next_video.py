@@ -11,7 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from longvid.models.families.adapter import Adapter
-from longvid.models.families.llava import LLAVA_PARTS_OF_TEXT, LLAVA_PARTS_OF_VISION, LlavaDecoder
+from longvid.models.families.llava import (
+    LLAVA_PARTS_OF_TEXT,
+    LLAVA_PARTS_OF_VISION,
+    LLAVA_PROJECTOR,
+    LlavaDecoder,
+)
 from longvid.models.families.llava_next import ViewTower
 from longvid.models.families.protocol import Prompt
 
@@ -33,5 +38,6 @@ LLAVA_NEXT_VIDEO = Adapter(
     parts_of_vision=(*LLAVA_PARTS_OF_VISION, "model.vision_resampler"),
     tower=_tower,
     decoder=LlavaDecoder,
+    projector=LLAVA_PROJECTOR,
     prompt=Prompt("USER: {video}\n{question}{choices} ASSISTANT:"),
 )

@@ -18,6 +18,7 @@ from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
+    LLAVA_PROJECTOR,
     LlavaDecoder,
     StillTower,
 )
@@ -40,6 +41,12 @@ class _OnevisionTower(StillTower):
             module.model.apply_pooling = _keep_grid
         else:
             self._side = math.ceil(self._side / 2)
+        if self.token_width != len(module.model.image_newline):
+            # The class's own forward closes a video with it, in the width of projected tokens.
+            newline = module.model.image_newline
+            module.model.image_newline = torch.nn.Parameter(
+                newline.new_zeros(self.token_width), requires_grad=False
+            )
 
     @torch.no_grad()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -66,6 +73,8 @@ LLAVA_ONEVISION = Adapter(
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=_OnevisionTower,
     decoder=_OnevisionDecoder,
+    projector=LLAVA_PROJECTOR,
+    pools_projected=True,
     prompt=Prompt(
         "<|im_start|>user {video}\n{question}{choices}<|im_end|><|im_start|>assistant\n",
         newline=True,

@@ -15,7 +15,23 @@ import torch
 
 from longvid.models.pixels import PixelFormat
 
-__all__ = ["Decoder", "Family", "FramePiece", "Piece", "Prompt", "Spliced", "TextPiece", "Tower"]
+__all__ = [
+    "PROJECTED",
+    "TOWER",
+    "Decoder",
+    "Family",
+    "FramePiece",
+    "Piece",
+    "Projector",
+    "Prompt",
+    "Spliced",
+    "TextPiece",
+    "Tower",
+]
+
+#: What an encoder keeps of a patch: what the projector makes of it, in the language model's width,
+#: or what the vision tower gives, in its own.
+PROJECTED, TOWER = "projected", "tower"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +114,11 @@ class Spliced:
 
 
 class Tower(Protocol):
-    """A vision tower with its projector.
+    """A vision tower, with its projector where projected tokens are kept.
 
     Attributes:
         module: The model, its language model left out.
-        token_width: D.
+        token_width: D, or the tower's own width.
         frames_per_step: How many consecutive frames the tower joins into one step of time, 1 for
             towers that see pictures. A last step that lacks frames is filled with its last one.
     """
@@ -123,6 +139,19 @@ class Tower(Protocol):
         Returns:
             (steps,) float64.
         """
+
+
+class Projector(Protocol):
+    """Turns what a tower gives into what the language model reads, each token by itself.
+
+    Attributes:
+        tower_width: Of what it is given.
+    """
+
+    tower_width: int
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Project tokens, (N, tower_width) to (N, D), in the projector's dtype, on the CPU."""
 
 
 class Decoder(Protocol):
@@ -192,13 +221,41 @@ class Family(Protocol):
     def token_width(self, folder: Path) -> int:
         """Return D, without loading weights."""
 
-    def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
-        """Load the vision tower and the projector, and no language model.
+    @property
+    def projects_tokens(self) -> bool:
+        """Tell whether the projector takes tokens one by one, so that it may run when asked."""
+
+    def tower_width(self, folder: Path, grid: str) -> int:
+        """Return the width of a token before the projector, without loading weights.
+
+        Args:
+            folder: The checkpoint.
+            grid: As `load_tower` has it.
+
+        Raises:
+            ModelError: This family cannot keep tokens before its projector on this grid.
+        """
+
+    def load_tower(
+        self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
+    ) -> Tower:
+        """Load the vision tower, the projector if it is needed, and no language model.
 
         Args:
             folder: The checkpoint.
             grid: "full" keeps a token a patch; "model" pools as the model itself pools a video.
             dtype, device: Of the weights.
+            keep: PROJECTED, or TOWER for tokens as they are before the projector.
+
+        Raises:
+            ModelError: This family cannot keep tokens before its projector on this grid.
+        """
+
+    def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> Projector:
+        """Load the projector alone, for tokens that were kept before it.
+
+        Raises:
+            ModelError: This family keeps none.
         """
 
     def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:

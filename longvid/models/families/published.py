@@ -19,7 +19,7 @@ import torch
 from longvid.errors import ModelError
 from longvid.models import checkpoints
 from longvid.models.families.llava import LlavaDecoder
-from longvid.models.families.protocol import Decoder, Prompt, Tower
+from longvid.models.families.protocol import PROJECTED, Decoder, Projector, Prompt, Tower
 from longvid.models.pixels import PixelFormat
 from longvid.models.released import check_names, load_text_model
 
@@ -56,6 +56,7 @@ class PublishedFamily:
     placeholder: str = "<image>"
     content_type: str = "image"
     rewrites: tuple[tuple[str, str], ...] = ()
+    projects_tokens: bool = False
 
     def config(self, folder: Path) -> Any:
         """Return what transformers would call the configuration: the two halves."""
@@ -72,7 +73,17 @@ class PublishedFamily:
         """Return the width of the language model's tokens, without loading weights."""
         return int(self._text_config(folder).hidden_size)
 
-    def load_tower(self, folder: Path, grid: str, dtype: torch.dtype, device: str) -> Tower:
+    def tower_width(self, folder: Path, grid: str) -> int:
+        """Refuse: the system has an encoder of its own."""
+        raise self._own_encoder(folder)
+
+    def load_tower(
+        self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
+    ) -> Tower:
+        """Refuse: the system has an encoder of its own."""
+        raise self._own_encoder(folder)
+
+    def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> Projector:
         """Refuse: the system has an encoder of its own."""
         raise self._own_encoder(folder)
 

@@ -57,6 +57,27 @@ def test_slowfast_leaves_out_fast_tokens_that_would_make_a_segment_grow() -> Non
     assert part(make_segment(4, 8, 8, slow_every=4)).tokens.counts(4).tolist() == [80, 16, 16, 16]
 
 
+def test_slowfast_may_average_slow_frames_over_a_grid_of_their_own() -> None:
+    segment = make_segment(4, 9, 9, slow_every=2)
+    part = SlowFastPooling(
+        slow_height=3, slow_width=3, fast_height=2, fast_width=2, fast_sees_slow=False
+    )
+    tokens = part(segment).tokens
+    assert tokens.counts(4).tolist() == [9, 4, 9, 4]
+    cells = GridPooling(height=3, width=3)(segment).tokens
+    slow = (cells.frame % 2 == 0).nonzero().flatten()
+    mine = tokens.keep(tokens.frame % 2 == 0)
+    torch.testing.assert_close(mine.data, cells.keep(slow).data)
+    torch.testing.assert_close(mine.position, cells.keep(slow).position)
+    assert mine.size.tolist() == [9.0] * 18
+    fast = SlowFastPooling(fast_height=2, fast_width=2, fast_sees_slow=False)(segment).tokens
+    assert torch.equal(tokens.keep(tokens.frame == 1).data, fast.keep(fast.frame == 1).data)
+    with pytest.raises(ConfigError, match="slow grid of at least 1x1, or 0x0 for none, got 3x0"):
+        SlowFastPooling(slow_height=3)
+    with pytest.raises(OpError, match=r"9x9 patches cannot be pooled to 10x3 .*slow_height"):
+        SlowFastPooling(slow_height=10, slow_width=3)(segment)
+
+
 def test_slowfast_needs_square_grids_at_least_as_fine() -> None:
     with pytest.raises(OpError, match=r"grid of 4x6 patches.*grid_pooling"):
         SlowFastPooling()(make_segment(2, 4, 6))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from longvid.errors import ModelError
 from longvid.models import checkpoints, mini
-from longvid.models.families import FAMILIES, family_of, space_of
+from longvid.models.families import FAMILIES, family_of, space_of, spaces_of
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,9 @@ def test_identity_sees_the_configuration(vlm: Path) -> None:
 
 
 def test_space_names_family_shape_and_weights(vlm: Path) -> None:
-    assert space_of(vlm) == f"llava_onevision/siglip-qwen2-192@{checkpoints.identity(vlm)}"
+    name, wide = checkpoints.identity(vlm), "llava_onevision/siglip-qwen2-192"
+    assert space_of(vlm) == f"{wide}@{name}"
+    assert spaces_of(vlm) == (f"{wide}@{name}", f"llava_onevision/siglip-unprojected-128@{name}")
 
 
 def test_a_folder_without_configuration(vlm: Path) -> None:

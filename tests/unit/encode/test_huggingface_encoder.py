@@ -15,6 +15,7 @@ import torch
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints, mini
+from longvid.models.families import family_of
 from longvid.types import FrameBatch, FrameSize
 
 
@@ -61,6 +62,25 @@ def test_a_segment_holds_full_grids_and_unit_embeddings(part: HuggingFaceEncoder
     assert segment.space == worker.space == part.space()
     assert not segment.tokens.data.is_inference()
     assert not segment.tokens.data.requires_grad
+
+
+def test_a_shared_tower_may_keep_what_the_projector_has_not_seen(part: HuggingFaceEncoder) -> None:
+    kept = dataclasses.replace(part, keep="tower")
+    worker, batch = kept.setup(), frames(5)
+    assert worker._shared is not None
+    segment, projected = worker(batch), part.setup()(batch)
+    assert segment.tokens.data.shape == (5 * 64, 128)
+    assert segment.space == kept.space() != part.space()
+    assert torch.equal(segment.frame_embeddings, projected.frame_embeddings)
+    projector = family_of(kept._model_folder()).load_projector(
+        kept._model_folder(), torch.float32, "cpu"
+    )
+    assert projector.tower_width == 128
+    torch.testing.assert_close(
+        projector(segment.tokens.data), projected.tokens.data, atol=1e-5, rtol=0
+    )
+    with pytest.raises(ConfigError, match=r"encoder\.keep is 'patches'; use projected or tower"):
+        dataclasses.replace(part, keep="patches")
 
 
 def test_the_shared_tower_equals_two_towers(part: HuggingFaceEncoder) -> None:

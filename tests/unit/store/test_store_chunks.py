@@ -15,7 +15,7 @@ from safetensors import safe_open
 from longvid.errors import ConfigError, StoreError
 from longvid.store import Store, StoreOptions
 from longvid.store.chunkfile import segment_vectors
-from longvid.store.precision import dequantise, quantise
+from longvid.store.precision import bytes_per_row, dequantise, quantise
 from longvid.types import Segment, Tokens
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import add_video, assert_same, make_segment, make_video
@@ -99,12 +99,77 @@ def test_int8_is_off_by_at_most_half_a_step(scale: float, num_tokens: int, seed:
     tokens = scale * torch.randn(num_tokens, 5, generator=generator)
     if num_tokens > 2:
         tokens[1] = 0
-    kept = quantise(tokens, "int8")
-    assert kept["tokens"].dtype == torch.int8
-    back = dequantise(kept["tokens"], kept["scale"], torch.float32)
+    stored, step = quantise(tokens, "int8")
+    assert stored.dtype == torch.int8
+    back = dequantise(stored, step, torch.float32)
     peak = tokens.abs().amax(dim=1, keepdim=True)
     assert bool(((back - tokens).abs() <= peak / 254 * (1 + 1e-5)).all())
     assert bool((back[peak[:, 0] == 0] == 0).all())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    scale=st.floats(-30, 30).map(lambda exponent: 2.0**exponent),
+    num_tokens=st.integers(0, 9),
+    seed=st.integers(0, 1000),
+)
+def test_int4_is_off_by_at_most_half_a_step(scale: float, num_tokens: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = scale * torch.randn(num_tokens, 192, generator=generator)
+    tokens[:, 64:128] *= 100  # a group has a scale of its own
+    if num_tokens > 2:
+        tokens[1, :64] = 0
+    stored, step = quantise(tokens, "int4")
+    assert (stored.dtype, stored.shape) == (torch.uint8, (num_tokens, 96))
+    assert stored.nbytes + step.nbytes == num_tokens * bytes_per_row(192, "int4")
+    back = dequantise(stored, step, torch.float32)
+    groups = tokens.view(num_tokens, 3, 64)
+    error = (back - tokens).view(num_tokens, 3, 64).abs()
+    peak = groups.abs().amax(dim=2, keepdim=True)
+    assert bool((error <= peak / 14 * 1.01).all())  # a bfloat16 scale is off by 0.4 %
+    assert bool((back.view(num_tokens, 3, 64)[peak[..., 0] == 0] == 0).all())
+
+
+def test_int4_packs_as_it_says() -> None:
+    tokens = torch.arange(64).float().remainder(15)[None] - 7
+    stored, step = quantise(tokens, "int4")
+    assert step.tolist() == [[1.0]]
+    expected = [int(tokens[0, i]) + 8 + 16 * (int(tokens[0, i + 32]) + 8) for i in range(32)]
+    assert stored[0].tolist() == expected
+    assert torch.equal(dequantise(stored, step, torch.float32), tokens)
+
+
+def test_many_rows_are_kept_as_few_are() -> None:
+    tokens = torch.randn(5000, 64, generator=torch.Generator().manual_seed(0))
+    for kind in ("int8", "int4"):
+        stored, step = quantise(tokens, kind)
+        few = [quantise(rows, kind) for rows in tokens.split(1234)]
+        assert torch.equal(stored, torch.cat([one for one, _ in few]))
+        assert torch.equal(step, torch.cat([scale for _, scale in few]))
+
+
+def test_int4_needs_groups_of_64(make_store: MakeStore) -> None:
+    with pytest.raises(StoreError, match=r"64 values and the tokens are 8 wide; .* int8"):
+        add_video(make_store(tokens="int4"), "a" * 32)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("float16", 1e-3), ("int8", 2e-2)])
+def test_embeddings_in_fewer_bytes_are_unit_and_close(
+    make_store: MakeStore, kind: str, most: float
+) -> None:
+    store = make_store(embeddings=kind)
+    segments = add_video(store, "a" * 32)
+    for segment, loaded in zip(segments, store.load([s.key for s in segments]), strict=True):
+        assert loaded.frame_embeddings.dtype == torch.float32
+        norms = loaded.frame_embeddings.norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+        assert (loaded.frame_embeddings - segment.frame_embeddings).norm(dim=1).max() < most
+        assert torch.equal(loaded.tokens.data, segment.tokens.data)
+    store.refresh()
+    query = segments[2].frame_embeddings[0]
+    found = store.search(query, 3)
+    assert found == store.search_slowly(query, 3)
+    assert found[0].segment_index == 2
 
 
 def test_int8_tokens_come_back_in_their_own_type(make_store: MakeStore) -> None:
@@ -169,8 +234,10 @@ def test_foreign_segments_are_refused(store: Store) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ConfigError, match="float16, bfloat16, float32, int8"):
-        StoreOptions(tokens="int4")
+    with pytest.raises(ConfigError, match="float16, bfloat16, float32, int8, int4"):
+        StoreOptions(tokens="int2")
+    with pytest.raises(ConfigError, match=r"store\.embeddings is 'int4'; use one of float32"):
+        StoreOptions(embeddings="int4")
     with pytest.raises(ConfigError, match="1 or more"):
         StoreOptions(vectors_per_segment=0)
 

@@ -170,8 +170,11 @@ def test_status_adds_up(store: Store, tmp_path: Path) -> None:
     status = store.status()
     assert (status.num_videos, status.num_segments, status.num_tokens) == (1, 5, 35)
     assert status.duration_seconds == 16.0
-    files = [path for path in (Path(store.uri) / "videos").rglob("*") if "paths" not in path.parts]
-    assert status.num_bytes == sum(path.stat().st_size for path in files if path.is_file())
+    for refresh in (lambda: None, store.refresh):  # without the caches, and with them
+        refresh()
+        files = [path for path in Path(store.uri).rglob("*") if "paths" not in path.parts]
+        total = sum(path.stat().st_size for path in files if path.is_file())
+        assert store.status().num_bytes == total
     assert status.source_bytes is None
     source = tmp_path / "source.mp4"
     source.write_bytes(bytes(1234))
