@@ -14,7 +14,7 @@ from importlib import metadata
 from longvid.config import Config
 from longvid.errors import LongvidError
 
-__all__ = ["Finding", "examine", "examine_cluster"]
+__all__ = ["Finding", "examine", "examine_cluster", "examine_config", "size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +82,39 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
     """
     from longvid.capacity import device_bytes, needs_of
     from longvid.config import torch_device
+    from longvid.inventory import require_models
 
+    require_models(config)
     needs = needs_of(config, hours)
-    name, free = device_bytes(torch_device(config.run.device))
+    device = torch_device(config.run.device)
+    name, free = device_bytes(device)
+    # On a processor the stored tokens share the memory of the weights.
+    host, host_free = device_bytes("cpu")
+    beside = needs.ask_tokens if device == "cpu" else 0
     longest = f"{needs.prompt_tokens} tokens of at most {needs.context}"
+    less = "lower sample.fps or ask.num_segments, or keep tokens as int8"
     return [
-        Finding("ok", "index: weights", _size(needs.index_weights), "vision tower and embedder"),
-        Finding("ok", "index: activations", _size(needs.index_activations), "one batch of frames"),
+        Finding("ok", "index: weights", size(needs.index_weights), "vision towers and embedder"),
+        Finding("ok", "index: activations", size(needs.index_activations), "one batch of frames"),
         _fits("index in all", needs.index, free, name, "lower encoder.batch_frames or its dtype"),
-        Finding("ok", "ask: weights", _size(needs.ask_weights), "language model"),
-        Finding("ok", "ask: activations", _size(needs.ask_activations), "one span of the prompt"),
-        Finding("ok", "ask: keys and values", _size(needs.ask_cache), f"a prompt of {longest}"),
-        _fits("ask in all", needs.ask, free, name, "set llm.bits = 8, or lower ask.budget"),
+        Finding("ok", "ask: weights", size(needs.ask_weights), "language model"),
+        Finding("ok", "ask: activations", size(needs.ask_activations), "one span of the prompt"),
+        Finding("ok", "ask: keys and values", size(needs.ask_cache), f"a prompt of {longest}"),
+        _fits("ask: stored tokens", needs.ask_tokens, host_free, host, less),
+        _fits(
+            "ask in all", needs.ask + beside, free, name, "set llm.bits = 8, or lower ask.budget"
+        ),
         Finding(
             "error" if needs.prompt_tokens > needs.context else "ok",
             "prompt",
             f"{needs.prompt_tokens} tokens",
             f"the model's context is {needs.context}"
-            + ("; lower ask.budget" if needs.prompt_tokens > needs.context else ""),
+            + (f"; {needs.remedy}" if needs.prompt_tokens > needs.context else ""),
         ),
         Finding(
             "ok",
             f"store of {hours:g} hours",
-            _size(needs.store),
+            size(needs.store),
             f"at most: {needs.segments} segments, {needs.frames} frames, {needs.tokens} tokens",
         ),
     ]
@@ -112,92 +122,22 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
 
 def _fits(what: str, wanted: int, free: int, device: str, remedy: str) -> Finding:
     if wanted <= free:
-        return Finding("ok", what, _size(wanted), f"fits: {_size(free)} free on {device}")
+        return Finding("ok", what, size(wanted), f"fits: {size(free)} free on {device}")
     return Finding(
-        "error", what, _size(wanted), f"does not fit: {_size(free)} free on {device}; {remedy}"
+        "error", what, size(wanted), f"does not fit: {size(free)} free on {device}; {remedy}"
     )
 
 
-def _size(num_bytes: int) -> str:
+def size(num_bytes: int) -> str:
     """Write bytes as people read them.
 
-    >>> _size(16_400_000_000)
+    >>> size(16_400_000_000)
     '16.4 GB'
     """
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if num_bytes >= unit:
             return f"{num_bytes / unit:.1f} {name}"
     return f"{num_bytes} B"
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One checkpoint that is known or named.
-
-    Args:
-        preset: Which preset names it, "" for one that only lies in the hub cache.
-        part: "encoder", "embedder" or "llm".
-        model: Its name.
-        family: Architecture, "" where it is not on this machine.
-        found: "on disk", or why it cannot be used.
-    """
-
-    preset: str
-    part: str
-    model: str
-    family: str
-    found: str
-
-
-def models_on_disk() -> list[Model]:
-    """List the checkpoints that the presets name and those in the hub cache.
-
-    Returns:
-        Those of the presets first, in order of preset.
-    """
-    from longvid.config import load_config, preset_names
-
-    listed = []
-    for preset in preset_names():
-        tables = load_config(preset).to_dict()
-        named = (
-            ("encoder", tables["encoder"].get("model")),
-            ("embedder", tables["encoder"].get("embedder")),
-            ("llm", tables["llm"].get("model")),
-        )
-        listed += [Model(preset, part, name, *_found(name)) for part, name in named if name]
-    known = {model.model for model in listed}
-    listed += [Model("", "", name, *_found(name)) for name in _hub_cache() if name not in known]
-    return listed
-
-
-def _found(name: str) -> tuple[str, str]:
-    """Return the architecture of a checkpoint and how it was found."""
-    from longvid.errors import ModelError
-    from longvid.models import checkpoints
-
-    try:
-        folder = checkpoints.part_of(checkpoints.locate(name), checkpoints.VLM)
-        family = str(checkpoints.read_config(folder).get("model_type", ""))
-    except ModelError:
-        return "", f"not on this machine: hf download {name}"
-    try:
-        num_bytes = sum(file.stat().st_size for file in checkpoints.weight_files(folder))
-    except ModelError as error:
-        return family, str(error)
-    return family, f"on disk, {_size(num_bytes)}"
-
-
-def _hub_cache() -> list[str]:
-    """List the models in the hub cache by name."""
-    from pathlib import Path
-
-    from huggingface_hub import constants
-
-    return sorted(
-        entry.name.removeprefix("models--").replace("--", "/", 1)
-        for entry in Path(constants.HF_HUB_CACHE).glob("models--*")
-    )
 
 
 def _machine() -> Iterator[Finding]:

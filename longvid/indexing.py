@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from longvid.config import Config, torch_device
-from longvid.decode.subtitles import SubtitleReader
 from longvid.decoding import DecodingThreads
 from longvid.errors import ConfigError, FailureRateError, OpError
 from longvid.fetching import file_bytes
 from longvid.listing import VIDEO_SUFFIXES
 from longvid.sample import plan_chunks
-from longvid.store import ChunkRecord, Store, write_subtitles
+from longvid.spoken import SubtitleKeeper
+from longvid.store import ChunkRecord, Store
 from longvid.types import Failure, FrameBatch, Segment, Video
 
 __all__ = [
@@ -216,7 +216,7 @@ class Ledger:
         self, store: Store, max_failure_rate: float = 1.0, again: Collection[str] = ()
     ) -> None:
         self.store = store
-        self._subtitles = SubtitleReader()
+        self._subtitles = SubtitleKeeper(store)
         self.progress = Progress()
         self.failures: list[Failure] = []
         self.segments = self.frames = self.tokens = self.num_bytes = 0
@@ -251,6 +251,7 @@ class Ledger:
         if video.video_id in self._open:
             self._open[video.video_id].other_paths.append(video.path)
         elif self.store.has(video.video_id):
+            self._subtitles.add_name(video.video_id, video.path)
             self._add_path(video.video_id, video.path)
         else:
             self._early_names.setdefault(video.video_id, []).append(video.path)
@@ -292,7 +293,9 @@ class Ledger:
             self._count_failed(video.path, videos_open=-1)
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
+        names = [*entry.other_paths, *self._early_names.pop(video.video_id, [])]
         self.store.clear_failures([video.video_id, video.path])
+        self._subtitles.keep(video.video_id, [video.path, *names])
         self.store.finish(
             video,
             entry.records,
@@ -300,9 +303,7 @@ class Ledger:
             source_bytes=file_bytes(video.path),
             replace=video.video_id in self._again,
         )
-        write_subtitles(self.store, video.video_id, self._subtitles.read(video.path))
         self._again.discard(video.video_id)
-        names = [*entry.other_paths, *self._early_names.pop(video.video_id, [])]
         for path in [video.path, *names]:
             self._add_path(video.video_id, path)
         self._record(gaps)

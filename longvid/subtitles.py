@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import os
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "MOST_BYTES",
     "Subtitle",
     "in_time_order",
     "listed",
@@ -20,11 +22,14 @@ __all__ = [
     "plain_text",
     "rank",
     "read_sidecar",
+    "read_text",
     "sidecar_of",
     "spoken_after",
+    "spoken_over",
 ]
 
-_MOST_BYTES = 64 << 20
+#: More of a subtitle file is not read.
+MOST_BYTES = 64 << 20
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"{_TIME}\s*-->\s*{_TIME}")
 _MARKUP = re.compile(r"<[^>]*>|\{\\[^}]*\}|\\[Nnh]")
@@ -35,6 +40,8 @@ _SIDECAR = re.compile(r"(?:\.([a-z]{2,3}(?:-[a-z0-9]{2,8})?))?\.(?:srt|vtt)", re
 #: More words than this are thinned to about 200 lines.
 _MOST_WORDS, _THINNED_LINES = 6000, 200
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
+#: A shorter line counts as shown for so long, around its middle.
+_LEAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,11 @@ def read_sidecar(path: str) -> tuple[Subtitle, ...]:
         OSError: It cannot be read.
     """
     with open(path, "rb") as file:
-        data = file.read(_MOST_BYTES)
+        return read_text(file.read(MOST_BYTES))
+
+
+def read_text(data: bytes) -> tuple[Subtitle, ...]:
+    """Read the bytes of a subtitle file; see `read_sidecar`."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -168,6 +179,34 @@ def spoken_after(subtitles: Sequence[Subtitle], pts_seconds: Sequence[float]) ->
         while num_before < len(pts_seconds) and pts_seconds[num_before] < line.end_seconds:
             num_before += 1
         texts[max(0, num_before - 1)].append(line.text)
+    return tuple(" ".join(said) for said in texts)
+
+
+def spoken_over(subtitles: Sequence[Subtitle], pts_seconds: Sequence[float]) -> tuple[str, ...]:
+    """Return what is said while frames are shown, as LongVideoBench interleaves them.
+
+    A subtitle that covers a shown frame stands after the last frame before its middle, or after
+    the first frame; all others are left out. The walk through the frames never goes back.
+
+    >>> spoken_over([Subtitle(0.2, 1.2, "a"), Subtitle(2.2, 3.9, "b")], [0.0, 1.0, 2.0])
+    ('a', '', '')
+
+    Args:
+        subtitles: In order of their start.
+        pts_seconds: When the frames are shown, increasing.
+
+    Source: LongVideoBench, insert_subtitles_into_frames. There a subtitle whose middle is before
+        the first frame stands before it.
+    """
+    texts: list[list[str]] = [[] for _ in pts_seconds]
+    num_before = 0  # frames up to the middle of the current subtitle
+    for line in subtitles:
+        middle = (line.start_seconds + line.end_seconds) / 2
+        half = max(line.end_seconds - line.start_seconds, _LEAST_SECONDS) / 2
+        num_before = max(num_before, bisect_right(pts_seconds, middle))
+        first = bisect_right(pts_seconds, middle - half)
+        if first < len(pts_seconds) and pts_seconds[first] < middle + half:
+            texts[max(0, num_before - 1)].append(line.text)
     return tuple(" ".join(said) for said in texts)
 
 

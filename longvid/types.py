@@ -426,7 +426,8 @@ class Selection:
     def __post_init__(self) -> None:
         _require(
             self.num_tokens <= self.budget,
-            f"The selection holds {self.num_tokens} tokens, over its budget of {self.budget}.",
+            f"The selection holds {self.num_tokens} tokens, over its budget of {self.budget}; "
+            "raise the budget to that, or add a selector, which keeps to it.",
         )
 
     @property

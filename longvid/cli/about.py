@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
 from longvid.cli.show import ERROR, OK, dump, table
+
+if TYPE_CHECKING:
+    from longvid.inventory import Model
 
 __all__ = ["add_commands"]
 
@@ -93,20 +97,33 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from longvid.doctor import models_on_disk
+    from longvid.inventory import models_on_disk
     from longvid.models.families import FAMILIES
 
     listed = models_on_disk()
     if options.json:
-        rows = [dataclasses.asdict(model) for model in listed]
+        rows = [{**dataclasses.asdict(model), "found": _found(model)} for model in listed]
         dump({"families": sorted(FAMILIES), "models": rows})
         return OK
     print(f"families: {', '.join(sorted(FAMILIES))}\n")
+    # What one checkpoint is named for in one preset is one row.
+    parts: dict[tuple[str, ...], list[str]] = {}
+    for model in listed:
+        row = (model.preset, model.model, model.family, _found(model))
+        parts.setdefault(row, []).append(model.part)
     table(
-        ("preset", "part", "model", "family", "found"),
-        [(model.preset, model.part, model.model, model.family, model.found) for model in listed],
+        ("preset", "for", "model", "family", "found"),
+        [(row[0], ", ".join(names), *row[1:]) for row, names in parts.items()],
     )
     return OK
+
+
+def _found(model: Model) -> str:
+    from longvid.doctor import size
+
+    if model.lacking:
+        return model.lacking
+    return f"on disk, {size(model.num_bytes)}" if model.num_bytes else "on disk"
 
 
 def _demo(options: argparse.Namespace) -> int:

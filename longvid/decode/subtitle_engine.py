@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import av
 import av.error
+from av.stream import Discard
 
 from longvid.decode.container import FORMATS
 from longvid.errors import VideoError
@@ -21,6 +22,7 @@ from longvid.errors import VideoError
 __all__ = ["SubtitleEngine", "TextStream"]
 
 _TEXT_CODECS = ("srt", "subrip", "mov_text", "webvtt", "ass", "ssa", "text")
+_WEBVTT_BOXES = "wvtt"
 _MOST_LINES = 200_000
 _MOST_LINE_BYTES = 1 << 14
 
@@ -36,6 +38,12 @@ class TextStream:
 
     language: str = ""
     lines: list[tuple[float, float, str]] = field(default_factory=list)
+
+    def add(self, start: float, end: float, text: str) -> None:
+        """Take in a line; one that goes on from the last, as WebVTT in MP4 is cut, lengthens it."""
+        if self.lines and self.lines[-1][1:] == (start, text):
+            start = self.lines.pop()[0]
+        self.lines.append((start, end, text))
 
 
 class SubtitleEngine:
@@ -69,18 +77,27 @@ class SubtitleEngine:
 
     def _read(self, container: Any) -> TextStream:
         streams = [stream for stream in container.streams.subtitles if stream.name in _TEXT_CODECS]
+        # FFmpeg has no name for WebVTT in MP4 and calls it data.
+        in_mp4 = "mov" in container.format.name
+        if in_mp4 and not streams:
+            streams = [stream for stream in container.streams.data if stream.codec_context is None]
         if not streams:
             return TextStream()
         chosen = min(streams, key=lambda stream: (not _is_english(stream), stream.index))
+        if in_mp4:  # whose index says where the text lies, so that the pictures are not read
+            for stream in container.streams:
+                if stream.index != chosen.index:
+                    stream.discard = Discard.all
         found = TextStream(chosen.language or "")
-        for packet in container.demux(chosen):
+        for packet in container.demux():
             self._tick()
-            if packet.pts is None or packet.time_base is None or not packet.duration:
+            timed = packet.pts is not None and packet.time_base is not None and packet.duration
+            if packet.stream_index != chosen.index or not timed:
                 continue
             start = float(packet.pts * packet.time_base)
             end = start + float(packet.duration * packet.time_base)
-            text = _text_of(bytes(packet)[:_MOST_LINE_BYTES], chosen.name)
-            found.lines.append((start, end, text))
+            text = _text_of(bytes(packet)[:_MOST_LINE_BYTES], chosen.name or _WEBVTT_BOXES)
+            found.add(start, end, text)
             if len(found.lines) >= _MOST_LINES:
                 break
         return found
@@ -95,6 +112,25 @@ def _text_of(data: bytes, codec: str) -> str:
     if codec == "mov_text":
         length = int.from_bytes(data[:2], "big")
         return data[2 : 2 + length].decode("utf-8", "replace")
+    if codec == _WEBVTT_BOXES:
+        return "\n".join(body.decode("utf-8", "replace") for body in _payloads(data))
     text = data.decode("utf-8", "replace")
     # A line of ASS has eight fields before its text.
     return text.split(",", 8)[-1] if codec in ("ass", "ssa") else text
+
+
+def _payloads(data: bytes) -> Iterator[bytes]:
+    """Yield the text of the cues in a sample of WebVTT: vttc boxes with a payl box in each."""
+    for kind, body in _boxes(data):
+        if kind == b"vttc":
+            yield from (inner for name, inner in _boxes(body) if name == b"payl")
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the boxes of an MP4 structure, as far as they are whole."""
+    while len(data) >= 8:
+        size = int.from_bytes(data[:4], "big")
+        if not 8 <= size <= len(data):
+            return
+        yield data[4:8], data[8:size]
+        data = data[size:]

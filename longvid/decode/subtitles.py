@@ -1,7 +1,10 @@
 """Find what is said in a video: a file beside it, or a stream of text inside it.
 
-A file inside a container is read by a child process that can be killed, and only when the
+A file may lie beside a video in a bucket too, wherever folders can be listed. A stream inside a
+container is read by a child process that can be killed, of local files only, and only when the
 container's head names a text stream: most videos have none, and for them no process is asked.
+Those are SubRip, WebVTT and ASS in Matroska and WebM, 3GPP timed text and WebVTT in MP4 and MOV;
+the other containers hold pictures of text (DVB, teletext, DVD) or none.
 """
 
 from __future__ import annotations
@@ -11,16 +14,25 @@ import os
 from typing import BinaryIO
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
-from longvid.subtitles import Subtitle, in_time_order, plain_text, read_sidecar, sidecar_of
+from longvid.fetching import foreign_errors, is_remote, remote_file
+from longvid.subtitles import (
+    MOST_BYTES,
+    Subtitle,
+    in_time_order,
+    plain_text,
+    read_sidecar,
+    read_text,
+    sidecar_of,
+)
 
 __all__ = ["SubtitleReader", "may_hold_text"]
 
 _HEAD_BYTES = 1 << 20
 _MOST_MOOV_BYTES = 64 << 20
 _FOLDERS_KEPT = 64
-#: What a Matroska track and an MP4 sample entry of text are called.
-_MATROSKA_TEXT = b"S_TEXT/"
-_MP4_TEXT = (b"tx3g", b"wvtt")
+#: What tracks of text are called in Matroska and WebM, and sample entries in MP4 and MOV.
+_MATROSKA_TEXT = (b"S_TEXT/", b"D_WEBVTT/", b"S_ASS", b"S_SSA")
+_MP4_TEXT = (b"tx3g", b"wvtt", b"text")
 _LIMITS = Limits(deadline_seconds=120.0, stall_seconds=30.0, memory_bytes=1 << 30)
 
 
@@ -31,16 +43,25 @@ class SubtitleReader:
         self._child: ChildProcess | None = None
         self._folders: dict[str, tuple[str, ...]] = {}
 
-    def read(self, path: str) -> tuple[Subtitle, ...]:
-        """Return the subtitles of a local video; none when there are none or they are unreadable.
+    def beside(self, path: str) -> tuple[Subtitle, ...]:
+        """Return what a file beside a video says; nothing where there is none or it is unreadable.
 
-        A file beside the video counts before a stream inside it.
+        Args:
+            path: Of a local video, or a URI.
         """
         sidecar = sidecar_of(path, self._names(os.path.dirname(path)))
-        if sidecar is not None:
-            with contextlib.suppress(OSError):
+        if sidecar is None:
+            return ()
+        with contextlib.suppress(*foreign_errors()):
+            if not is_remote(sidecar):
                 return read_sidecar(sidecar)
-        return self._embedded(path) if may_hold_text(path) else ()
+            system, inner = remote_file(sidecar)
+            return read_text(system.cat_file(inner, end=MOST_BYTES))
+        return ()
+
+    def inside(self, path: str) -> tuple[Subtitle, ...]:
+        """Return what a stream inside a local video says; nothing where there is none."""
+        return self._embedded(path) if not is_remote(path) and may_hold_text(path) else ()
 
     def close(self) -> None:
         """End the child."""
@@ -52,11 +73,9 @@ class SubtitleReader:
         """List the subtitle files of a folder; it is listed once, however many videos it holds."""
         if folder not in self._folders:
             names: tuple[str, ...] = ()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*foreign_errors()):
                 names = tuple(
-                    name
-                    for name in os.listdir(folder or ".")
-                    if name.lower().endswith((".srt", ".vtt"))
+                    name for name in _files(folder) if name.lower().endswith((".srt", ".vtt"))
                 )
             while len(self._folders) >= _FOLDERS_KEPT:
                 del self._folders[next(iter(self._folders))]
@@ -83,6 +102,13 @@ class SubtitleReader:
         return in_time_order(lines)
 
 
+def _files(folder: str) -> list[str]:
+    if not is_remote(folder):
+        return os.listdir(folder or ".")
+    system, inner = remote_file(folder)
+    return [os.path.basename(name) for name in system.ls(inner, detail=False)]
+
+
 def may_hold_text(path: str) -> bool:
     """Tell from a few bytes whether a container may hold a stream of text.
 
@@ -93,14 +119,11 @@ def may_hold_text(path: str) -> bool:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
             if head[4:8] == b"ftyp":
-                return _names_text(_moov(file))
-            return _MATROSKA_TEXT in head
+                moov = _moov(file)
+                return any(name in moov for name in _MP4_TEXT)
+            return any(name in head for name in _MATROSKA_TEXT)
     except OSError:
         return False
-
-
-def _names_text(moov: bytes) -> bool:
-    return any(name in moov for name in _MP4_TEXT)
 
 
 def _moov(file: BinaryIO) -> bytes:

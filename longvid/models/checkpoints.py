@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "cache_home",
     "file_identity",
     "identity",
+    "is_hub_name",
     "locate",
     "mini_is_trained",
     "note",
@@ -44,12 +46,16 @@ _ASSETS = Path(__file__).parent.parent / "assets"
 _MINI_SEED = 0
 _MARKER = "untrained.json"
 
+_ZIP_START = b"PK\x03\x04"
+
 _PROBE_BYTES = 1 << 20
 _INNER_PROBES = 14
 _INNER_PROBE_BYTES = 1 << 16
 
 # In the order in which they are looked for: the first that exists is the one that is loaded.
 _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+# What LLaVA's and LLaMA-VID's first stage of training saves.
+_ADAPTER_FILE = "mm_projector.bin"
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -77,12 +83,17 @@ def locate(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+    if not is_hub_name(name):
         raise ModelError(
             f"There is no checkpoint folder {name!r}; name {MINI!r}, an existing folder, or a "
             "Hugging Face hub name of the form owner/model."
         )
     return _in_hub_cache(name)
+
+
+def is_hub_name(name: str) -> bool:
+    """Tell whether a name that is no folder here can be one of the hub: owner/model."""
+    return name.count("/") == 1 and not name.startswith((".", "~", "/"))
 
 
 def part_of(folder: Path, part: str) -> Path:
@@ -164,6 +175,11 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         for file in files:
             _check_whole(file)
         return tuple(files)
+    if (folder / _ADAPTER_FILE).is_file():
+        raise ModelError(
+            f"{folder} holds only {_ADAPTER_FILE}, the adapter that a first stage of training "
+            "leaves, and no language model; name the folder of the finished model."
+        )
     raise ModelError(
         f"{folder} holds no weights: neither {' nor '.join((*_SINGLE_FILES, *_INDEX_FILES))} is "
         "there; download the checkpoint again."
@@ -228,11 +244,13 @@ def _holds_weights(folder: Path) -> bool:
 
 
 def _check_whole(file: Path) -> None:
-    """Compare a safetensors file's length with the length its own header promises."""
+    """Compare a safetensors file's length with the length its own header promises.
+
+    A pickle in a zip file, as torch has written them since 1.6, ends in its table of contents.
+    """
     num_bytes = file.stat().st_size
     if file.suffix != ".safetensors":
-        if num_bytes == 0:
-            raise ModelError(f"{file} is empty; download the checkpoint again.")
+        _check_pickle_whole(file, num_bytes)
         return
     try:
         with file.open("rb") as stream:
@@ -250,6 +268,18 @@ def _check_whole(file: Path) -> None:
     if num_bytes != promised:
         raise ModelError(
             f"{file} holds {num_bytes:,} of {promised:,} bytes: the download stopped half way; run "
+            "`hf download` again to complete it."
+        )
+
+
+def _check_pickle_whole(file: Path, num_bytes: int) -> None:
+    if num_bytes == 0:
+        raise ModelError(f"{file} is empty; download the checkpoint again.")
+    with file.open("rb") as stream:
+        start = stream.read(len(_ZIP_START))
+    if start == _ZIP_START and not zipfile.is_zipfile(file):
+        raise ModelError(
+            f"{file} ends before its table of contents: the download stopped half way; run "
             "`hf download` again to complete it."
         )
 

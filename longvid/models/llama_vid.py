@@ -22,6 +22,7 @@ from longvid.errors import ConfigError, ModelError, OpError
 from longvid.models.qformer import BertDecoder, QFormer, QFormerConfig
 
 __all__ = [
+    "BLOCK_FRAMES",
     "IMAGE_PLACEHOLDER",
     "LlamaVid",
     "LlamaVidConfig",
@@ -36,8 +37,8 @@ __all__ = [
 
 IMAGE_PLACEHOLDER = "<image>"
 
-# Frames whose queries are held in memory at one time; it changes no number.
-_BLOCK_FRAMES = 64
+#: Frames whose queries are held in memory at one time; it changes no number.
+BLOCK_FRAMES = 64
 
 
 def grid_size(content: str) -> int | None:
@@ -220,6 +221,8 @@ class LlamaVidConfig:
             decoder of the same sizes whose rows, one for each word, are the queries.
         average_padding: Under "raw", let padding words count in the mean over queries, as
             released; otherwise they are left out.
+        frame_norm: Normalise the frames that a Q-Former reads. All released models do; those
+            trained with bert_type "qformer", from a BERT instead of a trained Q-Former, do not.
     """
 
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
@@ -230,6 +233,7 @@ class LlamaVidConfig:
     context: str = "code"
     reader: str = "qformer"
     average_padding: bool = True
+    frame_norm: bool = True
 
     def __post_init__(self) -> None:
         grid_size(self.content)
@@ -256,6 +260,7 @@ class LlamaVid(nn.Module):
             self.vlm_att_bert_proj = nn.Linear(width, config.qformer.vision_width)
         if not raw:
             self.vlm_att_query = nn.Parameter(torch.zeros(1, config.num_queries, hidden))
+        if config.frame_norm and not raw:
             self.vlm_att_ln = nn.LayerNorm(config.qformer.vision_width)
         self.vlm_att_projector = nn.Linear(hidden, width)
         self.vlm_att_key_projector = nn.Linear(width, width)
@@ -267,7 +272,9 @@ class LlamaVid(nn.Module):
         )
 
     def text_query(self, features: Tensor, input_ids: Tensor, text_mask: Tensor) -> Tensor:
-        """Read a question against each frame, all tower tokens of which are seen.
+        """Read a question against each frame.
+
+        A Q-Former sees all tokens of the tower, a plain BERT only the patches, as released.
 
         Args:
             features: (F, N, C) float, tower output, with CLS on the online path.
@@ -277,15 +284,18 @@ class LlamaVid(nn.Module):
         Returns:
             (F, M, C); with the raw reader M is L.
         """
-        frames = features
+        raw = self.config.reader == "raw"
         reader = self.vlm_att_encoder["bert"]
+        frames = drop_class_token(features) if raw else features
         if hasattr(self, "vlm_att_bert_proj"):
-            frames = self.vlm_att_bert_proj(features)
-        if self.config.reader == "raw":
+            frames = self.vlm_att_bert_proj(frames)
+        if raw:
             rows = reader(input_ids, text_mask, frames)
         else:
+            if self.config.frame_norm:
+                frames = self.vlm_att_ln(frames)
             queries = self.vlm_att_query.expand(features.shape[0], -1, -1)
-            rows = reader(queries, input_ids, text_mask, self.vlm_att_ln(frames))
+            rows = reader(queries, input_ids, text_mask, frames)
         projected: Tensor = self.vlm_att_projector(rows)
         return projected
 
@@ -371,9 +381,9 @@ class LlamaVid(nn.Module):
                 mask if left_out else None,
             )
             for frames, ids, mask in zip(
-                torch.split(features, _BLOCK_FRAMES),
-                torch.split(input_ids, _BLOCK_FRAMES),
-                torch.split(text_mask, _BLOCK_FRAMES),
+                torch.split(features, BLOCK_FRAMES),
+                torch.split(input_ids, BLOCK_FRAMES),
+                torch.split(text_mask, BLOCK_FRAMES),
                 strict=True,
             )
         ]

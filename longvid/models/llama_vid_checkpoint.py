@@ -4,7 +4,11 @@ A checkpoint is a folder whose tensors are a Vicuna, an adapter (`model.vlm_att_
 `model.mm_projector.*`) and, sometimes, the vision tower. The tower proper is a file of its own,
 `eva_vit_g.pth`; the words of a question are read by BERT's tokenizer, a third one.
 
-Source: LLaMA-VID, `builder.py`, `llamavid_arch.py` initialize_attention_modules.
+Six finished models are published, for pictures, short and long videos, and all of them are read
+here. The five folders of the first stage (`-pretrain-`) hold an adapter without a language model,
+trained to caption; they are refused.
+
+Source: LLaMA-VID, `README.md`, `builder.py`, `llamavid_arch.py` initialize_attention_modules.
 """
 
 from __future__ import annotations
@@ -20,23 +24,27 @@ from longvid.errors import ModelError
 from longvid.models import checkpoints
 from longvid.models.eva import EvaConfig, EvaVisionTransformer
 from longvid.models.llama_vid import LlamaVid, LlamaVidConfig
+from longvid.models.memory import require_room
 from longvid.models.pixels import PixelFormat
 from longvid.models.qformer import QFormerConfig
 from longvid.models.quiet import quiet
-from longvid.models.released import read_pickle, read_tensors
+from longvid.models.released import read_file, read_tensors
 
 __all__ = [
     "ADAPTER",
     "BERT",
     "BERT_FOLDER",
     "TOWER",
+    "TOWER_URL",
     "adapter_names",
+    "adapter_sizes",
     "bert_folder",
     "load_adapter",
     "load_question_tokenizer",
     "load_tower",
     "pixel_format",
     "tower_file",
+    "tower_sizes",
 ]
 
 #: Where the adapter's tensors begin, and those of the tower.
@@ -44,7 +52,12 @@ ADAPTER = r"model\.(vlm_att|mm_projector)"
 TOWER = r"model\.vision_tower\."
 _STORED_TOWER = "model.vision_tower.vision_tower."
 
-#: The checkpoint whose tokenizer and head count the Q-Former was built with.
+#: Where BLIP-2's authors publish the tower's file, as LLaMA-VID's README says.
+TOWER_URL = (
+    "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2/eva_vit_g.pth"
+)
+
+#: The checkpoint whose tokenizer and head count the reader of questions was built with.
 BERT = "google-bert/bert-base-uncased"
 BERT_FOLDER = "bert"
 
@@ -116,24 +129,48 @@ def load_tower(folder: Path, name: str, dtype: torch.dtype, device: str) -> EvaV
         dtype, device: Of the weights.
 
     Raises:
-        ModelError: There is no tower, or a tensor is missing or of another shape.
+        ModelError: There is no tower, a tensor is missing or of another shape, or the device has
+            no room for it.
+    """
+    sizes = tower_sizes(folder, name)
+    with torch.device("meta"):
+        num_weights = sum(x.numel() for x in EvaVisionTransformer(sizes).parameters())
+    require_room(f"The vision tower of {folder}", num_weights * dtype.itemsize, dtype, device)
+    tower = EvaVisionTransformer(sizes)
+    tower.load_released(_tower_state(folder, checkpoints.read_config(folder), name, data=True))
+    return tower.to(device=device, dtype=dtype).requires_grad_(False).eval()
+
+
+def tower_sizes(folder: Path, name: str) -> EvaConfig:
+    """Read the sizes of the EVA tower off the heads of its files.
+
+    Args:
+        folder, name: See `load_tower`.
+
+    Raises:
+        ModelError: There is no tower.
     """
     config = checkpoints.read_config(folder)
-    path = tower_file(folder, config, name)
-    if path is not None:
-        state = read_pickle(path) if path.suffix != ".safetensors" else _safetensors(path)
-    else:
-        stored = read_tensors(folder, lambda tensor: tensor.startswith(_STORED_TOWER))
-        state = {key.removeprefix(_STORED_TOWER): value for key, value in stored.items()}
-        if not state:
-            raise ModelError(
-                f"{folder} has no vision tower: neither the file "
-                f"{config.get('mm_vision_tower', 'eva_vit_g.pth')} nor tensors of its own are "
-                "there; put eva_vit_g.pth into the folder, or name it in encoder.vision_tower."
-            )
-    tower = EvaVisionTransformer(_tower_sizes(state, config, folder))
-    tower.load_released(state)
-    return tower.to(device=device, dtype=dtype).requires_grad_(False).eval()
+    state = _tower_state(folder, config, name, data=False)
+    return _tower_sizes(state, config, folder)
+
+
+def _tower_state(
+    folder: Path, config: dict[str, Any], name: str, *, data: bool
+) -> dict[str, Tensor]:
+    """Return the tower's tensors by its own names, from its file or else from the checkpoint."""
+    file = tower_file(folder, config, name)
+    if file is not None:
+        return read_file(file, data=data)
+    stored = read_tensors(folder, lambda tensor: tensor.startswith(_STORED_TOWER), data=data)
+    if not stored:
+        raise ModelError(
+            f"{folder} has no vision tower: neither the file "
+            f"{config.get('mm_vision_tower', 'eva_vit_g.pth')} nor tensors of its own are there; "
+            f"put eva_vit_g.pth ({TOWER_URL}) into the folder, or name it in "
+            "encoder.vision_tower."
+        )
+    return {key.removeprefix(_STORED_TOWER): value for key, value in stored.items()}
 
 
 def _tower_sizes(state: dict[str, Tensor], config: dict[str, Any], folder: Path) -> EvaConfig:
@@ -167,12 +204,23 @@ def adapter_names(folder: Path) -> frozenset[str]:
         ModelError: A tensor that says a size is missing.
     """
     with torch.device("meta"):
-        model = LlamaVid(_sizes(folder, _adapter_state(folder), num_heads=1))
+        model = LlamaVid(adapter_sizes(folder))
     return frozenset(f"model.{name}" for name in model.state_dict())
 
 
+def adapter_sizes(folder: Path) -> LlamaVidConfig:
+    """Read the sizes of the adapter off the heads of the checkpoint's files.
+
+    The number of attention heads is not among them.
+
+    Raises:
+        ModelError: A tensor that says a size is missing.
+    """
+    return _sizes(folder, _adapter_state(folder, data=False), num_heads=1)
+
+
 def load_adapter(folder: Path, bert: str, dtype: torch.dtype, device: str) -> LlamaVid:
-    """Load the Q-Former, the context attention and the projector.
+    """Load the Q-Former or BERT, the context attention and the projector.
 
     Args:
         folder: The checkpoint.
@@ -182,7 +230,7 @@ def load_adapter(folder: Path, bert: str, dtype: torch.dtype, device: str) -> Ll
     Raises:
         ModelError: A tensor is missing, not known, or of another shape.
     """
-    state = _adapter_state(folder)
+    state = _adapter_state(folder, data=True)
     num_heads = int(checkpoints.read_config(bert_folder(folder, bert))["num_attention_heads"])
     with torch.device("meta"):
         model = LlamaVid(_sizes(folder, state, num_heads))
@@ -194,7 +242,7 @@ def load_adapter(folder: Path, bert: str, dtype: torch.dtype, device: str) -> Ll
     if strange:
         raise ModelError(
             f"{folder} holds {len(strange)} tensors that LLaMA-VID does not have, the first is "
-            f"{strange[0]}; its bert_type may be one that is not supported (only Q-Formers are)."
+            f"{strange[0]}; its config.json may state the bert_type of another one."
         )
     model = model.to_empty(device="cpu")
     model.load_released(state)
@@ -229,19 +277,49 @@ def load_question_tokenizer(folder: Path, bert: str) -> Any:
     return lambda text: tokenizer(text, truncation=True, max_length=_LONGEST_QUESTION)["input_ids"]
 
 
-def _adapter_state(folder: Path) -> dict[str, Tensor]:
+def _adapter_state(folder: Path, *, data: bool) -> dict[str, Tensor]:
     pattern = re.compile(ADAPTER)
-    return read_tensors(folder, lambda name: pattern.match(name) is not None)
+    return read_tensors(folder, lambda name: pattern.match(name) is not None, data=data)
 
 
 def _sizes(folder: Path, state: dict[str, Tensor], num_heads: int) -> LlamaVidConfig:
+    """Read sizes off the tensors, and off config.json who reads the question.
+
+    Every published folder states "qformer_pretrain", with "_freeze" or "_freeze_all" where parts
+    of it were not trained. Their code can also be trained with "qformer", without the norm of the
+    frames, and "raw_bert", a plain BERT; with ":n" either keeps its first n layers.
+    """
     config = checkpoints.read_config(folder)
     kind = str(config.get("bert_type", "qformer_pretrain"))
-    if "qformer" not in kind:
+    if "qformer" not in kind and "raw" not in kind:
         raise ModelError(
-            f"{folder} was trained with bert_type {kind!r}; only those with a Q-Former "
-            "(qformer_pretrain and the like) are supported."
+            f"{folder} was trained with bert_type {kind!r}; LLaMA-VID has qformer_pretrain, "
+            "qformer and raw_bert, and endings of them."
         )
+    raw = "qformer" not in kind
+    try:
+        llm_width, vision_width = state["model.mm_projector.0.weight"].shape
+        num_queries = 0 if raw else state["model.vlm_att_query"].shape[1]
+        qformer = _reader_sizes(state, num_heads)
+    except KeyError as error:
+        raise ModelError(
+            f"{folder} lacks {error} of LLaMA-VID's adapter; the checkpoint is incomplete or of "
+            "another architecture."
+        ) from error
+    content = str(config.get("compress_type") or "none")
+    return LlamaVidConfig(
+        qformer=qformer,
+        num_queries=num_queries,
+        vision_width=vision_width,
+        llm_width=llm_width,
+        content="none" if content == "None" else content,
+        reader="raw" if raw else "qformer",
+        frame_norm="pretrain" in kind,
+    )
+
+
+def _reader_sizes(state: dict[str, Tensor], num_heads: int) -> QFormerConfig:
+    """Return the sizes of what reads the question; KeyError names a tensor that says one."""
     bert = "model.vlm_att_encoder.bert."
     layer = bert + "encoder.layer."
     layers = {int(name.split(".layer.")[1].split(".")[0]) for name in state if layer in name}
@@ -250,38 +328,14 @@ def _sizes(folder: Path, state: dict[str, Tensor], num_heads: int) -> LlamaVidCo
         for name in state
         if name.endswith("crossattention.self.key.weight")
     )
-    try:
-        cross = state[f"{layer}0.crossattention.self.key.weight"]
-        words = state[bert + "embeddings.word_embeddings.weight"]
-        positions = state[bert + "embeddings.position_embeddings.weight"]
-        feedforward = state[f"{layer}0.intermediate.dense.weight"]
-        _, num_queries, hidden = state["model.vlm_att_query"].shape
-        llm_width, vision_width = state["model.mm_projector.0.weight"].shape
-    except KeyError as error:
-        raise ModelError(
-            f"{folder} lacks {error} of LLaMA-VID's adapter; the checkpoint is incomplete or of "
-            "another architecture."
-        ) from error
-    content = str(config.get("compress_type") or "none")
-    return LlamaVidConfig(
-        qformer=QFormerConfig(
-            hidden=hidden,
-            depth=max(layers) + 1,
-            num_heads=num_heads,
-            feedforward=feedforward.shape[0],
-            vocabulary=words.shape[0],
-            max_positions=positions.shape[0],
-            vision_width=cross.shape[1],
-            cross_attention_every=crossing[1] if len(crossing) > 1 else max(layers) + 1,
-        ),
-        num_queries=num_queries,
-        vision_width=vision_width,
-        llm_width=llm_width,
-        content="none" if content == "None" else content,
+    words = state[bert + "embeddings.word_embeddings.weight"]
+    return QFormerConfig(
+        hidden=words.shape[1],
+        depth=max(layers, default=0) + 1,
+        num_heads=num_heads,
+        feedforward=state[f"{layer}0.intermediate.dense.weight"].shape[0],
+        vocabulary=words.shape[0],
+        max_positions=state[bert + "embeddings.position_embeddings.weight"].shape[0],
+        vision_width=state[f"{layer}0.crossattention.self.key.weight"].shape[1],
+        cross_attention_every=crossing[1] if len(crossing) > 1 else max(layers) + 1,
     )
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)

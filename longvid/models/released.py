@@ -21,16 +21,18 @@ from longvid.models import checkpoints
 from longvid.models.loading import load
 
 __all__ = [
+    "COMPUTED",
     "check_names",
     "iterate_tensors",
     "load_text_model",
+    "read_file",
     "read_pickle",
     "read_tensors",
     "tensor_names",
 ]
 
 #: Tables that older libraries saved and newer ones compute.
-_COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embeddings\.position_ids)$")
+COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embeddings\.position_ids)$")
 
 _SHOWN = 3
 
@@ -71,7 +73,7 @@ def tensor_names(folder: Path) -> frozenset[str]:
         if index.is_file() and files[0].suffix == Path(index.name.split(".index")[0]).suffix:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
             return frozenset(weight_map)
-    return frozenset(name for file in files for name, _ in _tensors_of(file, lambda name: False))
+    return frozenset(read_tensors(folder, lambda name: True, data=False))
 
 
 def iterate_tensors(folder: Path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
@@ -81,12 +83,32 @@ def iterate_tensors(folder: Path) -> Iterator[tuple[Path, dict[str, Tensor]]]:
         ModelError: See `tensor_names`.
     """
     for file in checkpoints.weight_files(folder):
-        tensors = {name: x for name, x in _tensors_of(file, lambda name: True) if x is not None}
-        yield file, tensors
+        yield file, read_file(file)
 
 
-def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+def read_file(file: Path, *, data: bool = True) -> dict[str, Tensor]:
+    """Read all tensors of one weight file.
+
+    Args:
+        file: Of safetensors or a pickle.
+        data: See `read_tensors`.
+
+    Raises:
+        ModelError: It is damaged, or holds something besides tensors.
+    """
+    return dict(_tensors_of(file, lambda name: data))
+
+
+def read_tensors(
+    folder: Path, wanted: Callable[[str], bool], *, data: bool = True
+) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint whose names are wanted.
+
+    Args:
+        folder: The checkpoint.
+        wanted: Says of a name whether it is.
+        data: Whether to read what they hold. Otherwise only the heads of the files are read, and
+            the tensors are on the device "meta": they have a shape and nothing else.
 
     Raises:
         ModelError: See `tensor_names`.
@@ -94,8 +116,8 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tenso
     return {
         name: tensor
         for file in checkpoints.weight_files(folder)
-        for name, tensor in _tensors_of(file, wanted)
-        if tensor is not None
+        for name, tensor in _tensors_of(file, lambda name: data and wanted(name))
+        if wanted(name)
     }
 
 
@@ -123,9 +145,7 @@ def check_names(
         )
     allowed = needed | frozenset(optional)
     strange = sorted(
-        name
-        for name in found - allowed
-        if not _COMPUTED.search(name) and not re.match(beside, name)
+        name for name in found - allowed if not COMPUTED.search(name) and not re.match(beside, name)
     )
     if strange:
         raise ModelError(
@@ -156,23 +176,27 @@ def load_text_model(
     body = {
         "__module__": model_class.__module__,
         "from_pretrained": classmethod(from_pretrained),
-        "_keys_to_ignore_on_load_unexpected": [beside, _COMPUTED.pattern],
+        "_keys_to_ignore_on_load_unexpected": [beside, COMPUTED.pattern],
     }
     # The name and module of the base are those by which transformers finds its renamings.
     text_class = type(model_class.__name__, (model_class,), body)
     return load(folder, text_class, dtype=dtype, device=device)
 
 
-def _tensors_of(file: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Tensor | None]]:
+def _tensors_of(file: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a file; those that are not wanted have no data."""
     if file.suffix == ".safetensors":
         from safetensors import safe_open
 
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                yield name, tensors.get_tensor(name) if wanted(name) else None
+                if wanted(name):
+                    yield name, tensors.get_tensor(name)
+                else:
+                    yield name, torch.empty(tensors.get_slice(name).get_shape(), device="meta")
     else:
         for name, tensor in read_pickle(file).items():
-            yield name, tensor if wanted(name) else None
+            yield name, tensor if wanted(name) else tensor.to("meta")
 
 
 def _listed(names: list[str]) -> str:

@@ -19,7 +19,7 @@ from longvid.errors import ConfigError, StoreError
 from longvid.fetching import LocalCopies
 from longvid.indexing import run_local
 from longvid.listing import content_id, list_videos
-from longvid.store import Store
+from longvid.store import Store, read_subtitles
 from tests.conftest import require
 from tests.e2e.clips import make_clip
 
@@ -119,6 +119,23 @@ def test_videos_and_store_in_a_bucket(
     again = run_local(list_videos([bucket]), store, config())
     assert (again.videos_indexed, again.frames) == (0, 0)
     assert content_id(str(folder / "b.mp4")) == Store.open(store).find(f"{bucket}/b.mp4")
+
+
+def test_subtitles_beside_videos_in_a_bucket(bucket: str, folder: Path, tmp_path: Path) -> None:
+    import s3fs
+
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    for name in ("a.mp4", "b.mp4"):
+        system.put(str(folder / name), f"films/said/{name}")
+    text = "1\n00:00:01,000 --> 00:00:02,000\nover there\n"
+    system.pipe_file("films/said/a.en.srt", text.encode())
+    system.pipe_file("films/said/b.txt", text.encode())
+    store = str(tmp_path / "store")
+    run_local(list_videos([f"{BUCKET}/said"]), store, config())
+    opened = Store.open(store)
+    (line,) = read_subtitles(opened, opened.find(f"{BUCKET}/said/a.mp4"))
+    assert (line.start_seconds, line.end_seconds, line.text) == (1.0, 2.0, "over there")
+    assert read_subtitles(opened, opened.find(f"{BUCKET}/said/b.mp4")) == ()
 
 
 @pytest.mark.ray

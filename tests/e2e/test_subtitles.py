@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -35,6 +36,16 @@ circle
 3
 00:00:30,000 --> 00:00:31,000
 [Music]
+"""
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, Alignment
+Style: Default,Arial,16,&Hffffff,2
+
+[Events]
+Format: Layer, Start, End, Style, Text
 """
 SAID = (
     Subtitle(1.0, 3.5, "the red star"),
@@ -168,7 +179,7 @@ def test_hostile_files_have_no_subtitles(tmp_path: Path) -> None:
     (tmp_path / "dead.srt").write_bytes(b"\x00\xff\xfe" * 99)
     (tmp_path / "dead.mp4").write_bytes(b"")
     for path in (fake, playlist, tmp_path / "dead.mp4", tmp_path / "gone.mkv"):
-        assert reader.read(str(path)) == ()
+        assert reader.beside(str(path)) == reader.inside(str(path)) == ()
     reader.close()
 
 
@@ -184,7 +195,86 @@ def test_a_stream_of_text_is_told_from_a_few_bytes(tmp_path: Path, data: Path) -
     assert not may_hold_text(str(data / "bottles_40s.mp4"))
 
 
+def timed_text(video: Path, target: Path, *, webvtt: bool = False) -> None:
+    """Write a video with SAID as timed text of MP4, or as WebVTT in MP4, which FFmpeg has not."""
+
+    def cue(text: str) -> bytes:
+        payload = text.encode()
+        if not webvtt:
+            return len(payload).to_bytes(2, "big") + payload
+        inner = (8 + len(payload)).to_bytes(4, "big") + b"payl" + payload
+        return (8 + len(inner)).to_bytes(4, "big") + b"vttc" + inner
+
+    with av.open(str(video)) as seen, av.open(target, "w") as out:
+        source = seen.streams.video[0]
+        pictures = out.add_stream_from_template(source)
+        text = out.add_stream("mov_text")
+        text.codec_context.subtitle_header = ASS_HEADER
+        text.time_base = text.codec_context.time_base = Fraction(1, 1000)
+        # The second line in two pieces, as WebVTT is cut where cues overlap.
+        second = (SAID[1].start_seconds + SAID[1].end_seconds) / 2
+        pieces = [
+            (SAID[0].start_seconds, SAID[0].end_seconds, SAID[0].text),
+            (SAID[1].start_seconds, second, SAID[1].text),
+            (second, SAID[1].end_seconds, SAID[1].text),
+        ]
+        for start, end, said in pieces:
+            packet = av.Packet(cue(said))
+            packet.pts = packet.dts = int(1000 * start)
+            packet.duration, packet.time_base = int(1000 * (end - start)), Fraction(1, 1000)
+            packet.stream = text
+            out.mux(packet)
+        for packet in seen.demux(source):
+            if packet.dts is not None:
+                packet.stream = pictures
+                out.mux(packet)
+    if webvtt:
+        target.write_bytes(target.read_bytes().replace(b"tx3g", b"wvtt"))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "webvtt.mp4", "webm", "vtt.mkv"])
+def test_streams_of_text_in_containers(kind: str, tmp_path: Path, data: Path) -> None:
+    film = tmp_path / f"film.{kind}"
+    if kind in ("webm", "vtt.mkv"):
+        words = tmp_path / "words.vtt"
+        words.write_text("WEBVTT\n\n" + SRT.replace(",", "."))
+        embed(data / "bbb_bird_vp9_642x642.webm", words, film)
+    else:
+        timed_text(data / "bottles_40s.mp4", film, webvtt="webvtt" in kind)
+    assert may_hold_text(str(film))
+    reader = SubtitleReader()
+    found = reader.inside(str(film))
+    reader.close()
+    assert [line.text for line in found[:2]] == [line.text for line in SAID[:2]]
+    for line, wanted in zip(found[:2], SAID[:2], strict=True):
+        assert line.start_seconds == pytest.approx(wanted.start_seconds, abs=0.01)
+        assert line.end_seconds == pytest.approx(wanted.end_seconds, abs=0.01)
+
+
+def test_names_in_any_order_keep_the_same_subtitles(tmp_path: Path, data: Path) -> None:
+    """One film under three names, two of which have a file beside them."""
+    digests = set()
+    for order in (("a.mp4", "b.mp4", "c.mp4"), ("c.mp4", "b.mp4", "a.mp4")):
+        folder = tmp_path / "films"
+        folder.mkdir(exist_ok=True)
+        for name in order:
+            shutil.copy(data / "bbb_rabbit_5s.mp4", folder / name)
+        (folder / "b.srt").write_text(SRT)
+        (folder / "c.srt").write_text(SRT.replace("red", "green"))
+        store = tmp_path / "".join(order)
+        report = longvid.index([folder / name for name in order], store=store, config="mini")
+        assert (report.videos_indexed, report.videos_skipped) == (1, 2)
+        opened = Store.open(store)
+        assert read_subtitles(opened, opened.find("a.mp4"))[0].text == "the red star"
+        digests.add(opened.digest())
+    assert len(digests) == 1
+    write_subtitles(opened, opened.find("a.mp4"), ())
+    assert opened.digest() not in digests
+
+
 def test_packets_of_text() -> None:
+    assert _text_of(b"\x00\x00\x00\x08vtte", "wvtt") == ""
+    assert _text_of(b"\x00\x00\x00\x20vttc\x00\x00\x00\x09pay", "wvtt") == ""
     assert _text_of(b"\x00\x05Hello\x00\x00\x00\x0cstyl", "mov_text") == "Hello"
     assert _text_of(b"3,0,Default,,0,0,0,,Yes, indeed", "ass") == "Yes, indeed"
     assert _text_of(b"plain", "srt") == "plain"

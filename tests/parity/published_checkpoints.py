@@ -186,6 +186,7 @@ def write_bert(folder: Path, num_heads: int, num_words: int) -> None:
 def random_adapter(vision_width: int, llm_width: int, **changes: Any) -> dict[str, torch.Tensor]:
     """Return a tiny random adapter of LLaMA-VID by its names."""
     torch.manual_seed(4)
+    raw = changes.get("reader") == "raw"
     qformer = QFormerConfig(
         hidden=16,
         depth=3,
@@ -193,7 +194,7 @@ def random_adapter(vision_width: int, llm_width: int, **changes: Any) -> dict[st
         feedforward=24,
         vocabulary=64,
         max_positions=32,
-        vision_width=vision_width,
+        vision_width=16 if raw else vision_width,
     )
     model = LlamaVid(
         LlamaVidConfig(
@@ -204,7 +205,8 @@ def random_adapter(vision_width: int, llm_width: int, **changes: Any) -> dict[st
             **changes,
         )
     )
-    torch.nn.init.normal_(model.vlm_att_query)
+    if not raw:
+        torch.nn.init.normal_(model.vlm_att_query)
     return model.state_dict()
 
 
@@ -243,7 +245,7 @@ def write_llama_vid(
         "mm_vision_select_feature": "patch",
         "mm_vision_tower_config": {"num_heads": tower_heads},
         "bert_type": "qformer_pretrain",
-        "num_query": adapter["vlm_att_query"].shape[1],
+        "num_query": 32 if "vlm_att_query" not in adapter else adapter["vlm_att_query"].shape[1],
         "compress_type": compress_type,
         "mm_use_im_start_end": False,
         **config,

@@ -17,7 +17,7 @@ import longvid
 from longvid.answering import VideoQA
 from longvid.config import Config, load_config
 from longvid.encode import llama_vid as encoding
-from longvid.errors import ModelError
+from longvid.errors import ModelError, QuestionError
 from longvid.models.llama_vid import LlamaVid
 from longvid.models.llama_vid_checkpoint import load_adapter, load_tower
 from tests.parity import published_checkpoints as tiny
@@ -290,7 +290,8 @@ def test_sampling_is_seeded(
         ({"without": "model.layers.1.mlp.up_proj.weight"}, "model.layers.1.mlp.up_proj.weight"),
         ({"extra": {"model.vlm_att_mystery": torch.ones(1)}}, "model.vlm_att_mystery"),
         ({"extra": {"model.layers.7.mystery": torch.ones(1)}}, "model.layers.7.mystery"),
-        ({"bert_type": "raw"}, "bert_type 'raw'"),
+        ({"bert_type": "raw_bert"}, "vlm_att_bert_proj"),
+        ({"bert_type": "t5"}, "bert_type 't5'"),
     ],
 )
 def test_a_tensor_too_many_or_too_few_is_named(
@@ -301,6 +302,100 @@ def test_a_tensor_too_many_or_too_few_is_named(
     tiny.write_llama_vid(folder, tiny.random_adapter(width, 24), tower_heads=EVA_HEADS, **change)
     with pytest.raises(ModelError, match=sentence):
         configured(folder, llama_vid_embedder).llm.setup()
+
+
+def plain_bert_rows(
+    adapter: dict[str, torch.Tensor], ids: list[int], frames: torch.Tensor
+) -> torch.Tensor:
+    """Read a question with the library's BERT as a decoder, (F, L, hidden)."""
+    from transformers import BertConfig, BertModel
+
+    name = "vlm_att_encoder.bert."
+    state = {key.removeprefix(name): x for key, x in adapter.items() if key.startswith(name)}
+    words, hidden = state["embeddings.word_embeddings.weight"].shape
+    settings = BertConfig(
+        vocab_size=words,
+        hidden_size=hidden,
+        num_hidden_layers=1 + max(int(key.split(".")[2]) for key in state if ".layer." in key),
+        num_attention_heads=2,
+        intermediate_size=len(state["encoder.layer.0.intermediate.dense.bias"]),
+        max_position_embeddings=len(state["embeddings.position_embeddings.weight"]),
+        is_decoder=True,
+        add_cross_attention=True,
+        use_cache=False,
+    )
+    bert = BertModel(settings, add_pooling_layer=False).eval()
+    bert.load_state_dict(state)
+    asked = torch.tensor([ids]).expand(len(frames), -1)
+    rows: torch.Tensor = bert(input_ids=asked, encoder_hidden_states=frames).last_hidden_state
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["raw_bert_layer:3", "qformer", "qformer_pretrain_freeze_all"])
+def test_whatever_the_question_is_read_by(
+    kind: str, tmp_path: Path, llama_vid_embedder: Path
+) -> None:
+    """Every `bert_type` that the original can be trained with is loaded and asked."""
+    folder = tmp_path / "model"
+    changes: dict[str, Any] = {"frame_norm": "pretrain" in kind}
+    if "raw" in kind:
+        changes["reader"] = "raw"
+    adapter = tiny.random_adapter(eva_file(folder), 24, **changes)
+    tiny.write_llama_vid(folder, adapter, tower_heads=EVA_HEADS, bert_type=kind)
+    adapter = {name: value.half().float() for name, value in adapter.items()}
+    config = configured(folder, llama_vid_embedder, "store.tokens=float32")
+    store = tmp_path / "store"
+    assert not longvid.index([CLIP], store=store, config=config).failures
+    qa = VideoQA(store, config)
+    recorder = Recorder(qa)
+    qa.ask("w7 w3 w9")
+
+    model: LlamaVid = qa.llm.adapter  # type: ignore[attr-defined]
+    ids = [7, 3, 9]
+    with torch.no_grad():
+        seen = load_tower(folder, "", torch.float32, "cpu")(clip_pixels(frames_of(config, CLIP)))
+        patches = seen[:, 1:]
+        if "raw" in kind:
+            # As the original has it, BERT is not shown the class token.
+            rows = plain_bert_rows(adapter, ids, model.vlm_att_bert_proj(patches))
+        else:
+            normed = model.vlm_att_ln(seen) if "pretrain" in kind else seen
+            queries = adapter["vlm_att_query"].expand(len(seen), -1, -1)
+            asked = torch.tensor([ids]).expand(len(seen), -1)
+            mask = torch.ones_like(asked, dtype=torch.bool)
+            rows = model.vlm_att_encoder["bert"](queries, asked, mask, normed)
+        expected = model.token_generation(model.vlm_att_projector(rows), patches)
+    torch.testing.assert_close(recorder.visual, expected.flatten(0, 1), atol=1e-5, rtol=0.0)
+
+
+def test_what_does_not_fit_or_is_cut_off_says_what_to_do(
+    llama_vid: dict[str, Any], llama_vid_embedder: Path, llama_vid_store: Path, tmp_path: Path
+) -> None:
+    config = configured(llama_vid["folder"], llama_vid_embedder, "store.tokens=float32")
+    qa = VideoQA(llama_vid_store, config)
+    qa.llm._decoder.context = 150  # type: ignore[attr-defined]
+    with pytest.raises(QuestionError, match=r"12 tokens of it .* context of 150 .* sample\.fps"):
+        qa.ask("w7 w3 w9")
+    folder = tmp_path / "cut"
+    shutil.copytree(llama_vid["folder"], folder)
+    shard = folder / "pytorch_model-00002-of-00002.bin"
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match=r"00002\.bin ends before .*hf download"):
+        longvid.index([CLIP], store=tmp_path / "store", config=configured(folder, folder))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_of_the_first_stage_says_what_it_lacks(
+    tmp_path: Path, llama_vid_embedder: Path
+) -> None:
+    folder = tmp_path / "model"
+    adapter = tiny.random_adapter(eva_file(folder), 24)
+    tiny.write_llama_vid(folder, adapter, tower_heads=EVA_HEADS)
+    for file in folder.glob("pytorch_model*"):
+        file.unlink()
+    torch.save({f"model.{name}": x for name, x in adapter.items()}, folder / "mm_projector.bin")
+    with pytest.raises(ModelError, match=r"only mm_projector\.bin, .* no language model"):
+        configured(folder, llama_vid_embedder).encoder.space()
 
 
 def test_a_pickle_that_would_run_code_is_refused(llama_vid: dict[str, Any], tmp_path: Path) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import LlamaConfig, LlavaConfig, SiglipConfig
 
+import longvid
 from longvid.answering import VideoQA
 from longvid.capacity import needs_of
 from longvid.cli import main
 from longvid.config import Config, load_config
-from longvid.doctor import examine_config, models_on_disk
+from longvid.doctor import examine_config
 from longvid.errors import ConfigError, ModelError
+from longvid.inventory import models_on_disk
+from tests.parity import published_checkpoints as tiny
+from tests.parity.golden_llama_vid import EVA_HEADS
+from tests.parity.published_llama_vid import eva_file
 
 GIGA = 1e9
 
@@ -136,8 +142,16 @@ def test_models_name_what_presets_want_and_what_is_there(
     listed = models_on_disk()
     found = {(model.preset, model.part): model for model in listed}
     assert found["mini", "llm"].family == "llava_onevision"
-    assert found["mini", "llm"].found.startswith("on disk")
-    assert "hf download" in found["longvid", "llm"].found
+    assert found["mini", "llm"].num_bytes > 1e6
+    assert found["mini", "embedder"].family == "siglip"
+    assert "hf download" in found["longvid", "llm"].lacking
+    assert "eva_vit_g.pth" in found["llama_vid", "vision_tower"].lacking
+    assert {part for preset, part in found if preset == "longvu"} == {
+        "encoder",
+        "siglip",
+        "dino",
+        "llm",
+    }
     assert listed[-1].model == "someone/some-model"
 
 
@@ -152,3 +166,91 @@ def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(capsys.readouterr().out)
     assert {"llava", "llava_onevision", "qwen2_5_vl"} <= set(listed["families"])
     assert {row["preset"] for row in listed["models"]} >= {"mini", "longvid"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Config]:
+    """Tiny LLaMA-VID and LongVU in folders as their authors left them."""
+    place = tmp_path_factory.mktemp("published")
+    clip = tiny.write_embedder(place / "clip")
+    llama_vid, longvu = place / "llama_vid", place / "longvu"
+    width = eva_file(llama_vid)
+    tiny.write_llama_vid(llama_vid, tiny.random_adapter(width, 24), tower_heads=EVA_HEADS)
+    siglip, dino = tiny.write_siglip(place / "siglip"), tiny.write_dino(place / "dino")
+    tiny.write_longvu(longvu, tiny.random_connector((16, 12), 24), tokenizer_model_max_length=2300)
+    settings = {
+        "llama_vid": {"encoder.model": llama_vid, "encoder.embedder": clip, "llm.model": llama_vid},
+        "longvu": {
+            "encoder.model": longvu,
+            "encoder.siglip": siglip,
+            "encoder.dino": dino,
+            "encoder.dino_side": 28,
+            "llm.model": longvu,
+        },
+    }
+    return {
+        name: load_config(
+            name, ["llm.max_new_tokens=2", *(f"{key}={value}" for key, value in chosen.items())]
+        )
+        for name, chosen in settings.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["llama_vid", "longvu"])
+def test_a_published_system_is_counted_as_it_is_loaded_and_stored(
+    name: str, published: dict[str, Config], data: Path, tmp_path: Path
+) -> None:
+    config = published[name]
+    store = tmp_path / "store"
+    clip = data / "bottles_40s.mp4"
+    longvid.index([clip], store=store, config=config)
+    qa = VideoQA(store, config)
+    (stored,) = qa.store.videos()
+    needs = needs_of(config, stored.video.duration_seconds / 3600)
+    assert (needs.segments, needs.tokens) == (stored.num_segments, stored.num_tokens)
+    assert needs.store == pytest.approx(stored.num_bytes, rel=0.2)
+    answer = qa.ask("w7 w3 w9", video="bottles_40s.mp4")
+    assert answer.visual_tokens <= needs.prompt_tokens - 256
+    if name == "llama_vid":
+        assert needs.prompt_tokens - 256 == answer.visual_tokens == 2 * needs.frames
+
+    def size(*modules: Any) -> int:
+        return sum(weight.numel() for module in modules for weight in module.parameters())
+
+    encoder: Any = config.encoder.setup("cpu")
+    llm: Any = qa.llm
+    text_side = size(config.encoder.setup_embedder("cpu")._embedder.module)
+    if name == "llama_vid":
+        towers, between = [encoder.tower], [llm.adapter]
+    else:
+        towers, between = [encoder.dino._model, encoder._aggregator], [llm._project]
+    # The newline token belongs to the connector, on both sides.
+    newlines = 24 if name == "longvu" else 0
+    assert needs.index_weights == 4 * (size(*towers, encoder._embedder.module) + newlines)
+    language = size(llm._decoder.module)
+    assert needs.ask_weights == 4 * (language + size(*between) + text_side + newlines)
+    (segment,) = qa.store.load([(stored.video.video_id, 0)])
+    assert needs.ask_tokens == 2 * stored.num_tokens * segment.tokens.data.shape[1]
+
+
+def test_a_film_too_long_for_llama_vid_says_what_to_do(published: dict[str, Config]) -> None:
+    found = {one.what: one for one in examine_config(published["llama_vid"], 2)}
+    assert found["prompt"].state == "error"
+    assert found["prompt"].remark.endswith(
+        "4096; lower sample.fps, or name the checkpoint for long videos"
+    )
+    found = {one.what: one for one in examine_config(published["longvu"], 2)}
+    assert found["prompt"].state == "ok"  # LongVU fits a video to its context
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        examine_config(load_config("llama_vid"), 1)
+    sentence = str(caught.value)
+    for part in ("4 of", "hf download YanweiLi/", "eva_vit_g.pth, into", "encoder.embedder"):
+        assert part in sentence
+    folder = tmp_path / "model"
+    tiny.write_llama_vid(folder, tiny.random_adapter(24, 24))
+    settings = [f"encoder.model={folder}", f"llm.model={folder}", f"encoder.embedder={folder}"]
+    with pytest.raises(ModelError, match=r"^1 of .*eva_vit_g\.pth, into the folder of"):
+        examine_config(load_config("llama_vid", settings), 1)

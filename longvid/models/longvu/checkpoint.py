@@ -24,6 +24,8 @@ from longvid.models.longvu.sva import SpatialVisionAggregator, load_released
 from longvid.models.released import read_tensors
 
 __all__ = [
+    "CONNECTOR",
+    "PROJECTOR",
     "connector_names",
     "load_aggregator",
     "load_projector",
@@ -32,8 +34,9 @@ __all__ = [
     "tower_sides",
 ]
 
-_CONNECTOR = re.compile(r"model\.(mm_projector|vision_sampler|vision_query|image_newline)")
-_PROJECTOR = re.compile(r"model\.(mm_projector\.|image_newline$)")
+#: Where the names of the connector's tensors begin, and of those that a question needs of it.
+CONNECTOR = r"model\.(mm_projector|vision_sampler|vision_query|image_newline)"
+PROJECTOR = r"model\.(mm_projector\.|image_newline$)"
 
 # Names of the settings, there and here.
 _NAMES = {
@@ -99,7 +102,7 @@ def connector_names(folder: Path) -> frozenset[str]:
     """
     read_settings(folder)
     with torch.device("meta"):
-        aggregator = _build(folder, _state(folder, _CONNECTOR))
+        aggregator = _build(folder, _state(folder, CONNECTOR, data=False))
     names = frozenset(f"model.{name}" for name in aggregator.state_dict())
     return names | {"model.image_newline"}
 
@@ -111,7 +114,7 @@ def load_aggregator(folder: Path, dtype: torch.dtype, device: str) -> SpatialVis
         ModelError: A tensor is missing, not known, or of another shape.
     """
     read_settings(folder)
-    state = _state(folder, _CONNECTOR)
+    state = _state(folder, CONNECTOR)
     aggregator = _build(folder, state)
     known = {f"model.{name}" for name in aggregator.state_dict()} | {"model.image_newline"}
     strange = sorted(state.keys() - known)
@@ -133,7 +136,7 @@ def load_projector(folder: Path, dtype: torch.dtype, device: str) -> tuple[nn.Mo
     Raises:
         ModelError: A tensor is missing.
     """
-    state = _state(folder, _PROJECTOR)
+    state = _state(folder, PROJECTOR)
     try:
         newline = state.pop("model.image_newline")
         hidden, width = state["model.mm_projector.0.weight"].shape
@@ -147,8 +150,8 @@ def load_projector(folder: Path, dtype: torch.dtype, device: str) -> tuple[nn.Mo
     return projector, newline.to(device=device, dtype=dtype)
 
 
-def _state(folder: Path, pattern: re.Pattern[str]) -> dict[str, Tensor]:
-    return read_tensors(folder, lambda name: pattern.match(name) is not None)
+def _state(folder: Path, pattern: str, *, data: bool = True) -> dict[str, Tensor]:
+    return read_tensors(folder, lambda name: re.match(pattern, name) is not None, data=data)
 
 
 def _build(folder: Path, state: dict[str, Tensor]) -> SpatialVisionAggregator:
