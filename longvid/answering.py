@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 
+from longvid import registry
 from longvid.config import Config, load_config, torch_device
 from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
 from longvid.parts import Encoder, Generation, LanguageModel
 from longvid.store import Hit, Store, StoredVideo, read_subtitles
-from longvid.subtitles import Subtitle, listed, rank, spoken_after
+from longvid.subtitles import Subtitle, listed, rank, spoken_after, spoken_over
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
 
-__all__ = ["VideoQA", "merge_spans", "supporting"]
+__all__ = ["VideoQA", "evenly", "merge_spans", "supporting"]
 
 #: Videos whose subtitles are kept at hand.
 _VIDEOS_KEPT = 64
@@ -57,6 +58,8 @@ class VideoQA:
         self._embedder: Encoder | None = None
         self._llm: LanguageModel | None = None
         self._spoken: dict[str, tuple[Subtitle, ...]] = {}
+        #: Subtitles, in order of their start, in place of those that the store knows of a video.
+        self.subtitles: dict[str, Sequence[Subtitle]] = {}
         self._selectors = [part.setup(self.device) for part in config.selectors]
 
     @property
@@ -70,12 +73,12 @@ class VideoQA:
     def llm(self) -> LanguageModel:
         """The language model, checked against the store's token space."""
         if self._llm is None:
-            space = self.config.llm.space()
-            if space != self.store.space:  # said before the weights are read
+            spaces = self.config.llm.spaces()
+            if self.store.space not in spaces:  # said before the weights are read
                 raise QuestionError(
                     f"The store's tokens are of {self.store.space}, but the language model reads "
-                    f"{space}; index again with --config of that model, or ask with the store's "
-                    "own."
+                    f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
+                    "the store's own."
                 )
             self._llm = self.config.llm.setup(self.device)
         return self._llm
@@ -176,16 +179,33 @@ class VideoQA:
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
             hits = self._hits(query, self.config.ask.num_segments)
+        budget = self.config.ask.budget if budget is None else budget
         with clock("load"):
-            found = [(hit.video_id, hit.segment_index) for hit in hits]
-            candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
+            if len(question.video_ids) == 1 and hits[0].score < self.config.ask.least_score:
+                hits, candidates = self._spread(query, budget)
+            else:
+                found = [(hit.video_id, hit.segment_index) for hit in hits]
+                candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
         with clock("select"):
-            selection = self._select(
-                query, hits, candidates, self.config.ask.budget if budget is None else budget
-            )
+            selection = self._select(query, hits, candidates, budget)
             if self.config.ask.subtitles != "none":
                 question, selection = self._with_subtitles(question, selection)
         return _Prepared(query, question, selection, clock)
+
+    def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
+        """Take frames from all over the one video that is asked about, whatever was found.
+
+        Returns:
+            Every segment as a hit, and as many whole frames as the budget holds.
+        """
+        [video_id] = query.question.video_ids
+        hits = self._hits(query, 0)
+        stored = sorted(hit.segment_index for hit in hits)
+        [first] = self.store.load([(video_id, stored[0])])
+        cost = max(1, len(first.tokens) // max(1, first.num_frames))  # tokens of a whole frame
+        keys = [(video_id, stored[place]) for place in evenly(len(stored), budget // cost)]
+        uniform = registry.find("selector", "uniform")()
+        return hits, uniform(query, self.store.load(keys), max(budget, cost))
 
     def _with_subtitles(
         self, question: Question, selection: Selection
@@ -202,7 +222,8 @@ class VideoQA:
             if self.config.ask.subtitles == "listed":
                 lines += listed(said, pts_seconds.tolist())
                 continue
-            after = iter(spoken_after(said, pts_seconds.tolist()))
+            place = spoken_after if self.config.ask.subtitles == "interleaved" else spoken_over
+            after = iter(place(said, pts_seconds.tolist()))
             texts = [next(after) if seen else "" for seen in shown.tolist()]
             for segment in segments:
                 spoken.append(tuple(texts[: segment.num_frames]))
@@ -226,7 +247,9 @@ class VideoQA:
             )
         )
 
-    def _subtitles(self, video_id: str) -> tuple[Subtitle, ...]:
+    def _subtitles(self, video_id: str) -> Sequence[Subtitle]:
+        if video_id in self.subtitles:
+            return self.subtitles[video_id]
         if video_id not in self._spoken:
             while len(self._spoken) >= _VIDEOS_KEPT:
                 del self._spoken[next(iter(self._spoken))]
@@ -343,6 +366,18 @@ class VideoQA:
             end_seconds=hit.end_seconds,
             score=hit.score,
         )
+
+
+def evenly(num_places: int, count: int) -> list[int]:
+    """Spread a count over places, the first and the last among them; all where there are fewer.
+
+    >>> evenly(10, 4)
+    [0, 3, 6, 9]
+    """
+    if num_places <= max(2, count):
+        return list(range(num_places))
+    steps = max(2, count) - 1
+    return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]
 
 
 def supporting(hits: Sequence[Hit]) -> list[Hit]:

@@ -51,24 +51,29 @@ class Ask:
             videos in question, as the published systems do.
         neighbours: Segments before and after each of those that are candidates too: what came
             before or after a moment lies outside the segment that a search finds.
+        least_score: A question about one video whose best segment scores less names no place in it
+            ("what comes first?"): frames spread evenly over the video, from its first segment to
+            its last, are shown instead. -1 trusts every search; other values suit one embedder.
         num_evidence: The most spans listed with an answer.
         batch_questions: Questions that `ask_many` prepares and answers side by side.
         subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
             lines at the shown frames before the question (Video-MME), "interleaved" writes them
-            after the frames they belong to (LLaMA-VID).
+            after the frames they belong to (LLaMA-VID), "covering" only those that cover a shown
+            frame (LongVideoBench).
     """
 
     budget: int = 512
     num_segments: int = 8
     neighbours: int = 0
+    least_score: float = -1.0
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
 
     def __post_init__(self) -> None:
-        if self.subtitles not in ("none", "listed", "interleaved"):
+        if self.subtitles not in ("none", "listed", "interleaved", "covering"):
             raise ConfigError(
-                f"ask.subtitles is {self.subtitles!r}; use none, listed or interleaved."
+                f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."
             )
         counts = (self.budget, self.num_evidence, self.batch_questions)
         if min(counts) < 1 or self.num_segments < 0 or self.neighbours < 0:
@@ -129,7 +134,9 @@ class RayResources:
         probe_actors: Probing actors, which hash and open files.
         probe_cpus: Processor share of one probing actor.
         fused: Let the encoding actors decode too, so that frames never leave their process;
-            there are then `encode_actors` of them and no decoding actors.
+            there are then `encode_actors` of them and no decoding actors. Each decodes as many
+            chunks at a time as `decode_actors` and the processors allow. A cluster of one machine
+            is used so unless `decode_actors` asks for actors of their own.
         frame_batches: Decoded segments that may wait in the object store or be on their way to it
             (Ray frees those that were read within a second); 0 allows two chunks for every actor.
     """

@@ -81,9 +81,9 @@ class Recipe:
     tower_warmup: int = 100
     weight_decay: float = 0.02
     clip: float = 1.0
-    match_steps: int = 1000
+    match_steps: int = 1500
     match_pool: int = 6144
-    match_pool_steps: int = 250
+    match_pool_steps: int = 125
     match_frames: int = 768
     match_texts: int = 160
     match_rate: float = 1.0e-3
@@ -94,7 +94,7 @@ class Recipe:
     muon: bool = True
     answer_warmup: int = 200
     answer_hold: int = 4000
-    answer_cooldown: int = 1000
+    answer_cooldown: int = 1200
     answer_questions: int = 12
     token_budget: int = 2400
     one_shot_steps: int = 2500
@@ -392,7 +392,7 @@ def train_answer(
             journal.write(stage="answer", step=done, online=online)
             names = ["one_shot_8x16"]
             if done > recipe.one_shot_steps:
-                names += ["four_shots_24x16", "two_windows_32x16", "sparse_32x16"]
+                names += ["four_shots_24x16", "two_windows_32x16", "place_24x16", "sparse_32x16"]
             twin = average.averaged(vlm)
             for name in names:
                 rows = accuracy_by_type(twin, heads, tokenizer, painter, SUITES[name], 96)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.world.views import WorldQuestion
 from benchmarks.yardstick.shelf import Cut, Shelf, cut_frames
+from longvid.answering import evenly
 from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
@@ -110,6 +111,7 @@ def of_parts(
     num_segments: int = 0,
     cut: Cut | None = None,
     neighbours: int = 0,
+    least_score: float = -1.0,
 ) -> Arm:
     """Make an arm of parts of the house, put together as `longvid.answering` does.
 
@@ -120,6 +122,7 @@ def of_parts(
         num_segments: Candidates are so many segments nearest to the question; 0 takes all.
         cut: How frames are grouped.
         neighbours: Segments before and after each candidate that are candidates too.
+        least_score: Below it the search is not trusted, and frames are spread over the film.
     """
     cut = cut or Cut()
 
@@ -132,14 +135,24 @@ def of_parts(
         chosen: Sequence[Segment] = shelf.segments(cut, tuple(compressors), compress)
         if num_segments:
             hits = shelf.search(query.embedding, cut, num_segments)
-            near = {hit + step for hit in hits for step in range(-neighbours, neighbours + 1)}
-            chosen = [chosen[index] for index in sorted(near) if 0 <= index < len(chosen)]
+            if float(shelf.scores(query.embedding, cut)[hits[0]]) < least_score:
+                chosen = _spread(query, chosen, budget)
+            else:
+                near = {hit + step for hit in hits for step in range(-neighbours, neighbours + 1)}
+                chosen = [chosen[index] for index in sorted(near) if 0 <= index < len(chosen)]
         for select in selectors:
             chosen = select(query, chosen, budget)
         return tuple(chosen)
 
     asks = bool(num_segments) or not all(isinstance(part, Uniform) for part in selectors)
     return Arm(name, show, asks)
+
+
+def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
+    """Take frames from all over a film, as `longvid.answering` does where it trusts no search."""
+    cost = max(1, len(segments[0].tokens) // max(1, segments[0].num_frames))
+    places = [segments[index] for index in evenly(len(segments), budget // cost)]
+    return Uniform()(query, places, max(budget, cost))
 
 
 def of_config(name: str, config: Config, sample_fps: float) -> Arm:
@@ -156,6 +169,7 @@ def of_config(name: str, config: Config, sample_fps: float) -> Arm:
         num_segments=config.ask.num_segments,
         cut=cut,
         neighbours=config.ask.neighbours,
+        least_score=config.ask.least_score,
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from longvid.llm import prompt as prompts
+from longvid.llm.projecting import SelectionProjector
 from longvid.models import checkpoints
 from longvid.models.families import family_of
 from longvid.types import Segment
@@ -57,6 +58,7 @@ class Reader:
         folder = checkpoints.part_of(checkpoints.locate(model), checkpoints.VLM)
         family = family_of(folder)
         self._decoder = family.load_decoder(folder, dtype, "cpu")
+        self._tower_projector = SelectionProjector(folder, self._decoder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._prompt = prompts.prompt_of(folder, family, self._tokenizer)
         self._placeholder = family.placeholder
@@ -85,7 +87,7 @@ class Reader:
     def _row(self, sheet: Sheet) -> _Row:
         """Lay out the visual tokens once and every question after them."""
         pieces: list[Tensor] = []
-        for segment in sheet.shown:
+        for segment in map(self._tower_projector.segment, sheet.shown):
             counts = segment.tokens.counts(segment.num_frames).tolist()
             for data in torch.split(segment.tokens.data, counts):
                 if len(data):

@@ -69,6 +69,13 @@ class Shelf:
 
         Equal to `Store.search` in a store of this cut.
         """
+        order: list[int] = (
+            self.scores(embedding, cut).sort(descending=True, stable=True)[1].tolist()
+        )
+        return order[: top_k or None]
+
+    def scores(self, embedding: Tensor, cut: Cut) -> Tensor:
+        """Score every segment by its vector that is nearest to a text, (S,) float32."""
         if cut not in self._vectors:
             segments = self.segments(cut)
             vectors = [segment_vectors(s.frame_embeddings, cut.vectors) for s in segments]
@@ -77,9 +84,7 @@ class Shelf:
         vectors_, of_ = self._vectors[cut]
         scores = vectors_ @ embedding.float()
         best = torch.full((int(of_.max()) + 1,), -torch.inf)
-        best.scatter_reduce_(0, of_, scores, "amax")
-        order: list[int] = best.sort(descending=True, stable=True).indices.tolist()
-        return order[: top_k or None]
+        return best.scatter_reduce_(0, of_, scores, "amax")
 
 
 def read_shelf(case: Case, store: Store) -> Shelf:

@@ -39,6 +39,12 @@ TUNING_SEED = 41_000_000
 _PRIOR_SEED = 51_000_000
 """Films that the text-only guesser learns from."""
 
+UNANSWERED = ("times", "yes_no_motion")
+"""Types that mini answers no better than their text does: they can judge nothing, and are left out.
+
+They are drawn and then dropped, so that the other questions do not depend on this choice.
+"""
+
 _HOP_SHARE = 0.25
 _HOP_ROUNDS = 12
 
@@ -156,6 +162,11 @@ def _without(shot: Shot, index: int, needles: dict[tuple[int, int], tuple[int, i
 
 def draw_questions(suite: Suite, seed: int, index: int, film: Film) -> list[WorldQuestion]:
     """Draw the questions about one film, as the frames that are indexed show it."""
+    drawn = _drawn(suite, seed, index, film)
+    return [question for question in drawn if question.type not in UNANSWERED]
+
+
+def _drawn(suite: Suite, seed: int, index: int, film: Film) -> list[WorldQuestion]:
     seen = view(film, np.arange(0.0, film.duration_seconds, 1.0 / suite.sample_fps))
     rng = generator(seed + suite.number + 200_000, index)
     wanted = suite.questions_per_film

@@ -3,7 +3,8 @@
 Stage 1 asks that some frame that fits a text be near it. A needle asks more: that each frame which
 fits be nearer than every frame which does not, among thousands with the same shapes and colours in
 other pairs. With the tower frozen a step can compare many hundred frames, so the near misses are
-all there.
+all there. Texts that name no place ("which sign comes first ?") learn to be far from every frame,
+so that a search can tell them by their best score.
 """
 
 from __future__ import annotations
@@ -27,6 +28,28 @@ if TYPE_CHECKING:
 __all__ = ["FramePool", "MatchBatch", "draw_pool", "match_batch", "match_loss", "matched_parts"]
 
 
+PLACELESS_TEXTS = (
+    *(
+        template.format(x=noun, e=end)
+        for template in ("which {x} comes {e} ?", "what is the {e} {x} ?")
+        for noun in ("background", "sign", "shape")
+        for end in ("first", "last")
+    ),
+    "what is the background ?",
+    "what is in the background ?",
+    "what does the sign say ?",
+    "which letter or digit is on the sign ?",
+    "what can you read on the sign ?",
+    "how many objects are there ?",
+    "how many things are in the video ?",
+    "how many objects do you see ?",
+)
+"""Questions about a film that describe nothing in it."""
+
+AWAY = 0.1
+"""The cosine that frames stay below where a text names no place."""
+
+
 @dataclass(frozen=True, slots=True)
 class FramePool:
     """Frames of different shots: the frozen tower's patches (N, P, D), and what they show."""
@@ -38,7 +61,7 @@ class FramePool:
 
 @dataclass(frozen=True, slots=True)
 class MatchBatch:
-    """Patches (N, P, D), text ids (M, L), and which frames each text fits (M, N)."""
+    """Patches (N, P, D), text ids (M, L), and which frames each text fits (M, N), if any."""
 
     patches: Tensor
     text_ids: Tensor
@@ -54,7 +77,7 @@ def draw_pool(
     shots = tuple(
         make_shot(
             rng,
-            1 + int(rng.random() * 4),
+            (1, 2, 3, 3, 4, 4)[int(rng.random() * 6)],
             sign=int(rng.random() * len(SIGNS)) if rng.random() < 0.6 else -1,
             twin_rate=(0.0, 0.3, 0.9)[int(rng.random() * 3)],
         )
@@ -89,6 +112,9 @@ def match_batch(
     poses = Poses(**{name: getattr(pool.poses, name)[at] for name in Poses.__slots__})
     shots = [pool.shots[i] for i in chosen.tolist()]
     texts, fits, _ = draw_texts(rng, shots, poses, num_texts)
+    placeless = [PLACELESS_TEXTS[i] for i in rng.integers(0, len(PLACELESS_TEXTS), num_texts // 10)]
+    texts += placeless
+    fits = F.pad(fits, (0, 0, 0, len(placeless)))
     ids = tokenizer(texts, padding="max_length", max_length=TEXT_LENGTH, truncation=True)
     return MatchBatch(
         pool.patches[at], torch.tensor(ids["input_ids"], device=device), fits.to(device)
@@ -105,17 +131,21 @@ def match_loss(embedder: SiglipModel, batch: MatchBatch) -> tuple[Tensor, Tensor
     """Return the loss of a batch, and the share of right pairs nearer than every wrong frame.
 
     Each frame that fits a text is compared with all that do not; others that fit stay out of it.
+    Where none fits, all are compared with a cosine of `AWAY`.
     """
     vision = embedder.vision_model
     pooled = vision.head(vision.post_layernorm(batch.patches.float())).float()
     image = F.normalize(pooled, dim=-1)
     text = F.normalize(embedder.text_model(batch.text_ids).pooler_output.float(), dim=-1)
-    logits = (text @ image.T) * embedder.logit_scale.exp().clamp(max=100.0)  # (M, N)
+    scale = embedder.logit_scale.exp().clamp(max=100.0)
+    logits = (text @ image.T) * scale  # (M, N)
     far = torch.finfo(logits.dtype).min
     wrong = torch.logsumexp(logits.masked_fill(batch.fits, far), dim=1, keepdim=True)
     each = F.softplus(wrong - logits)
     count = batch.fits.sum(1).clamp(min=1)
-    loss = ((each * batch.fits).sum(1) / count).mean()
+    named = batch.fits.any(1)
+    nothing = F.softplus(wrong[:, 0] - scale * AWAY)
+    loss = torch.where(named, (each * batch.fits).sum(1) / count, nothing).mean()
     hardest = logits.masked_fill(batch.fits, far).max(dim=1, keepdim=True).values
     ahead = ((logits > hardest) & batch.fits).sum(1) / count
-    return loss, ahead.mean()
+    return loss, ahead[named].mean()

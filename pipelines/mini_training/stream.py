@@ -21,7 +21,15 @@ from pipelines.mini_training.tower import disturb, to_pixels
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipVisionModel
 
-__all__ = ["FilmBatch", "TextBatch", "draw_plan", "film_batch", "frame_times", "phase_weights"]
+__all__ = [
+    "FilmBatch",
+    "TextBatch",
+    "draw_plan",
+    "film_batch",
+    "frame_times",
+    "phase_weights",
+    "place_questions",
+]
 
 ONE_SHOT_WEIGHTS = {
     "where": 3.0,
@@ -58,6 +66,23 @@ MANY_SHOT_WEIGHTS = {
     "first_last": 0.8,
     "times": 2.0,
 }
+PLACE_WEIGHTS = {
+    "where": 1.5,
+    "count": 2.0,
+    "motion": 2.0,
+    "event": 3.0,
+    "become": 0.7,
+    "shape": 0.5,
+    "color": 0.7,
+    "size": 0.7,
+    "sign_read": 3.0,
+    "background": 2.0,
+    "sign_ref": 3.5,
+    "before": 7.0,
+    "after": 7.0,
+}
+PLACE_SEGMENTS = 3
+"""A place as a search shows it: the segment found, the one before it and the one after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +136,17 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
     """Draw the shape of a batch; later in training films get longer and compression harsher.
 
     Args:
-        progress: 0 single shots only · 1 films of a few shots · 2 and more the whole range.
+        progress: 0 single shots only · 1 films of a few shots · 2 the whole range · 4 and more
+            mostly places that a search found.
         token_budget: visual and question tokens of the batch, which sets the number of films.
     """
     pick = rng.random
+    odds: tuple[float, ...]
     num_shots, sampling, num_windows = 1, "even", 1
     if progress >= 2.0 and pick() < 0.8:
         num_shots = int(rng.integers(2, 9))
-        sampling = ("even", "windows", "sparse")[int(rng.choice(3, p=(0.25, 0.5, 0.25)))]
+        odds = (0.25, 0.5, 0.25, 0.0) if progress < 4.0 else (0.15, 0.15, 0.1, 0.6)
+        sampling = ("even", "windows", "sparse", "places")[int(rng.choice(4, p=odds))]
     elif progress >= 1.0 and pick() < 0.5:
         num_shots = int(rng.integers(2, 5))
     per_shot = 4 + int(pick() * 5) if num_shots == 1 else 3 + int(pick() * 4)
@@ -127,12 +155,14 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
         num_shots = int(rng.integers(3, 17))
         num_windows = int(rng.integers(1, 5))
         num_frames = num_windows * int((4, 8, 8, 16, 16)[int(pick() * 5)])
+    elif sampling == "places":
+        num_shots = int(rng.integers(5, 17))
+        num_frames = PLACE_SEGMENTS * 8
     elif sampling == "sparse":
         num_shots = int(rng.integers(4, 25))
         num_frames = int((8, 12, 16, 24, 32, 48, 64, 96)[int(pick() * 8)])
     share: tuple[float, ...]
     grids: tuple[int, ...]
-    odds: tuple[float, ...]
     kinds = ("grid", "merge", "slowfast", "guided", "drop", "prune", "content")
     share = (
         (0.80, 0.06, 0.0, 0.0, 0.07, 0.07, 0.0)
@@ -164,7 +194,7 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
         window=(4, 8)[int(pick() * 2)],
         sampling=sampling,
         num_windows=num_windows,
-        spacing_seconds=(0.5, 0.5, 1.0)[int(pick() * 3)],
+        spacing_seconds=1.0 if sampling == "places" else (0.5, 0.5, 1.0)[int(pick() * 3)],
     )
     tokens = num_frames * (plan.tokens_per_frame + 1)
     if tokens > (2200 if progress >= 2.0 and pick() < 0.1 else 1400):
@@ -176,6 +206,8 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
 
 def phase_weights(plan: Plan) -> dict[str, float]:
     """Return how often each type is asked for films of this plan."""
+    if plan.sampling == "places":
+        return PLACE_WEIGHTS
     return ONE_SHOT_WEIGHTS if plan.num_shots == 1 else MANY_SHOT_WEIGHTS
 
 
@@ -188,6 +220,9 @@ def frame_times(rng: np.random.Generator, film: Film, plan: Plan, *, even: bool)
     duration, num_frames = film.duration_seconds, plan.num_frames
     if plan.sampling == "windows":
         times = _window_times(rng, duration, plan)
+    elif plan.sampling == "places":
+        start = rng.random() * max(0.0, duration - num_frames * plan.spacing_seconds)
+        times = start + np.arange(num_frames) * plan.spacing_seconds
     elif plan.sampling == "sparse":
         anywhere = np.sort(rng.random(num_frames))
         spread = (np.arange(num_frames) + rng.random(num_frames)) / num_frames
@@ -214,6 +249,31 @@ def _window_times(rng: np.random.Generator, duration_seconds: float, plan: Plan)
             chosen.append(place)
     inside = (np.arange(length) + rng.random()) * (span / length)
     return np.asarray((np.sort(chosen)[:, None] * span + inside).ravel())
+
+
+def place_questions(
+    film: Film,
+    times: np.ndarray,
+    rng: np.random.Generator,
+    num_questions: int,
+    weights: dict[str, float],
+) -> tuple[WorldQuestion, ...]:
+    """Draw questions that name a shot in the middle segment, as a search would have found it.
+
+    Args:
+        times: of all frames of the place, those of the middle segment in the middle.
+    """
+    shot, _ = film.locate(times)
+    length = len(times) // PLACE_SEGMENTS
+    found = set(shot[length : 2 * length].tolist())
+    asked = ask(view(film, times), rng, 2 * num_questions, weights)
+    named = [question for question in asked if _named_shot(question) in found]
+    return tuple(named[:num_questions])
+
+
+def _named_shot(question: WorldQuestion) -> int:
+    """Return the shot that the question's words describe."""
+    return question.shots[-1 if question.type == "before" else 0]
 
 
 def film_batch(
@@ -260,7 +320,10 @@ def film_batch(
         shots.extend(film.shots)
         before.extend(_before(film, shot))
         chosen = weights or (dict.fromkeys(TYPES, 1.0) if held_out else phase_weights(plan))
-        asked.append(tuple(ask(view(film, times), rng, num_questions, chosen)))
+        if plan.sampling == "places":
+            asked.append(place_questions(film, times, rng, num_questions, chosen))
+        else:
+            asked.append(tuple(ask(view(film, times), rng, num_questions, chosen)))
     device = painter.device
     last_shown = torch.tensor(before, device=device)
     table = pack(shots, device)

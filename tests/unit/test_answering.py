@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import longvid
-from longvid.answering import VideoQA, merge_spans, supporting
+from longvid.answering import VideoQA, evenly, merge_spans, supporting
 from longvid.config import load_config
 from longvid.errors import BudgetError, QuestionError, StoreError
 from longvid.store import Hit
@@ -79,7 +79,8 @@ def test_a_video_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_neighbours_of_what_was_found_are_shown_but_are_no_evidence(small_store: Path) -> None:
-    config = load_config("mini", ["ask.num_segments=1", "ask.neighbours=0"])
+    one = ["ask.num_segments=1", "ask.neighbours=0", "ask.least_score=-1"]
+    config = load_config("mini", one)
     alone = VideoQA(small_store, config)
     beside = VideoQA(small_store, replace(config, ask=replace(config.ask, neighbours=1)))
     [long] = [stored for stored in alone.store.videos() if stored.num_segments > 2]
@@ -89,3 +90,28 @@ def test_neighbours_of_what_was_found_are_shown_but_are_no_evidence(small_store:
     expected = {found - 1, found, found + 1} & set(range(long.num_segments))
     assert shown == sorted(expected)
     assert beside.select(question).evidence == alone.select(question).evidence
+
+
+def test_places_are_spread_with_both_ends() -> None:
+    assert evenly(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly(100, 3) == [0, 50, 99]
+    assert evenly(100, 0) == [0, 99]
+    assert evenly(1, 4) == [0]
+
+
+def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Path) -> None:
+    config = load_config("mini", ["ask.num_segments=1", "ask.least_score=1.1"])
+    qa = VideoQA(small_store, config)
+    longest = max(qa.store.videos(), key=lambda stored: stored.num_segments)
+    assert longest.num_segments > 2
+    question = Question("which sign comes first?", video_ids=(longest.video.video_id,))
+    for budget in (8, 32, 64, 256):
+        shown = qa.select(question, budget)
+        assert 0 < shown.num_tokens <= budget
+        if budget >= 32:  # two whole frames
+            assert shown.segments[0].segment_index == 0
+            assert shown.segments[-1].segment_index == longest.num_segments - 1
+    trusting = VideoQA(small_store, replace(config, ask=replace(config.ask, least_score=-1.0)))
+    assert trusting.select(question, 512).num_tokens < qa.select(question, 512).num_tokens
+    everywhere = Question(question.text)
+    assert qa.select(everywhere, 64).evidence == trusting.select(everywhere, 64).evidence

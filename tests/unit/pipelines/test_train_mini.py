@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,12 +15,18 @@ from longvid.models import mini
 from pipelines import train_mini
 from pipelines.mini_training.answer import AnswerHeads, answer_step, whiten_projector
 from pipelines.mini_training.compression import Plan, compress, pool
-from pipelines.mini_training.matching import draw_pool, match_batch, match_loss
+from pipelines.mini_training.matching import AWAY, draw_pool, match_batch, match_loss
 from pipelines.mini_training.measure import accuracy_by_type
 from pipelines.mini_training.needles import needle_recall
 from pipelines.mini_training.patches import patch_targets
 from pipelines.mini_training.progress import load_checkpoint
-from pipelines.mini_training.stream import draw_plan, film_batch, frame_times
+from pipelines.mini_training.stream import (
+    PLACE_WEIGHTS,
+    draw_plan,
+    film_batch,
+    frame_times,
+    place_questions,
+)
 
 SMALL = replace(
     train_mini.Recipe(),
@@ -141,7 +148,7 @@ def test_dropping_keeps_a_token_of_every_frame_or_its_anchor(kind: str) -> None:
 
 
 def test_plans_are_a_function_of_the_step_and_stay_in_their_budget() -> None:
-    for progress in (0.0, 1.5, 3.0):
+    for progress in (0.0, 1.5, 3.0, 4.0):
         plans = [draw_plan(generator(1, step), progress) for step in range(200)]
         assert plans == [draw_plan(generator(1, step), progress) for step in range(200)]
         shots = {plan.num_shots for plan in plans}
@@ -150,7 +157,8 @@ def test_plans_are_a_function_of_the_step_and_stay_in_their_budget() -> None:
         else:
             assert shots <= set(range(1, 25))
             assert max(shots) > 16
-            assert {plan.sampling for plan in plans} == {"even", "windows", "sparse"}
+            places = {"places"} if progress >= 4 else set()
+            assert {plan.sampling for plan in plans} == {"even", "windows", "sparse"} | places
         for plan in plans:
             tokens = plan.num_frames * (plan.tokens_per_frame + 1)
             assert plan.num_films == 1 or plan.num_films * (tokens + 160) <= 2400
@@ -234,6 +242,21 @@ def test_what_came_before_a_shot_is_the_last_shot_shown() -> None:
             last[now] = int(place[film, number])
 
 
+def test_a_place_is_asked_about_what_its_middle_segment_shows() -> None:
+    plan = Plan(1, 12, 24, "grid", 4, sampling="places", spacing_seconds=1.0)
+    asked = 0
+    for index in range(6):
+        film, rng = make_film(81, index, num_shots=12), generator(82, index)
+        times = frame_times(rng, film, plan, even=True)
+        assert np.diff(times) == pytest.approx(1.0)
+        middle = set(film.locate(times[8:16])[0].tolist())
+        for question in place_questions(film, times, rng, 8, PLACE_WEIGHTS):
+            named = question.shots[-1] if question.type == "before" else question.shots[0]
+            assert named in middle
+            asked += 1
+    assert asked > 12
+
+
 def test_a_film_without_questions_trains_nothing_but_the_readers() -> None:
     _, vlm, tokenizer = mini.build(9)
     vlm.set_attn_implementation("eager")
@@ -251,7 +274,8 @@ def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
     embedder, _, _ = mini.build(9)
     tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
     pool = draw_pool(3, 0, 16, Painter(64), embedder)
-    batch = match_batch(4, 0, pool, 12, 5, tokenizer)
+    batch = match_batch(4, 0, pool, 12, 20, tokenizer)
+    assert batch.fits.any(1).tolist() == [True] * 20 + [False] * 2
     with torch.no_grad():
         loss, ahead = match_loss(embedder, batch)
         vision = embedder.vision_model
@@ -260,15 +284,19 @@ def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
         cosine = torch.nn.functional.cosine_similarity(text[:, None], image[None], dim=-1)
         logits = cosine * embedder.logit_scale.exp()
         total, first = 0.0, 0.0
+        limit = embedder.logit_scale.exp() * AWAY
         for row, fits in zip(logits, batch.fits, strict=True):
+            if not fits.any():  # all frames together against the limit
+                total -= float(torch.log_softmax(torch.cat([limit, row]), 0)[0])
+                continue
             right = [
                 -torch.log_softmax(torch.cat([row[i][None], row[~fits]]), 0)[0]
                 for i in fits.nonzero()[:, 0]
             ]
             total += float(torch.stack(right).mean())
             first += float((row[fits] > row[~fits].max()).float().mean())
-    assert float(loss) == pytest.approx(total / 5, rel=1e-4)
-    assert float(ahead) == pytest.approx(first / 5, rel=1e-4)
+    assert float(loss) == pytest.approx(total / 22, rel=1e-4)
+    assert float(ahead) == pytest.approx(first / 20, rel=1e-4)
 
 
 def test_needles_are_counted_by_kind() -> None:
