@@ -10,19 +10,23 @@ from typing import Any
 
 import torch
 
+from benchmarks.qa.errors import AnnotationError
 from benchmarks.qa.record import Record
+from benchmarks.qa.spoken import read_spoken
 from longvid.answering import VideoQA
 from longvid.config import Config
 from longvid.indexing import Progress
 from longvid.llm.prompt import list_choices
 from longvid.sample import plan_segments
-from longvid.subtitles import listed, read_sidecar
+from longvid.subtitles import Subtitle, listed
 from longvid.types import Answer, Failure, Query, Question, Segment, Video
 
 __all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
 
 _MILLI = 3
 _SUBTITLES = "This video's subtitles are listed below:"
+
+Window = tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,9 @@ class Protocol:
         options: "likelihood" lets the model score each option; "text" lists them with letters
             and reads the letter from what the model writes.
         text_only: Shows no frame at all, to see what words alone give away.
-        subtitles: Folder of .srt files; what is said at the sampled frames is put in front of the
-            question, as Video-MME does. None for none.
+        subtitles: Folder of subtitle files, None for none. Where the configuration does not say
+            how they are shown (`ask.subtitles`), what is said at the sampled frames is put in front
+            of the question, as Video-MME does.
     """
 
     question: str = "{question}"
@@ -65,11 +70,21 @@ def question_of(
     return Question(text + list_choices(record.options, lettered=True), (video_id,))
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What is said in one video: as subtitles, or as lines at the sampled frames."""
+
+    path: Path | None = None
+    readable: bool = False
+    subtitles: tuple[Subtitle, ...] = ()
+    listed: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class _Notes:
     """What the two selectors below know of the questions in hand."""
 
-    windows: dict[Question, tuple[float, float]] = field(default_factory=dict)
+    windows: dict[Question, Window] = field(default_factory=dict)
     shown: dict[Question, list[float]] = field(default_factory=dict)
 
     def clear(self) -> None:
@@ -80,7 +95,10 @@ class _Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """First selector: leaves out frames outside the part of the video that is asked about."""
+    """First selector: leaves out frames outside the part of the video that is asked about.
+
+    A part between two sampled frames, or behind the end, shows the frame nearest to its middle.
+    """
 
     notes: _Notes
 
@@ -92,6 +110,9 @@ class _Window:
         if window is None:
             return segments
         start, end = window
+        times = torch.cat([segment.pts_seconds for segment in segments])
+        if not ((times >= start) & (times <= end)).any():
+            start = end = float(times[(times - (start + end) / 2).abs().argmin()])
         kept = []
         for segment in segments:
             inside = (segment.pts_seconds >= start) & (segment.pts_seconds <= end)
@@ -144,7 +165,8 @@ class Asker:
         self._videos = {
             path: stored.video for stored in self._qa.store.videos() for path in stored.paths
         }
-        self._said: tuple[str, list[str]] = ("", [])
+        self._between = config.ask.subtitles != "none"
+        self._said = _Said()
         self._failures = {
             failure.path: failure for failure in self._qa.store.failures() if not failure.is_gap
         }
@@ -159,42 +181,63 @@ class Asker:
             One prediction a row, in the same order.
         """
         self.notes.clear()
+        self._qa.subtitles.clear()
         results: list[dict[str, Any]] = []
-        questions: list[Question] = []
-        for record, path in rows:
+        asked: list[tuple[int, Question]] = []
+        later: list[int] = []
+        for place, (record, path) in enumerate(rows):
             video = self._videos.get(path)
             if video is None:
                 results.append(_undecoded(record, self._failures.get(path)))
                 continue
-            said = self._lines(record, video)
-            question = question_of(record, self._protocol, video.video_id, said)
-            if record.start_seconds is not None and record.end_seconds is not None:
-                self.notes.windows[question] = (record.start_seconds, record.end_seconds)
-            questions.append(question)
             results.append({"id": record.id})
-            if self._protocol.subtitles is not None:
-                results[-1]["subtitle_lines"] = len(said)
-        answers = iter(zip(questions, self._qa.ask_many(questions), strict=True))
-        for result in results:
-            if "status" not in result:
-                question, answer = next(answers)
-                result.update(_told(answer, self.notes.shown.get(question, [])))
+            lines = self._lines(record, video, results[-1])
+            question = question_of(record, self._protocol, video.video_id, lines)
+            window = _window(record)
+            if self.notes.windows.setdefault(question, window) != window:
+                later.append(place)  # the same words about another part of the same video
+            else:
+                asked.append((place, question))
+        answers = self._qa.ask_many([question for _, question in asked])
+        for (place, question), answer in zip(asked, answers, strict=True):
+            results[place].update(_told(answer, self.notes.shown.get(question, [])))
+        if later:
+            for place, result in zip(later, self.ask([rows[i] for i in later]), strict=True):
+                results[place] = result
         return results
 
-    def _lines(self, record: Record, video: Video) -> list[str]:
-        """Return what is said at the frames that were sampled; rows of one video share it."""
-        if self._protocol.subtitles is None or not record.subtitles:
+    def _lines(self, record: Record, video: Video, result: dict[str, Any]) -> list[str]:
+        """Return what is to stand before the question, or lay out what stands between frames.
+
+        How many lines there are goes into the result; None where the file cannot be read.
+        """
+        if self._protocol.subtitles is None:
             return []
         path = self._protocol.subtitles / record.subtitles
-        if self._said[0] != str(path):
-            times = [
-                seconds
-                for segment in plan_segments(video, self._sample)
-                for seconds in segment.sample_seconds
-            ]
-            lines = listed(read_sidecar(str(path)), times) if path.exists() else []
-            self._said = (str(path), lines)
-        return self._said[1]
+        if self._said.path != path:  # rows of one video share what is said
+            self._said = self._read_said(path, record.subtitles_from_seconds or 0.0, video)
+        said = self._said
+        if self._between:
+            self._qa.subtitles[video.video_id] = said.subtitles
+        result["subtitle_lines"] = len(said.listed or said.subtitles) if said.readable else None
+        return said.listed
+
+    def _read_said(self, path: Path, start: float, video: Video) -> _Said:
+        try:
+            said = read_spoken(path, start, video.end_seconds)
+        except AnnotationError:
+            return _Said(path)
+        if self._between:
+            return _Said(path, True, said)
+        segments = plan_segments(video, self._sample)
+        times = [seconds for segment in segments for seconds in segment.sample_seconds]
+        return _Said(path, True, (), listed(said, times))
+
+
+def _window(record: Record) -> Window:
+    if record.start_seconds is None or record.end_seconds is None:
+        return None
+    return record.start_seconds, record.end_seconds
 
 
 def _told(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--question", metavar="TEMPLATE", help='words around "{question}"')
     how.add_argument("--options", choices=("likelihood", "text"), default="likelihood")
     how.add_argument("--text-only", action="store_true", help="show no frame at all")
-    how.add_argument("--subtitles", type=Path, metavar="DIR", help="of .srt files, shown too")
+    how.add_argument("--subtitles", type=Path, metavar="DIR", help="what is said, shown too")
     how.add_argument("--runner", choices=("local", "ray"), default="local")
 
     where = parser.add_argument_group("where")
@@ -131,10 +131,14 @@ def run_task(name: str, options: argparse.Namespace) -> int:
         config = replace(tables, ask=replace(tables.ask, budget=budget)) if budget else tables
         if task.windows:
             config = replace(config, ask=replace(config.ask, num_segments=0))
+        if options.subtitles and task.subtitles == "between" and config.ask.subtitles == "none":
+            config = replace(config, ask=replace(config.ask, subtitles="covering"))
         run = _open(task, found, config, config_name, options)
         if not run.plan_path.exists():
             make_plan(run.plan_path, task, found)
         run.save(selection=selection.to_dict(), videos=str(options.videos.resolve()))
+        if task.picture_fps:
+            run.save(pictures=[task.picture_fps, str((options.runs / "pictures").resolve())])
         if "infer" in options.stages:
             _infer(run, task, config, selection, options)
         runs.append(run)
@@ -158,10 +162,15 @@ def _protocol(task: Task, options: argparse.Namespace) -> Protocol:
         raise AnnotationError(f"--question must hold {{question}}, got {template!r}.")
     if options.subtitles is not None and not (task.subtitles and options.subtitles.is_dir()):
         raise AnnotationError(
-            f"--subtitles names a folder of .srt files for a set that has them, got "
+            f"--subtitles names a folder of subtitles for a set that has them, got "
             f"{options.subtitles} for {task.name}."
         )
     return Protocol(template, options.options, options.text_only, options.subtitles)
+
+
+def _form(task: Task, config: Config) -> str:
+    """Say how subtitles are shown: as the configuration asks, or before the question."""
+    return task.subtitles if config.ask.subtitles == "none" else config.ask.subtitles
 
 
 def _open(
@@ -186,7 +195,7 @@ def _open(
         "question": protocol.question,
         "options": protocol.options,
         "text_only": protocol.text_only,
-        "subtitles": protocol.subtitles is not None,
+        "subtitles": _form(task, config) if protocol.subtitles else "",
         "code": code_version(),
     }
     label = Path(config_name).stem
@@ -207,7 +216,7 @@ def _infer(
 ) -> None:
     from benchmarks.qa.asking import Asker, index_videos
     from benchmarks.qa.infer import infer
-    from benchmarks.qa.videos import VideoFolder
+    from benchmarks.qa.videos import open_videos
     from longvid.progress import index_progress
 
     store = options.store or str(options.runs / "stores" / config.fingerprint())
@@ -222,7 +231,7 @@ def _infer(
             run,
             plan,
             selection,
-            lambda: VideoFolder(options.videos.resolve()),
+            lambda: open_videos(run.header),
             prepare,
             retry=options.retry,
         )
@@ -247,7 +256,8 @@ def _after_infer(
             judges = judges_named(options.judge, judge_options)
             judged = judge(run, plan, judges, judge_options.concurrency)
             _tell(
-                f"judge: {judged.judged} calls, {judged.kept} kept, {judged.failed} without verdict"
+                f"judge: {judged.judged} calls, {judged.kept} kept, {judged.failed} without "
+                f"verdict{f', such as: {judged.why}' if judged.why else '.'}"
             )
         if "score" in stages:
             score(run, plan, Subject(task.groups, task.macro), anew=anew)

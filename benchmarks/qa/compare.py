@@ -33,7 +33,8 @@ def compare(first: Run, second: Run) -> str:
         if first.identity[name] != second.identity[name]:
             raise RunError(
                 f"{first.folder.name} and {second.folder.name} cannot be compared: {name} is "
-                f"{first.identity[name]!r} in one and {second.identity[name]!r} in the other."
+                f"{first.identity[name]!r} in one and {second.identity[name]!r} in the other; run "
+                "both over the same files."
             )
     sums: dict[str, tuple[Clustered, Clustered]] = {}
     flips: dict[str, list[int]] = {}

@@ -17,7 +17,7 @@ from benchmarks.qa.reading import read_rows
 from benchmarks.qa.record import Gold, Record, question_type
 from benchmarks.qa.task import Found, Layout
 
-__all__ = ["names_of_mapping", "open_ended_layouts", "text"]
+__all__ = ["names_of_mapping", "number", "open_ended_layouts", "text", "texts"]
 
 Row = Mapping[str, Any]
 Names = Callable[[Row, Found], tuple[str, ...]]
@@ -31,6 +31,18 @@ def text(row: Row, *keys: str) -> str:
         if value is not None and str(value).strip():
             return str(value).strip()
     return ""
+
+
+def number(row: Row, key: str) -> float | None:
+    """Return what a column holds if it is a number, None for anything else."""
+    value = row.get(key)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def texts(row: Row, key: str) -> tuple[str, ...]:
+    """Return a column that holds a list, as texts; () for anything else."""
+    value = row.get(key)
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def open_ended_layouts(

@@ -15,7 +15,7 @@ from benchmarks.qa.plan import Plan
 from benchmarks.qa.run import Run
 from benchmarks.qa.score import Scored, scored_rows
 from benchmarks.qa.thumbnails import Thumbnails
-from benchmarks.qa.videos import VideoFolder
+from benchmarks.qa.videos import open_videos
 
 if TYPE_CHECKING:
     from benchmarks.qa.report import Section
@@ -155,7 +155,7 @@ def _samples(run: Run, plan: Plan) -> Iterator[str]:
     run.load_predictions(plan.database)
     load_judgements(run, plan)
     try:
-        folder = VideoFolder(Path(run.header.get("videos", "")))
+        folder = open_videos(run.header)
     except AnnotationError:
         folder = None
     with Thumbnails() as thumbnails:
@@ -184,6 +184,14 @@ def _spread(scores: Path) -> list[str]:
     return (first + spare[True] + spare[False])[:_SAMPLES]
 
 
+def _verdict(line: Mapping[str, Any]) -> str:
+    """Say a judge's verdict in a word or two."""
+    if line["match"] is None:
+        return "no verdict"
+    score = "" if line["score"] is None else f", {line['score']:g}"
+    return ("yes" if line["match"] else "no") + score
+
+
 def _sample(row: Scored, pictures: Sequence[tuple[float, str]]) -> str:
     record, prediction = row.record, row.prediction
     right = any(row.values.get(name) for name in _MAIN)
@@ -193,8 +201,7 @@ def _sample(row: Scored, pictures: Sequence[tuple[float, str]]) -> str:
         gold = ", ".join(record.answers[:3])
     mark = "<span class='right'>right</span>" if right else "<span class='wrong'>wrong</span>"
     verdicts = "".join(
-        f" · {escape(name)}: {escape(str(verdict['raw'])[:60])}"
-        for name, verdict in row.verdicts.items()
+        f" · {escape(name)}: {_verdict(verdict)}" for name, verdict in row.verdicts.items()
     )
     options = (
         f"<p class='meta'>options: {escape(' / '.join(record.options))}</p>"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.qa.errors import AnnotationError
-from benchmarks.qa.record import Gold, Record
+from benchmarks.qa.record import Gold, LeftOut, Record
 from benchmarks.qa.task import Found, Task
 
 __all__ = ["PROBLEMS", "Plan", "Selection", "make_plan", "selection_of"]
@@ -29,6 +29,7 @@ PROBLEMS = {
     "gold_twice": "ids with two different gold answers (the first counts)",
     "two_golds": "rows of one video and question whose golds differ (all asked)",
     "unusable": "rows without a video, a question, or an option that is right",
+    "left_out": "rows of a kind that this figure is not about (not asked)",
 }
 
 _SCHEMA = """
@@ -216,6 +217,9 @@ def _fill(db: sqlite3.Connection, task: Task, found: Found) -> None:
     for row in found.rows():
         if isinstance(row, Gold):
             _add_gold(db, row)
+            continue
+        if isinstance(row, LeftOut):
+            _problem(db, "left_out", row.id, row.why)
             continue
         fault = _fault(row)
         if fault:

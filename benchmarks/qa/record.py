@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Gold", "Record", "question_type"]
+__all__ = ["Gold", "LeftOut", "Record", "question_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Record:
     Args:
         id: Of the question, unique in its split.
         video: Names under which the video may lie below the folder of videos, the most likely
-            first; an ending that does not fit is passed over. The first is also the cluster for
-            standard errors.
+            first; an ending that does not fit is passed over, a folder in a name is not. The first
+            is also the cluster for standard errors.
         question: As it stands in the annotations.
         answers: Everything that counts as right; empty when the gold answer is not public.
         options: For multiple choice, without letters.
@@ -28,6 +28,8 @@ class Record:
         evidence: Spans [start, end) in seconds that show the answer.
         start_seconds, end_seconds: The part of the video that is asked about; None for all of it.
         subtitles: File with what is said, relative to the folder of subtitles, "" for none.
+        subtitles_from_seconds: Where in that file the video begins, when it was cut out of a
+            longer one; None for its beginning.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Record:
     start_seconds: float | None = None
     end_seconds: float | None = None
     subtitles: str = ""
+    subtitles_from_seconds: float | None = None
 
     @property
     def cluster(self) -> str:
@@ -86,6 +89,19 @@ class Gold:
     answers: tuple[str, ...] = ()
     answer_index: int | None = None
     group: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that is not asked, because this benchmark's figure is not about it.
+
+    Args:
+        id: Of the row.
+        why: The same words for every row of a kind.
+    """
+
+    id: str
+    why: str
 
 
 def question_type(question: str) -> str:

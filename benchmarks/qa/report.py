@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from benchmarks.qa.errors import RunError
@@ -111,7 +112,7 @@ def _sections(
             f"split {identity['split']}, rows as {identity['layout']}, budget "
             f"{identity['budget']} visual tokens"
             + (", no frame shown" if identity["text_only"] else "")
-            + (", with subtitles" if identity.get("subtitles") else "")
+            + (f", subtitles {identity['subtitles']}" if identity.get("subtitles") else "")
             + "."
         ],
         short=True,
@@ -124,9 +125,12 @@ def _sections(
     if result["judges"]:
         yield _judges(result)
     yield from _published(run, result)
-    yield _output_check(result)
+    answered = bool(result["per_row"])
+    if answered:
+        yield _output_check(result)
     yield from _problems(result)
-    yield _cost(result)
+    if answered:
+        yield _cost(result)
     yield _protocol(run)
 
 
@@ -141,13 +145,19 @@ def _coverage(result: Mapping[str, Any]) -> Section:
         f"{count} x {kind.replace('model_error: question', _REFUSED)}"
         for kind, count in result["errors"].items()
     ]
-    for examples in result["error_examples"].values():
-        lines += [f"e.g. {example[:160]}" for example in examples[:1]]
+    lines += [
+        f"e.g. {shorten(examples[0], _LONGEST, placeholder=' …')}"
+        for examples in result["error_examples"].values()
+    ]
+    if result["subtitles"]:
+        counts = ", ".join(f"{name} for {n} rows" for name, n in result["subtitles"].items())
+        lines.append(f"Subtitles: {counts}.")
     if result.get("torn_lines"):
         lines.append(f"{result['torn_lines']} torn lines in the logs were passed over.")
     return Section("Coverage", lines, ("status", "rows", "share"), rows, short=True)
 
 
+_LONGEST = 400
 _SPREAD = ("mean", "standard_error", "low", "high")
 _REFUSED = "model_error: refused (the model cannot read the question)"
 
@@ -159,18 +169,7 @@ def _figures(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -
         both = groups["all"]
         rows.append([metric, *_cells(both["attempted"]), *_cells(both["all"])[:1]])
         if metric in result["macro"]:
-            macro = result["macro"][metric]
-            error = macro["standard_error"]
-            rows.append(
-                [
-                    f"{metric}, mean over {macro['num_groups']} {macro['over']}s",
-                    _percent(macro["mean"]),
-                    f"± {_percent(error)}" if error is not None else "",
-                    "",
-                    "",
-                    _percent(macro["mean"]),
-                ]
-            )
+            rows.append(_macro_cells(metric, result["macro"][metric]))
     for kind, numbers in result["baselines"].items():
         answer = numbers["constant_answer"]
         for name, value in (
@@ -190,6 +189,19 @@ def _figures(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -
     ]
     header = ("metric", "attempted", "±", "95 %", "rows", "over all")
     return Section("Accuracy", lines, header, rows, short=True)
+
+
+def _macro_cells(metric: str, macro: Mapping[str, Any]) -> list[str]:
+    """Return the row of a mean over groups: over those with an attempted row, and over all."""
+    over_all, attempted = macro["all"], macro.get("attempted")
+    name = f"{metric}, mean over {over_all['num_groups']} {over_all['over']}s"
+    if attempted is None:
+        return [name, "none", "", "", "", _percent(over_all["mean"])]
+    if attempted["num_groups"] < over_all["num_groups"]:
+        name += f" ({attempted['num_groups']} attempted)"
+    error = attempted["standard_error"]
+    spread = f"± {_percent(error)}" if error is not None else ""
+    return [name, _percent(attempted["mean"]), spread, "", "", _percent(over_all["mean"])]
 
 
 def _by_group(result: Mapping[str, Any]) -> Iterator[Section]:
@@ -238,7 +250,7 @@ def _judges(result: Mapping[str, Any]) -> Section:
         "without a verdict counts for nothing, never as a no."
     ]
     header = ("judge", "prompt", "mean score", "no verdict", "agrees with exact+lemma")
-    return Section("Judges", lines, header, rows)
+    return Section("Judges", lines, header, rows, short=True)
 
 
 def _published(run: Run, result: Mapping[str, Any]) -> Iterator[Section]:
@@ -251,9 +263,10 @@ def _published(run: Run, result: Mapping[str, Any]) -> Iterator[Section]:
         return
     rows = []
     for metric in dict.fromkeys(figure.metric for figure in figures):
-        both = result["metrics"][metric]["all"]["attempted"]
-        if both is not None:
-            rows.append(["this run", metric, f"{100 * both['mean']:.1f}"])
+        both = result["macro"].get(metric) or result["metrics"][metric]["all"]
+        ours = both.get("attempted")
+        if ours is not None:
+            rows.append(["this run", metric, f"{100 * ours['mean']:.1f}"])
         rows += [
             [
                 figure.model + (" (judge guessed by date)" if figure.judge_guessed else ""),
@@ -264,6 +277,9 @@ def _published(run: Run, result: Mapping[str, Any]) -> Iterator[Section]:
             if figure.metric == metric
         ]
     lines = [f"Same split ({run.identity['split']}) and same kind of metric; nothing else is here."]
+    without = result["rows"] - sum(result["coverage"][name] for name in ("ok", "unparsed"))
+    if without:
+        lines.append(f"{without} rows have no answer: ours is over the others.")
     yield Section("Published figures", lines, ("model", "metric", "accuracy / score"), rows)
 
 
@@ -285,10 +301,11 @@ def _problems(result: Mapping[str, Any]) -> Iterator[Section]:
             for entry in result["problems"].values()
         ]
         yield Section(
-            "Problems of the annotations",
-            ["Row by row in problems.jsonl."],
+            "Annotations",
+            ["What does not fit together or is not asked; row by row in problems.jsonl."],
             ("rows", "what", "first"),
             rows,
+            short=True,
         )
 
 

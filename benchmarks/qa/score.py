@@ -150,6 +150,7 @@ class _Tally:
         self.judge_agreement: dict[str, Clustered] = {}
         self.seconds: dict[str, float] = {}
         self.tokens: Counter[str] = Counter()
+        self.subtitles: Counter[str] = Counter()
         self.outputs = Outputs()
 
     def add(self, row: Scored) -> None:
@@ -193,6 +194,10 @@ class _Tally:
             for name in ("visual_tokens", "prompt_tokens", "output_tokens"):
                 self.tokens[name] += row.prediction.get(name, 0)
             self.tokens["frames"] += len(row.prediction.get("frames", ()))
+            if "subtitle_lines" in row.prediction:
+                lines = row.prediction["subtitle_lines"]
+                found = "no readable file" if lines is None else "lines" if lines else "no line"
+                self.subtitles[found] += 1
 
     def _add_verdicts(self, row: Scored) -> None:
         for name, verdict in row.verdicts.items():
@@ -303,6 +308,7 @@ def _summary(run: Run, plan: Plan, tally: _Tally, judges: Sequence[str]) -> dict
             }
             for name in judges
         },
+        "subtitles": dict(sorted(tally.subtitles.items())),
         "baselines": baselines(plan),
         "outputs": tally.outputs.summary(),
         "seconds_per_row": {
@@ -334,22 +340,23 @@ def _figures(tally: _Tally) -> dict[str, Any]:
 
 def _macro(tally: _Tally) -> dict[str, Any]:
     """Average over the values of the macro group: every task counts the same."""
-    averaged = {}
+    averaged: dict[str, Any] = {}
     for metric in tally.metrics:
-        parts = [
-            sums.estimate()
-            for (m, group, _), sums in sorted(tally.everything.items())
-            if m == metric and group == tally.subject.macro
-        ]
-        found = [part for part in parts if part is not None]
-        if found:
-            spread = math.sqrt(sum(part.standard_error**2 for part in found)) / len(found)
-            averaged[metric] = {
-                "over": tally.subject.macro,
-                "num_groups": len(found),
-                "mean": sum(part.mean for part in found) / len(found),
-                "standard_error": None if math.isnan(spread) else spread,
-            }
+        for name, table in (("attempted", tally.attempted), ("all", tally.everything)):
+            parts = [
+                sums.estimate()
+                for (m, group, _), sums in sorted(table.items())
+                if m == metric and group == tally.subject.macro
+            ]
+            found = [part for part in parts if part is not None]
+            if found:
+                spread = math.sqrt(sum(part.standard_error**2 for part in found)) / len(found)
+                averaged.setdefault(metric, {})[name] = {
+                    "over": tally.subject.macro,
+                    "num_groups": len(found),
+                    "mean": sum(part.mean for part in found) / len(found),
+                    "standard_error": None if math.isnan(spread) else spread,
+                }
     return averaged
 
 

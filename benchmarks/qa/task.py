@@ -12,13 +12,13 @@ from pathlib import Path
 
 from benchmarks.qa.errors import AnnotationError
 from benchmarks.qa.reading import first_row
-from benchmarks.qa.record import Gold, Record
+from benchmarks.qa.record import Gold, LeftOut, Record
 
 __all__ = ["Found", "Layout", "Task", "probe"]
 
 _DEPTH = 3
 
-Reader = Callable[["Found"], Iterable[Record | Gold]]
+Reader = Callable[["Found"], Iterable[Record | Gold | LeftOut]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +52,29 @@ class Task:
 
     Args:
         name: On the command line.
-        summary: One line.
         layouts: In order of preference.
         splits: Every split there is; a single one need not be named.
         groups: Which groups of a record get figures of their own.
         macro: Group over whose values the headline is averaged; "" for a plain mean over rows.
         true_split: Tells the split of a row from its ids, None where they do not say.
         question: Template of the question, with the field {question}.
-        subtitles: The set comes with .srt files.
+        subtitles: How what is said is shown when asked for: "before" the question or "between"
+            the frames; "" for a set that comes without.
         windows: Rows may ask about a part of a video, so its every segment is a candidate.
+        picture_fps: A folder of pictures is a video of so many a second; 0 where none is.
         wants_gold: Whether rows without a gold answer are faulty, rather than to be submitted.
     """
 
     name: str
-    summary: str
     layouts: tuple[Layout, ...]
     splits: tuple[str, ...]
     groups: tuple[str, ...] = ("type",)
     macro: str = ""
     true_split: Callable[[Record], str | None] = field(default=lambda record: None)
     question: str = "{question}"
-    subtitles: bool = False
+    subtitles: str = ""
     windows: bool = False
+    picture_fps: float = 0.0
     wants_gold: bool = True
 
 
@@ -97,8 +98,8 @@ class Found:
         """Return a file that helps to read the rows, None if it is not there."""
         return next(iter(sorted(_walk(self.folder, glob))), None)
 
-    def rows(self) -> Iterator[Record | Gold]:
-        """Yield questions and golds in the order of the files."""
+    def rows(self) -> Iterator[Record | Gold | LeftOut]:
+        """Yield questions, golds and what is left out, in the order of the files."""
         yield from self.layout.read(self)
 
 
@@ -134,6 +135,7 @@ def probe(
         )
     if not found:
         looked = "; ".join(f"{item.name}: {' + '.join(item.files)}" for item in layouts)
+        looked = looked.replace("{split}", split or "{split}")
         raise AnnotationError(
             f"{annotations} holds no annotations of {task.name}"
             f"{f' ({split})' if split else ''}; looked for {looked}, and for their columns."

@@ -48,7 +48,6 @@ _COLUMNS = frozenset({"video_name", "question", "question_id", "answer", "type"}
 
 TASK = Task(
     name="activitynet-qa",
-    summary=__doc__,
     layouts=(
         *open_ended_layouts(_names, igvlm="ActivityNet_QA*.csv", type_of=_type, tables=False),
         Layout("parquet", ("{split}*.parquet",), (_COLUMNS,), _parquet, many=True),

@@ -34,7 +34,6 @@ def _read(found: Found) -> Iterator[Record]:
 
 TASK = Task(
     name="egoschema",
-    summary=__doc__.splitlines()[0],
     layouts=(Layout("json", ("questions.json",), (_COLUMNS,), _read),),
     splits=("subset", "full"),
     groups=(),

@@ -1,10 +1,14 @@
-"""LongVideoBench (Wu et al. 2024): videos of seconds to an hour, four or five options."""
+"""LongVideoBench (Wu et al. 2024): videos of seconds to an hour, four or five options.
+
+Many questions quote what is said. The subtitles of a short video are those of the longer one it
+was cut from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import Row, text
+from benchmarks.qa.openended import Row, number, text, texts
 from benchmarks.qa.reading import read_rows
 from benchmarks.qa.record import Record
 from benchmarks.qa.task import Found, Layout, Task
@@ -13,10 +17,8 @@ _COLUMNS = frozenset({"id", "video_path", "question", "duration_group"})
 
 
 def _options(row: Row) -> tuple[str, ...]:
-    listed = row.get("candidates")
-    if listed is None:  # one column an option, "N/A" where there are four
-        listed = [row.get(f"option{index}") for index in range(5)]
-    return tuple(str(option) for option in listed if option not in (None, "", "N/A"))
+    columns = (text(row, f"option{index}") for index in range(5))  # "N/A" where there are four
+    return texts(row, "candidates") or tuple(c for c in columns if c not in ("", "N/A"))
 
 
 def _read(found: Found) -> Iterator[Record]:
@@ -33,12 +35,13 @@ def _read(found: Found) -> Iterator[Record]:
                     "duration": text(row, "duration_group"),
                     "category": text(row, "question_category"),
                 },
+                subtitles=text(row, "subtitle_path"),
+                subtitles_from_seconds=number(row, "starting_timestamp_for_subtitles"),
             )
 
 
 TASK = Task(
     name="longvideobench",
-    summary=__doc__,
     layouts=(
         Layout("json", ("lvb_{split}.json|lvb_{split}_wo_gt.json",), (_COLUMNS,), _read),
         Layout(
@@ -48,4 +51,5 @@ TASK = Task(
     splits=("val", "test"),
     groups=("duration", "category"),
     wants_gold=False,
+    subtitles="between",
 )

@@ -1,32 +1,35 @@
 """MLVU (Zhou et al. 2024): multiple choice on videos of minutes to hours, averaged over tasks.
 
 M-Avg is the mean of the task accuracies, not of the rows. The two generative tasks (sub_scene,
-summary) are judged on another scale and are left out. dev and test differ and are never mixed.
+summary) are no part of it; they are left out and counted. dev and test differ and are never mixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import text
+from benchmarks.qa.openended import text, texts
 from benchmarks.qa.reading import read_rows
-from benchmarks.qa.record import Record
+from benchmarks.qa.record import LeftOut, Record
 from benchmarks.qa.task import Found, Layout, Task
 
 _COLUMNS = frozenset({"video", "question", "question_type"})
 _GENERATIVE = ("subPlot", "sub_scene", "summary")
+_WHY = "a generative task, which a judge scores from 0 to 10: G-Avg, no part of M-Avg"
 
 
-def _read(found: Found) -> Iterator[Record]:
+def _read(found: Found) -> Iterator[Record | LeftOut]:
     for path in found.files[0]:
         for number, row in enumerate(read_rows(path)):
             kind = text(row, "question_type") or path.stem
-            options = tuple(str(option) for option in row.get("candidates") or ())
+            name = text(row, "question_id") or f"{path.stem}-{number}"
+            options = texts(row, "candidates")
             if not options or kind in _GENERATIVE:
+                yield LeftOut(name, _WHY)
                 continue
             answer = text(row, "answer")
             yield Record(
-                id=text(row, "question_id") or f"{path.stem}-{number}",
+                id=name,
                 video=(text(row, "video"),),
                 question=text(row, "question"),
                 options=options,
@@ -38,7 +41,6 @@ def _read(found: Found) -> Iterator[Record]:
 
 TASK = Task(
     name="mlvu",
-    summary=__doc__.splitlines()[0],
     layouts=(
         Layout("tasks", ("[0-9]_*.json",), (_COLUMNS,), _read, many=True),
         Layout("list", ("*{split}*.json",), (_COLUMNS,), _read, many=True),

@@ -24,7 +24,6 @@ def _true_split(record: Record) -> str | None:
 
 TASK = Task(
     name="msrvtt-qa",
-    summary=__doc__.splitlines()[0],
     layouts=open_ended_layouts(_names, igvlm="MSRVTT_QA*.csv"),
     splits=("val", "test"),
     true_split=_true_split,

@@ -32,7 +32,6 @@ def _read(found: Found) -> Iterator[Record]:
 
 TASK = Task(
     name="next-qa",
-    summary=__doc__,
     layouts=(
         Layout("csv", ("{split}.csv",), (_COLUMNS,), _read),
         Layout("parquet", ("{split}*.parquet",), (_COLUMNS,), _read, many=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import text
+from benchmarks.qa.openended import number, text, texts
 from benchmarks.qa.reading import read_rows
 from benchmarks.qa.record import Record
 from benchmarks.qa.task import Found, Layout, Task
@@ -14,24 +14,23 @@ _COLUMNS = frozenset({"id", "video", "question", "answer", "format", "evidence_s
 
 def _read(found: Found) -> Iterator[Record]:
     for row in read_rows(found.files[0][0]):
-        closed = row["format"] == "multiple_choice"
-        start, end = row.get("evidence_start_s"), row.get("evidence_end_s")
-        accepted = row.get("answers_accepted") or [text(row, "answer")]
+        closed = text(row, "format") == "multiple_choice"
+        start, end = number(row, "evidence_start_s"), number(row, "evidence_end_s")
+        accepted = texts(row, "answers_accepted") or (text(row, "answer"),)
         yield Record(
             id=text(row, "id"),
             video=(text(row, "video"),),
             question=text(row, "question"),
-            answers=() if closed else tuple(str(answer) for answer in accepted if answer),
-            options=tuple(row.get("options") or ()) if closed else (),
+            answers=() if closed else tuple(filter(None, accepted)),
+            options=texts(row, "options") if closed else (),
             answer_index=row.get("answer_index") if closed else None,
             group={"type": text(row, "type"), "format": "choice" if closed else "open"},
-            evidence=() if start is None or end is None else ((float(start), float(end)),),
+            evidence=() if start is None or end is None else ((start, end),),
         )
 
 
 TASK = Task(
     name="real",
-    summary=__doc__,
     layouts=(Layout("json", ("qa_real*.json",), (_COLUMNS,), _read),),
     splits=("all",),
     groups=("format", "type"),

@@ -27,7 +27,6 @@ def _original(found: Found) -> Iterator[Record]:
 
 TASK = Task(
     name="tgif-frameqa",
-    summary=__doc__,
     layouts=(
         Layout(
             "original",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import text
+from benchmarks.qa.openended import text, texts
 from benchmarks.qa.reading import read_rows
 from benchmarks.qa.record import Record
 from benchmarks.qa.task import Found, Layout, Task
@@ -17,14 +17,13 @@ _COLUMNS = frozenset({"videoID", "question_id", "question", "options", "answer",
 def _read(found: Found) -> Iterator[Record]:
     for path in found.files[0]:
         for row in read_rows(path):
-            options = row["options"] if isinstance(row["options"], list) else []
             letter = text(row, "answer").upper()[:1]
             video = text(row, "videoID")
             yield Record(
                 id=text(row, "question_id"),
                 video=(video,),
                 question=text(row, "question"),
-                options=tuple(_LETTER.sub("", str(option)).strip() for option in options),
+                options=tuple(_LETTER.sub("", option).strip() for option in texts(row, "options")),
                 answer_index=ord(letter) - ord("A") if letter else None,
                 group={
                     "duration": text(row, "duration"),
@@ -37,7 +36,6 @@ def _read(found: Found) -> Iterator[Record]:
 
 TASK = Task(
     name="video-mme",
-    summary=__doc__,
     layouts=(
         Layout(
             "parquet",
@@ -50,5 +48,5 @@ TASK = Task(
     ),
     splits=("test",),
     groups=("duration", "domain", "task"),
-    subtitles=True,
+    subtitles="before",
 )

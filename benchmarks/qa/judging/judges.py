@@ -99,7 +99,7 @@ class RecordedJudge:
         if len(names) != 1:
             raise JudgeError(
                 f"{path} must hold the verdicts of one judge, it has {len(names)}: "
-                f"{', '.join(sorted(names)) or 'none'}."
+                f"{', '.join(sorted(names)) or 'none'}; give a file with the lines of one."
             )
         self.id = names.pop()
 

@@ -25,11 +25,14 @@ __all__ = ["Judged", "judge", "load_judgements"]
 
 @dataclass(slots=True)
 class Judged:
-    """What the stage did: calls made now, verdicts kept, calls that gave no verdict."""
+    """What the stage did: calls made now, verdicts kept, calls that gave no verdict, and why the
+    first of these did not.
+    """
 
     judged: int = 0
     kept: int = 0
     failed: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,10 @@ def _collect(
             rows.append(future.result())
     log.append(rows)
     done.judged += len(rows)
-    done.failed += sum(row["status"] != "ok" for row in rows)
+    for row in rows:
+        if row["status"] != "ok":
+            done.failed += 1
+            done.why = done.why or row.get("error") or f"The judge wrote {row['raw'][:120]!r}."
     if broken is not None:
         raise broken
     return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,24 @@ def test_only_the_part_that_is_asked_about_is_shown(small_store: Path, bottles: 
     assert all(12 <= seconds <= 20 for seconds in told["frames"])
 
 
+def test_the_same_words_about_two_parts_are_two_questions(small_store: Path, bottles: str) -> None:
+    config = load_config("mini", ["ask.num_segments=0"])
+    parts = [(12.0, 20.0), (30.0, 34.0), (12.2, 12.3), (500.0, 400.0)]
+    rows = [
+        (record(id=str(i), start_seconds=start, end_seconds=end), bottles)
+        for i, (start, end) in enumerate(parts)
+    ]
+    told = Asker(str(small_store), config, Protocol()).ask(rows)
+    assert [row["id"] for row in told] == ["0", "1", "2", "3"]
+    for row, (start, end) in list(zip(told, parts, strict=True))[:2]:
+        assert row["frames"]
+        assert all(start <= seconds <= end for seconds in row["frames"])
+    # Between two sampled frames, and behind the end: the nearest one.
+    assert [len(row["frames"]) for row in told[2:]] == [1, 1]
+    assert abs(told[2]["frames"][0] - 12.25) < 0.6
+    assert told[3]["frames"][0] > 38
+
+
 def test_text_only_shows_nothing(small_store: Path, bottles: str) -> None:
     asker = Asker(str(small_store), load_config("mini"), Protocol(text_only=True))
     (told,) = asker.ask([(record(), bottles)])
@@ -92,9 +111,31 @@ def test_subtitles_at_sampled_frames_go_in_front(
     asker = Asker(str(small_store), load_config("mini"), Protocol(subtitles=tmp_path))
     rows = [(record(subtitles="b.srt"), bottles), (record(id="2", subtitles="none.srt"), bottles)]
     told = asker.ask(rows)
-    assert [row["subtitle_lines"] for row in told] == [1, 0]
+    assert [row["subtitle_lines"] for row in told] == [1, None]
     assert told[0]["status"] == "model_error"  # mini knows no such words
     assert "hello" in told[0]["error"]
+
+
+def test_subtitles_between_the_frames_come_from_the_file_of_the_row(
+    small_store: Path, bottles: str, tmp_path: Path
+) -> None:
+    lines = [
+        {"start": "00:00:02.000", "end": "00:00:04.500", "line": "before the clip begins"},
+        {"start": "00:00:10.000", "end": "00:00:13.000", "line": "the red star"},
+    ]
+    (tmp_path / "b.json").write_text(json.dumps(lines))
+    (tmp_path / "broken.json").write_text('[{"start": 1}]')
+    config = load_config("mini", ["ask.subtitles=covering", "ask.num_segments=0"])
+    asker = Asker(str(small_store), config, Protocol(subtitles=tmp_path))
+    names = ("b.json", "broken.json")
+    rows = [
+        (record(id=name, subtitles=name, subtitles_from_seconds=5.0), bottles) for name in names
+    ]
+    (spoken,) = asker.ask(rows[:1])
+    (silent,) = asker.ask(rows[1:])
+    assert [spoken["subtitle_lines"], silent["subtitle_lines"]] == [1, None]
+    assert spoken["status"] == silent["status"] == "ok"
+    assert spoken["prompt_tokens"] > silent["prompt_tokens"]
 
 
 def test_a_row_is_laid_out_as_the_protocol_says() -> None:

@@ -155,7 +155,9 @@ def test_failures_are_retried(tmp_path: Path, serve: Serve) -> None:
 def test_prose_is_no_verdict_and_is_not_asked_again(tmp_path: Path, serve: Serve) -> None:
     server = serve(lambda body, number: (200, "I think that this is a good answer."))
     run = answered(tmp_path)
-    assert judged(run, f"openai:m@{server.url}").failed == 12
+    first = judged(run, f"openai:m@{server.url}")
+    assert first.failed == 12
+    assert "The judge wrote 'I think that this is a good answer.'" in first.why
     assert judged(run, f"openai:m@{server.url}").judged == 0
     assert scored(run)["judges"]["m"]["judge_errors"] == 12
     assert {row["status"] for row in lines(run.judgements_path)} == {"unparsed"}

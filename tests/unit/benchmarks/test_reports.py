@@ -14,6 +14,7 @@ from benchmarks.qa.errors import RunError
 from benchmarks.qa.plan import Selection, make_plan
 from benchmarks.qa.report import report
 from benchmarks.qa.run import Run, load_run, open_run
+from benchmarks.qa.score import Subject, score
 from benchmarks.qa.task import probe
 from benchmarks.tasks import load_task
 from tests.unit.benchmarks.folders import Row
@@ -144,3 +145,43 @@ def test_the_full_egoschema_ends_in_a_submission(tmp_path: Path) -> None:
     submission = json.loads((run.folder / "submission.json").read_text())
     assert submission == {"u0": 3, "u1": 3}
     assert json.loads((run.folder / "score.json").read_text())["metrics"] == {}
+
+
+def test_a_mean_over_tasks_says_how_many_were_attempted(tmp_path: Path) -> None:
+    (tmp_path / "json").mkdir()
+    row = {"question": "what?", "candidates": ["a", "b"], "answer": "a"}
+    for name, videos in (("scene_transition", 2), ("fine_grained_pose", 1)):
+        rows = [{**row, "video": f"{i}.mp4"} for i in range(videos)]
+        (tmp_path / "json" / f"{name}.json").write_text(json.dumps(rows))
+    task = load_task("mvbench")
+    run = open_run(tmp_path / "run", {**IDENTITY, "task": "mvbench", "split": "test"}, {})
+    make_plan(run.plan_path, task, probe(task, tmp_path))
+    run.save(selection=Selection().to_dict(), videos=str(tmp_path / "video"))
+    (tmp_path / "video" / "scene_qa" / "video").mkdir(parents=True)
+    for i in range(2):
+        (tmp_path / "video" / "scene_qa" / "video" / f"{i}.mp4").touch()
+    go(run, Parrot(lambda n, q: {**says("a")(n, q), "choice": 0}), tmp_path / "video")
+    with run.plan() as plan:
+        macro = score(run, plan, Subject(task.groups, task.macro))["macro"]["letter"]
+        shown = report(run, plan)
+    assert [macro[over]["mean"] for over in ("attempted", "all")] == [1.0, 0.5]
+    assert "letter, mean over 2 tasks (1 attempted)" in shown
+    assert "nturgbd/0.mp4" in shown
+
+
+def test_a_run_without_an_answer_shows_why_and_nothing_else(tmp_path: Path) -> None:
+    run, videos = new_run(tmp_path, ROWS), make_videos(tmp_path / "videos", ROWS)
+    why = "The model reads 141 words. " * 9 + "Use another --config."
+    failed = {"status": "model_error", "error_kind": "question", "error": why}
+    go(run, Parrot(lambda n, q: failed), videos)
+    shown = reported(run)
+    page = (run.folder / "report.html").read_text()
+    assert "Use another --config." in shown
+    assert "Nothing looks broken" not in page
+    assert "Sample rows" not in page
+
+
+def test_what_is_wrong_with_the_annotations_is_shown_at_once(tmp_path: Path) -> None:
+    run = new_run(tmp_path, [*ROWS, ROWS[0]])
+    go(run, Parrot(says("play")), make_videos(tmp_path / "videos", ROWS))
+    assert "rows that stand twice, word for word (asked once)" in reported(run)

@@ -131,13 +131,25 @@ def test_what_failed_is_asked_again_only_on_request(tmp_path: Path) -> None:
 
 
 def test_videos_are_found_whatever_their_ending_and_folder(tmp_path: Path) -> None:
-    for name in ("a.mp4", "deep/er/b.avi", "deep/c.webm", "c.x.y.mkv", "notes.txt"):
+    names = (
+        "a.mp4",
+        "deep/er/b.avi",
+        "deep/c.webm",
+        "c.x.y.mkv",
+        "notes.txt",
+        "a/1.mp4",
+        "b/1.mp4",
+    )
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     folder = VideoFolder(tmp_path)
     assert folder.find(["a.avi"]) == str(tmp_path / "a.mp4")
     assert folder.find(["nothing", "b"]) == str(tmp_path / "deep/er/b.avi")
     assert folder.find(["deep/c.webm"]) == str(tmp_path / "deep/c.webm")
+    assert folder.find(["er/b"]) == str(tmp_path / "deep/er/b.avi")
+    assert folder.find(["b/1.avi"]) == str(tmp_path / "b/1.mp4")
+    assert folder.find(["c/1.mp4"]) is None  # a folder in a name says which of two is meant
     assert folder.find(["c.x.y"]) == str(tmp_path / "c.x.y.mkv")
     assert folder.find(["A"]) is None
     assert folder.find(["notes"]) is None

@@ -49,7 +49,7 @@ def test_asking_is_measured_beside_the_usual_way(small: None, tmp_path: Path) ->
     command = (
         "speed ask --config longvid --random-weights --depth 1 --minutes 0.1 --short-minutes 0.1 "
         "--repeat 1 --set ask.budget=64 --set llm.max_new_tokens=2 --set reducer.name=keep_all "
-        "--set compressors.0.fast_height=2 --set compressors.0.fast_width=2"
+        "--set store.tokens=int8"
     )
     assert main([*command.split(), "--video", str(CLIP), "--json", str(target)]) == 0
     found = rows(target)
@@ -57,6 +57,22 @@ def test_asking_is_measured_beside_the_usual_way(small: None, tmp_path: Path) ->
     assert found["longvid", "peak RSS"] > 100
     assert found["the usual way, every indexed frame", "first token"] > 0
     assert ("longvid", "sooner than the usual way, every indexed frame") in found
+
+
+def test_a_store_is_weighed_as_status_does(small: None, tmp_path: Path) -> None:
+    target = tmp_path / "store.json"
+    command = "speed store --random-weights --set store.tokens=int8 --set sample.fps=0.5"
+    assert main([*command.split(), "--video", str(CLIP), "--json", str(target)]) == 0
+    assert json.loads(target.read_text())["settings"]["video"] == [CLIP.name]
+    found = rows(target)
+    everything = "all, as longvid status"
+    assert found[everything, "share"] > found[CLIP.name, "share"] > 0
+    parts = [value for (_, metric), value in found.items() if metric == "bytes"]
+    assert sum(parts) == pytest.approx(1000 * found[everything, "kept"])
+    share = 100 * found[everything, "kept"] / (2.5e6 / 8 / 1000)
+    assert found["of 2.5 Mbit/s", "share"] == pytest.approx(share)
+    assert found[CLIP.name, "tokens"] == pytest.approx(0.5 * (9 + 4) / 2, rel=0.05)
+    assert 0.3 < found[everything, "longvid doctor"] < 1
 
 
 def test_random_weights_need_a_known_size() -> None:

@@ -134,16 +134,18 @@ def test_mlvu_leaves_the_generative_tasks_out(tmp_path: Path) -> None:
         read("mlvu", tmp_path)
     split, (record,), problems = read("mlvu", tmp_path, "dev")
     assert (split, record.answer_index, record.group["task"]) == ("dev", 1, "plotQA")
-    assert problems == {"unusable": 1}
+    assert problems == {"unusable": 1, "left_out": 1}
 
 
 def test_longvideobench(tmp_path: Path) -> None:
     row = {"id": "x_0", "video_id": "x", "video_path": "x.mp4", "subtitle_path": "x_en.json",
            "question": "what?", "candidates": ["a", "b", "c", "d"], "correct_choice": 3,
-           "duration": 8.1, "duration_group": 15, "question_category": "S2E"}  # fmt: skip
+           "starting_timestamp_for_subtitles": 30.5, "duration": 8.1, "duration_group": 15,
+           "question_category": "S2E"}  # fmt: skip
     (tmp_path / "lvb_val.json").write_text(json.dumps([row]))
     split, (record,), _ = read("longvideobench", tmp_path)
     assert (split, record.answer_index, record.group["duration"]) == ("val", 3, "15")
+    assert (record.subtitles, record.subtitles_from_seconds) == ("x_en.json", 30.5)
     (tmp_path / "lvb_val.json").unlink()
     del row["correct_choice"]
     (tmp_path / "lvb_test_wo_gt.json").write_text(json.dumps([row]))
@@ -170,6 +172,7 @@ def test_mvbench_asks_about_parts_of_videos(tmp_path: Path) -> None:
     assert split == "test"
     assert (record.start_seconds, record.end_seconds, record.answer_index) == (3.5, 9.0, 2)
     assert (record.id, record.group["task"]) == ("action_count-0", "action_count")
+    assert record.video == ("perception/videos/x.mp4",)
     assert problems == {"unusable": 1}
 
 
