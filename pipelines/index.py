@@ -4,6 +4,9 @@
 
     inputs → list → paths → [probe] → a row a chunk → [decode] → [encode, write] → ledger, here
 
+On one machine [decode] and [encode, write] are one actor, and a few local files are listed and
+probed by the driver: starting a process takes longer than that.
+
 Ray Data streams, schedules and restarts what died; one supervisor actor bounds the frames that
 wait, lets each video be decoded under one name only, and takes a chunk out of work that has
 killed its workers. Both runners write the same bytes.
@@ -14,21 +17,25 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
+from ray._private.services import canonicalize_bootstrap_address
 from ray.data import ActorPoolStrategy
 
 from longvid.config import Config, load_config
 from longvid.errors import ClusterError, LongvidError
-from longvid.fetching import is_remote
+from longvid.fetching import file_bytes, is_remote
 from longvid.indexing import IndexReport, Ledger, Progress, no_video_named, open_store
+from longvid.listing import list_videos
 from longvid.types import Chunk
 from pipelines.plan import Plan, make_plan, plan_decoders
 from pipelines.stages import (
@@ -45,6 +52,10 @@ from pipelines.supervisor import start_supervisor
 from pipelines.watch import Watch
 
 __all__ = ["connect", "explain", "index", "main", "plan_decoders"]
+
+_ANSWER_SECONDS = 5.0
+#: What the driver hashes and opens itself, in about a second.
+_FEW_FILES, _FEW_BYTES = 16, 1 << 30
 
 
 def index(
@@ -77,13 +88,14 @@ def index(
         config = load_config(config)
     connect()
     plan = _plan(config)
+    # First, so that its process starts while the store is opened.
+    supervisor = start_supervisor(plan.frame_batches, config.run.max_attempts)
     opened = open_store(str(store), config)
     ledger = Ledger(opened, config.run.max_failure_rate)
-    supervisor = start_supervisor(plan.frame_batches, config.run.max_attempts)
     inputs = [_absolute(str(video)) for video in videos]
     with Watch(ledger, plan, supervisor, on_progress):
         num_paths = 0
-        for content in _contents(_stream(inputs, config, opened.uri, plan, supervisor)):
+        for content in _contents(inputs, config, opened.uri, plan, supervisor):
             num_paths += content.get("num_paths", 0)
             _account(ledger, content, supervisor)
         if not num_paths:
@@ -103,15 +115,49 @@ def connect() -> None:
         ClusterError: There is no answer.
     """
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Its warning is that progress bars are off, as they should be beside our own lines.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
+    address = _address()
+    options: Any = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if address == "local":
+        # A dashboard takes seconds to start, and nobody asked for it.
+        options["include_dashboard"] = False
     try:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"The Ray cluster cannot be reached ({str(error).splitlines()[0]}); check RAY_ADDRESS, "
-            "or unset it to use this machine alone."
-        ) from error
+        raise _no_answer(str(error).splitlines()[0]) from error
+
+
+def _address() -> str:
+    """Say where to connect. Ray itself waits for minutes at the address of a cluster that ended."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    if "://" in named:
+        return named
+    try:
+        found = canonicalize_bootstrap_address(named or "auto")
+    except ConnectionError:
+        found = None
+    except (OSError, ValueError) as error:
+        raise _no_answer(str(error)) from error
+    if found is None:
+        return "local"
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except OSError as error:
+        if named:
+            raise _no_answer(f"{found}: {error.strerror or error}") from error
+        return "local"
+    return named or "auto"
+
+
+def _no_answer(reason: str) -> ClusterError:
+    return ClusterError(
+        f"The Ray cluster cannot be reached ({reason}); check RAY_ADDRESS, set RAY_AUTH_MODE=token "
+        "if the cluster asks for its token, or unset RAY_ADDRESS to use this machine alone."
+    )
 
 
 def explain(config: Config) -> list[tuple[str, str]]:
@@ -150,10 +196,38 @@ def _absolute(name: str) -> str:
     return os.path.abspath(name.removeprefix("file://"))
 
 
+def _probed_here(
+    inputs: Sequence[str], config: Config, store_uri: str, supervisor: Any
+) -> list[dict[str, Any]] | None:
+    """List and probe a few files here: starting processes for it would take longer.
+
+    Returns:
+        The rows that listing and probing give, or None when that is work for the cluster.
+    """
+    if any(is_remote(name.removeprefix("@")) for name in inputs):
+        return None
+    paths = list(islice(list_videos(inputs), _FEW_FILES + 1))
+    if len(paths) > _FEW_FILES or any(map(is_remote, paths)):
+        return None
+    if sum(map(file_bytes, paths)) > _FEW_BYTES:
+        return None
+    supervisor.listed.remote(len(paths))
+    probe = Probe(config, store_uri, supervisor)
+    try:
+        return list(probe(row(paths=paths)))
+    finally:
+        probe.close()
+
+
 def _stream(
-    inputs: Sequence[str], config: Config, store_uri: str, plan: Plan, supervisor: Any
+    inputs: Sequence[str],
+    probed: list[dict[str, Any]] | None,
+    config: Config,
+    store_uri: str,
+    plan: Plan,
+    supervisor: Any,
 ) -> Any:
-    """Compose the stages. Nothing runs until the rows are read."""
+    """Compose the stages that are left. Nothing runs until the rows are read."""
     here = ray.get_runtime_context().get_node_id()
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -161,46 +235,69 @@ def _stream(
     # the same, but its tasks take a whole processor each and so wait for ever on a small machine.
     context.target_max_block_size = 1
     resources = config.ray
+    chunks: Any
     with ray.data.DataContext.current(context):
-        chunks = (
-            ray.data.from_items([row(inputs=list(inputs))])
-            # Without a processor share: actors that take every processor would starve it. Beside
-            # the driver, where lists and folders are what the user saw.
-            .flat_map(
-                List(supervisor),
-                num_cpus=0,
-                label_selector={"ray.io/node-id": here},
+        if probed is not None:
+            chunks = ray.data.from_items(probed, override_num_blocks=len(probed))
+        else:
+            chunks = (
+                ray.data.from_items([row(inputs=list(inputs))])
+                # Without a processor share: actors that take every processor would starve it.
+                # Beside the driver, where lists and folders are what the user saw.
+                .flat_map(
+                    List(supervisor),
+                    num_cpus=0,
+                    label_selector={"ray.io/node-id": here},
+                )
+                .flat_map(
+                    Probe,
+                    fn_constructor_args=(config, store_uri, supervisor),
+                    compute=ActorPoolStrategy(size=plan.probe_actors),
+                    num_cpus=resources.probe_cpus,
+                )
             )
-            .flat_map(
-                Probe,
-                fn_constructor_args=(config, store_uri, supervisor),
-                compute=ActorPoolStrategy(size=plan.probe_actors),
-                num_cpus=resources.probe_cpus,
-            )
-        )
-        if not resources.fused:
-            chunks = chunks.map(
-                Decode,  # type: ignore[arg-type]  # a class with __call__, as Ray's text asks for
-                fn_constructor_args=(config, supervisor),
-                compute=ActorPoolStrategy(size=plan.decode_actors),
-                num_cpus=resources.decode_cpus,
+        if plan.fused_decoders:
+            return chunks.map(
+                DecodeAndEncode,
+                fn_constructor_args=(config, store_uri, supervisor, plan.fused_decoders),
+                compute=ActorPoolStrategy(
+                    size=plan.encode_actors,
+                    # As many again wait for the encoder.
+                    max_concurrent_calls_per_actor=2 * plan.fused_decoders,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=plan.encode_cpus,
+                num_gpus=resources.encode_gpus,
             )
         return chunks.map(
-            DecodeAndEncode if resources.fused else Encode,  # type: ignore[arg-type]  # as above
+            Decode,
+            fn_constructor_args=(config, supervisor),
+            compute=ActorPoolStrategy(size=plan.decode_actors),
+            num_cpus=resources.decode_cpus,
+        ).map(
+            Encode,
             fn_constructor_args=(config, store_uri, supervisor),
             compute=ActorPoolStrategy(size=plan.encode_actors),
-            num_cpus=resources.encode_cpus,
+            num_cpus=plan.encode_cpus,
             num_gpus=resources.encode_gpus,
         )
 
 
-def _contents(stream: Any) -> Iterator[dict[str, Any]]:
+def _contents(
+    inputs: Sequence[str], config: Config, store_uri: str, plan: Plan, supervisor: Any
+) -> Iterator[dict[str, Any]]:
     """Yield what the rows carry, and turn Ray's errors into longvid's."""
+    probed = _probed_here(inputs, config, store_uri, supervisor)
+    if probed is not None:
+        yield from (content for content in map(content_of, probed) if "chunk" not in content)
+        probed = [packed for packed in probed if "chunk" in content_of(packed)]
+        if not probed:  # what is there already needs no actor
+            return
     try:
         with warnings.catch_warnings():
             # Fewer chunks than decoders is how every short job ends.
             warnings.filterwarnings("ignore", "The minimum number of concurrent actors")
-            for packed in stream.iter_rows():
+            for packed in _stream(inputs, probed, config, store_uri, plan, supervisor).iter_rows():
                 yield content_of(packed)
     except ray.exceptions.RayError as error:
         cause: BaseException | None = error

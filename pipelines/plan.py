@@ -20,6 +20,8 @@ class Plan:
 
     Args:
         probe_actors, decode_actors, encode_actors: Counts; no decoding actors when fused.
+        fused_decoders: Chunks that each encoding actor decodes at a time, 0 when not fused.
+        encode_cpus: What one encoding actor takes, with the decoding that is fused into it.
         frame_batches: Decoded segments that may wait for the encoders.
         cpus, gpus: What all actors take together.
     """
@@ -27,16 +29,27 @@ class Plan:
     probe_actors: int
     decode_actors: int
     encode_actors: int
+    fused_decoders: int
+    encode_cpus: float
     frame_batches: int
     cpus: float
     gpus: float
 
+    @property
+    def num_decoders(self) -> int:
+        """Chunks that are decoded at a time."""
+        return self.decode_actors + self.fused_decoders * self.encode_actors
+
     def __str__(self) -> str:
-        decode = f"{self.decode_actors} decoding, " if self.decode_actors else "decoding fused: "
+        decode = f"{self.decode_actors} decoding, {self.encode_actors} encoding actors"
+        if self.fused_decoders:
+            decode = (
+                f"decoding fused: {self.encode_actors} encoding actors that decode "
+                f"{self.fused_decoders} chunks at a time each,"
+            )
         return (
-            f"{self.probe_actors} probing, {decode}{self.encode_actors} encoding actors on "
-            f"{self.cpus:g} CPUs and {self.gpus:g} GPUs, at most {self.frame_batches} frame "
-            "batches between them"
+            f"{self.probe_actors} probing, {decode} on {self.cpus:g} CPUs and {self.gpus:g} GPUs, "
+            f"at most {self.frame_batches} frame batches between them"
         )
 
 
@@ -48,33 +61,61 @@ def make_plan(
     Args:
         config: Its [ray] table says what an actor takes.
         cluster: Totals, as `ray.cluster_resources()` gives them.
-        nodes: The same by machine: an actor must fit on one of them.
+        nodes: The same by machine: an actor must fit on one of them. Where only one has
+            processors, decoding is fused unless `ray.decode_actors` asks for actors of its own.
 
     Raises:
         ConfigError: The actors do not fit.
     """
     resources = config.ray
-    decoders = 0 if resources.fused else plan_decoders(resources, cluster)
-    if resources.fused:
+    alone = sum(node.get("CPU", 0.0) > 0 for node in nodes) == 1
+    fused = resources.fused or (alone and not resources.decode_actors)
+    decoders = 0 if fused else plan_decoders(resources, cluster)
+    if fused:
         _require_cpus(resources, 0, cluster.get("CPU", 0.0))
         _require_gpus(resources, cluster.get("GPU", 0.0))
     for stage, cpus, gpus in (
         ("probe", resources.probe_cpus, 0.0),
-        ("decode", 0.0 if resources.fused else resources.decode_cpus, 0.0),
+        ("decode", 0.0 if fused else resources.decode_cpus, 0.0),
         ("encode", resources.encode_cpus, resources.encode_gpus),
     ):
         _require_node(stage, cpus, gpus, nodes)
-    chunks = 2 * (decoders + resources.encode_actors)
+    # Without a share for even one, a chunk is decoded within the share of its encoder.
+    beside = _beside_encoders(resources, cluster, nodes) if fused else 0
+    inside = max(1, beside) if fused else 0
+    chunks = 2 * (decoders + resources.encode_actors * max(1, inside))
     chunk_segments = config.sample.chunk_segments
+    decode_cpus = (decoders + beside * resources.encode_actors) * resources.decode_cpus
     return Plan(
         probe_actors=resources.probe_actors,
         decode_actors=decoders,
         encode_actors=resources.encode_actors,
+        fused_decoders=inside,
+        encode_cpus=resources.encode_cpus + beside * resources.decode_cpus,
         # Less than one chunk would let nothing through.
         frame_batches=max(chunk_segments, resources.frame_batches or chunks * chunk_segments),
-        cpus=_others(resources) + decoders * resources.decode_cpus,
+        cpus=_others(resources) + decode_cpus,
         gpus=resources.encode_actors * resources.encode_gpus,
     )
+
+
+def _beside_encoders(
+    resources: RayResources, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]]
+) -> int:
+    """Say how many chunks each encoding actor may decode at a time on processors to spare."""
+    spare = cluster.get("CPU", 0.0) - _others(resources)
+    most = int((spare / resources.encode_actors + 1e-9) / resources.decode_cpus)
+    if resources.decode_actors:
+        most = min(most, resources.decode_actors // resources.encode_actors)
+
+    def room(share: float) -> int:
+        return sum(int((node.get("CPU", 0.0) + 1e-9) / share) for node in nodes)
+
+    def fits(decoders: int) -> bool:
+        share = resources.encode_cpus + decoders * resources.decode_cpus
+        return not nodes or not share or room(share) >= resources.encode_actors
+
+    return next((count for count in range(most, 0, -1) if fits(count)), 0)
 
 
 def plan_decoders(resources: RayResources, cluster: Mapping[str, float]) -> int:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import ray
+import torch
 
 from longvid.config import Config, torch_device
 from longvid.indexing import SegmentPipeline, tried_out
 from longvid.listing import list_videos
 from longvid.reader import Reader
 from longvid.sample import plan_chunks
-from longvid.store import ChunkRecord, Store
-from longvid.types import Chunk, Failure, FrameBatch, Segment, Video
+from longvid.store import Store
+from longvid.types import Chunk, Failure, FrameBatch, Video
 from pipelines.metrics import StageMetrics
 from pipelines.supervisor import begin
 
@@ -115,6 +119,10 @@ class Probe:
                     yield row(chunk=chunk, num_chunks=len(chunks))
         yield row(num_paths=len(paths), skipped=skipped, failures=failures, duplicates=duplicates)
 
+    def close(self) -> None:
+        """End the child process that opens files."""
+        self._reader.close()
+
     def _open(self, path: str) -> Video | Failure:
         if not begin(self._supervisor, "probe", path):
             return _poison("probe", "", path)
@@ -127,35 +135,50 @@ class Probe:
 
 
 class Decode:
-    """Chunk → its decoded frames and gaps, once there is room for them."""
+    """Chunk → its decoded frames and gaps, once there is room for them.
 
-    def __init__(self, config: Config, supervisor: Any) -> None:
-        self._reader = Reader(config)
+    Args:
+        config: Names the decoder.
+        supervisor: Bounds the frames that wait.
+        num_readers: Chunks that are decoded at a time, when so many threads call.
+    """
+
+    def __init__(self, config: Config, supervisor: Any, num_readers: int = 1) -> None:
+        self._readers: SimpleQueue[Reader] = SimpleQueue()
+        for _ in range(num_readers):
+            self._readers.put(Reader(config))
         self._supervisor = supervisor
+        self._process = uuid.uuid4().hex
         self._metrics = StageMetrics("decode")
 
     def __call__(self, packed: Row) -> Row:
-        """Decode one chunk in this actor's own child process."""
+        """Decode one chunk in a child process of this actor's own."""
         content = content_of(packed)
-        if "chunk" not in content:
-            return packed
-        chunk: Chunk = content["chunk"]
+        return row(**self.add_frames(content)) if "chunk" in content else packed
+
+    def add_frames(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the content with the chunk's frames and gaps, as "decoded"."""
+        reader = self._readers.get()
+        try:
+            return {**content, "decoded": self._decoded(reader, content["chunk"])}
+        finally:
+            self._readers.put(reader)
+
+    def _decoded(self, reader: Reader, chunk: Chunk) -> list[FrameBatch | Failure]:
         item = item_name(chunk)
-        if not begin(self._supervisor, "decode", item, len(chunk.segments)):
-            content["decoded"] = [_poison_gap("decode", chunk)]
-            return row(**content)
+        if not begin(self._supervisor, "decode", item, len(chunk.segments), self._process):
+            return [_poison_gap("decode", chunk)]
         started = time.perf_counter()
-        decoded = list(self._reader.decode(chunk))
-        content["decoded"] = decoded
-        packed = row(**content)
+        decoded = list(reader.decode(chunk))
+        batches = [batch for batch in decoded if isinstance(batch, FrameBatch)]
         sums = {
             "busy_seconds": time.perf_counter() - started,
-            "frames": sum(len(batch) for batch in decoded if isinstance(batch, FrameBatch)),
-            "bytes": len(packed["content"]),
+            "frames": sum(map(len, batches)),
+            "bytes": sum(batch.data.nbytes for batch in batches),
         }
         self._metrics.add(sums, [gap for gap in decoded if isinstance(gap, Failure)])
         self._supervisor.end.remote("decode", item, sums)
-        return packed
+        return decoded
 
 
 class Encode:
@@ -170,65 +193,70 @@ class Encode:
     def __call__(self, packed: Row) -> Row:
         """Encode, compress and write one chunk."""
         content = content_of(packed)
-        if "chunk" not in content:
-            return packed
+        return row(**self.write(content)) if "chunk" in content else packed
+
+    def write(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the content with the "record" of what was written and the "gaps", frames gone."""
         chunk: Chunk = content["chunk"]
+        decoded: list[FrameBatch | Failure] = content["decoded"]
+        rest = {name: value for name, value in content.items() if name != "decoded"}
         item = item_name(chunk)
         if not begin(self._supervisor, "encode", item):
-            return self._done(content, None, [_poison_gap("encode", chunk)])
+            return {**rest, "record": None, "gaps": [_poison_gap("encode", chunk)]}
         started = time.perf_counter()
-        segments, gaps = self._pipeline.try_chunk(chunk.video, content["decoded"])
+        segments, gaps = self._pipeline.try_chunk(chunk.video, decoded)
         record = self._store.write_chunk(chunk.video.video_id, segments) if segments else None
-        sums = _sums(started, segments, record)
+        sums = {
+            "busy_seconds": time.perf_counter() - started,
+            "frames": sum(segment.num_frames for segment in segments),
+            "tokens": sum(len(segment.tokens) for segment in segments),
+            "bytes": record.num_bytes if record else 0,
+        }
         self._metrics.add(sums, [gap for gap in gaps if gap.stage == "encode"])
         self._supervisor.end.remote("encode", item, sums)
-        return self._done(content, record, gaps)
-
-    @staticmethod
-    def _done(content: dict[str, Any], record: ChunkRecord | None, gaps: Sequence[Failure]) -> Row:
-        content.pop("decoded", None)
-        return row(**content, record=record, gaps=gaps)
+        return {**rest, "record": record, "gaps": gaps}
 
 
-class DecodeAndEncode(Encode):
-    """Chunk → an object in the store, in one process: frames never leave it."""
+class DecodeAndEncode:
+    """Chunk → an object in the store, in one process: frames never leave it.
 
-    def __init__(self, config: Config, store_uri: str, supervisor: Any) -> None:
-        super().__init__(config, store_uri, supervisor)
-        self._reader = Reader(config)
+    It is called by more threads than decode, so that what is decoded can wait for the encoder
+    while decoding goes on, and first of all while the weights load.
+
+    Args:
+        config: Names the parts.
+        store_uri: Where the objects go.
+        supervisor: Bounds the frames that wait.
+        num_decoders: Chunks that are decoded at a time, each in a child process of its own.
+    """
+
+    def __init__(self, config: Config, store_uri: str, supervisor: Any, num_decoders: int) -> None:
+        self._decode = Decode(config, supervisor, num_decoders)
+        self._threads = max(1, int(config.ray.encode_cpus))
+        # One thread for all that touches the models: they are loaded and used one at a time.
+        self._encoder = ThreadPoolExecutor(1, "encode")
+        self._loading = self._encoder.submit(self._load, config, store_uri, supervisor)
+
+    def _load(self, config: Config, store_uri: str, supervisor: Any) -> Encode:
+        # Ray counts the share of the decoders in, which are processes of their own.
+        torch.set_num_threads(self._threads)
+        return Encode(config, store_uri, supervisor)
 
     def __call__(self, packed: Row) -> Row:
-        """Decode, encode, compress and write one chunk, segment by segment."""
+        """Decode, encode, compress and write one chunk."""
         content = content_of(packed)
         if "chunk" not in content:
             return packed
-        chunk: Chunk = content["chunk"]
-        item = item_name(chunk)
-        if not begin(self._supervisor, "encode", item):
-            return self._done(content, None, [_poison_gap("encode", chunk)])
-        started = time.perf_counter()
-        segments, gaps = self._pipeline.try_chunk(chunk.video, self._reader.decode(chunk))
-        record = self._store.write_chunk(chunk.video.video_id, segments) if segments else None
-        sums = _sums(started, segments, record)
-        self._metrics.add(sums, gaps)
-        self._supervisor.end.remote("encode", item, sums)
-        return self._done(content, record, gaps)
+        content = self._decode.add_frames(content)
+        return row(**self._encoder.submit(self._write, content).result())
+
+    def _write(self, content: dict[str, Any]) -> dict[str, Any]:
+        return self._loading.result().write(content)
 
 
 def item_name(chunk: Chunk) -> str:
     """Name a chunk for the supervisor, alike however often it is worked on."""
     return f"{chunk.video.video_id} {chunk.segments[0].segment_index}"
-
-
-def _sums(
-    started: float, segments: Sequence[Segment], record: ChunkRecord | None
-) -> dict[str, float]:
-    return {
-        "busy_seconds": time.perf_counter() - started,
-        "frames": sum(segment.num_frames for segment in segments),
-        "tokens": sum(len(segment.tokens) for segment in segments),
-        "bytes": record.num_bytes if record else 0,
-    }
 
 
 def _poison(stage: str, video_id: str, path: str) -> Failure:

@@ -40,6 +40,7 @@ class Supervisor:
         self._max_attempts = max_attempts
         self._owner: dict[str, str] = {}
         self._begun: Counter[tuple[str, str]] = Counter()
+        self._at_work: dict[str, set[tuple[str, str]]] = {}
         self._poison: dict[str, set[str]] = {}
         self._waiting: dict[str, int] = {}
         self._sums: dict[str, Counter[str]] = {}
@@ -61,7 +62,7 @@ class Supervisor:
         """Note how many paths the listing has given so far."""
         self._num_paths = max(self._num_paths, num_paths)
 
-    def begin(self, stage: str, item: str, frame_batches: int = 0) -> str:
+    def begin(self, stage: str, item: str, frame_batches: int = 0, worker: str = "") -> str:
         """Say what to do with an item, and count that it was begun.
 
         Args:
@@ -69,6 +70,8 @@ class Supervisor:
             item: The same whenever the work is repeated.
             frame_batches: How many the work will leave to wait. Work that is repeated after a
                 loss never waits for room: others may be waiting for it.
+            worker: Names a process that works on several items at a time. What was in work when
+                one died is then begun alone, so that only the guilty is begun too often.
 
         Returns:
             GO, WAIT (ask again) or POISON (do not touch it).
@@ -78,6 +81,8 @@ class Supervisor:
         if self._begun[stage, item] >= self._max_attempts // (1 + len(self._poison.get(video, ()))):
             self._poison.setdefault(video, set()).add(item)
             return POISON
+        if worker and self._suspected(stage, item, worker):
+            return WAIT
         if frame_batches and item not in self._waiting and not self._begun[stage, item]:
             waiting = sum(self._waiting.values())
             if waiting and waiting + frame_batches > self._room and not self._encoders_starve():
@@ -90,7 +95,16 @@ class Supervisor:
         if stage != "probe" and self._first_begun is None:
             self._first_begun = time.monotonic()
         self._begun[stage, item] += 1
+        if worker:
+            self._at_work.setdefault(worker, set()).add((stage, item))
         return GO
+
+    def _suspected(self, stage: str, item: str, worker: str) -> bool:
+        """Tell whether this item, or one in work beside it, was in work when a process died."""
+        others = self._at_work.get(worker, set()) - {(stage, item)}
+        return bool(others) and (
+            self._begun[stage, item] > 0 or any(self._begun[other] > 1 for other in others)
+        )
 
     def end(self, stage: str, item: str, sums: dict[str, float]) -> None:
         """Note that an item is done.
@@ -101,6 +115,8 @@ class Supervisor:
             sums: Figures of this item, added to those of the stage.
         """
         self._begun.pop((stage, item), None)
+        for items in self._at_work.values():
+            items.discard((stage, item))
         if stage == "encode":
             self._last_encoding = self._last_ended = time.monotonic()
         total = self._sums.setdefault(stage, Counter())
@@ -151,7 +167,7 @@ def start_supervisor(frame_batches: int, max_attempts: int) -> Any:
     )
 
 
-def begin(supervisor: Any, stage: str, item: str, frame_batches: int = 0) -> bool:
+def begin(supervisor: Any, stage: str, item: str, frame_batches: int = 0, worker: str = "") -> bool:
     """Ask until the item may be begun; False when it has killed its worker too often.
 
     Raises:
@@ -159,7 +175,7 @@ def begin(supervisor: Any, stage: str, item: str, frame_batches: int = 0) -> boo
     """
     while True:
         try:
-            word = ray.get(supervisor.begin.remote(stage, item, frame_batches))
+            word = ray.get(supervisor.begin.remote(stage, item, frame_batches, worker))
         except ray.exceptions.RayActorError as error:
             raise ClusterError("The job's driver is gone; run the same command again.") from error
         if word != WAIT:

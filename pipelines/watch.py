@@ -36,7 +36,7 @@ class Watch:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._ledger, self._supervisor, self._on_progress = ledger, supervisor, on_progress
-        self._actors = {"decode": plan.decode_actors, "encode": plan.encode_actors}
+        self._actors = {"decode": plan.num_decoders, "encode": plan.encode_actors}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 

@@ -8,9 +8,7 @@ process that has imported longvid: what a half needs before its first frame is i
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import os
 import shutil
 import statistics
 import sys
@@ -23,6 +21,7 @@ from typing import Any
 from benchmarks.rows import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
+from benchmarks.speed.runners import compare_runners
 from longvid.config import Config, load_config, torch_device
 from longvid.decoding import DecodingThreads
 from longvid.indexing import (
@@ -70,7 +69,9 @@ def run(options: argparse.Namespace) -> list[Row]:
         clip = str(options.video or _CLIP)
         video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
         if options.runner == "ray":
-            return _both_runners(f"{options.minutes:g} minutes", video, options, folder)
+            return compare_runners(
+                options.minutes, video, options.config, options.set, options.repeat, folder
+            )
         for name, overrides in _ARRANGEMENTS.items() if options.repeat else ():
             task = f"{options.minutes:g} minutes, {name}"
             rows += _halves_and_whole(task, video, options, overrides, folder)
@@ -106,30 +107,6 @@ def _halves_and_whole(
     slower = max(median["decode alone"], median["encode alone"])
     ratio = median["index"] / slower
     return [*rows, Row(task, "index", "of the slower half", ratio, "x", options.repeat)]
-
-
-def _both_runners(task: str, video: str, options: argparse.Namespace, folder: str) -> list[Row]:
-    """Measure both runners with as many decoding processes, in alternating order."""
-    workers = os.cpu_count() or 1
-    settings = [f"run.decode_workers={workers}", f"ray.decode_actors={workers}", *options.set]
-    # Every stage of the local runner shares the cores; so shall the actors.
-    settings += [f"ray.decode_cpus={0.5 if workers < 4 else 0.8}"]
-    subjects = {"local": _index, "ray": _index_on_ray}
-    walls: dict[str, list[float]] = {subject: [] for subject in subjects}
-    working = []
-    for repeat in range(options.repeat):
-        for subject in list(subjects) if repeat % 2 == 0 else list(reversed(subjects)):
-            found, _ = _in_process(subjects[subject], video, options.config, settings, folder)
-            if subject == "ray":
-                found, seconds = found
-                working.append(seconds)
-            walls[subject].append(found)
-    median = {subject: statistics.median(values) for subject, values in walls.items()}
-    return [
-        *(_row(task, subject, "wall", values, "s") for subject, values in walls.items()),
-        _row(task, "ray", "from the first chunk to the last", working, "s"),
-        Row(task, "ray", "of local", median["ray"] / median["local"], "x", options.repeat),
-    ]
 
 
 def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -> Row:
@@ -213,20 +190,6 @@ def _encode(video: str, config: Config, store: str) -> float:
         for batch in batches:
             target.write_chunk(opened.video_id, [pipeline(batch)])
         return loaded + time.perf_counter() - started
-
-
-def _index_on_ray(video: str, config: Config, store: str) -> tuple[float, float]:
-    """Index as a job on a cluster that is up; return its wall and that of its chunks."""
-    import ray
-
-    from pipelines.index import index
-
-    ray.init("local", log_to_driver=False, logging_level="WARNING", include_dashboard=False)
-    report = index([video], store=store, config=config)
-    (path,) = Path(store, "runs").glob("*.json")
-    working: float = json.loads(path.read_text())["working_seconds"]
-    ray.shutdown()
-    return report.seconds, working
 
 
 def _index(video: str, config: Config, store: str) -> float:

@@ -3,7 +3,8 @@
 Decoding and encoding only take their time (see stand_ins.py), so one machine can stand for many:
 a simulated worker is a process of its own that sleeps. What is measured is the price of the
 runner: how nearly n workers do n times the work of one, and what a chunk costs the driver. The
-clock of a run starts when every actor is up.
+clock of a run starts when every actor is up. With `--files`, what is measured is the memory of the
+driver while it lists and accounts for very many files.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", default="1,2,4,8,16,32,64", help="decoders (%(default)s)")
     parser.add_argument("--chunks-per-worker", type=int, default=16)
     parser.add_argument("--chunk-seconds", type=float, default=2.0, help="to decode (%(default)s)")
+    parser.add_argument(
+        "--files", metavar="N,N", help="instead: the driver's memory over so many listed files"
+    )
+    parser.add_argument("--contents", type=int, default=1000, help="different ones among --files")
     parser.add_argument("--one-run", metavar="WORKERS", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one-list", metavar="FILES", type=int, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> list[Row]:
@@ -50,23 +56,38 @@ def run(options: argparse.Namespace) -> list[Row]:
     if options.one_run:
         print(json.dumps(_one_run(options.one_run, options)))
         sys.exit(0)
-    measured = []
-    for workers in map(int, options.workers.split(",")):
-        done = subprocess.run(
+    if options.one_list:
+        print(json.dumps(_one_list(options.one_list, options.contents)))
+        sys.exit(0)
+    if options.files:
+        contents = ("--contents", str(options.contents))
+        return _list_rows(
             [
-                *(sys.executable, "-m", "benchmarks", "speed", "scale"),
-                *("--one-run", str(workers)),
-                *("--chunks-per-worker", str(options.chunks_per_worker)),
-                *("--chunk-seconds", str(options.chunk_seconds)),
-            ],
-            capture_output=True,
-            text=True,
+                _in_process(f"{number} files", "--one-list", str(number), *contents)
+                for number in map(int, options.files.split(","))
+            ]
         )
-        if done.returncode:
-            sys.exit(f"the run with {workers} workers failed:\n{done.stderr[-2000:]}")
-        measured.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{workers} workers: {measured[-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
+    measured = [
+        _in_process(
+            f"{workers} workers",
+            *("--one-run", str(workers)),
+            *("--chunks-per-worker", str(options.chunks_per_worker)),
+            *("--chunk-seconds", str(options.chunk_seconds)),
+        )
+        for workers in map(int, options.workers.split(","))
+    ]
     return _rows(measured, options)
+
+
+def _in_process(what: str, *words: str) -> dict[str, Any]:
+    """Do one run in a fresh process, whose memory is its own."""
+    command = [sys.executable, "-m", "benchmarks", "speed", "scale", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the run with {what} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{what}: {found['seconds']:.1f} s", file=sys.stderr, flush=True)
+    return found
 
 
 def _rows(measured: list[dict[str, Any]], options: argparse.Namespace) -> list[Row]:
@@ -97,6 +118,44 @@ def _rows(measured: list[dict[str, Any]], options: argparse.Namespace) -> list[R
             Row(fit, "fitted", "cost a chunk", 1000 * float(cost), "ms", len(measured)),
         ]
     return rows
+
+
+def _list_rows(measured: list[dict[str, Any]]) -> list[Row]:
+    rows = []
+    for found in measured:
+        task, subject = "files listed, hashed and accounted for", f"{found['files']} files"
+        rows += [
+            Row(task, subject, "videos", found["videos"], ""),
+            Row(task, subject, "wall", found["seconds"], "s"),
+            Row(task, subject, "driver before", found["before_mb"], "MB"),
+            Row(task, subject, "driver peak", found["peak_mb"], "MB"),
+        ]
+    return rows
+
+
+def _one_list(files: int, contents: int) -> dict[str, Any]:
+    """Index many files of few contents: each is listed, hashed, claimed and accounted for."""
+    import ray
+
+    from pipelines.index import index
+
+    os.environ["RAY_DISABLE_MEMORY_MONITOR"] = "1"
+    ray.init("local", log_to_driver=False, logging_level="WARNING", include_dashboard=False)
+    with tempfile.TemporaryDirectory(prefix="longvid-scale-") as folder:
+        videos = make_footage(Path(folder) / "videos", files, 1, contents)
+        before = _peak_mb()
+        report = index([videos], store=f"{folder}/store", config=stand_in_config())
+    ray.shutdown()
+    done = report.videos_indexed + report.videos_skipped
+    if done != files:
+        sys.exit(f"{done} of {files} files were accounted for")
+    return {
+        "files": files,
+        "videos": report.videos_indexed,
+        "seconds": report.seconds,
+        "before_mb": before,
+        "peak_mb": _peak_mb(),
+    }
 
 
 def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -153,5 +212,9 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
             -(-chunks // encoders) * 0.8 * options.chunk_seconds / _RATIO,
         ),
         "driver_ms": 1000 * spent / chunks,
-        "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "driver_mb": _peak_mb(),
     }
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -154,18 +154,22 @@ def stand_in_config(*overrides: str, decoder: Any = None, encoder: Any = None) -
     )
 
 
-def make_footage(folder: Path, num_videos: int, seconds: float) -> Path:
-    """Write made-up videos, each of another content.
+def make_footage(
+    folder: Path, num_videos: int, seconds: float, num_contents: int | None = None
+) -> Path:
+    """Write made-up videos.
 
     Args:
         folder: Where they go; made if it is not there.
         num_videos: How many.
         seconds: How long each lasts.
+        num_contents: So many differ, the others are the same under other names; None for all.
 
     Returns:
         The folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(num_videos):
-        (folder / f"{number:06d}.mp4").write_text(f"{seconds:g} seconds of video {number}\n")
+        content = number % (num_contents or num_videos)
+        (folder / f"{number:06d}.mp4").write_text(f"{seconds:g} seconds of video {content}\n")
     return folder

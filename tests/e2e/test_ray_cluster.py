@@ -321,7 +321,7 @@ def test_decoding_and_encoding_may_be_one_actor(driver: Any, tmp_path: Path) -> 
     run_local(list_videos([str(videos)]), str(tmp_path / "local"), config())
     index(videos, tmp_path / "store", config("ray.fused=true", "ray.encode_actors=2"))
     assert Store.open(tmp_path / "store").digest() == Store.open(tmp_path / "local").digest()
-    assert "decode" not in summary(tmp_path / "store")["stages"]
+    assert "decoding fused: 2 encoding actors" in summary(tmp_path / "store")["plan"]
 
 
 def test_a_plan_that_no_machine_can_hold_is_refused_with_the_sum(driver: Any) -> None:

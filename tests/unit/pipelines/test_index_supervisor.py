@@ -74,6 +74,22 @@ def test_a_film_that_kills_in_every_chunk_is_given_up_sooner_and_sooner() -> Non
     assert attempts("other 0") == 3
 
 
+def test_what_was_in_work_beside_a_killer_is_done_again_alone() -> None:
+    supervisor = Supervisor(8, 3)
+
+    def begin(item: str, worker: str) -> str:
+        return supervisor.begin("decode", item, 1, worker)
+
+    assert [begin("killer 0", "first"), begin("other 0", "first")] == [GO, GO]
+    # The process died, and another one took both items over.
+    assert [begin("other 0", "second"), begin("killer 0", "second")] == [GO, WAIT]
+    assert begin("new 0", "second") == WAIT  # nothing beside a suspect
+    supervisor.end("decode", "other 0", {})
+    assert begin("killer 0", "second") == GO
+    assert begin("new 0", "third") == GO  # another process is not in danger
+    assert [begin("killer 0", "fourth"), begin("killer 0", "fifth")] == [GO, POISON]
+
+
 def test_frames_lost_with_a_machine_do_not_hold_up_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,6 +118,26 @@ def test_a_plan_takes_what_the_cluster_has() -> None:
     assert plan.frame_batches == 2 * (14 + 1) * 4
     fused = make_plan(config(fused=True, encode_actors=3, encode_gpus=0.5), {"CPU": 2.0, "GPU": 2})
     assert (fused.decode_actors, fused.encode_actors, fused.gpus) == (0, 3, 1.5)
+
+
+def test_one_machine_decodes_inside_its_encoding_actor() -> None:
+    machine = {"CPU": 8.0}
+    plan = make_plan(config(), machine, [machine])
+    # 8 processors less 0.25 to probe and 0.5 to encode leave room for 14 halves.
+    assert (plan.decode_actors, plan.fused_decoders, plan.num_decoders) == (0, 14, 14)
+    assert (plan.encode_cpus, plan.cpus) == (7.5, 7.75)
+    assert "1 encoding actors that decode 14 chunks at a time each" in str(plan)
+    apart = make_plan(config(decode_actors=3), machine, [machine])
+    assert (apart.decode_actors, apart.fused_decoders) == (3, 0)
+    assert make_plan(config(), {"CPU": 8.0}, [{"CPU": 4.0}, {"CPU": 4.0}]).fused_decoders == 0
+
+
+def test_fused_actors_are_no_larger_than_the_machines() -> None:
+    nodes = [{"CPU": 2.0}, {"CPU": 2.0}]
+    plan = make_plan(config(fused=True), {"CPU": 4.0}, nodes)
+    assert (plan.fused_decoders, plan.encode_cpus) == (3, 2.0)
+    plan = make_plan(config(fused=True, encode_actors=2, decode_actors=2), {"CPU": 4.0}, nodes)
+    assert (plan.fused_decoders, plan.num_decoders, plan.encode_cpus) == (1, 2, 1.0)
 
 
 def test_less_than_a_chunk_cannot_be_the_limit() -> None:
