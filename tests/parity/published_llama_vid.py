@@ -408,7 +408,7 @@ def test_a_pickle_that_would_run_code_is_refused(llama_vid: dict[str, Any], tmp_
 def test_a_missing_tower_says_where_it_belongs(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     tiny.write_llama_vid(folder, tiny.random_adapter(24, 24))
-    with pytest.raises(ModelError, match=r"put eva_vit_g\.pth into the folder"):
+    with pytest.raises(ModelError, match=r"put eva_vit_g\.pth \(https://.*\) into the folder"):
         load_tower(folder, "", torch.float32, "cpu")
 
 
