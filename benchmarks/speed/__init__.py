@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one subcommand a measurement; each module says its own options."""
     measurements = parser.add_subparsers(dest="measurement", required=True, metavar="WHAT")
     for name, summary in MEASUREMENTS.items():
-        command = measurements.add_parser(name, help=summary, description=f"Time {summary}.")
+        command = measurements.add_parser(name, help=summary, description=f"Measure {summary}.")
         command.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
         importlib.import_module(f"benchmarks.speed.{name}").add_arguments(command)
 
