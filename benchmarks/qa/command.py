@@ -16,6 +16,7 @@ from benchmarks.qa.protocols import PROTOCOLS
 from benchmarks.qa.run import Run, code_version, file_hash, identity_hash, load_run, open_run
 from benchmarks.qa.score import Subject, score
 from benchmarks.qa.task import Found, Task, probe
+from benchmarks.qa.videos import require_folder
 from benchmarks.tasks import load_task
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def run_task(name: str, options: argparse.Namespace) -> int:
     from longvid.config import load_config
 
     task = load_task(name)
+    if "infer" in options.stages:
+        require_folder(options.videos)
     published = PROTOCOLS.get(options.protocol or "")
     split = options.split or (published.splits.get(name) if published else None)
     found = probe(task, options.annotations or options.videos, split, options.layout)

@@ -11,7 +11,17 @@ from benchmarks.qa.errors import AnnotationError
 from benchmarks.qa.pictures import as_video, pictures_of
 from longvid.listing import VIDEO_SUFFIXES, list_videos
 
-__all__ = ["VideoFolder", "open_videos"]
+__all__ = ["VideoFolder", "open_videos", "require_folder"]
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse what cannot hold videos.
+
+    Raises:
+        AnnotationError: It is no folder.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder} is not a folder; --videos names the folder of videos.")
 
 
 class VideoFolder:
@@ -27,8 +37,7 @@ class VideoFolder:
     """
 
     def __init__(self, folder: Path, picture_fps: float = 0.0, made: Path = Path()) -> None:
-        if not folder.is_dir():
-            raise AnnotationError(f"{folder} is not a folder; --videos names the folder of videos.")
+        require_folder(folder)
         self.folder = folder
         self._picture_fps, self._made = picture_fps, made
         self._by_name: dict[str, str] = {}
