@@ -32,7 +32,7 @@ from benchmarks.speed.stand_ins import (
 
 __all__ = ["add_arguments", "run"]
 
-_CHUNK_FRAMES = 64
+_CHUNK_FRAMES, _SEGMENT_FRAMES = 64, 16
 _CHUNKS_PER_VIDEO = 4
 #: An encoder serves so many decoders, each of which takes this many times as long for a frame.
 _RATIO = 4
@@ -169,7 +169,8 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
     per_frame = options.chunk_seconds / _CHUNK_FRAMES
     config = stand_in_config(
         "sample.fps=1.0",
-        f"sample.chunk_segments={_CHUNK_FRAMES // 16}",
+        f"sample.segment_frames={_SEGMENT_FRAMES}",
+        f"sample.chunk_segments={_CHUNK_FRAMES // _SEGMENT_FRAMES}",
         f"ray.decode_actors={workers}",
         "ray.decode_cpus=1.0",
         f"ray.encode_actors={encoders}",
