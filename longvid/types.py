@@ -293,7 +293,9 @@ class Tokens(_Tensors):
 
     @classmethod
     def join(cls, pieces: Sequence[Tokens]) -> Tokens:
-        """Join runs in time order; within a frame the earlier piece comes first."""
+        """Join runs, at least one, in time order; within a frame the earlier piece comes first."""
+        if len(pieces) == 1:
+            return pieces[0]
         order = torch.cat([piece.frame for piece in pieces]).sort(stable=True).indices
         names = ("data", "frame", "position", "size")
         return cls(*(torch.cat([getattr(p, name) for p in pieces])[order] for name in names))
