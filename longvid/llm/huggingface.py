@@ -371,10 +371,14 @@ class Worker:
             room = max(0, context - num_text - num_new)
             raise QuestionError(
                 f"The prompt is too long: {num_visual} visual and {num_text} text tokens with "
-                f"{num_new} to be generated exceed the model's context of {context}; set "
-                f"ask.budget to at most {room}."
+                f"{num_new} to be generated exceed the model's context of {context}; "
+                f"{self._shorten(room)}."
             )
         return num_text + num_visual
+
+    def _shorten(self, room: int) -> str:
+        """Say what makes a prompt shorter, given how many visual tokens there is room for."""
+        return f"set ask.budget to at most {room}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ said during it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longvid.errors import ModelError, QuestionError
+from longvid.errors import ModelError
 from longvid.llm.published import PublishedLanguageModel, PublishedWorker
 from longvid.models import checkpoints
-from longvid.models.families.protocol import Decoder, FramePiece, Piece
+from longvid.models.families.protocol import Decoder
 from longvid.models.llama_vid import without_class_token
 from longvid.models.llama_vid_checkpoint import load_adapter, load_question_tokenizer
 from longvid.models.loading import resolve_dtype
@@ -120,17 +119,9 @@ class Worker(PublishedWorker):
         by_frame = shown.reshape(len(features), -1, shown.shape[1]).cpu()
         return segment.with_tokens(_frames_of(by_frame))
 
-    def _check_context(self, pieces: Sequence[Piece], num_new: int) -> int:
-        try:
-            return super()._check_context(pieces, num_new)
-        except QuestionError as error:
-            # A budget counts stored tokens, of which another number is shown.
-            shown = sum(len(piece.tokens) for piece in pieces if isinstance(piece, FramePiece))
-            raise QuestionError(
-                f"The video is too long: {shown} tokens of it do not fit into the context of "
-                f"{self._decoder.context} beside the text and {num_new} to be generated; index it "
-                "with a lower sample.fps, or name the checkpoint for long videos."
-            ) from error
+    def _shorten(self, room: int) -> str:
+        # A budget counts stored tokens, of which another number is shown.
+        return "index the video with a lower sample.fps, or name the checkpoint for long videos"
 
     def _prompt_ids(self, text: str) -> tuple[int, ...]:
         # What is said during the last frame and what follows the film are tokenized as one text.

@@ -101,7 +101,7 @@ def _to_int8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _to_int4(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    groups = rows.view(len(rows), rows.shape[1] // GROUP, GROUP)
+    groups = rows.reshape(len(rows), rows.shape[1] // GROUP, GROUP)
     step = _above_zero((groups.abs().amax(dim=2) / _INT4_LEVELS).bfloat16())
     levels = (groups / step.float()[:, :, None]).round().clamp(-_INT4_LEVELS, _INT4_LEVELS)
     nibbles = (levels + 8).to(torch.uint8)  # 1 to 15

@@ -374,7 +374,7 @@ def test_what_does_not_fit_or_is_cut_off_says_what_to_do(
     config = configured(llama_vid["folder"], llama_vid_embedder, "store.tokens=float32")
     qa = VideoQA(llama_vid_store, config)
     qa.llm._decoder.context = 150  # type: ignore[attr-defined]
-    with pytest.raises(QuestionError, match=r"12 tokens of it .* context of 150 .* sample\.fps"):
+    with pytest.raises(QuestionError, match=r"12 visual .* context of 150; .* sample\.fps"):
         qa.ask("w7 w3 w9")
     folder = tmp_path / "cut"
     shutil.copytree(llama_vid["folder"], folder)
