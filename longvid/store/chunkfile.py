@@ -218,6 +218,7 @@ def encode_chunk(
         "video_id": video_id,
         "space": header.space,
         "token_dtype": str(dtypes.pop()).removeprefix("torch."),
+        "token_width": widths.pop(),
         "segments": [asdict(record) for record in records],
     }
     # One entry: safetensors does not promise an order for several.
@@ -256,6 +257,7 @@ class _Contents:
     video_id: str
     space: str
     token_dtype: torch.dtype
+    token_width: int | None  # None in chunks that do not say it, which is as much as they hold
     segments: tuple[SegmentRecord, ...]
 
     def byte_range(self, name: str, first: int, last: int) -> tuple[int, int]:
@@ -296,6 +298,7 @@ def _read_contents(objects: Objects, name: str) -> _Contents:
         video_id=metadata["video_id"],
         space=metadata["space"],
         token_dtype=getattr(torch, metadata["token_dtype"]),
+        token_width=metadata.get("token_width"),
         segments=tuple(SegmentRecord(**segment) for segment in metadata["segments"]),
     )
 
@@ -384,12 +387,15 @@ def _load_segment(
     ranges = [
         contents.byte_range(tensor, first, first + count) for tensor, (first, count) in rows.items()
     ]
-    data = objects.read_ranges(name, ranges)
+    buffers = objects.read_ranges(name, ranges)
     found = {
         tensor: contents.tensor(tensor, buffer, count)
-        for (tensor, (_, count)), buffer in zip(rows.items(), data, strict=True)
+        for (tensor, (_, count)), buffer in zip(rows.items(), buffers, strict=True)
     }
     frame = torch.arange(record.num_frames, dtype=torch.int32)
+    data = dequantise(
+        found["tokens"], found.get("scale"), contents.token_dtype, contents.token_width
+    )
     return Segment(
         video_id=contents.video_id,
         segment_index=record.index,
@@ -399,7 +405,7 @@ def _load_segment(
         slow=found["slow"],
         frame_embeddings=_embeddings(found, "frame_embeddings"),
         tokens=Tokens(
-            data=dequantise(found["tokens"], found.get("scale"), contents.token_dtype),
+            data=data,
             frame=frame.repeat_interleave(found["num_frame_tokens"].long()),
             position=found["position"],
             size=found["size"],

@@ -25,7 +25,7 @@ class StoreOptions:
         tokens: Type of stored tokens. "int8" keeps one scale a token and halves float16; an
             element is then off by at most half its token's scale, max(abs(token)) / 254. "int4"
             keeps a scale for 64 elements, which are off by at most a 14th of their greatest, and
-            takes 0.53 of int8; the token width must be a multiple of 64.
+            takes 0.53 of int8.
         embeddings: Type of frame embeddings and search vectors: "float32", "float16" or "int8".
             They are read back with unit norm; int8 moves a cosine by about 0.0005.
         vectors_per_segment: How many search vectors stand for one segment: the means of equal

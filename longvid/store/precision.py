@@ -5,13 +5,15 @@
             stored = round(value / scale)
 
 so a value read back is off by at most half of its scale, plus the rounding of the type it is
-returned in. Two int4 values share a byte: of a group, value i in the low half of byte i and value
-i + 32 in the high half, each plus 8. This module knows tensors only.
+returned in. Two int4 values share a byte: of a group of G, value i in the low half of byte i and
+value i + ceil(G / 2) in the high half, each plus 8. The last group of a row holds what is left of
+its width; where that is odd, a zero fills its last byte. This module knows tensors only.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from longvid.errors import StoreError
 
@@ -34,7 +36,7 @@ def bytes_per_row(width: int, kind: str) -> int:
     if kind == "int8":
         return width + 4
     if kind == "int4":
-        return width // 2 + 2 * (width // GROUP)
+        return -(-width // 2) + 2 * -(-width // GROUP)
     return width * getattr(torch, kind).itemsize  # type: ignore[no-any-return]  # a torch.dtype
 
 
@@ -47,23 +49,17 @@ def quantise(values: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tenso
 
     Returns:
         What is stored, and its scales: (N, D) with None for a float type; (N, D) int8 with (N,)
-        float32; (N, D / 2) uint8 with (N, D / 64) bfloat16 for int4.
+        float32; (N, ceil(D / 2)) uint8 with (N, ceil(D / 64)) bfloat16 for int4.
 
     Raises:
-        StoreError: A value is not finite, float16 cannot hold it, or int4 cannot divide D.
+        StoreError: A value is not finite, or float16 cannot hold it.
     """
     if kind not in ("int8", "int4"):
         kept = values.to(getattr(torch, kind))
         _require_finite(kept, values, kind)
         return kept, None
-    num_rows, width = values.shape
-    if kind == "int4" and width % GROUP:
-        raise StoreError(
-            f"int4 keeps groups of {GROUP} values and the tokens are {width} wide; set "
-            "store.tokens to int8."
-        )
     pack = _to_int8 if kind == "int8" else _to_int4
-    if num_rows == 0:
+    if len(values) == 0:
         return pack(values.float())
     # A block at a time keeps the float32 copy small.
     blocks = [pack(rows.float()) for rows in torch.split(values, _ROWS)]
@@ -73,13 +69,14 @@ def quantise(values: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tenso
 
 
 def dequantise(
-    stored: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype
+    stored: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype, width: int | None = None
 ) -> torch.Tensor:
     """Return stored rows as floating point.
 
     Args:
         stored, scale: As `quantise` returned them.
         dtype: What int8 and int4 rows become: the type they had before. Others stay as stored.
+        width: D; None is as much as the bytes hold, which under int4 is one more than an odd D.
 
     Returns:
         (N, D).
@@ -88,9 +85,12 @@ def dequantise(
         return stored
     if stored.dtype == torch.int8:
         return (stored.float() * scale[:, None]).to(dtype)
-    halves = stored.view(*scale.shape, GROUP // 2)  # (N, D / 64, 32)
-    values = torch.cat([halves & 15, halves >> 4], dim=2).float() - 8
-    return (values * scale.float()[:, :, None]).flatten(1).to(dtype)
+    whole = stored.shape[1] // (GROUP // 2)
+    cut = whole * (GROUP // 2)
+    values = _unpack(stored[:, :cut].reshape(len(stored), whole, GROUP // 2), scale[:, :whole])
+    if cut < stored.shape[1]:
+        values = torch.cat([values, _unpack(stored[:, None, cut:], scale[:, whole:])], dim=1)
+    return values[:, :width].to(dtype)
 
 
 def _to_int8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,12 +101,28 @@ def _to_int8(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _to_int4(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    groups = rows.reshape(len(rows), rows.shape[1] // GROUP, GROUP)
+    width = rows.shape[1]
+    cut = width - width % GROUP
+    packed = [_pack(rows[:, :cut].reshape(len(rows), cut // GROUP, GROUP))]
+    if cut < width:
+        packed.append(_pack(F.pad(rows[:, None, cut:], (0, width % 2))))
+    stored, step = (torch.cat(parts, dim=1) for parts in zip(*packed, strict=True))
+    return stored, step
+
+
+def _pack(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pack groups of an even number of values, (N, K, G) to (N, K * G / 2) and (N, K)."""
     step = _above_zero((groups.abs().amax(dim=2) / _INT4_LEVELS).bfloat16())
     levels = (groups / step.float()[:, :, None]).round().clamp(-_INT4_LEVELS, _INT4_LEVELS)
     nibbles = (levels + 8).to(torch.uint8)  # 1 to 15
     low, high = nibbles.chunk(2, dim=2)
     return (low | (high << 4)).flatten(1), step
+
+
+def _unpack(halves: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Undo `_pack`, (N, K, G / 2) and (N, K) to (N, K * G) float32."""
+    values = torch.cat([halves & 15, halves >> 4], dim=2).float() - 8
+    return (values * scale.float()[:, :, None]).flatten(1)
 
 
 def _above_zero(step: torch.Tensor) -> torch.Tensor:

@@ -148,9 +148,54 @@ def test_many_rows_are_kept_as_few_are() -> None:
         assert torch.equal(step, torch.cat([scale for _, scale in few]))
 
 
-def test_int4_needs_groups_of_64(make_store: MakeStore) -> None:
-    with pytest.raises(StoreError, match=r"64 values and the tokens are 8 wide; .* int8"):
-        add_video(make_store(tokens="int4"), "a" * 32)
+def _int4_twin(row: list[float]) -> tuple[list[int], list[float]]:
+    """The format's description, value by value: the bytes of a row and its scales."""
+    packed, scales = [], []
+    for first in range(0, len(row), 64):
+        group = torch.tensor(row[first : first + 64])
+        step = float((group.abs().max() / 7).bfloat16()) or 1.0
+        nibbles = [round(value / step) + 8 for value in group.tolist()]
+        nibbles += [8] * (len(nibbles) % 2)
+        half = len(nibbles) // 2
+        packed += [
+            low + 16 * high for low, high in zip(nibbles[:half], nibbles[half:], strict=True)
+        ]
+        scales.append(step)
+    return packed, scales
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, 40, 63, 64, 65, 127, 150])
+def test_int4_takes_any_width(width: int) -> None:
+    tokens = torch.randint(-7, 8, (3, width), generator=torch.Generator().manual_seed(width))
+    tokens[:, ::64] = 7  # every group reaches its most, so that nothing is rounded
+    stored, step = quantise(tokens.float(), "int4")
+    twins = [_int4_twin(row) for row in tokens.float().tolist()]
+    assert (stored.tolist(), step.tolist()) == tuple(map(list, zip(*twins, strict=True)))
+    assert stored.nbytes + step.nbytes == 3 * bytes_per_row(width, "int4")
+    assert torch.equal(dequantise(stored, step, torch.float32, width), tokens.float())
+    none = quantise(tokens[:0].float(), "int4")
+    assert dequantise(*none, torch.float32, width).shape == (0, width)
+
+
+@pytest.mark.parametrize("width", [7, 8, 64])
+def test_a_store_in_int4_gives_tokens_of_any_width_back(make_store: MakeStore, width: int) -> None:
+    store = make_store(tokens="int4")
+    segments = [
+        dataclasses.replace(
+            segment,
+            tokens=dataclasses.replace(
+                segment.tokens, data=segment.tokens.data.repeat(1, 8)[:, :width].contiguous()
+            ),
+        )
+        for segment in (make_segment("a" * 32, i, num_tokens=7 * (i != 1)) for i in range(3))
+    ]
+    store.finish(make_video("a" * 32), [store.write_chunk("a" * 32, segments)])
+    loaded = store.load([segment.key for segment in segments])
+    for one, other in zip(loaded, segments, strict=True):
+        wanted = other.tokens.data
+        assert (one.tokens.data.shape, one.tokens.data.dtype) == (wanted.shape, torch.float16)
+        peak = wanted.abs().amax() if len(wanted) else 0.0
+        assert bool(((one.tokens.data - wanted).abs() <= peak / 14 * 1.02).all())
 
 
 @pytest.mark.parametrize(("kind", "most"), [("float16", 1e-3), ("int8", 2e-2)])
