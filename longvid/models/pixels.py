@@ -39,7 +39,8 @@ class PixelFormat:
         fit: "crop" if the checkpoint cuts the centre of a picture, else "squash".
         mean, std: Of each channel, after rescaling.
         rescale: Multiplies 0..255; 1/255 almost everywhere.
-        bicubic: How a frame of another size is resized: bicubic or bilinear, both antialiased.
+        kernel: How a frame of another size is resized, antialiased: "lanczos", "bicubic" or
+            "bilinear".
     """
 
     height: int
@@ -48,7 +49,7 @@ class PixelFormat:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     rescale: float = 1 / 255
-    bicubic: bool = True
+    kernel: str = "bicubic"
 
     @classmethod
     def read(cls, folder: Path, side: int | None = None) -> PixelFormat:
@@ -79,8 +80,7 @@ class PixelFormat:
             rescale=float(table.get("rescale_factor", 1 / 255))
             if table.get("do_rescale", True)
             else 1.0,
-            # Tensors have no Lanczos kernel; transformers takes bicubic in its place too.
-            bicubic=int(table.get("resample", _BICUBIC)) in (_LANCZOS, _BICUBIC),
+            kernel=_kernel(int(table.get("resample", _BICUBIC))),
         )
 
     def resize(self, frames: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ class PixelFormat:
         return F.interpolate(
             frames,
             size=(self.height, self.width),
-            mode="bicubic" if self.bicubic else "bilinear",
+            mode=self.kernel,
             antialias=True,
         )
 
@@ -157,6 +157,13 @@ def _height_and_width(size: Any, folder: Path) -> tuple[int, int]:
         f"The preprocessor of {folder} states no fixed size ({size!r}); towers of variable "
         "resolution are not supported, choose a checkpoint of a fixed one."
     )
+
+
+def _kernel(resample: int) -> str:
+    """Name the kernel of a preprocessor's number, which is Pillow's."""
+    if resample == _LANCZOS and torch.__version__ >= "2.12":
+        return "lanczos"  # older releases have none, and transformers takes bicubic there too
+    return "bicubic" if resample in (_LANCZOS, _BICUBIC) else "bilinear"
 
 
 def _channels(table: Mapping[str, Any], key: str, folder: Path) -> tuple[float, ...]:

@@ -64,6 +64,40 @@ def test_the_twin_equals_the_true_processor(case: Case, tmp_path: Path) -> None:
         assert torch.equal(found["video_grid_thw"], wanted["video_grid_thw"])
 
 
+_EDGE = cases.SMOLVLM.size[0]
+
+
+@pytest.mark.parametrize("size", [(50, 90), (90, 51)], ids=["wide", "tall"])
+@pytest.mark.parametrize("resample", [1, 3], ids=["lanczos", "bicubic"])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"size": {"longest_edge": 4 * _EDGE}, "video_sampling": {"longest_edge": _EDGE}},
+        {"video_sampling": {"longest_edge": _EDGE}},
+    ],
+    ids=["of-pictures-too", "of-videos"],
+)
+def test_smolvlm_scales_twice_as_its_true_processor(
+    size: tuple[int, int], resample: int, stated: dict[str, Any], tmp_path: Path
+) -> None:
+    import transformers
+
+    cases.SMOLVLM.save(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    table = json.loads(path.read_text())
+    del table["size"]
+    table |= {"max_image_size": _SQUARE, "resample": resample, **stated}
+    table["video_sampling"] = {"fps": 1, "max_frames": 64, "video_size": stated["video_sampling"]}
+    path.write_text(json.dumps(table))
+    frames = tiny.frames(size).data
+    found = transformers.SmolVLMVideoProcessor.from_pretrained(tmp_path)(
+        videos=[frames], do_sample_frames=False, return_tensors="pt"
+    )["pixel_values"][0]
+    wanted = family_of(tmp_path).pixel_format(tmp_path)
+    ours = wanted.normalize(wanted.resize(frames))
+    torch.testing.assert_close(found, ours, atol=1e-6, rtol=0.0)
+
+
 @pytest.mark.parametrize("case", [cases.INTERNVL, cases.QWEN2_5], ids=lambda case: case.name)
 def test_frames_of_another_size_are_resized_as_by_the_true_processor(
     case: Case, tmp_path: Path

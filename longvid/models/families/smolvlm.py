@@ -1,13 +1,15 @@
 """SmolVLM2: patches are shuffled into few tokens, and every frame is preceded by its clock time.
 
 Source: `SmolVLMForConditionalGeneration` of transformers (get_image_features) and its processor
-(replace_video_token), which first scales the longest edge and then squashes to a square; here the
-picture is squashed at once.
+(replace_video_token) and video processor (resize).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +17,73 @@ import torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import LlavaDecoder, StillTower
 from longvid.models.families.protocol import Prompt
+from longvid.models.pixels import PixelFormat, processor_table
 
-__all__ = ["SMOLVLM"]
+__all__ = ["SMOLVLM", "ScaledTwice"]
+
+_MOST_EDGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledTwice(PixelFormat):
+    """The format of a tower whose pictures are first scaled in their aspect, then squashed.
+
+    Args:
+        longest_edge: Pixels of the longer side after the first step; 0 leaves that step out.
+    """
+
+    longest_edge: int = 0
+
+    def resize(self, frames: torch.Tensor) -> torch.Tensor:
+        """Scale frames until their longer side fits, then to this size, rounding after each.
+
+        A wide picture loses rows in the first step that the second does not bring back.
+
+        Args:
+            frames: (T, 3, H, W) uint8 on the CPU.
+
+        Returns:
+            (T, 3, height, width) uint8.
+        """
+        if self.longest_edge:
+            height, width = frames.shape[-2:]
+            height, width = _with_longest_edge(height, width, self.longest_edge)
+            first = dataclasses.replace(self, height=height, width=width)
+            frames = PixelFormat.resize(first, frames)
+        return PixelFormat.resize(self, frames)
+
+
+def _with_longest_edge(height: int, width: int, longest_edge: int) -> tuple[int, int]:
+    """Return the size of a picture whose longer side is scaled; the other becomes even.
+
+    >>> _with_longest_edge(720, 1280, 384), _with_longest_edge(1280, 718, 384)
+    ((216, 384), (384, 216))
+    """
+    longest_edge = min(longest_edge, _MOST_EDGE)
+    aspect = width / height
+    if width >= height:
+        shorter = int(longest_edge / aspect)
+        return max(1, shorter + shorter % 2), longest_edge
+    shorter = int(longest_edge * aspect)
+    return longest_edge, max(1, shorter + shorter % 2)
+
+
+def _pixels(folder: Path, config: Any, most_pixels: int) -> PixelFormat:
+    """Read both sizes; `size` goes before what older releases say beside the sampling."""
+    table = processor_table(folder)
+    sampling = table.get("video_sampling") or {}
+    side = _longest_edge(table.get("max_image_size")) or int(config.vision_config.image_size)
+    plain = PixelFormat.read(folder, side)
+    return ScaledTwice(
+        **{field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+        | {"fit": "native"},
+        longest_edge=_longest_edge(table.get("size") or sampling.get("video_size")),
+    )
+
+
+def _longest_edge(size: Any) -> int:
+    """Return the longest edge that a preprocessor states, 0 if it states none."""
+    return int(size.get("longest_edge", 0)) if isinstance(size, dict) else 0
 
 
 class _SmolTower(StillTower):
@@ -50,6 +117,7 @@ SMOLVLM = Adapter(
     parts_of_vision=("model.vision_model", "model.connector"),
     tower=lambda module, grid: _SmolTower(module),
     decoder=LlavaDecoder,
+    pixels=_pixels,
     # The space before the first word belongs to it, as tokenizers of this kind read it.
     rewrites=((": <video>", ":<video>"), ("<video>", "<image>\n\n")),
     prompt=Prompt(

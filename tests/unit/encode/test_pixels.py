@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from longvid.errors import ModelError
+from longvid.models.families import family_of
 from longvid.models.pixels import PixelFormat
+from tests.parity.family_cases import SMOLVLM
 
 MEAN, STD = [0.48, 0.45, 0.41], [0.27, 0.26, 0.28]
 TABLE = {"image_mean": MEAN, "image_std": STD, "size": {"height": 20, "width": 30}}
@@ -89,10 +91,12 @@ def test_steps_that_a_checkpoint_leaves_out(tmp_path: Path) -> None:
     assert bare.unique().item() == 200
 
 
-@pytest.mark.parametrize(("resample", "name"), [(2, "BILINEAR"), (3, "BICUBIC")])
+@pytest.mark.parametrize(
+    ("resample", "name", "most"), [(1, "LANCZOS", 12), (2, "BILINEAR", 4), (3, "BICUBIC", 4)]
+)
 @pytest.mark.parametrize("size", [(64, 48), (13, 17)])
 def test_resize_is_that_of_an_image_library(
-    tmp_path: Path, resample: int, name: str, size: tuple[int, int]
+    tmp_path: Path, resample: int, name: str, most: int, size: tuple[int, int]
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (2, 3, *size), generator=generator).to(torch.uint8)
@@ -102,8 +106,27 @@ def test_resize_is_that_of_an_image_library(
         theirs = np.asarray(picture.resize((30, 20), Image.Resampling[name]))
         difference = np.abs(theirs.astype(int) - ours.permute(1, 2, 0).numpy().astype(int))
         # Noise is the worst case: both round between the two passes, at different precision.
-        assert difference.max() <= 4
+        assert difference.max() <= most
         assert difference.mean() < 0.5
+
+
+@pytest.mark.parametrize(("size", "between"), [((36, 64), (10, 16)), ((64, 30), (16, 8))])
+def test_smolvlm_scales_the_longer_side_first_and_then_to_its_square(
+    tmp_path: Path, size: tuple[int, int], between: tuple[int, int]
+) -> None:
+    SMOLVLM.save(tmp_path)
+    edges = {"size": {"longest_edge": 16}, "max_image_size": {"longest_edge": 12}}
+    table = json.dumps({**TABLE, **edges, "resample": 1})
+    (tmp_path / "preprocessor_config.json").write_text(table)
+    wanted = family_of(tmp_path).pixel_format(tmp_path)
+    assert (wanted.height, wanted.width, wanted.fit) == (12, 12, "native")
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (1, 3, *size), generator=generator).to(torch.uint8)
+    picture = Image.fromarray(frame[0].permute(1, 2, 0).numpy())
+    for height, width in (between, (12, 12)):
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    ours = wanted.resize(frame)[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(np.asarray(picture).astype(int) - ours).mean() < 0.5
 
 
 def test_a_frame_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
