@@ -15,9 +15,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["LocalCopies", "file_bytes", "foreign_errors", "is_remote", "remote_file"]
+__all__ = [
+    "LocalCopies",
+    "borrowed_copy",
+    "file_bytes",
+    "foreign_errors",
+    "is_remote",
+    "open_file",
+    "remote_file",
+]
 
 
 def is_remote(path: str) -> bool:
@@ -45,6 +53,23 @@ def remote_file(uri: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise OSError(f"{error} (s3:// needs the package s3fs: install longvid[s3])") from error
     return system, path
+
+
+def open_file(path: str, block_bytes: int) -> BinaryIO:
+    """Open a file for reading, one that is remote by ranges of its bytes.
+
+    Args:
+        path: Of a local file, or a URI.
+        block_bytes: Read ahead of a remote file.
+
+    Raises:
+        Exception: One of `foreign_errors`.
+    """
+    if not is_remote(path):
+        return open(path.removeprefix("file://"), "rb")
+    system, inner = remote_file(path)
+    opened: BinaryIO = system.open(inner, "rb", block_size=block_bytes)
+    return opened
 
 
 def file_bytes(path: str) -> int:
@@ -79,45 +104,23 @@ class LocalCopies:
         if not is_remote(path):
             yield path.removeprefix("file://")
             return
+        source = _source_of(path)
+        lock = self._hold(source)
         try:
-            system, inner = remote_file(path)
-            info = system.info(inner)
-        except foreign_errors() as error:
-            raise _as_os_error(error) from error
-        folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        # What the service says of the object's state is part of the name: a changed object under
-        # the same URI is another file.
-        state = info.get("ETag") or info.get("LastModified") or info.get("created")
-        key = hashlib.blake2b(f"{path}\n{state}\n{info['size']}".encode(), digest_size=16)
-        copy = folder / (key.hexdigest() + os.path.splitext(inner)[1].lower())
-        lock = self._hold(system, inner, int(info["size"]), copy)
-        try:
-            yield str(copy)
+            yield str(source.copy)
         finally:
             os.close(lock)
 
-    def _hold(self, system: Any, inner: str, num_bytes: int, copy: Path) -> int:
+    def _hold(self, source: _Source) -> int:
         """Fetch a file unless it is there; return a descriptor whose lock keeps it there."""
         while True:
-            with _locked(copy.with_suffix(".lock")):
-                if not copy.exists():
-                    self._make_room(copy.parent, num_bytes)
-                    partial = copy.with_suffix(".partial")
-                    try:
-                        system.get_file(inner, str(partial))
-                    except foreign_errors() as error:
-                        partial.unlink(missing_ok=True)
-                        raise _as_os_error(error) from error
-                    partial.rename(copy)
-            with contextlib.suppress(FileNotFoundError):
-                descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
-                # It may have been removed between the two lines above.
-                if os.fstat(descriptor).st_nlink:
-                    os.utime(copy)
-                    return descriptor
-                os.close(descriptor)
+            with _locked(source.copy.with_suffix(".lock")):
+                if not source.copy.exists():
+                    self._make_room(source.copy.parent, source.num_bytes)
+                    source.fetch().rename(source.copy)
+            descriptor = _held(source.copy)
+            if descriptor is not None:
+                return descriptor
 
     def _make_room(self, folder: Path, num_bytes: int) -> None:
         """Remove copies that nobody reads, longest unused first, until a file fits."""
@@ -132,6 +135,84 @@ class LocalCopies:
                 return
             if copy.suffix not in (".lock", ".partial") and _remove_unused(copy):
                 total -= size
+
+
+@contextlib.contextmanager
+def borrowed_copy(path: str) -> Iterator[str]:
+    """Give a local path for a file that is read once, until the block ends.
+
+    A copy that `LocalCopies` keeps is used; otherwise one is made that does not outlive the block,
+    so that the caller needs no limit and takes no room from those that others keep.
+
+    Raises:
+        OSError: The file cannot be fetched.
+    """
+    if not is_remote(path):
+        yield path.removeprefix("file://")
+        return
+    source = _source_of(path)
+    descriptor = _held(source.copy)
+    if descriptor is not None:
+        try:
+            yield str(source.copy)
+        finally:
+            os.close(descriptor)
+        return
+    with _locked(source.copy.with_suffix(".lock")):
+        fetched = source.fetch()
+        try:
+            yield str(fetched)
+        finally:
+            fetched.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A remote file, and where its copy lies if there is one."""
+
+    system: Any
+    inner: str
+    num_bytes: int
+    copy: Path
+
+    def fetch(self) -> Path:
+        """Write a file beside the copy's place, under its lock; return its path."""
+        partial = self.copy.with_suffix(".partial")
+        try:
+            self.system.get_file(self.inner, str(partial))
+        except foreign_errors() as error:
+            partial.unlink(missing_ok=True)
+            raise _as_os_error(error) from error
+        return partial
+
+
+def _source_of(path: str) -> _Source:
+    try:
+        system, inner = remote_file(path)
+        info = system.info(inner)
+    except foreign_errors() as error:
+        raise _as_os_error(error) from error
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    # What the service says of the object's state is part of the name: a changed object under
+    # the same URI is another file.
+    state = info.get("ETag") or info.get("LastModified") or info.get("created")
+    key = hashlib.blake2b(f"{path}\n{state}\n{info['size']}".encode(), digest_size=16)
+    copy = folder / (key.hexdigest() + os.path.splitext(inner)[1].lower())
+    return _Source(system, inner, int(info["size"]), copy)
+
+
+def _held(copy: Path) -> int | None:
+    """Return a descriptor whose lock keeps a copy, None when it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # It may have been removed between the two lines above.
+        if os.fstat(descriptor).st_nlink:
+            os.utime(copy)
+            return descriptor
+        os.close(descriptor)
+    return None
 
 
 def _folder() -> Path:

@@ -1,10 +1,12 @@
 """Find what is said in a video: a file beside it, or a stream of text inside it.
 
 A file may lie beside a video in a bucket too, wherever folders can be listed. A stream inside a
-container is read by a child process that can be killed, of local files only, and only when the
-container's head names a text stream: most videos have none, and for them no process is asked.
-Those are SubRip, WebVTT and ASS in Matroska and WebM, 3GPP timed text and WebVTT in MP4 and MOV;
-the other containers hold pictures of text (DVB, teletext, DVD) or none.
+container is read by a child process that can be killed, and only when the container's head names a
+text stream: most videos have none, and for them no process is asked and of one in a bucket only the
+head is read. Those are SubRip, WebVTT and ASS in Matroska and WebM, 3GPP timed text and WebVTT in
+MP4 and MOV. Not read are the pictures of text (DVB, DVD, Blu-ray) and the teletext pages that
+MPEG-TS and MPEG-PS hold, and captions inside the coded pictures (CEA-608 and 708): FFmpeg reads the
+first as pictures only, PyAV's build of it no teletext, and the last take a decoding of the film.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ import os
 from typing import BinaryIO
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
-from longvid.fetching import foreign_errors, is_remote, remote_file
+from longvid.fetching import (
+    borrowed_copy,
+    foreign_errors,
+    is_remote,
+    open_file,
+    remote_file,
+)
 from longvid.subtitles import (
     MOST_BYTES,
     Subtitle,
@@ -60,8 +68,15 @@ class SubtitleReader:
         return ()
 
     def inside(self, path: str) -> tuple[Subtitle, ...]:
-        """Return what a stream inside a local video says; nothing where there is none."""
-        return self._embedded(path) if not is_remote(path) and may_hold_text(path) else ()
+        """Return what a stream inside a video says; nothing where there is none.
+
+        Args:
+            path: Of a local video, or a URI: one that may hold text is copied here, if it is not.
+        """
+        if may_hold_text(path):
+            with contextlib.suppress(OSError), borrowed_copy(path) as local:
+                return self._embedded(local)
+        return ()
 
     def close(self) -> None:
         """End the child."""
@@ -113,23 +128,23 @@ def may_hold_text(path: str) -> bool:
     """Tell from a few bytes whether a container may hold a stream of text.
 
     Args:
-        path: A local file. One that cannot be read holds none.
+        path: A local file, or a URI. One that cannot be read holds none.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path, _HEAD_BYTES) as file:
             head = file.read(_HEAD_BYTES)
             if head[4:8] == b"ftyp":
                 moov = _moov(file)
                 return any(name in moov for name in _MP4_TEXT)
             return any(name in head for name in _MATROSKA_TEXT)
-    except OSError:
+    except foreign_errors():
         return False
 
 
 def _moov(file: BinaryIO) -> bytes:
     """Return the box of an MP4 file that describes its tracks, wherever it lies."""
     start = 0
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     while start + 8 <= size:
         file.seek(start)
         head = file.read(16)

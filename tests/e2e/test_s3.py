@@ -15,6 +15,7 @@ from benchmarks.speed.stand_ins import stand_in_config
 from longvid.cli import main
 from longvid.config import Config
 from longvid.decode.pyav import PyAVDecoder
+from longvid.decode.subtitles import SubtitleReader
 from longvid.errors import ConfigError, StoreError
 from longvid.fetching import LocalCopies
 from longvid.indexing import run_local
@@ -22,6 +23,7 @@ from longvid.listing import content_id, list_videos
 from longvid.store import Store, read_subtitles
 from tests.conftest import require
 from tests.e2e.clips import make_clip
+from tests.e2e.test_subtitles import SAID, SRT, embed, timed_text
 
 BUCKET = "s3://films"
 
@@ -121,7 +123,7 @@ def test_videos_and_store_in_a_bucket(
     assert content_id(str(folder / "b.mp4")) == Store.open(store).find(f"{bucket}/b.mp4")
 
 
-def test_subtitles_beside_videos_in_a_bucket(bucket: str, folder: Path, tmp_path: Path) -> None:
+def test_subtitles_of_videos_in_a_bucket(bucket: str, folder: Path, tmp_path: Path) -> None:
     import s3fs
 
     system = s3fs.S3FileSystem(skip_instance_cache=True)
@@ -130,12 +132,46 @@ def test_subtitles_beside_videos_in_a_bucket(bucket: str, folder: Path, tmp_path
     text = "1\n00:00:01,000 --> 00:00:02,000\nover there\n"
     system.pipe_file("films/said/a.en.srt", text.encode())
     system.pipe_file("films/said/b.txt", text.encode())
+    (tmp_path / "words.srt").write_text(SRT)
+    embed(folder / "deep" / "c.mkv", tmp_path / "words.srt", tmp_path / "c.mkv")
+    system.put(str(tmp_path / "c.mkv"), "films/said/c.mkv")
     store = str(tmp_path / "store")
     run_local(list_videos([f"{BUCKET}/said"]), store, config())
     opened = Store.open(store)
     (line,) = read_subtitles(opened, opened.find(f"{BUCKET}/said/a.mp4"))
     assert (line.start_seconds, line.end_seconds, line.text) == (1.0, 2.0, "over there")
     assert read_subtitles(opened, opened.find(f"{BUCKET}/said/b.mp4")) == ()
+    inside = read_subtitles(opened, opened.find(f"{BUCKET}/said/c.mkv"))
+    assert [line.text for line in inside] == [line.text for line in SAID]
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mp4"])
+def test_subtitles_inside_a_video_in_a_bucket(
+    kind: str, bucket: str, folder: Path, own_copies: Path, tmp_path: Path
+) -> None:
+    import s3fs
+
+    film = tmp_path / f"film.{kind}"
+    if kind == "mkv":
+        (tmp_path / "words.srt").write_text(SRT)
+        embed(folder / "a.mp4", tmp_path / "words.srt", film)
+    else:
+        timed_text(folder / "a.mp4", film)
+    uri = f"{BUCKET}/told/film.{kind}"
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
+    system.put(str(film), uri)
+    reader = SubtitleReader()
+    try:
+        # Nobody keeps a copy: one is made, and goes.
+        alone = reader.inside(uri)
+        assert [line.text for line in alone][:2] == [line.text for line in SAID][:2]
+        assert [path.suffix for path in own_copies.iterdir()] == [".lock"]
+        assert reader.inside(f"{bucket}/a.mp4") == reader.inside(f"{bucket}/none.mp4") == ()
+        assert [path.suffix for path in own_copies.iterdir()] == [".lock"]
+        with LocalCopies(limit_bytes=1).open(uri):
+            assert reader.inside(uri) == alone
+    finally:
+        reader.close()
 
 
 @pytest.mark.ray
