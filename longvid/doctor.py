@@ -93,6 +93,7 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
     beside = needs.ask_tokens if device == "cpu" else 0
     longest = f"{needs.prompt_tokens} tokens of at most {needs.context}"
     less = "lower sample.fps or ask.num_segments, or keep tokens as int8"
+    lighter = "set llm.bits = 8 (on a GPU) or llm.dtype = 'bfloat16', or lower ask.budget"
     return [
         Finding("ok", "index: weights", size(needs.index_weights), "vision towers and embedder"),
         Finding("ok", "index: activations", size(needs.index_activations), "one batch of frames"),
@@ -101,9 +102,7 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
         Finding("ok", "ask: activations", size(needs.ask_activations), "one span of the prompt"),
         Finding("ok", "ask: keys and values", size(needs.ask_cache), f"a prompt of {longest}"),
         _fits("ask: stored tokens", needs.ask_tokens, host_free, host, less),
-        _fits(
-            "ask in all", needs.ask + beside, free, name, "set llm.bits = 8, or lower ask.budget"
-        ),
+        _fits("ask in all", needs.ask + beside, free, name, lighter),
         Finding(
             "error" if needs.prompt_tokens > needs.context else "ok",
             "prompt",
@@ -120,7 +119,9 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
     ]
 
 
-def _fits(what: str, wanted: int, free: int, device: str, remedy: str) -> Finding:
+def _fits(what: str, wanted: int, free: int | None, device: str, remedy: str) -> Finding:
+    if free is None:
+        return Finding("warning", what, size(wanted), f"what is free on {device} is not known")
     if wanted <= free:
         return Finding("ok", what, size(wanted), f"fits: {size(free)} free on {device}")
     return Finding(
@@ -168,6 +169,12 @@ def _decoding() -> Iterator[Finding]:
         else:
             found = "not usable" if reason else "usable"
             yield Finding("ok", f"decoder {name}", found, reason)
+    yield Finding(
+        "ok",
+        "subtitles",
+        ".srt and .vtt beside a video; text inside Matroska, WebM, MP4 and MOV",
+        "not read: teletext and DVB in MPEG-TS, pictures of text, captions inside the pictures",
+    )
 
 
 def _operations() -> Iterator[Finding]:

@@ -22,6 +22,7 @@ import torch
 from longvid.capacity.parts import PROMPT_WORDS, VIDEO_HEIGHT, VIDEO_WIDTH, Parts, held_bytes
 from longvid.config import Config, torch_device
 from longvid.errors import ConfigError
+from longvid.llm.cache import elements_per_token
 from longvid.models.loading import resolve_dtype
 from longvid.models.memory import free_bytes
 from longvid.registry import name_of
@@ -134,7 +135,9 @@ def needs_of(config: Config, hours: float) -> Needs:
         + parts.embedder_text * index_bytes,
         ask_activations=_reading_bytes(config, parts, prompt, ask_bytes)
         + parts.question_bytes(read_frames),
-        ask_cache=(prompt + (llm.max_new_tokens or 128)) * _cache_size(parts) * ask_bytes,
+        ask_cache=(prompt + (llm.max_new_tokens or 128))
+        * elements_per_token(parts.text)
+        * ask_bytes,
         ask_tokens=read_tokens * parts.token_width * _read_bytes(config, index_bytes),
         store=stored.num_bytes,
         frames=stored.frames,
@@ -146,12 +149,11 @@ def needs_of(config: Config, hours: float) -> Needs:
     )
 
 
-def device_bytes(device: str) -> tuple[str, int]:
-    """Return a device's name and the bytes of memory that can be had on it now."""
-    name = (
-        torch.cuda.get_device_name(device) if device.startswith("cuda") else "this machine's memory"
-    )
-    return name, free_bytes(device) or 0
+def device_bytes(device: str) -> tuple[str, int | None]:
+    """Return a device's name and the bytes that can be had on it now, None if nobody can tell."""
+    on_gpu = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if on_gpu else "this machine's memory"
+    return name, free_bytes(device)
 
 
 def _parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
@@ -164,14 +166,6 @@ def _parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
     parts_of: Callable[[Config, int, int], Parts]
     parts_of = getattr(importlib.import_module(module), function)
     return parts_of(config, index_bytes, ask_bytes)
-
-
-def _cache_size(parts: Parts) -> int:
-    """Return keys and values of one token, in elements."""
-    text = parts.text
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * width)
 
 
 def _reading_bytes(config: Config, parts: Parts, prompt: int, item_bytes: int) -> int:

@@ -20,6 +20,7 @@ from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.loading import resolve_dtype
+from longvid.models.packed import pack_linears
 from longvid.models.pixels import PixelFormat
 from longvid.models.tower_merging import MergeSchedule, merge_inside
 from longvid.parts import RUN_ONLY
@@ -187,6 +188,8 @@ class Worker(TextWorker):
         self._shared: SharedTower | None = None
         if part.share_tower and _see_alike(self._vision_format, self._embedder_format):
             self._shared = SharedTower.of(tower.module, embedder.module)
+        for module in (tower.module, embedder.module.vision_model):
+            pack_linears(module)
         if part.merge_r:
             schedule = MergeSchedule(part.merge_r, part.merge_inflect, part.merge_proportional)
             model = getattr(tower.module, "model", tower.module)

@@ -31,6 +31,8 @@ from longvid.models import checkpoints
 from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.loading import Placement, placed, resolve_dtype
+from longvid.models.memory import is_out_of_memory
+from longvid.models.packed import pack_linears
 from longvid.models.quiet import quiet
 from longvid.parts import Generation
 from longvid.types import Question, Selection
@@ -119,6 +121,7 @@ class Worker:
         family = family_of(folder)
         self.note = checkpoints.note(folder)
         self._part = part
+        pack_linears(decoder.module)
         self._decoder = decoder
         self._tower_projector = SelectionProjector(folder, decoder)
         self.space = self._tower_projector.spaces[0]
@@ -199,7 +202,9 @@ class Worker:
             if len(asked) > 1:
                 generations = self._generate([one for _, one in asked])
                 return {index: one for (index, _), one in zip(asked, generations, strict=True)}
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             self._reader.forget()  # one by one they need less
         for index, one in asked:
             try:
@@ -211,7 +216,9 @@ class Worker:
     def _answer_alone(self, asked: _Asked) -> Generation:
         try:
             return self._choose(asked) if asked.options else self._generate([asked])[0]
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             self._reader.forget()
             raise ModelError(
                 f"A prompt of {asked.num_prompt} tokens does not fit into the memory of the device "
@@ -222,15 +229,16 @@ class Worker:
         """Lay a prompt out and check it, before any work."""
         self._check_space(selection)
         self._check_words(question)
-        selection = self._tower_projector(selection)
         options: list[tuple[int, ...]] = []
         if question.choices:
             ids, options = self._option_ids(question)
         else:
             text = prompts.render(self._template, self._placeholder, question.text, "")
             ids = self._prompt_ids(text)
-        pieces = self._layout(ids, selection)
         num_new = max(map(len, options), default=self._max_new_tokens)
+        if sum(len(segment.tokens) for segment in selection.segments) >= self._decoder.context:
+            self._check_context(self._layout(ids, selection), num_new)  # not projected for nothing
+        pieces = self._layout(ids, self._tower_projector(selection))
         num_prompt = self._check_context(pieces, num_new)
         return _Asked(question, pieces, options, num_prompt, num_new)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from longvid.llm.cache import new_cache, truncate
+from longvid.llm.cache import elements_per_token, new_cache, require_room, truncate
 from longvid.models.families.protocol import Decoder, Piece, Spliced, TextPiece
 
 __all__ = ["PromptReader", "ReadPrompt", "cuts", "divisible_below", "span"]
@@ -74,6 +74,10 @@ class PromptReader:
             pieces: Text and frames in order.
             newline: Whether the family's end-of-video vector follows the last frame.
             num_new: Tokens that will follow, for which room is taken.
+
+        Raises:
+            MemoryError: The machine has no room for the prompt's keys and values.
+            torch.OutOfMemoryError: The GPU has none.
         """
         started = time.perf_counter()
         spliced = self._decoder.splice(pieces, newline=newline)
@@ -124,6 +128,8 @@ class PromptReader:
         return reused
 
     def _new_cache(self, room: int, *, whole: bool) -> Any:
+        weight = next(self._decoder.module.parameters())
+        require_room(room * elements_per_token(self._config), weight)
         if not whole:
             return new_cache(self._config, room)
         from transformers import DynamicCache

@@ -19,7 +19,7 @@ import torch
 
 from longvid.errors import ConfigError, ModelError
 from longvid.models import checkpoints
-from longvid.models.memory import require_room
+from longvid.models.memory import is_out_of_memory, require_room
 from longvid.models.quiet import quiet
 
 __all__ = ["Placement", "load", "placed", "resolve_dtype"]
@@ -196,9 +196,10 @@ def load(
             model = model.to(device)
         return model.requires_grad_(False).eval()
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        if is_out_of_memory(error):
+            name = str(dtype).removeprefix("torch.")
             raise ModelError(
-                f"{folder} does not fit into the memory of {device} as {dtype}; choose a smaller "
+                f"{folder} does not fit into the memory of {device} as {name}; choose a smaller "
                 "checkpoint, a smaller dtype, or another device."
             ) from error
         raise ModelError(

@@ -17,6 +17,7 @@ from longvid.config import Config, load_config
 from longvid.doctor import examine_config
 from longvid.errors import ConfigError, ModelError
 from longvid.inventory import models_on_disk
+from longvid.models.packed import PackedLinear
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_llama_vid import EVA_HEADS
 from tests.parity.published_llama_vid import eva_file
@@ -110,6 +111,11 @@ def test_what_does_not_fit_is_an_error_that_says_what_to_do(
     assert found["ask in all"].state == "error"
     assert "does not fit: 8.0 GB free on a small GPU; set llm.bits" in found["ask in all"].remark
     assert found["prompt"].state == "ok"
+
+    monkeypatch.setattr("longvid.capacity.device_bytes", lambda device: ("a machine", None))
+    found = {finding.what: finding for finding in examine_config(seven_billion, 1)}
+    assert found["ask in all"].state == "warning"
+    assert found["ask in all"].remark == "what is free on a machine is not known"
 
 
 def test_a_prompt_beyond_the_context_is_an_error(seven_billion: Config) -> None:
@@ -215,7 +221,10 @@ def test_a_published_system_is_counted_as_it_is_loaded_and_stored(
         assert needs.prompt_tokens - 256 == answer.visual_tokens == 2 * needs.frames
 
     def size(*modules: Any) -> int:
-        return sum(weight.numel() for module in modules for weight in module.parameters())
+        parts = [part for module in modules for part in module.modules()]
+        packed = [part for part in parts if isinstance(part, PackedLinear)]
+        weights = sum(weight.numel() for module in modules for weight in module.parameters())
+        return weights + sum(part.in_features * part.out_features for part in packed)
 
     encoder: Any = config.encoder.setup("cpu")
     llm: Any = qa.llm

@@ -9,9 +9,13 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError, ModelError, QuestionError
+from longvid.llm import cache
+from longvid.llm.cache import elements_per_token
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
+from longvid.llm.projecting import SelectionProjector
 from longvid.models import checkpoints, mini
 from longvid.models.families.protocol import FramePiece, TextPiece
+from longvid.parts import Generation
 from longvid.types import Question, Segment, Selection, Tokens
 
 QUESTION = Question("What color is the star?")
@@ -162,6 +166,7 @@ def test_too_many_tokens_is_said_with_numbers_before_any_work(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker._decoder, "splice", None)
+    monkeypatch.setattr(SelectionProjector, "segment", None)
     context = worker._decoder.context
     with pytest.raises(QuestionError, match=f"{context} visual and 8 text.*context of {context}"):
         worker.answer(QUESTION, show(segment(worker, [context])))
@@ -177,6 +182,33 @@ def test_the_suggested_budget_fits(worker: Worker) -> None:
         worker.answer(QUESTION, show(segment(worker, [context])))
     room = int(str(caught.value).rstrip(".").split()[-1])
     assert room == context - 8 - mini.PROMPT.max_new_tokens
+
+
+def test_a_prompt_that_memory_cannot_hold_is_said_before_it_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = HuggingFaceLanguageModel(model=str(folder)).setup()
+    shown = show(segment(worker, [4]))
+    monkeypatch.setattr(cache, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(worker._decoder, "logits", None)
+    with pytest.raises(ModelError, match=r"prompt of \d+ tokens does not fit .* lower ask\.budget"):
+        worker.answer(QUESTION, shown)
+    errors = worker.answer_many([(QUESTION, shown)] * 2)
+    assert [type(error) for error in errors] == [ModelError, ModelError]
+
+
+def test_questions_that_fit_only_one_by_one_are_answered_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = HuggingFaceLanguageModel(model=str(folder)).setup()
+    shown = show(segment(worker, [4]))
+    alone = worker.answer(QUESTION, shown)
+    num_bytes = 4 * elements_per_token(worker._decoder.module.config.get_text_config())
+    room = alone.prompt_tokens + worker._max_new_tokens
+    monkeypatch.setattr(cache, "free_bytes", lambda device: num_bytes * room)
+    worker._reader.forget()
+    found = worker.answer_many([(QUESTION, shown)] * 2)
+    assert [one.text for one in found if isinstance(one, Generation)] == [alone.text] * 2
 
 
 def test_tokens_of_another_space_are_refused(worker: Worker) -> None:
