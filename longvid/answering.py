@@ -19,6 +19,7 @@ from longvid import registry
 from longvid.config import Config, load_config, torch_device
 from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
 from longvid.parts import Encoder, Generation, LanguageModel
+from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo, read_subtitles
 from longvid.subtitles import Subtitle, listed, rank, spoken_after, spoken_over
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
@@ -36,25 +37,27 @@ class VideoQA:
         store: Folder or URI of a store.
         config: None takes the configuration that the store was made with. A preset, file or
             Config changes the ask side (selectors, llm, budget); the embedder must be the same.
-        device: Where models run, "auto" for a GPU if there is one.
+        device: Where models run, "auto" for a GPU if there is one. None takes what `config` says;
+            what the store was made on counts for nothing.
 
     Raises:
         StoreError: There is no store, or it is of a newer format.
+        ConfigError: There is no such device.
     """
 
     def __init__(
         self,
         store: str | Path,
         config: str | Path | Config | None = None,
-        device: str = "auto",
+        device: str | None = None,
     ) -> None:
         self.store = Store.open(str(store))
         if config is None:
-            config = Config.from_dict(self.store.config)
+            config = Config.from_dict({**self.store.config, "run": {}})
         elif not isinstance(config, Config):
             config = load_config(config)
         self.config = config
-        self.device = torch_device(device)
+        self.device = torch_device(config.run.device if device is None else device)
         self._embedder: Encoder | None = None
         self._llm: LanguageModel | None = None
         self._spoken: dict[str, tuple[Subtitle, ...]] = {}
@@ -186,6 +189,8 @@ class VideoQA:
             else:
                 found = [(hit.video_id, hit.segment_index) for hit in hits]
                 candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
+                if self.config.ask.shot_frames:
+                    candidates = shots_around(query, candidates, found, self.config.ask)
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
             if self.config.ask.subtitles != "none":

@@ -27,10 +27,12 @@ from longvid.sample import Sampling
 __all__ = [
     "Ask",
     "Config",
+    "Layout",
     "RayResources",
     "Run",
     "change",
     "load_config",
+    "load_layout",
     "preset_names",
     "torch_device",
 ]
@@ -54,6 +56,12 @@ class Ask:
         least_score: A question about one video whose best segment scores less names no place in it
             ("what comes first?"): frames spread evenly over the video, from its first segment to
             its last, are shown instead. -1 trusts every search; other values suit one embedder.
+        shot_frames: Of what a search found, show the shot of the best frame with the shots right
+            before and after it, and of that shot so many frames at most; `neighbours` says how
+            far it is looked for. 0 shows whole segments.
+        beside_frames: The most frames of each shot beside it.
+        cut_similarity: Two frames that follow each other belong to one shot if the cosine of
+            their embeddings is at least this; it suits one embedder and one rate of sampling.
         num_evidence: The most spans listed with an answer.
         batch_questions: Questions that `ask_many` prepares and answers side by side.
         subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
@@ -66,6 +74,9 @@ class Ask:
     num_segments: int = 8
     neighbours: int = 0
     least_score: float = -1.0
+    shot_frames: int = 0
+    beside_frames: int = 4
+    cut_similarity: float = 0.5
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
@@ -76,12 +87,12 @@ class Ask:
                 f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."
             )
         counts = (self.budget, self.num_evidence, self.batch_questions)
-        if min(counts) < 1 or self.num_segments < 0 or self.neighbours < 0:
+        others = (self.num_segments, self.neighbours, self.shot_frames, self.beside_frames)
+        if min(counts) < 1 or min(others) < 0:
             raise ConfigError(
-                "ask needs budget, num_evidence and batch_questions of at least 1 and "
-                f"num_segments and neighbours of at least 0, got {self.budget}, "
-                f"{self.num_evidence}, {self.batch_questions}, {self.num_segments} and "
-                f"{self.neighbours}."
+                "ask needs budget, num_evidence and batch_questions of at least 1, and "
+                "num_segments, neighbours, shot_frames and beside_frames of at least 0, got "
+                f"{', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
             )
 
 
@@ -90,7 +101,7 @@ class Run:
     """How a run uses the machine. Nothing here changes a result.
 
     Args:
-        device: Where models run: "auto" takes a GPU if torch sees one.
+        device: Where models run: "cpu", "cuda" or "cuda:N"; "auto" takes a GPU if torch sees one.
         decode_workers: Decoding processes; 0 takes one a processor core.
         prefetch_mb: Megabytes of decoded frames that may wait for the encoder. Enough that
             decoding goes on while weights load; a segment of 16 frames of 384 pixels takes 7.
@@ -261,13 +272,35 @@ class Config:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The part of a configuration that says how work is cut and where it runs."""
+
+    sample: Sampling
+    ray: RayResources
+
+
 def torch_device(name: str) -> str:
-    """Resolve "auto" to "cuda" where torch sees a GPU, else to "cpu"; other names stay."""
-    if name != "auto":
-        return name
+    """Resolve "auto" to "cuda" where torch sees a GPU, else to "cpu"; other names stay.
+
+    Raises:
+        ConfigError: There is no such device, or torch cannot use it.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    num_gpus = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if num_gpus else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}; use auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= num_gpus:
+        raise ConfigError(
+            f"run.device is {name!r}, and torch sees {num_gpus} GPUs here; use auto or cpu, or "
+            "install a torch that is built for this machine's GPU."
+        )
+    return name
 
 
 def preset_names() -> tuple[str, ...]:
@@ -288,6 +321,17 @@ def load_config(name: str | Path = "mini", overrides: Sequence[str] = ()) -> Con
         ConfigError: No such preset or file, or something in it is wrong.
     """
     return Config.from_dict(change(_read(name), overrides))
+
+
+def load_layout(name: str | Path = "mini", overrides: Sequence[str] = ()) -> Layout:
+    """Read what a cluster must know before any part is imported; as `load_config` otherwise.
+
+    Raises:
+        ConfigError: No such preset or file, or something in these two tables is wrong.
+    """
+    tables = change(_read(name), overrides)
+    sample, ray = tables.get("sample", {}), tables.get("ray", {})
+    return Layout(_build(Sampling, sample, "sample"), _build(RayResources, ray, "ray"))
 
 
 def change(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

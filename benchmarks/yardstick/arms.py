@@ -21,7 +21,7 @@ from longvid.answering import evenly
 from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
-from longvid.config import Config
+from longvid.config import Ask, Config
 from longvid.models import longvu
 from longvid.select import rules
 from longvid.select.frames import (
@@ -32,6 +32,7 @@ from longvid.select.frames import (
     TopK,
     Uniform,
 )
+from longvid.select.shots import shots_around
 from longvid.select.tiers import QFrame, QueryGuided
 from longvid.types import Query, Segment, Tokens
 
@@ -52,6 +53,8 @@ FULL_SIDE = 4
 
 LONGVU_THRESHOLD = 0.83
 SLOW_EVERY = 5
+
+EVERY_SEGMENT = Ask(num_segments=0)
 
 Shown = tuple[Segment, ...]
 _Show = Callable[[Shelf, Query, WorldQuestion, int], Shown]
@@ -108,10 +111,8 @@ def of_parts(
     compressors: Sequence[Any],
     selectors: Sequence[Any],
     *,
-    num_segments: int = 0,
     cut: Cut | None = None,
-    neighbours: int = 0,
-    least_score: float = -1.0,
+    search: Ask = EVERY_SEGMENT,
 ) -> Arm:
     """Make an arm of parts of the house, put together as `longvid.answering` does.
 
@@ -119,10 +120,8 @@ def of_parts(
         name: Of the arm.
         compressors: Applied to every segment.
         selectors: Applied to the candidates, in this order.
-        num_segments: Candidates are so many segments nearest to the question; 0 takes all.
         cut: How frames are grouped.
-        neighbours: Segments before and after each candidate that are candidates too.
-        least_score: Below it the search is not trusted, and frames are spread over the film.
+        search: Which segments are candidates; its budget is not looked at.
     """
     cut = cut or Cut()
 
@@ -133,18 +132,22 @@ def of_parts(
 
     def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
         chosen: Sequence[Segment] = shelf.segments(cut, tuple(compressors), compress)
-        if num_segments:
-            hits = shelf.search(query.embedding, cut, num_segments)
-            if float(shelf.scores(query.embedding, cut)[hits[0]]) < least_score:
+        if search.num_segments:
+            hits = shelf.search(query.embedding, cut, search.num_segments)
+            if float(shelf.scores(query.embedding, cut)[hits[0]]) < search.least_score:
                 chosen = _spread(query, chosen, budget)
             else:
-                near = {hit + step for hit in hits for step in range(-neighbours, neighbours + 1)}
-                chosen = [chosen[index] for index in sorted(near) if 0 <= index < len(chosen)]
+                steps = range(-search.neighbours, search.neighbours + 1)
+                near = {hit + step for hit in hits for step in steps} & set(range(len(chosen)))
+                found = [chosen[hit].key for hit in hits]
+                chosen = [chosen[index] for index in sorted(near)]
+                if search.shot_frames:
+                    chosen = shots_around(query, chosen, found, search)
         for select in selectors:
             chosen = select(query, chosen, budget)
         return tuple(chosen)
 
-    asks = bool(num_segments) or not all(isinstance(part, Uniform) for part in selectors)
+    asks = bool(search.num_segments) or not all(isinstance(part, Uniform) for part in selectors)
     return Arm(name, show, asks)
 
 
@@ -166,10 +169,8 @@ def of_config(name: str, config: Config, sample_fps: float) -> Arm:
         name,
         config.compressors,
         config.selectors,
-        num_segments=config.ask.num_segments,
         cut=cut,
-        neighbours=config.ask.neighbours,
-        least_score=config.ask.least_score,
+        search=config.ask,
     )
 
 

@@ -72,7 +72,8 @@ def _open_qa(options: argparse.Namespace) -> Any:
 
     if options.config:
         return VideoQA(options.store, load_config(options.config, options.set))
-    tables = Store.open(options.store).config
+    # How the machine was used that made the store says nothing of this one.
+    tables = {**Store.open(options.store).config, "run": {}}
     return VideoQA(options.store, Config.from_dict(change(tables, options.set)))
 
 

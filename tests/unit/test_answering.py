@@ -79,7 +79,7 @@ def test_a_video_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_neighbours_of_what_was_found_are_shown_but_are_no_evidence(small_store: Path) -> None:
-    one = ["ask.num_segments=1", "ask.neighbours=0", "ask.least_score=-1"]
+    one = ["ask.num_segments=1", "ask.neighbours=0", "ask.least_score=-1", "ask.shot_frames=0"]
     config = load_config("mini", one)
     alone = VideoQA(small_store, config)
     beside = VideoQA(small_store, replace(config, ask=replace(config.ask, neighbours=1)))

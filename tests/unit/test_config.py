@@ -10,7 +10,8 @@ import pytest
 import tomli_w
 
 from longvid import registry
-from longvid.config import Config, change, load_config, preset_names
+from longvid.answering import VideoQA
+from longvid.config import Config, change, load_config, preset_names, torch_device
 from longvid.errors import ConfigError
 
 
@@ -93,3 +94,21 @@ def test_what_changes_no_stored_byte_keeps_the_fingerprint(same: str, mini: Conf
 @pytest.mark.parametrize("other", ["sample.fps=7", "store.tokens=int8", "compressors.0.height=2"])
 def test_what_changes_the_store_changes_the_fingerprint(other: str, mini: Config) -> None:
     assert load_config("mini", [other]).fingerprint() != mini.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cuda:99", r"run\.device is 'cuda:99', and torch sees \d+ GPUs here; use auto or cpu"),
+        ("tpu", r"run\.device is 'tpu'; use auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_sentence(
+    name: str, says: str, small_store: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        torch_device(name)
+    with pytest.raises(ConfigError, match=says):
+        VideoQA(small_store, load_config("mini", [f"run.device={name}"]))
+    with pytest.raises(ConfigError, match=says):
+        VideoQA(small_store, device=name)
