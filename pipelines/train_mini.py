@@ -3,9 +3,9 @@
     python -m pipelines.train_mini --out RUN                 train, or go on where RUN stopped
     python -m pipelines.train_mini --out RUN --export DIR    write RUN's weights so far
 
-Three stages, each with its own checkpoint: tower (vision and text towers), match (the search
-vectors, on the frozen tower) and answer (the decoder). Films and questions come from the CPU;
-frames and their targets are drawn on `--device`.
+Four stages, each with its own checkpoint: tower (vision and text towers), match and bind (the
+search vectors, on the frozen tower) and answer (the decoder). Films and questions come from the
+CPU; frames and their targets are drawn on `--device`.
 
 Every batch is a function of (seed, stage, step), so a run that is stopped anywhere and started
 again ends with the same weights, bit for bit, on the same processor and number of threads.
@@ -65,7 +65,7 @@ from pipelines.mini_training.tower import (
 __all__ = ["Recipe", "main", "train_tower"]
 
 
-STAGES = ("tower", "match", "answer")
+STAGES = ("tower", "match", "bind", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,9 @@ class Recipe:
     match_texts: int = 160
     match_rate: float = 1.0e-3
     match_warmup: int = 50
+    bind_steps: int = 1500
+    bind_pool_steps: int = 32
+    bind_rate: float = 6.0e-4
     answer_steps: int = 12_000
     answer_rate: float = 1.0e-3
     matrix_rate: float = 2.0e-3
@@ -118,7 +121,8 @@ def train_tower(
     for module in (embedder, heads):
         torch.nn.Module.to(module, device).train()
     embedder.set_attn_implementation("eager")  # on CPU faster to train than the fused kernel
-    parameters = [*embedder.parameters(), *heads.parameters()]
+    embedder.vision_model.encoder.layers[-1].requires_grad_(False)  # the next stage's
+    parameters = [p for p in (*embedder.parameters(), *heads.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.tower_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
@@ -192,21 +196,34 @@ def train_matching(
     device: torch.device,
     embedder: SiglipModel,
     *,
+    bind: bool,
     stop_at: int | None = None,
 ) -> SiglipModel:
-    """Run stage 2 on the embedder of a finished stage 1, from its checkpoint if there is one.
+    """Run stage 2 or 3 on the embedder of the stage before, from its checkpoint if there is one.
+
+    Args:
+        bind: Stage 3, which trains the tower's last layer too.
+        stop_at: stop after this step as an interruption would.
 
     Returns:
-        The embedder with averaged weights; its tower is the one that was given.
+        The embedder with averaged weights; its tower is the one that was given, but for the last
+        layer after stage 3.
     """
+    stage, number, num_steps = "match", 8, recipe.match_steps
+    rate, pool_steps = recipe.match_rate, recipe.match_pool_steps
+    if bind:
+        stage, number, num_steps = "bind", 10, recipe.bind_steps
+        rate, pool_steps = recipe.bind_rate, recipe.bind_pool_steps
+        layers = embedder.vision_model.encoder.layers
+        layers[-1] = mini.search_layer(layers[-2])
     tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
     torch.nn.Module.to(embedder, device).train()
-    parameters = matched_parts(embedder)
+    parameters = matched_parts(embedder, bind=bind)
     optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.match_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        parameters, lr=rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     average = Average(embedder, 0.99)
-    path, start, seconds = out / "match.pt", 0, 0.0
+    path, start, seconds = out / f"{stage}.pt", 0, 0.0
     state = load_checkpoint(path)
     if state is not None:
         embedder.load_state_dict(state["embedder"])
@@ -214,19 +231,19 @@ def train_matching(
         average.load_state_dict(state["average"])
         start, seconds = state["step"], state["cpu_seconds"]
     painter = Painter(mini.IMAGE_SIZE, device)
-    journal = Journal(out / "match.jsonl", seconds)
-    seed, pool, pool_number = recipe.seed * 1000 + 8, None, -1
-    for step in range(start, recipe.match_steps):
-        if pool is None or pool_number != step // recipe.match_pool_steps:
-            pool_number = step // recipe.match_pool_steps
+    journal = Journal(out / f"{stage}.jsonl", seconds)
+    seed, pool, pool_number = recipe.seed * 1000 + number, None, -1
+    for step in range(start, num_steps):
+        if pool is None or pool_number != step // pool_steps:
+            pool_number = step // pool_steps
             pool = draw_pool(seed, pool_number, recipe.match_pool, painter, embedder)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.match_rate * cosine(step, recipe.match_steps, recipe.match_warmup)
+            group["lr"] = rate * cosine(step, num_steps, recipe.match_warmup)
         batch = match_batch(
             seed + 1, step, pool, recipe.match_frames, recipe.match_texts, tokenizer
         )
         with torch.autocast(device.type, torch.bfloat16):
-            loss, ahead = match_loss(embedder, batch)
+            loss, ahead = match_loss(embedder, batch, bind=bind)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
@@ -234,8 +251,8 @@ def train_matching(
         average.update(embedder)
         done = step + 1
         if done % recipe.log_every == 0:
-            journal.write(stage="match", step=done, loss=loss.detach(), ahead=ahead)
-        if done % recipe.save_every == 0 or done in (recipe.match_steps, stop_at):
+            journal.write(stage=stage, step=done, loss=loss.detach(), ahead=ahead)
+        if done % recipe.save_every == 0 or done in (num_steps, stop_at):
             save_checkpoint(
                 path,
                 {
@@ -311,7 +328,7 @@ def train_answer(
     *,
     stop_at: int | None = None,
 ) -> LlavaOnevisionForConditionalGeneration:
-    """Run stage 3 on the tower of the stages before, from its checkpoint if there is one."""
+    """Run stage 4 on the tower of the stages before, from its checkpoint if there is one."""
     _, vlm, tokenizer = mini.build(recipe.seed)
     mini.share_tower(embedder, vlm)
     torch.manual_seed(recipe.seed + 1)
@@ -392,7 +409,7 @@ def train_answer(
             journal.write(stage="answer", step=done, online=online)
             names = ["one_shot_8x16"]
             if done > recipe.one_shot_steps:
-                names += ["four_shots_24x16", "two_windows_32x16", "place_24x16", "sparse_32x16"]
+                names += ["four_shots_24x16", "two_windows_32x16", "place_16x16", "sparse_32x16"]
             twin = average.averaged(vlm)
             for name in names:
                 rows = accuracy_by_type(twin, heads, tokenizer, painter, SUITES[name], 96)
@@ -416,7 +433,7 @@ def export(recipe: Recipe, out: Path, directory: Path, num_films: int, notes: st
         )
     embedder, vlm, tokenizer = mini.build(recipe.seed)
     matched, average = Average(embedder, 0.0), Average(vlm, 0.0)
-    matched.load_state_dict(done["match"]["average"])
+    matched.load_state_dict(done["bind"]["average"])
     average.load_state_dict(done["answer"]["average"])
     mini.write_folders(directory, matched.averaged(embedder), average.averaged(vlm), "")
     heads = AnswerHeads(mini.DECODER_WIDTH)
@@ -446,7 +463,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--steps", type=int, default=Recipe().answer_steps, help="where the answering stage ends"
     )
-    parser.add_argument("--stage", choices=("tower", "match", "all"), default="all")
+    parser.add_argument("--stage", choices=("tower", "search", "all"), default="all")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.export is not None:
@@ -458,7 +475,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device(options.device)
     embedder, average = train_tower(recipe, options.out, device)
     if options.stage != "tower":
-        matched = train_matching(recipe, options.out, device, average.averaged(embedder))
+        matched = train_matching(
+            recipe, options.out, device, average.averaged(embedder), bind=False
+        )
+        matched = train_matching(recipe, options.out, device, matched, bind=True)
     if options.stage == "all":
         train_answer(recipe, options.out, device, matched)
     return 0

@@ -2,9 +2,10 @@
 
 Two models share one vision tower: a `SiglipModel` (the embedder: frames and texts in one space) and
 a `LlavaOnevisionForConditionalGeneration` (the answering model: the same tower, a projector and a
-Qwen2 decoder). Both read and write their weights with `save_pretrained` / `from_pretrained`, so the
-code that loads mini is the code that loads a 7B checkpoint. This module knows the architecture, the
-vocabulary and the prompt; it does not know how mini was trained or how its world is drawn.
+Qwen2 decoder that reads the tower's last layer but one; the last serves the search). Both read and
+write their weights with `save_pretrained` / `from_pretrained`, so the code that loads mini is the
+code that loads a 7B checkpoint. This module knows the architecture, the vocabulary and the prompt;
+it does not know how mini was trained or how its world is drawn.
 
     directory/vlm/        config, weights, tokenizer, generation config, processor, prompt.json
     directory/embedder/   config, weights, tokenizer (SigLIP: always pad to `max_length`)
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import (
         LlavaOnevisionForConditionalGeneration,
         PreTrainedTokenizerFast,
@@ -54,6 +55,7 @@ __all__ = [
     "build_tokenizer",
     "prompt",
     "save",
+    "search_layer",
     "share_tower",
     "unknown_words",
     "vocabulary",
@@ -315,7 +317,7 @@ def build(
 
     The answering model's tower is a copy of the embedder's. Patch positions start as 2-D sines and
     each query projection starts equal to its key projection, so attention begins content- and
-    place-aware and training needs fewer steps.
+    place-aware and training needs fewer steps. The tower's last layer starts as the identity.
 
     Returns:
         The embedder, the answering model and the tokenizer, all float32 on CPU.
@@ -374,7 +376,7 @@ def build(
         ).to_dict(),
         image_token_index=token_id["<image>"],
         video_token_index=token_id[VIDEO_TOKEN],
-        vision_feature_layer=-1,
+        vision_feature_layer=-2,
         vision_feature_select_strategy="full",
         image_grid_pinpoints=[[IMAGE_SIZE, IMAGE_SIZE]],
         tie_word_embeddings=True,
@@ -384,6 +386,9 @@ def build(
         torch.manual_seed(seed)
         embedder = SiglipModel(embedder_config)
         vlm = LlavaOnevisionForConditionalGeneration(vlm_config)
+    for tower_module in (embedder.vision_model, vlm.model.vision_tower):
+        tower_module.encoder.layers.append(search_layer(tower_module.encoder.layers[-1]))
+        tower_module.config.num_hidden_layers += 1
     with torch.no_grad():
         vision = embedder.vision_model
         vision.embeddings.position_embedding.weight.copy_(
@@ -400,6 +405,25 @@ def build(
     for model in (embedder, vlm):
         model.train(False)
     return embedder, vlm, tokenizer
+
+
+def search_layer(layer: nn.Module) -> nn.Module:
+    """Make the tower's last layer from the one before it: a copy that adds nothing yet.
+
+    Pooling sums patches, which keeps the shapes and the colours of a frame but not which belong
+    together. This layer can join them in every patch first; the decoder, which attends to patches
+    one by one, reads the tower before it.
+    """
+    import copy
+
+    import torch
+
+    added = copy.deepcopy(layer)
+    with torch.no_grad():
+        for name in ("self_attn.out_proj", "mlp.fc2"):
+            for parameter in added.get_submodule(name).parameters():
+                parameter.zero_()
+    return added
 
 
 def share_tower(embedder: SiglipModel, vlm: LlavaOnevisionForConditionalGeneration) -> None:

@@ -3,8 +3,10 @@
 stream.py       training batches as a function of (seed, step)
 patches.py      what each patch of a frame shows: targets of the auxiliary losses
 tower.py        stage 1: vision tower and text tower
-compression.py  random compression of visual tokens, the augmentation of stage 2
-answer.py       stage 2: the answering model on frozen features
+matching.py     stages 2 and 3: the search vectors on frozen patches
+needles.py      how well they find one place in an hour
+compression.py  random compression of visual tokens, the augmentation of stage 4
+answer.py       stage 4: the answering model on frozen features
 progress.py     checkpoints, schedules and the moving average of weights
 measure.py      accuracy by type on held-out films, beside the text-only prior
 """

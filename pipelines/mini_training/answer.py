@@ -1,4 +1,4 @@
-"""Stage 3: the answering model on the frozen tower's features.
+"""Stage 4: the answering model on the frozen tower's features.
 
 One row holds the visual tokens of a film and several questions about it; a question sees the film
 and itself, not the other questions. Beside the answers, auxiliary heads (thrown away afterwards)

@@ -121,7 +121,7 @@ def write_card(
         "| folder | model | tokens |",
         "|---|---|---|",
         "| `vlm/` | LlavaOnevisionForConditionalGeneration | 64 a frame, 192 wide |",
-        "| `embedder/` | SiglipModel, the same vision tower | 128 wide |",
+        "| `embedder/` | SiglipModel, the same tower; its last layer is for search | 128 wide |",
         "",
         "## Training",
         "",
@@ -200,6 +200,7 @@ def write_card(
 _STAGES = {
     "tower": "tower (96 frames and 64 texts a step)",
     "match": "search: pooling head and text tower (768 frames and 160 texts a step)",
+    "bind": "search: with a last layer of its own (the same)",
     "answer": "answering model (1 to 16 films, 12 questions each, a step)",
 }
 

@@ -30,8 +30,8 @@ class Plan:
     merge: 8), `kept` the tokens a frame keeps after merging, `share` the share dropped or the
     pruning threshold, `window` the frames between anchors when pruning. `sampling` says which
     frames of a film are shown: even (the whole film), windows (`num_windows` stretches with
-    `spacing_seconds` between frames, as segments found by a search are), places (one segment that
-    the questions are about, and its neighbours) or sparse (any).
+    `spacing_seconds` between frames, as segments found by a search are), places (the shot that
+    the questions are about, and those beside it) or sparse (any).
     """
 
     num_films: int

@@ -1,10 +1,14 @@
-"""Stage 2: the embedder's pooling head and text tower, on the frozen tower's patches.
+"""Stages 2 and 3: the embedder's pooling and text tower, on the frozen tower's patches.
 
 Stage 1 asks that some frame that fits a text be near it. A needle asks more: that each frame which
 fits be nearer than every frame which does not, among thousands with the same shapes and colours in
 other pairs. With the tower frozen a step can compare many hundred frames, so the near misses are
 all there. Texts that name no place ("which sign comes first ?") learn to be far from every frame,
 so that a search can tell them by their best score.
+
+Stage 2 trains the pooling head alone, which is quick. Pooling sums patches, and a sum cannot tell a
+red star beside a blue ring from a blue star beside a red ring; so stage 3 adds a last layer that is
+the search's own, to join what belongs together in every patch before the sum.
 """
 
 from __future__ import annotations
@@ -25,7 +29,15 @@ from pipelines.mini_training.tower import disturb, draw_texts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipModel
 
-__all__ = ["FramePool", "MatchBatch", "draw_pool", "match_batch", "match_loss", "matched_parts"]
+__all__ = [
+    "FramePool",
+    "MatchBatch",
+    "draw_pool",
+    "match_batch",
+    "match_loss",
+    "matched_parts",
+    "pool_patches",
+]
 
 
 PLACELESS_TEXTS = (
@@ -91,7 +103,7 @@ def draw_pool(
     for part in torch.split(index, 128):
         pixels = disturb(painter.draw(table, part, fraction[part]), rng)
         with torch.autocast(painter.device.type, torch.bfloat16):
-            seen = tower(pixels, output_hidden_states=True).hidden_states[-1]
+            seen = tower(pixels, output_hidden_states=True).hidden_states[-2]
         patches.append(seen.to(torch.bfloat16))
     return FramePool(torch.cat(patches), shots, pose(table, index, fraction))
 
@@ -121,21 +133,38 @@ def match_batch(
     )
 
 
-def matched_parts(embedder: SiglipModel) -> list[nn.Parameter]:
-    """Return what this stage trains: the pooling head, the text tower and the scale."""
-    head, text = embedder.vision_model.head, embedder.text_model
-    return [*head.parameters(), *text.parameters(), embedder.logit_scale]
+def matched_parts(embedder: SiglipModel, *, bind: bool) -> list[nn.Parameter]:
+    """Return what a stage trains: the pooling head, the text tower and the scale.
+
+    Args:
+        bind: And the tower's last layer with its norm.
+    """
+    vision = embedder.vision_model
+    parts = [vision.head, embedder.text_model]
+    if bind:
+        parts += [vision.encoder.layers[-1], vision.post_layernorm]
+    return [*(p for part in parts for p in part.parameters()), embedder.logit_scale]
 
 
-def match_loss(embedder: SiglipModel, batch: MatchBatch) -> tuple[Tensor, Tensor]:
+def pool_patches(embedder: SiglipModel, patches: Tensor, *, bind: bool) -> Tensor:
+    """Finish the tower: patches (N, P, D) of its last layer but one to unit vectors (N, E).
+
+    Args:
+        bind: Run the last layer too; before stage 3 it is the identity.
+    """
+    vision = embedder.vision_model
+    if bind:
+        patches = vision.encoder.layers[-1](patches, None)
+    return F.normalize(vision.head(vision.post_layernorm(patches)).float(), dim=-1)
+
+
+def match_loss(embedder: SiglipModel, batch: MatchBatch, *, bind: bool) -> tuple[Tensor, Tensor]:
     """Return the loss of a batch, and the share of right pairs nearer than every wrong frame.
 
     Each frame that fits a text is compared with all that do not; others that fit stay out of it.
     Where none fits, all are compared with a cosine of `AWAY`.
     """
-    vision = embedder.vision_model
-    pooled = vision.head(vision.post_layernorm(batch.patches.float())).float()
-    image = F.normalize(pooled, dim=-1)
+    image = pool_patches(embedder, batch.patches.float(), bind=bind)
     text = F.normalize(embedder.text_model(batch.text_ids).pooler_output.float(), dim=-1)
     scale = embedder.logit_scale.exp().clamp(max=100.0)
     logits = (text @ image.T) * scale  # (M, N)

@@ -37,7 +37,7 @@ SUITES = {
     "two_windows_8x64": Plan(
         8, 12, 8, "grid", 8, sampling="windows", num_windows=2, spacing_seconds=2.0
     ),
-    "place_24x16": Plan(8, 12, 24, "grid", 4, sampling="places", spacing_seconds=1.0),
+    "place_16x16": Plan(8, 12, 16, "grid", 4, sampling="places"),
     "sparse_32x16": Plan(8, 24, 32, "grid", 4, sampling="sparse"),
     "minute_32x64": Plan(4, 6, 32, "grid", 8),
     "minute_32x16": Plan(8, 6, 32, "grid", 4),
@@ -47,9 +47,9 @@ SUITES = {
 }
 """Held-out conditions: films of so many shots, and frames x tokens.
 
-Windows are what a search finds: two stretches of a film of 12 shots; a place is one segment of 8
-seconds with those before and after it, asked about what the middle one shows. Sparse frames are
-what a uniform choice shows of a longer film, of 24 shots. A minute has six shots on average.
+Windows are what a search finds: two stretches of a film of 12 shots; a place is one shot
+with those before and after it, asked about what the middle one shows. Sparse frames are what a
+uniform choice shows of a longer film, of 24 shots. A minute has six shots on average.
 """
 
 

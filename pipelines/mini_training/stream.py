@@ -1,4 +1,4 @@
-"""Training films and questions of stage 3, as a function of (seed, step)."""
+"""Training films and questions of stage 4, as a function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -81,8 +81,7 @@ PLACE_WEIGHTS = {
     "before": 7.0,
     "after": 7.0,
 }
-PLACE_SEGMENTS = 3
-"""A place as a search shows it: the segment found, the one before it and the one after it."""
+"""A place is shown as a search shows it: the shot found, the one before it and the one after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
         num_frames = num_windows * int((4, 8, 8, 16, 16)[int(pick() * 5)])
     elif sampling == "places":
         num_shots = int(rng.integers(5, 17))
-        num_frames = PLACE_SEGMENTS * 8
+        num_frames = int((12, 16, 16, 24)[int(pick() * 4)])
     elif sampling == "sparse":
         num_shots = int(rng.integers(4, 25))
         num_frames = int((8, 12, 16, 24, 32, 48, 64, 96)[int(pick() * 8)])
@@ -194,7 +193,7 @@ def draw_plan(rng: np.random.Generator, progress: float, token_budget: int = 240
         window=(4, 8)[int(pick() * 2)],
         sampling=sampling,
         num_windows=num_windows,
-        spacing_seconds=1.0 if sampling == "places" else (0.5, 0.5, 1.0)[int(pick() * 3)],
+        spacing_seconds=(0.5, 0.5, 1.0)[int(pick() * 3)],
     )
     tokens = num_frames * (plan.tokens_per_frame + 1)
     if tokens > (2200 if progress >= 2.0 and pick() < 0.1 else 1400):
@@ -221,8 +220,7 @@ def frame_times(rng: np.random.Generator, film: Film, plan: Plan, *, even: bool)
     if plan.sampling == "windows":
         times = _window_times(rng, duration, plan)
     elif plan.sampling == "places":
-        start = rng.random() * max(0.0, duration - num_frames * plan.spacing_seconds)
-        times = start + np.arange(num_frames) * plan.spacing_seconds
+        times = _place_times(rng, film, plan, even=even)
     elif plan.sampling == "sparse":
         anywhere = np.sort(rng.random(num_frames))
         spread = (np.arange(num_frames) + rng.random(num_frames)) / num_frames
@@ -233,6 +231,18 @@ def frame_times(rng: np.random.Generator, film: Film, plan: Plan, *, even: bool)
             offset = 0.15 + 0.7 * rng.random() + 0.25 * (rng.random(num_frames) - 0.5)
         times = (np.arange(num_frames) + offset) * (duration / num_frames)
     return np.asarray(np.clip(times, 0.0, duration - 1e-3))
+
+
+def _place_times(rng: np.random.Generator, film: Film, plan: Plan, *, even: bool) -> np.ndarray:
+    """Draw times in a shot, half of all, and in the shots right before and after it."""
+    found = 1 + int(rng.random() * (len(film.shots) - 2))
+    beside = plan.num_frames // 4
+    times = []
+    for shot, count in ((-1, beside), (0, plan.num_frames - 2 * beside), (1, beside)):
+        start, end = film.span(found + shot)
+        offset = 0.5 if even else 0.15 + 0.7 * rng.random()
+        times.append(start + (np.arange(count) + offset) * ((end - start) / count))
+    return np.concatenate(times)
 
 
 def _window_times(rng: np.random.Generator, duration_seconds: float, plan: Plan) -> np.ndarray:
@@ -258,16 +268,15 @@ def place_questions(
     num_questions: int,
     weights: dict[str, float],
 ) -> tuple[WorldQuestion, ...]:
-    """Draw questions that name a shot in the middle segment, as a search would have found it.
+    """Draw questions that name the shot in the middle, as a search would have found it.
 
     Args:
-        times: of all frames of the place, those of the middle segment in the middle.
+        times: of all frames of the place.
     """
     shot, _ = film.locate(times)
-    length = len(times) // PLACE_SEGMENTS
-    found = set(shot[length : 2 * length].tolist())
+    found = int(shot[len(shot) // 2])
     asked = ask(view(film, times), rng, 2 * num_questions, weights)
-    named = [question for question in asked if _named_shot(question) in found]
+    named = [question for question in asked if _named_shot(question) == found]
     return tuple(named[:num_questions])
 
 
@@ -335,7 +344,7 @@ def film_batch(
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         features = torch.cat(
             [
-                tower(part, output_hidden_states=True).hidden_states[-1]
+                tower(part, output_hidden_states=True).hidden_states[-2]
                 for part in torch.split(pixels, 128)
             ]
         )

@@ -229,9 +229,8 @@ def tower_losses(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the named losses of a batch and the named accuracies."""
     vision = embedder.vision_model(batch.pixels, output_hidden_states=True)
-    patches = heads.norm(
-        vision.hidden_states[-1].float()
-    )  # (N, P, D), what the answering model reads
+    # (N, P, D), what the answering model reads; the layer after it is the identity in this stage
+    patches = heads.norm(vision.hidden_states[-2].float())
     pooled = vision.pooler_output.float()
     target = batch.targets
     thing = target.shape >= 0

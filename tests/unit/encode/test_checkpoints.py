@@ -136,7 +136,7 @@ def test_identity_sees_another_fine_tuning(tmp_path: Path, place: str) -> None:
 def test_identity_sees_the_configuration(vlm: Path) -> None:
     before = checkpoints.identity(vlm)
     config = json.loads((vlm / "config.json").read_text())
-    config["vision_feature_layer"] = -2
+    config["vision_feature_layer"] = -3
     (vlm / "config.json").write_text(json.dumps(config))
     assert checkpoints.identity(vlm) != before
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from transformers import SiglipModel
 
 from benchmarks.world.draw import Painter, pack, pose
 from benchmarks.world.scene import generator, make_film
@@ -15,7 +16,13 @@ from longvid.models import mini
 from pipelines import train_mini
 from pipelines.mini_training.answer import AnswerHeads, answer_step, whiten_projector
 from pipelines.mini_training.compression import Plan, compress, pool
-from pipelines.mini_training.matching import AWAY, draw_pool, match_batch, match_loss
+from pipelines.mini_training.matching import (
+    AWAY,
+    draw_pool,
+    match_batch,
+    match_loss,
+    pool_patches,
+)
 from pipelines.mini_training.measure import accuracy_by_type
 from pipelines.mini_training.needles import needle_recall
 from pipelines.mini_training.patches import patch_targets
@@ -40,6 +47,8 @@ SMALL = replace(
     match_pool_steps=4,
     match_frames=8,
     match_texts=6,
+    bind_steps=6,
+    bind_pool_steps=4,
     answer_steps=6,
     answer_cooldown=2,
     answer_questions=3,
@@ -67,19 +76,31 @@ def train(out: Path, stage: str = "", stop: int | None = None) -> None:
     if stage == "tower":
         return
     twin = average.averaged(embedder)
-    matched = train_mini.train_matching(SMALL, out, CPU, twin, stop_at=stops.get("match"))
-    for name, value in matched.vision_model.encoder.state_dict().items():
-        assert torch.equal(value, twin.vision_model.encoder.state_dict()[name])
-    if stage != "match":
-        train_mini.train_answer(SMALL, out, CPU, matched, stop_at=stops.get("answer"))
+    search = partial(train_mini.train_matching, SMALL, out, CPU)
+    matched = search(twin, bind=False, stop_at=stops.get("match"))
+    assert _same_layers(matched, twin) == [True] * 5
+    if stage == "match":
+        return
+    bound = search(matched, bind=True, stop_at=stops.get("bind"))
+    assert _same_layers(bound, twin) == [True] * 4 + [False]
+    if stage != "bind":
+        train_mini.train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
+
+
+def _same_layers(left: SiglipModel, right: SiglipModel) -> list[bool]:
+    towers = (left.vision_model.encoder.layers, right.vision_model.encoder.layers)
+    return [
+        all(map(torch.equal, mine.parameters(), theirs.parameters()))
+        for mine, theirs in zip(*towers, strict=True)
+    ]
 
 
 def test_a_run_stopped_anywhere_ends_with_the_same_weights(tmp_path: Path) -> None:
     train(tmp_path / "whole")
-    for stage, stop in (("tower", 1), ("match", 3), ("match", 5), ("answer", 2), ("answer", 5)):
+    for stage, stop in (("tower", 1), ("match", 3), ("bind", 3), ("answer", 2), ("answer", 5)):
         train(tmp_path / "broken", stage, stop)
     train(tmp_path / "broken")
-    for name in ("tower.pt", "match.pt", "answer.pt"):
+    for name in ("tower.pt", "match.pt", "bind.pt", "answer.pt"):
         whole, broken = (load_checkpoint(tmp_path / run / name) for run in ("whole", "broken"))
         assert whole is not None
         assert broken is not None
@@ -242,17 +263,18 @@ def test_what_came_before_a_shot_is_the_last_shot_shown() -> None:
             last[now] = int(place[film, number])
 
 
-def test_a_place_is_asked_about_what_its_middle_segment_shows() -> None:
-    plan = Plan(1, 12, 24, "grid", 4, sampling="places", spacing_seconds=1.0)
+def test_a_place_is_a_shot_with_those_beside_it_and_is_asked_about() -> None:
+    plan = Plan(1, 12, 16, "grid", 4, sampling="places")
     asked = 0
     for index in range(6):
         film, rng = make_film(81, index, num_shots=12), generator(82, index)
         times = frame_times(rng, film, plan, even=True)
-        assert np.diff(times) == pytest.approx(1.0)
-        middle = set(film.locate(times[8:16])[0].tolist())
+        shot = film.locate(times)[0]
+        found = int(shot[8])
+        assert shot.tolist() == [found - 1] * 4 + [found] * 8 + [found + 1] * 4
         for question in place_questions(film, times, rng, 8, PLACE_WEIGHTS):
             named = question.shots[-1] if question.type == "before" else question.shots[0]
-            assert named in middle
+            assert named == found
             asked += 1
     assert asked > 12
 
@@ -270,6 +292,23 @@ def test_a_film_without_questions_trains_nothing_but_the_readers() -> None:
     assert all(float(outcome.losses[name].detach()) == 0 for name in ("answer", "look", "asked"))
 
 
+def test_pooling_patches_finishes_the_tower() -> None:
+    embedder, vlm, _ = mini.build(9)
+    assert embedder.config.vision_config.num_hidden_layers == 5
+    assert vlm.config.vision_config.num_hidden_layers == 5
+    layer = embedder.vision_model.encoder.layers[-1]
+    pixels = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        seen = embedder.vision_model(pixels, output_hidden_states=True)
+        assert torch.equal(seen.hidden_states[-1], seen.hidden_states[-2])  # the identity at first
+        torch.nn.init.normal_(layer.mlp.fc2.weight)
+        torch.nn.init.normal_(layer.self_attn.out_proj.weight)
+        seen = embedder.vision_model(pixels, output_hidden_states=True)
+        pooled = pool_patches(embedder, seen.hidden_states[-2], bind=True)
+    wanted = torch.nn.functional.normalize(seen.pooler_output, dim=-1)
+    torch.testing.assert_close(pooled, wanted)
+
+
 def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
     embedder, _, _ = mini.build(9)
     tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
@@ -277,7 +316,7 @@ def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
     batch = match_batch(4, 0, pool, 12, 20, tokenizer)
     assert batch.fits.any(1).tolist() == [True] * 20 + [False] * 2
     with torch.no_grad():
-        loss, ahead = match_loss(embedder, batch)
+        loss, ahead = match_loss(embedder, batch, bind=False)
         vision = embedder.vision_model
         image = vision.head(vision.post_layernorm(batch.patches.float()))
         text = embedder.text_model(batch.text_ids).pooler_output
