@@ -123,7 +123,7 @@ class SlowFastPooling:
             raise OpError(
                 f"slowfast_pooling: frame {int(group.frames[0])} has a grid of "
                 f"{group.height}x{group.width} patches, in {describe(segment)}; it must be "
-                "square, so use grid_pooling, or an encoder that squashes or pads frames."
+                "square, so use grid_pooling, or let the encoder pad frames (encoder.fit = 'pad')."
             )
         least = max(self.fast_height, self.fast_width, self.slow_height, self.slow_width, 2)
         if group.height < least:
