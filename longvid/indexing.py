@@ -225,37 +225,21 @@ class Ledger:
         # What the names meant before this run: one that means something else now has moved on.
         self._owners = store.names()
         self._open: dict[str, _OpenVideo] = {}
-        # Names seen before the first chunk of their content came in, as happens on a cluster.
-        self._early_names: dict[str, list[str]] = {}
 
     def start(self, video: Video, num_chunks: int) -> bool:
-        """Open a video; False when its content is in work or in the store already."""
+        """Open a video; False when its content has another name in work or in the store."""
         anew = video.video_id in self._again
-        if video.video_id in self._open or (not anew and self.store.has(video.video_id)):
-            self.same_as_another(video)
-            return False
-        self.open(video, num_chunks)
-        return True
-
-    def open(self, video: Video, num_chunks: int) -> None:
-        """Open a video whose content is known to be new to this run."""
-        self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
-        self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
-
-    def is_open(self, video_id: str) -> bool:
-        """True while some chunk of the video is still awaited."""
-        return video_id in self._open
-
-    def same_as_another(self, video: Video) -> None:
-        """List a video under one more name, now or as soon as its content is finished."""
         if video.video_id in self._open:
             self._open[video.video_id].other_paths.append(video.path)
-        elif self.store.has(video.video_id):
+        elif not anew and self.store.has(video.video_id):
             self._subtitles.add_name(video.video_id, video.path)
             self._add_path(video.video_id, video.path)
         else:
-            self._early_names.setdefault(video.video_id, []).append(video.path)
-        self._count(videos_skipped=1, current=video.path)
+            self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
+            self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
+            return True
+        self.skip(video.path)
+        return False
 
     def skip(self, path: str) -> None:
         """Count a video that is not tried."""
@@ -293,9 +277,8 @@ class Ledger:
             self._count_failed(video.path, videos_open=-1)
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
-        names = [*entry.other_paths, *self._early_names.pop(video.video_id, [])]
         self.store.clear_failures([video.video_id, video.path])
-        self._subtitles.keep(video.video_id, [video.path, *names])
+        self._subtitles.keep(video.video_id, [video.path, *entry.other_paths])
         self.store.finish(
             video,
             entry.records,
@@ -304,7 +287,7 @@ class Ledger:
             replace=video.video_id in self._again,
         )
         self._again.discard(video.video_id)
-        for path in [video.path, *names]:
+        for path in [video.path, *entry.other_paths]:
             self._add_path(video.video_id, path)
         self._record(gaps)
         self._count(

@@ -9,7 +9,8 @@ Axes, here and everywhere:
     h w patch grid                     E   embedding width (text-aligned space)
     P   = h * w patches per frame      B   batch        L   text tokens
 
-Tensors rest on the CPU between parts; a part moves them to its device and back.
+Tensors rest on the CPU between parts; a part moves them to its device and back. Importing this
+module does not import torch, so that what only plans or schedules starts without it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from longvid.errors import LongvidError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "FAILURE_KINDS",
@@ -72,6 +74,8 @@ class _Tensors:
             _require(got == shape, f"{type(self).__name__}.{name} must be {shape}, got {got}.")
 
     def __repr__(self) -> str:
+        import torch
+
         parts = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are ones
             value: Any = getattr(self, field.name)
@@ -211,6 +215,8 @@ class FrameBatch(_Tensors):
     slow: torch.Tensor
 
     def __post_init__(self) -> None:
+        import torch
+
         num_frames = self.data.shape[0]
         _require(
             self.data.ndim == 4 and self.data.shape[1] == 3 and self.data.dtype == torch.uint8,
@@ -257,6 +263,8 @@ class Tokens(_Tensors):
     size: torch.Tensor
 
     def __post_init__(self) -> None:
+        import torch
+
         num_tokens = self.data.shape[0]
         _require(
             self.data.ndim == 2 and self.data.dtype.is_floating_point,
@@ -279,6 +287,8 @@ class Tokens(_Tensors):
         Args:
             data: (T, h, w, D).
         """
+        import torch
+
         num_frames, height, width, token_width = data.shape
         rows = (torch.arange(height, dtype=torch.float32) + 0.5) / height
         columns = (torch.arange(width, dtype=torch.float32) + 0.5) / width
@@ -294,6 +304,8 @@ class Tokens(_Tensors):
     @classmethod
     def join(cls, pieces: Sequence[Tokens]) -> Tokens:
         """Join runs, at least one, in time order; within a frame the earlier piece comes first."""
+        import torch
+
         if len(pieces) == 1:
             return pieces[0]
         order = torch.cat([piece.frame for piece in pieces]).sort(stable=True).indices
@@ -307,6 +319,8 @@ class Tokens(_Tensors):
 
     def counts(self, num_frames: int) -> torch.Tensor:
         """Count the tokens of each frame, (num_frames,) int64."""
+        import torch
+
         return torch.bincount(self.frame.long(), minlength=num_frames)
 
 

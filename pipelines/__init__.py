@@ -1,1 +1,1 @@
-"""The index wing on Ray Data, and what else runs as a job on a cluster."""
+"""The index wing on Ray, and what else runs as a job on a cluster."""

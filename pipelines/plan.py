@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from longvid.config import Config, RayResources
+from longvid.config import Config, Layout, RayResources
 from longvid.errors import ConfigError
 
-__all__ = ["Plan", "make_plan", "plan_decoders"]
+__all__ = ["Plan", "make_plan", "plan_decoders", "room_for_frames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Plan:
 
 
 def make_plan(
-    config: Config, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
+    config: Config | Layout, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
 ) -> Plan:
     """Decide how many actors each stage gets.
 
@@ -99,6 +99,20 @@ def make_plan(
     )
 
 
+def room_for_frames(plan: Plan, config: Config) -> int:
+    """Say how many decoded segments may wait.
+
+    Where frames never leave the one actor they are held back by their bytes, as on one machine
+    without Ray: small ones are all decoded while the weights load.
+    """
+    if not plan.fused_decoders or plan.encode_actors > 1 or config.ray.frame_batches:
+        return plan.frame_batches
+    size = config.encoder.frame_size()
+    segment_bytes: int = 3 * size.height * size.width * config.sample.segment_frames
+    held = config.run.prefetch_mb * 1_000_000 // segment_bytes
+    return max(plan.frame_batches, held)
+
+
 def _beside_encoders(
     resources: RayResources, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]]
 ) -> int:
@@ -121,8 +135,8 @@ def _beside_encoders(
 def plan_decoders(resources: RayResources, cluster: Mapping[str, float]) -> int:
     """Say how many decoding actors fit beside the other stages.
 
-    Ray Data waits for ever when actors leave no share for the tasks that feed them, so a plan that
-    cannot be scheduled is refused here, with the sum.
+    An actor for which there is no share is waited for without an end, so a plan that cannot be
+    scheduled is refused here, with the sum.
 
     Args:
         resources: The configuration's [ray] table.

@@ -6,12 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import ray
 
 from longvid.indexing import Ledger, Progress
+from pipelines.job import Job
 from pipelines.plan import Plan
+from pipelines.supervisor import Supervisor
 
 __all__ = ["Watch"]
 
@@ -25,6 +24,7 @@ class Watch:
         ledger: The job's account, read only.
         plan: Says how many actors share the work.
         supervisor: Knows how long they were busy.
+        job: Knows how many paths were listed.
         on_progress: Called in the thread of this watch.
     """
 
@@ -32,10 +32,12 @@ class Watch:
         self,
         ledger: Ledger,
         plan: Plan,
-        supervisor: Any,
+        supervisor: Supervisor,
+        job: Job,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._ledger, self._supervisor, self._on_progress = ledger, supervisor, on_progress
+        self._ledger, self._supervisor, self._job = ledger, supervisor, job
+        self._on_progress = on_progress
         self._actors = {"decode": plan.num_decoders, "encode": plan.encode_actors}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -54,10 +56,7 @@ class Watch:
         busy = dict.fromkeys(self._actors, 0.0)
         before = time.monotonic()
         while not self._stop.wait(_INTERVAL_SECONDS):
-            try:
-                sums = ray.get(self._supervisor.sums.remote(), timeout=_INTERVAL_SECONDS)
-            except (ray.exceptions.RayError, ValueError):
-                continue  # the cluster is busy, or going down; the driver will say so
+            sums = self._supervisor.sums()
             now = time.monotonic()
             shares: dict[str, float | None] = {}
             for stage, actors in self._actors.items():
@@ -68,7 +67,7 @@ class Watch:
                 busy[stage] = total
             before = now
             if self._on_progress is not None:
-                listed = int(sums["num_paths"])
+                listed = self._job.num_paths
                 self._on_progress(
                     replace(self._ledger.progress, videos_listed=listed, **shares)  # type: ignore[arg-type]  # the names are those of two fields of that type
                 )

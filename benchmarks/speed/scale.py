@@ -1,7 +1,8 @@
 """Run the real planner, runner, ledger and store on simulated workers, and fit cost to work.
 
 Decoding and encoding only take their time (see stand_ins.py), so one machine can stand for many:
-a simulated worker is a process of its own that sleeps. What is measured is the price of the
+a simulated worker is a process of its own that sleeps, or with `--fused` one of four decoders that
+sleep in the process of their encoder. What is measured is the price of the
 runner: how nearly n workers do n times the work of one, and what a chunk costs the driver. The
 clock of a run starts when every actor is up. With `--files`, what is measured is the memory of the
 driver while it lists and accounts for very many files.
@@ -10,6 +11,7 @@ driver while it lists and accounts for very many files.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -17,22 +19,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.rows import Row
+from benchmarks.speed.processes import tree
 from benchmarks.speed.stand_ins import (
     StandInDecoder,
     StandInEncoder,
     make_footage,
     stand_in_config,
 )
+from longvid.indexing import Progress
 
 __all__ = ["add_arguments", "run"]
 
-_CHUNK_FRAMES, _SEGMENT_FRAMES = 64, 16
+#: As the preset `longvid` cuts footage: 8 segments of 8 frames at 1 frame a second.
+_CHUNK_FRAMES, _SEGMENT_FRAMES = 64, 8
+#: What such a chunk of 720p takes one core: 17.99 s for 600 s (benchmarks/results/decode.json).
+_CHUNK_SECONDS = 1.92
 _CHUNKS_PER_VIDEO = 4
 #: An encoder serves so many decoders, each of which takes this many times as long for a frame.
 _RATIO = 4
@@ -42,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this measurement's options."""
     parser.add_argument("--workers", default="1,2,4,8,16,32,64", help="decoders (%(default)s)")
     parser.add_argument("--chunks-per-worker", type=int, default=16)
-    parser.add_argument("--chunk-seconds", type=float, default=2.0, help="to decode (%(default)s)")
+    parser.add_argument(
+        "--chunk-seconds", type=float, default=_CHUNK_SECONDS, help="to decode (%(default)s)"
+    )
+    parser.add_argument(
+        "--fused", action="store_true", help="decode and encode in one process for four decoders"
+    )
     parser.add_argument(
         "--files", metavar="N,N", help="instead: the driver's memory over so many listed files"
     )
@@ -73,6 +87,7 @@ def run(options: argparse.Namespace) -> list[Row]:
             *("--one-run", str(workers)),
             *("--chunks-per-worker", str(options.chunks_per_worker)),
             *("--chunk-seconds", str(options.chunk_seconds)),
+            *(("--fused",) if options.fused else ()),
         )
         for workers in map(int, options.workers.split(","))
     ]
@@ -97,6 +112,7 @@ def _rows(measured: list[dict[str, Any]], options: argparse.Namespace) -> list[R
     for found in measured:
         rate = found["chunks"] / found["seconds"]
         task, subject = "decoding 4 x slower than encoding", f"{found['workers']} decoders"
+        task += ", fused" if options.fused else ""
         rows += [
             Row(task, subject, "wall", found["seconds"], "s"),
             Row(task, subject, "chunks", rate, "1/s"),
@@ -104,6 +120,8 @@ def _rows(measured: list[dict[str, Any]], options: argparse.Namespace) -> list[R
             Row(task, subject, "of the bound", found["bound"] / found["seconds"], ""),
             Row(task, subject, "driver processor a chunk", found["driver_ms"], "ms"),
             Row(task, subject, "driver peak RSS", found["driver_mb"], "MB"),
+            Row(task, subject, "actor processes", found["processes"], ""),
+            Row(task, subject, "memory of an actor", found["actor_mb"], "MB"),
         ]
     # wall = start + (chunks of one worker) * seconds a chunk + (all chunks) * cost of the runner
     work = np.array([[1, f["chunks"] / f["workers"], f["chunks"]] for f in measured], float)
@@ -161,9 +179,8 @@ def _one_list(files: int, contents: int) -> dict[str, Any]:
 def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Index made-up videos with so many decoders."""
     import ray
-    import ray.data
 
-    from pipelines.index import index
+    from pipelines.index import run_job, start
 
     encoders = -(-workers // _RATIO)
     per_frame = options.chunk_seconds / _CHUNK_FRAMES
@@ -174,6 +191,7 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
         f"ray.decode_actors={workers}",
         "ray.decode_cpus=1.0",
         f"ray.encode_actors={encoders}",
+        f"ray.fused={str(options.fused).lower()}",
         "ray.encode_cpus=1.0",
         decoder=StandInDecoder(seconds_per_frame=per_frame),
         # A little faster than a quarter: who waits must be the decoders.
@@ -187,8 +205,6 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
         logging_level="WARNING",
         include_dashboard=False,
     )
-    context = ray.data.DataContext.get_current()
-    context.wait_for_min_actors_s = 1800
     chunks = workers * options.chunks_per_worker
     with tempfile.TemporaryDirectory(prefix="longvid-scale-") as folder:
         videos = make_footage(
@@ -196,8 +212,15 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
             -(-chunks // _CHUNKS_PER_VIDEO),
             _CHUNK_FRAMES * _CHUNKS_PER_VIDEO,
         )
+        actors = start(config)
         started = time.process_time()
-        index([videos], store=f"{folder}/store", config=config)
+        memory: list[float] = []
+
+        def look_once(progress: Progress) -> None:
+            if progress.seconds_done and not memory:
+                memory.extend(islice(_actor_mb(), 1))
+
+        run_job([str(videos)], f"{folder}/store", config, actors, look_once, together=True)
         spent = time.process_time() - started
         (path,) = Path(folder, "store", "runs").glob("*.json")
         done = json.loads(path.read_text())
@@ -214,7 +237,18 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
         ),
         "driver_ms": 1000 * spent / chunks,
         "driver_mb": _peak_mb(),
+        "processes": encoders if options.fused else workers + encoders,
+        "actor_mb": memory[0],
     }
+
+
+def _actor_mb() -> Iterator[float]:
+    """Yield the proportional set size of actors: their own memory and their part of the shared."""
+    for process in tree(os.getpid()):
+        with contextlib.suppress(OSError):
+            if b"ray::Actor" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found = Path(f"/proc/{process}/smaps_rollup").read_text()
+                yield int(found.partition("\nPss:")[2].split()[0]) / 1024
 
 
 def _peak_mb() -> float:

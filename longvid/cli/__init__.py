@@ -7,6 +7,8 @@ videos failed or have gaps (`longvid failures` lists them).
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
+    # At its end Python looks for garbage among all that torch and transformers made: a second.
+    atexit.register(gc.freeze)
     # Offline is the rule: a checkpoint is a local folder, and nothing is fetched behind one's back.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

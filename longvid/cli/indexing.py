@@ -43,24 +43,30 @@ def add_commands(commands: Commands) -> None:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from longvid.progress import index_progress
-
     if options.max_failure_rate is not None:
         options.set.append(f"run.max_failure_rate={options.max_failure_rate}")
-    config = load(options)
     index: Callable[..., IndexReport]
     if options.runner == "ray":
-        index = _ray_runner()
+        index = _ray_runner(options)
     else:
         from longvid.api import index
+    config = load(options)
+    from longvid.progress import index_progress
+
     with index_progress(sys.stderr) as show:
         report = index(options.videos, store=options.store, config=config, on_progress=show)
     return print_report(report, options.json)
 
 
-def _ray_runner() -> Callable[..., IndexReport]:
-    """Load the Ray runner by name: it lives above this floor and needs an optional package."""
+def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
+    """Load the Ray runner by name: it lives above this floor and needs an optional package.
+
+    Its processes are started at once, to import what they need beside this one.
+    """
+    import functools
     import importlib
+
+    from longvid.config import load_layout
 
     try:
         module = importlib.import_module("pipelines.index")
@@ -68,8 +74,8 @@ def _ray_runner() -> Callable[..., IndexReport]:
         raise ConfigError(
             f"--runner ray needs Ray, which is not installed ({error}); install longvid[ray]."
         ) from error
-    runner: Callable[..., IndexReport] = module.index
-    return runner
+    actors = module.start(load_layout(options.config or "mini", options.set))
+    return functools.partial(module.index, actors=actors)
 
 
 def _retry(options: argparse.Namespace) -> int:

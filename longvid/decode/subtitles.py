@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
@@ -117,11 +118,16 @@ class SubtitleReader:
         return in_time_order(lines)
 
 
-def _files(folder: str) -> list[str]:
+def _files(folder: str) -> Iterator[str]:
+    """Yield the names in a folder, those of a local one without holding them all."""
     if not is_remote(folder):
-        return os.listdir(folder or ".")
+        with os.scandir(folder or ".") as entries:
+            for entry in entries:
+                yield entry.name
+        return
     system, inner = remote_file(folder)
-    return [os.path.basename(name) for name in system.ls(inner, detail=False)]
+    for name in system.ls(inner, detail=False):
+        yield os.path.basename(name)
 
 
 def may_hold_text(path: str) -> bool:

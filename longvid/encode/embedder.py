@@ -17,6 +17,7 @@ from longvid.models import checkpoints
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
+from longvid.models.stated import stated_config
 from longvid.types import FrameBatch, Segment
 
 __all__ = ["DualEncoder", "TextWorker", "pixel_format_of", "width_of"]
@@ -117,11 +118,15 @@ def width_of(folder: Path) -> int:
     Raises:
         ModelError: It is no embedder.
     """
+    _checked_config(folder)
+    return _width(stated_config(folder, _whole_config))
+
+
+def _whole_config(folder: Path) -> Any:
     import transformers
 
-    _checked_config(folder)
     with quiet():
-        return _width(transformers.AutoConfig.from_pretrained(folder))
+        return transformers.AutoConfig.from_pretrained(folder)
 
 
 def _width(config: Any) -> int:

@@ -77,6 +77,19 @@ def test_a_bad_file_does_not_stop_a_job(cluster: None, few_clips: Path, tmp_path
     assert (status.num_videos, status.num_failures) == (1, 1)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_a_process_of_the_cluster_raises_is_one_sentence(
+    cluster: None, tmp_path: Path
+) -> None:
+    from pipelines.index import index
+
+    # More names than the driver looks at, so that they are read beside it.
+    names = [f"{tmp_path}/{number}.mp4" for number in range(20)]
+    (tmp_path / "list.txt").write_text("\n".join([*names, f"@{tmp_path}/no.txt"]))
+    with pytest.raises(ConfigError, match=r"^The list .*no\.txt cannot be read: no such file"):
+        index([f"@{tmp_path}/list.txt"], store=tmp_path / "store", config="mini")
+
+
 @pytest.mark.parametrize(
     ("resources", "cpus", "expected"),
     [

@@ -89,7 +89,7 @@ def space_of(folder: Path, keep: str = PROJECTED, grid: str = "full") -> str:
         ModelError: The family cannot keep tokens before its projector on this grid.
     """
     family = family_of(folder)
-    config = family.config(folder)
+    config = family.stated(folder)
     tower = str(config.vision_config.model_type).removesuffix("_vision_model")
     if keep == TOWER:
         shape = f"{tower}-unprojected-{family.tower_width(folder, grid)}"

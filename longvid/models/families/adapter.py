@@ -14,6 +14,7 @@ from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, 
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
+from longvid.models.stated import Stated, stated_config
 
 __all__ = ["Adapter", "TokenProjector", "Unprojected", "fixed_square"]
 
@@ -106,19 +107,23 @@ class Adapter:
         with quiet():
             return getattr(transformers, self.architecture).config_class.from_pretrained(folder)
 
+    def stated(self, folder: Path) -> Stated:
+        """Return the configuration for single entries: transformers is asked for its defaults."""
+        return stated_config(folder, self.config)
+
     def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
         """Say how the vision tower wants frames, without loading weights."""
-        return self.pixels(folder, self.config(folder), most_pixels)
+        return self.pixels(folder, self.stated(folder), most_pixels)
 
     def token_width(self, folder: Path) -> int:
         """Return D, without loading weights."""
-        config = self.config(folder)
+        config = self.stated(folder)
         return int(config.text_config.hidden_size) * self.layers_fed(config)
 
     def tower_width(self, folder: Path, grid: str) -> int:
         """Return the width of a token before the projector, without loading weights."""
         self._require_tower_tokens(folder, grid)
-        config = self.config(folder)
+        config = self.stated(folder)
         layers = config.vision_feature_layer  # features of several layers stand side by side
         num_layers = 1 if isinstance(layers, int) else len(layers)
         return int(config.vision_config.hidden_size) * num_layers

@@ -209,6 +209,9 @@ class Family(Protocol):
     def config(self, folder: Path) -> Any:
         """Return the transformers configuration of a checkpoint."""
 
+    def stated(self, folder: Path) -> Any:
+        """Return the configuration for single entries, without transformers where it can be."""
+
     def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
         """Say how the vision tower wants frames, without loading weights.
 

@@ -65,6 +65,10 @@ class PublishedFamily:
             text_config=self._text_config(folder),
         )
 
+    def stated(self, folder: Path) -> Any:
+        """Return the same: the folder states less than transformers wants."""
+        return self.config(folder)
+
     def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
         """Refuse: frames are fitted by the system's own encoder."""
         raise self._own_encoder(folder)

@@ -11,8 +11,7 @@ from longvid.errors import ConfigError
 
 pytest.importorskip("ray")
 
-from pipelines import supervisor as supervisors
-from pipelines.plan import make_plan
+from pipelines.plan import make_plan, room_for_frames
 from pipelines.supervisor import GO, POISON, WAIT, Supervisor
 
 
@@ -20,95 +19,85 @@ def config(**shares: float) -> Config:
     return replace(load_config("mini"), ray=RayResources(**shares))  # type: ignore[arg-type]  # names of fields
 
 
-def test_a_video_is_claimed_under_one_name_until_it_is_finished() -> None:
-    supervisor = Supervisor(8, 3)
-    assert supervisor.claim("a", "/one.mp4")
-    assert not supervisor.claim("a", "/two.mp4")
-    assert supervisor.claim("a", "/one.mp4")  # a task that was run again
-    supervisor.forget("a")
-    assert supervisor.claim("a", "/two.mp4")
-
-
 def test_frames_wait_up_to_the_limit_and_no_further() -> None:
     supervisor = Supervisor(8, 3)
-    assert [supervisor.begin("decode", f"chunk {i}", 4) for i in range(3)] == [GO, GO, WAIT]
-    supervisor.end("decode", "chunk 0", {"frames": 64})
-    assert supervisor.begin("decode", "chunk 2", 4) == WAIT
+    words = [supervisor.begin("decode", f"chunk {i}", f"worker {i}", 4) for i in range(3)]
+    assert words == [GO, GO, WAIT]
+    supervisor.end("decode", "chunk 0", "worker 0", {"frames": 64})
+    assert supervisor.begin("decode", "chunk 2", "worker 0", 4) == WAIT
     # Work that is done again, because its result was lost, has its room already.
-    assert supervisor.begin("decode", "chunk 0", 4) == GO
+    assert supervisor.begin("decode", "chunk 0", "worker 0", 4) == GO
     supervisor.consumed("chunk 0")
-    assert supervisor.begin("decode", "chunk 2", 4) == GO
+    assert supervisor.begin("decode", "chunk 2", "worker 2", 4) == GO
     assert supervisor.sums()["most_frame_batches_waiting"] == 8
+    assert supervisor.sums()["frame_batches_waiting"] == 8
     assert supervisor.sums()["stages"] == {"decode": {"items": 1, "frames": 64}}
 
 
 def test_a_chunk_larger_than_the_limit_goes_alone() -> None:
     supervisor = Supervisor(4, 3)
-    assert supervisor.begin("decode", "long", 9) == GO
-    assert supervisor.begin("decode", "short", 1) == WAIT
+    assert supervisor.begin("decode", "long", "a", 9) == GO
+    assert supervisor.begin("decode", "short", "b", 1) == WAIT
     supervisor.consumed("long")
-    assert supervisor.begin("decode", "short", 1) == GO
+    assert supervisor.begin("decode", "short", "b", 1) == GO
 
 
 def test_what_kills_its_worker_is_begun_so_often_and_no_more() -> None:
     supervisor = Supervisor(8, 2)
-    words = [supervisor.begin("decode", "bad", 1) for _ in range(4)]
+    words = []
+    for number in range(4):
+        words.append(supervisor.begin("decode", "bad", f"worker {number}", 1))
+        supervisor.died(f"worker {number}")
     assert words == [GO, GO, POISON, POISON]
-    assert supervisor.begin("decode", "good", 1) == GO
+    assert supervisor.begin("decode", "good", "another", 1) == GO
     # What ended is not counted, however often it is done again.
     for _ in range(5):
-        assert supervisor.begin("encode", "good") == GO
-        supervisor.end("encode", "good", {})
+        assert supervisor.begin("encode", "good", "another") == GO
+        supervisor.end("encode", "good", "another", {})
+    # Nor is what came back undone because something else was lost.
+    for _ in range(5):
+        assert supervisor.begin("encode", "good", "another") == GO
+        supervisor.take_back("encode", "good", "another")
+
+
+def attempts(supervisor: Supervisor, stage: str, item: str) -> int:
+    count = 0
+    while supervisor.begin(stage, item, f"worker {count}") == GO:
+        supervisor.died(f"worker {count}")
+        count += 1
+    return count
 
 
 def test_a_film_that_kills_in_every_chunk_is_given_up_sooner_and_sooner() -> None:
     supervisor = Supervisor(8, 3)
+    assert [attempts(supervisor, "decode", f"film {i}") for i in range(5)] == [3, 1, 1, 0, 0]
+    assert attempts(supervisor, "decode", "other 0") == 3
 
-    def attempts(item: str) -> int:
-        count = 0
-        while supervisor.begin("decode", item) == GO:
-            count += 1
-        return count
 
-    assert [attempts(f"film {i}") for i in range(5)] == [3, 1, 1, 0, 0]
-    assert attempts("other 0") == 3
+def test_paths_that_begin_alike_are_not_one_film() -> None:
+    supervisor = Supervisor(8, 3)
+    assert attempts(supervisor, "probe", "/my films/one.mp4") == 3
+    assert attempts(supervisor, "probe", "/my films/two.mp4") == 3
 
 
 def test_what_was_in_work_beside_a_killer_is_done_again_alone() -> None:
     supervisor = Supervisor(8, 3)
 
     def begin(item: str, worker: str) -> str:
-        return supervisor.begin("decode", item, 1, worker)
+        return supervisor.begin("decode", item, worker, 1)
 
     assert [begin("killer 0", "first"), begin("other 0", "first")] == [GO, GO]
-    # The process died, and another one took both items over.
+    supervisor.died("first")
+    # Another process takes both items over.
     assert [begin("other 0", "second"), begin("killer 0", "second")] == [GO, WAIT]
     assert begin("new 0", "second") == WAIT  # nothing beside a suspect
-    supervisor.end("decode", "other 0", {})
+    supervisor.end("decode", "other 0", "second", {})
     assert begin("killer 0", "second") == GO
     assert begin("new 0", "third") == GO  # another process is not in danger
-    assert [begin("killer 0", "fourth"), begin("killer 0", "fifth")] == [GO, POISON]
-
-
-def test_frames_lost_with_a_machine_do_not_hold_up_the_job(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 100.0
-    monkeypatch.setattr(supervisors.time, "monotonic", lambda: now)
-    supervisor = Supervisor(4, 3)
-    assert supervisor.begin("decode", "lost", 4) == GO
-    supervisor.end("decode", "lost", {})
-    now += 60.0
-    assert supervisor.begin("decode", "next", 4) == WAIT  # encoders may still be loading
-    supervisor.begin("encode", "other")
-    now += 60.0
-    assert supervisor.begin("decode", "next", 4) == WAIT  # an encoder is at work
-    supervisor.end("encode", "other", {})
-    now += 1.0
-    assert supervisor.begin("decode", "next", 4) == WAIT
-    now += supervisors._LOST_AFTER_SECONDS
-    assert supervisor.begin("decode", "next", 4) == GO
-    assert supervisor.begin("decode", "one more", 4) == WAIT  # one at a time
+    supervisor.died("second")
+    assert begin("killer 0", "fourth") == GO
+    supervisor.died("fourth")
+    assert begin("killer 0", "fifth") == POISON
 
 
 def test_a_plan_takes_what_the_cluster_has() -> None:
@@ -142,6 +131,20 @@ def test_fused_actors_are_no_larger_than_the_machines() -> None:
 
 def test_less_than_a_chunk_cannot_be_the_limit() -> None:
     assert make_plan(config(frame_batches=1), {"CPU": 2.0}).frame_batches == 4
+
+
+def test_frames_that_stay_in_an_actor_are_held_back_by_their_bytes() -> None:
+    machine = {"CPU": 2.0}
+    mini = config()
+    plan = make_plan(mini, machine, [machine])
+    size, sample = mini.encoder.frame_size(), mini.sample
+    segment_bytes = 3 * size.height * size.width * sample.segment_frames
+    assert room_for_frames(plan, mini) == mini.run.prefetch_mb * 1_000_000 // segment_bytes
+    assert room_for_frames(plan, mini) > plan.frame_batches
+    asked = config(frame_batches=9)
+    assert room_for_frames(make_plan(asked, machine, [machine]), asked) == 9
+    apart = make_plan(mini, {"CPU": 8.0})
+    assert room_for_frames(apart, mini) == apart.frame_batches
 
 
 @pytest.mark.parametrize(
