@@ -189,7 +189,7 @@ class VideoQA:
             else:
                 found = [(hit.video_id, hit.segment_index) for hit in hits]
                 candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
-                if self.config.ask.shot_frames:
+                if self.config.ask.num_segments and self.config.ask.shot_frames:
                     candidates = shots_around(query, candidates, found, self.config.ask)
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)

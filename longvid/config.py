@@ -58,7 +58,7 @@ class Ask:
             its last, are shown instead. -1 trusts every search; other values suit one embedder.
         shot_frames: Of what a search found, show the shot of the best frame with the shots right
             before and after it, and of that shot so many frames at most; `neighbours` says how
-            far it is looked for. 0 shows whole segments.
+            far it is looked for. 0 shows whole segments, as does a `num_segments` of 0.
         beside_frames: The most frames of each shot beside it.
         cut_similarity: Two frames that follow each other belong to one shot if the cosine of
             their embeddings is at least this; it suits one embedder and one rate of sampling.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from benchmarks.yardstick.findings import Findings, recall_at
@@ -14,6 +15,7 @@ from benchmarks.yardstick.plan import (
     TENTH_BUDGET,
 )
 from benchmarks.yardstick.statistics import Estimate
+from longvid.models import checkpoints
 
 __all__ = ["Goal", "goals", "losses"]
 
@@ -31,11 +33,17 @@ class Goal:
     holds: bool
 
 
+def _claimed_types() -> frozenset[str]:
+    """Return the types of question that mini claims to answer, as measured for its card."""
+    path = checkpoints.locate(checkpoints.MINI) / "measured.json"
+    return frozenset(json.loads(path.read_text(encoding="utf-8"))["claimed"])
+
+
 def goals(found: Mapping[str, Findings]) -> list[Goal]:
     """Judge every goal whose suites and arms were run."""
     rows: list[Goal] = []
     if "10 s" in found and found["10 s"].has(FULL_GRID, BUDGET):
-        rows += _short(found["10 s"])
+        rows += _short(found["10 s"], _claimed_types())
     if "10 min" in found and found["10 min"].has(PRESET, BUDGET):
         ten = found["10 min"]
         preset = ten.accuracy(ten.cell(PRESET, BUDGET))
@@ -71,22 +79,28 @@ def goals(found: Mapping[str, Findings]) -> list[Goal]:
 _BY = {"pair": "colour and a shape", "sign": "sign"}
 
 
-def _short(ten: Findings) -> list[Goal]:
+def _short(ten: Findings, claimed: Collection[str]) -> list[Goal]:
     cell = ten.cell(FULL_GRID, BUDGET)
-    shares, short = [], []
+    shares, short, others = [], [], []
     for row in ten.types:
         of = [i for i, a in enumerate(ten.asked) if a.question.type == row.type]
         share = sum(cell.right[i] for i in of) / len(of)
         shares.append(share)
-        if share < row.prior + 0.3:
-            short.append(f"{row.type} {share:.2f} (prior {row.prior:.2f}, n={row.n})")
+        figure = f"{row.type} {share:.2f} (prior {row.prior:.2f}, n={row.n})"
+        if row.type not in claimed:
+            others.append(figure)
+        elif share < row.prior + 0.3:
+            short.append(figure)
     mean = sum(shares) / len(shares)
+    num_claimed = len(shares) - len(others)
+    reached = f"{num_claimed - len(short)} of {num_claimed}"
+    reached += f"; short: {', '.join(short)}" if short else ""
+    reached += f"; not claimed: {', '.join(others)}" if others else ""
     return [
         Goal("one shot, 8 frames x 64 tokens, mean over types", "≥ 0.85", f"{mean:.3f}",
              mean >= 0.85),
-        Goal("one shot, every type at least its text prior + 0.3", "all",
-             f"{len(shares) - len(short)} of {len(shares)}"
-             + (f"; short: {', '.join(short)}" if short else ""), not short),
+        Goal("one shot, every claimed type at least its text prior + 0.3", "all", reached,
+             not short),
     ]  # fmt: skip
 
 

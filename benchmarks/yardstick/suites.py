@@ -39,7 +39,7 @@ TUNING_SEED = 41_000_000
 _PRIOR_SEED = 51_000_000
 """Films that the text-only guesser learns from."""
 
-UNANSWERED = ("times", "yes_no_motion")
+UNANSWERED = ("times",)
 """Types that mini answers no better than their text does: they can judge nothing, and are left out.
 
 They are drawn and then dropped, so that the other questions do not depend on this choice.
