@@ -113,7 +113,7 @@ def write_card(
     lines = [
         "# longvid-mini",
         "",
-        "A video question-answering model of 4.6 million weights, trained from nothing on films",
+        "A video question-answering model of 5.0 million weights, trained from nothing on films",
         "drawn by `benchmarks/world`. It understands nothing but that world: eight shapes in eight",
         "colours, six backgrounds, signs with one letter or digit, ten motions and four events.",
         "For real footage name a real checkpoint.",
@@ -153,6 +153,12 @@ def write_card(
         "",
     ]
     lines += _table(measured, "two_windows", many, "Two windows")
+    lines += [
+        "A place is one shot of twelve with those right before and after it, as `ask.shot_frames`",
+        "shows what a search found, asked about that shot:",
+        "",
+    ]
+    lines += _table(measured, "place", "four_shots_24x16", "Places", prior=False)
     lines += [
         "Frames spread thinly over 24 shots, and a minute of six shots with all 2,048 tokens of",
         "its 32 frames, a quarter, and a tenth of them by merging, at random, and slow-fast:",
