@@ -57,7 +57,8 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     say = _Teller(as_json)
     say(f"1. Draw a film of {_FILM_MINUTES} minutes, and index it beside real clips")
     film, questions = _film(Path(folder))
-    store = str(Path(folder) / "store")
+    # Another model's demo lies beside it, rather than in the way.
+    store = str(Path(folder) / f"store-{config.fingerprint()[:8]}")
     with index_progress(sys.stderr) as show:
         report = index(
             [film, *(videos or [str(_CLIPS)])], store=store, config=config, on_progress=show
