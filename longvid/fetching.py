@@ -105,11 +105,8 @@ class LocalCopies:
             yield path.removeprefix("file://")
             return
         source = _source_of(path)
-        lock = self._hold(source)
-        try:
+        with os.fdopen(self._hold(source)):
             yield str(source.copy)
-        finally:
-            os.close(lock)
 
     def _hold(self, source: _Source) -> int:
         """Fetch a file unless it is there; return a descriptor whose lock keeps it there."""
@@ -153,10 +150,8 @@ def borrowed_copy(path: str) -> Iterator[str]:
     source = _source_of(path)
     descriptor = _held(source.copy)
     if descriptor is not None:
-        try:
+        with os.fdopen(descriptor):
             yield str(source.copy)
-        finally:
-            os.close(descriptor)
         return
     with _locked(source.copy.with_suffix(".lock")):
         fetched = source.fetch()

@@ -120,65 +120,12 @@ MOTION_BASE = {  # "does the star ... ?"
 EVENTS = ("nothing", "appears", "vanishes", "changes", "collides")
 NUMBERS = ("zero", "one", "two", "three", "four")
 
-_FUNCTION_WORDS = [
-    "what",
-    "which",
-    "who",
-    "where",
-    "how",
-    "many",
-    "is",
-    "are",
-    "does",
-    "do",
-    "the",
-    "a",
-    "in",
-    "on",
-    "with",
-    "there",
-    "or",
-    "you",
-    "see",
-    "can",
-    "shape",
-    "color",
-    "colour",
-    "sign",
-    "letter",
-    "digit",
-    "object",
-    "objects",
-    "thing",
-    "things",
-    "background",
-    "behind",
-    "shot",
-    "shots",
-    "video",
-    "first",
-    "last",
-    "before",
-    "after",
-    "right",
-    "comes",
-    "happens",
-    "to",
-    "say",
-    "read",
-    "show",
-    "become",
-    "turn",
-    "into",
-    "times",
-    "appear",
-    "move",
-    "have",
-    "size",
-    "yes",
-    "no",
-    "?",
-]
+_FUNCTION_WORDS = (
+    "what which who where how many is are does do the a in on with there or you see can shape "
+    "color colour sign letter digit object objects thing things background behind shot shots "
+    "video first last before after right comes happens to say read show become turn into times "
+    "appear move have size yes no ?"
+)
 
 # --- the prompt -----------------------------------------------------------------------------------
 
@@ -257,7 +204,7 @@ def words(text: str) -> list[str]:
 def vocabulary() -> tuple[str, ...]:
     """Return every word mini can read or say, sorted."""
     world: set[str] = {*SHAPES, *PLURALS.values(), *COLORS, *BACKGROUNDS, *SIZES, *SIGNS, *MOTIONS}
-    world |= {*EVENTS, *NUMBERS, *_FUNCTION_WORDS}
+    world |= {*EVENTS, *NUMBERS, *_FUNCTION_WORDS.split()}
     for phrase in (*PLACES, *MOTION_VERBS.values(), *MOTION_BASE.values()):
         world |= set(phrase.split())
     return tuple(sorted(world))
