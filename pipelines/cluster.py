@@ -50,6 +50,11 @@ class Actors:
         """All of them, the end of the path first."""
         return [self.decode] if self.encode is None else [self.encode, self.decode]
 
+    def close(self) -> None:
+        """End them."""
+        for pool in self.pools:
+            pool.close()
+
 
 def start(layout: Layout | Config) -> Actors:
     """Connect and start the actors that decode and encode; they are up some seconds later.

@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def index(
         store: Folder or URI visible to every machine; made when it does not exist.
         config: A preset's name, a TOML file, or a Config.
         on_progress: Called every second, in a thread of its own.
-        actors: Of `start`, when it was called before the configuration was read.
+        actors: Of `start`, when it was called before the configuration was read. They are ended.
 
     Raises:
         ConfigError: The configuration is wrong, no video is named, or the cluster is too small
@@ -61,10 +62,10 @@ def index(
         FailureRateError: More videos fail than run.max_failure_rate allows.
         ClusterError: The cluster cannot be reached, or broke down.
     """
-    if actors is None:
-        actors = start(config if isinstance(config, Config) else load_layout(config))
     if not isinstance(config, Config):
         config = load_config(config)
+    if actors is None:
+        actors = start(config)
     names = [_absolute(str(video)) for video in videos]
     return run_job(names, str(store), config, actors, on_progress)
 
@@ -84,7 +85,7 @@ def run_job(
         inputs: As `index` has them, local names absolute.
         store_uri: Where the store is.
         config: The whole configuration.
-        actors: Ended when this returns.
+        actors: Ended when this returns, or raises.
         on_progress: As `index` has it.
         together: As a measurement wants it.
     """
@@ -93,14 +94,14 @@ def run_job(
     from pipelines.watch import Watch
 
     started = time.perf_counter()
-    opened = open_store(store_uri, config)
-    ledger = Ledger(opened, config.run.max_failure_rate)
-    few = few_files(inputs)
-    plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
-    supervisor = Supervisor(plan.frame_batches, config.run.max_attempts)
-    job = Job(config, actors, ledger, supervisor)
     try:
-        with Watch(ledger, plan, supervisor, job, on_progress):
+        opened = open_store(store_uri, config)
+        ledger = Ledger(opened, config.run.max_failure_rate)
+        few = few_files(inputs)
+        plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
+        supervisor = Supervisor(plan.frame_batches, config.run.max_attempts)
+        job = Job(config, actors, ledger, supervisor)
+        with closing(job), Watch(ledger, plan, supervisor, job, on_progress):
             if few is not None:
                 job.probe_here(few)
             job.run(listed(inputs) if few is None else (), together)
@@ -108,7 +109,7 @@ def run_job(
                 raise no_video_named()
             job.refresh()
     finally:
-        job.close()
+        actors.close()
     seconds = time.perf_counter() - started
     sums = supervisor.sums()
     opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})

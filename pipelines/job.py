@@ -187,9 +187,9 @@ class Job:
         refresh(self._ledger.store.uri)
 
     def close(self) -> None:
-        """End the actors."""
-        for pool in self._pools():
-            pool.close()
+        """End the actors that this job started itself."""
+        if self._probe is not None:
+            self._probe.close()
 
     def _untried(self, paths: Iterable[str]) -> Iterator[str]:
         """Count paths, and leave out those that failed too often."""

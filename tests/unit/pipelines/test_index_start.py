@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("ray")
 
 from longvid.config import load_config, load_layout
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, StoreError
 from longvid.listing import list_videos
 from pipelines import lister
+from pipelines.index import run_job
 from pipelines.lister import Lister, few_files
 
 
@@ -64,3 +66,18 @@ def test_few_files_are_listed_here_and_many_are_not_even_counted(
 def test_what_cannot_be_read_holds_nothing(tmp_path: Path) -> None:
     assert few_files([str(tmp_path)]) == []
     assert few_files([os.devnull]) == [os.devnull]
+
+
+def test_actors_are_ended_when_a_job_is_refused(tmp_path: Path) -> None:
+    class Started:
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    actors: Any = Started()
+    occupied = tmp_path / "store"
+    occupied.write_text("a file where the store should be")
+    with pytest.raises(StoreError):
+        run_job([], str(occupied), load_config("mini"), actors)
+    assert actors.closed == 1
