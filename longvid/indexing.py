@@ -15,12 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from longvid.config import Config, torch_device
 from longvid.decoding import DecodingThreads
 from longvid.errors import ConfigError, FailureRateError, OpError
 from longvid.fetching import file_bytes
+from longvid.lazy import torch
 from longvid.listing import VIDEO_SUFFIXES
 from longvid.sample import plan_chunks
 from longvid.spoken import SubtitleKeeper

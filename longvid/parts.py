@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-
 from longvid.errors import LongvidError
+from longvid.lazy import torch
 from longvid.types import (
     Chunk,
     Failure,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError
+from longvid.lazy import F, torch
 from longvid.models import longvu
 from longvid.types import FrameBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["KeepAll", "TemporalReducer", "TemporalReduction", "pixel_features"]
 

@@ -28,9 +28,10 @@ from longvid.encode.longvu import two_grids
 from longvid.errors import ConfigError
 from longvid.llm.llama_vid import stated_context
 from longvid.models import checkpoints, llama_vid_checkpoint
+from longvid.models.content_tokens import content_tokens
 from longvid.models.eva import EvaVisionTransformer
 from longvid.models.families import family_of
-from longvid.models.llama_vid import BLOCK_FRAMES, content_tokens
+from longvid.models.llama_vid import BLOCK_FRAMES
 from longvid.models.longvu import checkpoint as longvu_checkpoint
 from longvid.models.released import COMPUTED, read_tensors
 from longvid.registry import name_of

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
-from longvid import ops
 from longvid.errors import OpError
+from longvid.lazy import ops, torch
 from longvid.types import Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "FrameGroup",

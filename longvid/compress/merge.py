@@ -6,12 +6,8 @@ Matching and averaging are ops; this part decides which tokens may meet, and how
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from longvid import ops
 from longvid.compress.layout import (
     Placed,
     concatenate,
@@ -21,7 +17,11 @@ from longvid.compress.layout import (
     require_finite,
 )
 from longvid.errors import ConfigError
+from longvid.lazy import ops, torch
 from longvid.types import Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["TokenMerging"]
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
-from longvid import ops
 from longvid.compress.layout import (
     FrameGroup,
     Placed,
@@ -27,8 +23,13 @@ from longvid.compress.layout import (
     require_finite,
 )
 from longvid.errors import ConfigError, OpError
-from longvid.models import llama_vid, slowfast
+from longvid.lazy import ops, torch
+from longvid.models import slowfast
+from longvid.models.content_tokens import content_tokens, grid_size
 from longvid.types import Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["ContentTokens", "GridPooling", "SlowFastPooling"]
 
@@ -180,7 +181,7 @@ class ContentTokens:
     content: str = "mean"
 
     def __post_init__(self) -> None:
-        llama_vid.grid_size(self.content)
+        grid_size(self.content)
 
     def setup(self, device: str = "cpu") -> ContentTokens | Placed:
         """Return the part itself, or its worker on a device."""
@@ -211,10 +212,10 @@ class ContentTokens:
         )
 
     def _pool(self, tokens: Tokens, frames: Tensor, index: Tensor) -> Tokens:
-        data = llama_vid.content_tokens(gather(tokens.data, index), self.content)  # (K, n, D)
-        size = llama_vid.content_tokens(gather(tokens.size, index).unsqueeze(2), self.content)
-        position = llama_vid.content_tokens(gather(tokens.position, index), self.content)
-        grid = llama_vid.grid_size(self.content) or 1
+        data = content_tokens(gather(tokens.data, index), self.content)  # (K, n, D)
+        size = content_tokens(gather(tokens.size, index).unsqueeze(2), self.content)
+        position = content_tokens(gather(tokens.position, index), self.content)
+        grid = grid_size(self.content) or 1
         patches = index.shape[1] if grid == 1 else (math.isqrt(index.shape[1]) // grid) ** 2
         return Tokens(
             data=data.flatten(0, 1),

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
-from torch import Tensor
-
-from longvid import ops
 from longvid.compress.layout import Placed, equal_groups, gather, require_finite, same_grid
 from longvid.errors import ConfigError
+from longvid.lazy import ops, torch
 from longvid.types import Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["DyCoke", "RandomPruning", "SpatialTokenCompression"]
 

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from longvid.decode.engine import DecodedSegment, Engine, EngineFactory, SegmentRequest
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
+from longvid.lazy import torch
 from longvid.listing import content_id
 from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, Video
 

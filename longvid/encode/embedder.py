@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from longvid.errors import ModelError
+from longvid.lazy import F, no_grad, torch
 from longvid.models import checkpoints
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
@@ -78,20 +76,20 @@ class DualEncoder:
         # space; CLIP looks only at the end token and projects.
         self._masked = self._projects = model_type == "clip"
 
-    @torch.no_grad()
+    @no_grad
     def embed_frames(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embed normalised pixels (T, 3, H, W) as (T, E) float32 of unit norm, on the CPU."""
         pooled = self.module.get_image_features(pixel_values=pixels).pooler_output
         return F.normalize(pooled.float(), dim=-1).cpu()
 
-    @torch.no_grad()
+    @no_grad
     def embed_pooled(self, pooled: torch.Tensor) -> torch.Tensor:
         """Embed what the vision tower's own pooling gave, (T, C), as `embed_frames` would."""
         if self._projects:
             pooled = self.module.visual_projection(pooled)
         return F.normalize(pooled.float(), dim=-1).cpu()
 
-    @torch.no_grad()
+    @no_grad
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts as (B, E) float32 of unit norm, on the CPU.
 

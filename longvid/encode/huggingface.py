@@ -11,16 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError, ModelError
+from longvid.lazy import F, torch
 from longvid.models import checkpoints
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.loading import resolve_dtype
-from longvid.models.packed import pack_linears
 from longvid.models.pixels import PixelFormat
 from longvid.models.tower_merging import MergeSchedule, merge_inside
 from longvid.parts import RUN_ONLY
@@ -177,6 +174,8 @@ class Worker(TextWorker):
         device: str,
         dtype: torch.dtype,
     ) -> None:
+        from longvid.models.packed import pack_linears
+
         super().__init__(embedder, part.space(), part.note())
         self._tower = tower
         self._vision_format = part._vision_format()

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError
+from longvid.lazy import later, no_grad, torch
 from longvid.models import checkpoints
-from longvid.models import llama_vid_checkpoint as published
 from longvid.models.families import space_of
 from longvid.models.loading import resolve_dtype
 from longvid.models.pixels import PixelFormat
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+
+if TYPE_CHECKING:
+    from longvid.models import llama_vid_checkpoint as published
+else:
+    published = later("longvid.models.llama_vid_checkpoint")
 
 __all__ = ["LlamaVidEncoder", "Worker", "tower_tokens"]
 
@@ -117,7 +121,7 @@ class Worker(TextWorker):
         #: From pixels (T, 3, H, W) to tokens (T, 1 + P, C), class token first.
         self.tower = published.load_tower(part.folder(), part.vision_tower, self._dtype, device)
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, batch: FrameBatch) -> Segment:
         """Encode the frames of one segment."""
         features: list[torch.Tensor] = []

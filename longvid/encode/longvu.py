@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError
+from longvid.lazy import no_grad, torch
 from longvid.models import checkpoints, dino
 from longvid.models.families import space_of
 from longvid.models.loading import resolve_dtype
@@ -25,6 +24,9 @@ from longvid.models.longvu import checkpoint as published
 from longvid.models.pixels import PixelFormat
 from longvid.parts import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LongVUEncoder", "Worker", "pad_to_square", "two_grids"]
 
@@ -170,7 +172,7 @@ class Worker(TextWorker):
             output.pooler_output
         )
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, batch: FrameBatch) -> Segment:
         """Encode the frames of one segment."""
         height, width = batch.data.shape[2:]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
+from longvid.lazy import torch
 from longvid.models.memory import free_bytes
 
 __all__ = ["elements_per_token", "new_cache", "new_rows", "require_room", "take_row", "truncate"]

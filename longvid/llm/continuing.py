@@ -10,8 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
+from longvid.lazy import no_grad, torch
 from longvid.llm.cache import new_rows, take_row, truncate
 from longvid.llm.reading import ReadPrompt
 from longvid.models.families.protocol import Decoder, TextPiece
@@ -62,7 +61,7 @@ def most_likely(logits: torch.Tensor) -> torch.Tensor:
     return logits.argmax(-1)
 
 
-@torch.no_grad()
+@no_grad
 def continue_rows(
     decoder: Decoder,
     rows: Rows,
@@ -129,7 +128,7 @@ class _Penalty:
         return changed
 
 
-@torch.no_grad()
+@no_grad
 def score_together(
     decoder: Decoder, prompt: ReadPrompt, options: Sequence[Sequence[int]]
 ) -> list[float]:
@@ -175,7 +174,7 @@ def score_together(
     return [float(score) for score in scores]
 
 
-@torch.no_grad()
+@no_grad
 def score_one_by_one(
     decoder: Decoder, prompt: ReadPrompt, options: Sequence[Sequence[int]]
 ) -> list[float]:

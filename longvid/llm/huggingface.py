@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
+from longvid.lazy import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.continuing import (
     Rows,
@@ -32,7 +31,6 @@ from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.loading import Placement, placed, resolve_dtype
 from longvid.models.memory import is_out_of_memory
-from longvid.models.packed import pack_linears
 from longvid.models.quiet import quiet
 from longvid.parts import Generation
 from longvid.types import Question, Selection
@@ -118,6 +116,8 @@ class Worker:
     """Answers questions about selections."""
 
     def __init__(self, part: HuggingFaceLanguageModel, folder: Path, decoder: Decoder) -> None:
+        from longvid.models.packed import pack_linears
+
         family = family_of(folder)
         self.note = checkpoints.note(folder)
         self._part = part

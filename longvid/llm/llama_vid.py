@@ -10,19 +10,18 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from longvid.errors import ModelError
+from longvid.lazy import no_grad, torch
 from longvid.llm.published import PublishedLanguageModel, PublishedWorker
 from longvid.models import checkpoints
 from longvid.models.families.protocol import Decoder
-from longvid.models.llama_vid import without_class_token
-from longvid.models.llama_vid_checkpoint import load_adapter, load_question_tokenizer
 from longvid.models.loading import resolve_dtype
 from longvid.types import Question, Segment, Selection, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LlamaVidLanguageModel", "Worker"]
 
@@ -81,6 +80,8 @@ class Worker(PublishedWorker):
     def __init__(
         self, part: LlamaVidLanguageModel, folder: Path, decoder: Decoder, device: str
     ) -> None:
+        from longvid.models.llama_vid_checkpoint import load_adapter, load_question_tokenizer
+
         super().__init__(part, folder, decoder)
         if not part.rope:
             decoder.context = stated_context(folder, decoder.context)
@@ -100,7 +101,7 @@ class Worker(PublishedWorker):
                     f"again with --config llama_vid and encoder.model = {self._part.model!r}."
                 )
 
-    @torch.no_grad()
+    @no_grad
     def _shown(self, question: Question, selection: Selection) -> Selection:
         ids = torch.tensor([self._question_ids(question.text)], device=self._device)
         segments = [self._with_question(segment, ids) for segment in selection.segments]
@@ -110,6 +111,8 @@ class Worker(PublishedWorker):
 
     def _with_question(self, segment: Segment, question_ids: Tensor) -> Segment:
         """Turn the tower's tokens of a segment into those that are shown."""
+        from longvid.models.llama_vid import without_class_token
+
         features = stored_features(segment).to(self._device, self._dtype)
         if not len(features):
             return segment.with_tokens(_frames_of(torch.zeros(0, 1, self._decoder.token_width)))

@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError, ModelError, QuestionError
+from longvid.lazy import no_grad, torch
 from longvid.llm import prompt as prompts
 from longvid.llm.published import PublishedLanguageModel, PublishedWorker, one_frame
 from longvid.models.families.protocol import Decoder
@@ -28,6 +27,9 @@ from longvid.models.longvu import (
 from longvid.models.longvu.checkpoint import load_projector, read_settings
 from longvid.models.longvu.compose import resolution
 from longvid.types import Question, Segment, Selection, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["LongVULanguageModel", "Worker", "split_grids"]
 
@@ -124,7 +126,7 @@ class Worker(PublishedWorker):
                     f"again with --config longvu and encoder.model = {self._part.model!r}."
                 )
 
-    @torch.no_grad()
+    @no_grad
     def _shown(self, question: Question, selection: Selection) -> Selection:
         segments = [segment for segment in selection.segments if len(segment.tokens)]
         if not segments:

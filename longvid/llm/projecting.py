@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import torch
 from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, Projector
 from longvid.types import Segment, Selection

@@ -14,9 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError, QuestionError
+from longvid.lazy import torch
 from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
 from longvid.types import Selection
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ConfigError, ModelError, QuestionError
+from longvid.lazy import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
 from longvid.models import checkpoints

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from longvid.lazy import torch
 from longvid.llm.cache import elements_per_token, new_cache, require_room, truncate
 from longvid.models.families.protocol import Decoder, Piece, Spliced, TextPiece
 

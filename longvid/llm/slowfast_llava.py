@@ -11,9 +11,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from longvid.errors import ConfigError
+from longvid.lazy import torch
 from longvid.llm.published import PublishedLanguageModel, PublishedWorker, one_frame
 from longvid.models.slowfast import SlowFastLayout
 from longvid.types import Question, Segment, Selection

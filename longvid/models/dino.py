@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import no_grad, torch
 from longvid.models import checkpoints
 from longvid.models.loading import load as load_model
 from longvid.models.loading import resolve_dtype
@@ -86,7 +85,7 @@ class _Extractor:
         self._device = device
         self._batch_frames = batch_frames
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Return patch features, (T, N, D) float32."""
         features = []

@@ -15,20 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ConfigError, ModelError
+from longvid.lazy import torch
 from longvid.models import checkpoints
 from longvid.models.memory import is_out_of_memory, require_room
 from longvid.models.quiet import quiet
 
 __all__ = ["Placement", "load", "placed", "resolve_dtype"]
 
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,8 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
         return torch.bfloat16 if major >= 8 else torch.float16
     if dtype not in _DTYPES:
         raise ModelError(f"dtype is {dtype!r}; use auto, {', '.join(_DTYPES)}.")
-    return _DTYPES[dtype]
+    named: torch.dtype = getattr(torch, dtype)
+    return named
 
 
 def load(
@@ -149,7 +145,7 @@ def load(
     model_class: type[Any],
     *,
     drop: Sequence[str] = (),
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype,
     device: str = "cpu",
 ) -> Any:
     """Load a model with `from_pretrained`, without the submodules named in `drop`.

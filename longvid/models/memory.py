@@ -5,9 +5,8 @@ from __future__ import annotations
 import resource
 from pathlib import Path, PurePosixPath
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import torch
 
 __all__ = ["free_bytes", "is_out_of_memory", "require_room"]
 

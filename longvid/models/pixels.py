@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from longvid.errors import ModelError
+from longvid.lazy import F, torch
 
 __all__ = ["PixelFormat", "processor_table"]
 
@@ -105,13 +103,13 @@ class PixelFormat:
         )
 
     def normalize(
-        self, frames: torch.Tensor, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self, frames: torch.Tensor, device: str = "cpu", dtype: torch.dtype | None = None
     ) -> torch.Tensor:
         """Return (frames * rescale - mean) / std.
 
         Args:
             frames: (T, 3, H, W) uint8.
-            device, dtype: Of the result.
+            device, dtype: Of the result; float32 if no type is named.
 
         Returns:
             (T, 3, H, W).
@@ -119,7 +117,7 @@ class PixelFormat:
         mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
         pixels = frames.to(device).to(torch.float32) * self.rescale
-        return ((pixels - mean) / std).to(dtype)
+        return ((pixels - mean) / std).to(dtype or torch.float32)
 
 
 def processor_table(folder: Path) -> dict[str, Any]:

@@ -11,14 +11,15 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from longvid.errors import ModelError
+from longvid.lazy import torch
 from longvid.models import checkpoints
 from longvid.models.loading import load
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "COMPUTED",
@@ -57,7 +58,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]
-    if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(x, torch.Tensor) for x in found.values()):
         raise ModelError(f"{path} is no table of tensors by name.")
     return found
 

@@ -11,14 +11,16 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
 
 from longvid.errors import ConfigError, OpError
+from longvid.lazy import F, torch
 from longvid.sample import slow_indices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "POOLING_MODES",

@@ -14,10 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from longvid import ops
 from longvid.errors import ConfigError, ModelError
+from longvid.lazy import ops, torch
 
 __all__ = ["MergeSchedule", "merge_inside", "unmerge_rows"]
 

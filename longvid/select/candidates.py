@@ -9,12 +9,14 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.errors import BudgetError, OpError
+from longvid.lazy import torch
 from longvid.types import Query, Segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Candidates", "candidates", "embedding_scores"]
 

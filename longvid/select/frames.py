@@ -9,15 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from longvid.errors import ConfigError
+from longvid.lazy import torch
 from longvid.select import rules
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "AdaptiveKeyframes",

@@ -7,9 +7,12 @@ earlier frame. Nothing here knows of segments or of the language model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from longvid.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "adaptive_keyframes",

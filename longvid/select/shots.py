@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.config import Ask
+from longvid.lazy import torch
 from longvid.select import rules
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["shot_numbers", "shots_around"]
 

@@ -11,17 +11,18 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from longvid import registry
 from longvid.errors import ConfigError, OpError
+from longvid.lazy import torch
 from longvid.models import longvu
 from longvid.select import rules
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["QFrame", "QueryGuided"]
 

@@ -22,10 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from safetensors.torch import save
-
 from longvid.errors import LongvidError, StoreError
+from longvid.lazy import torch
 from longvid.store.header import Header
 from longvid.store.layout import checksum, chunk_name
 from longvid.store.objects import Objects
@@ -42,14 +40,14 @@ __all__ = [
 ]
 
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I32": torch.int32,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
 _METADATA = "longvid"
 _LENGTH_BYTES = 8
@@ -214,6 +212,8 @@ def encode_chunk(
         )
         for s, v in zip(segments, vectors, strict=True)
     )
+    from safetensors.torch import save
+
     metadata = {
         "video_id": video_id,
         "space": header.space,
@@ -263,14 +263,14 @@ class _Contents:
     def byte_range(self, name: str, first: int, last: int) -> tuple[int, int]:
         """Return where rows [first, last) of a tensor lie in the object."""
         entry = self.tensors[name]
-        row_bytes = _DTYPES[entry["dtype"]].itemsize * math.prod(entry["shape"][1:])
+        row_bytes = _dtype(entry).itemsize * math.prod(entry["shape"][1:])
         start = self.first_byte + int(entry["data_offsets"][0])
         return start + first * row_bytes, start + last * row_bytes
 
     def tensor(self, name: str, data: bytearray, num_rows: int) -> torch.Tensor:
         """View the bytes of some rows of a tensor."""
         entry = self.tensors[name]
-        dtype, shape = _DTYPES[entry["dtype"]], (num_rows, *entry["shape"][1:])
+        dtype, shape = _dtype(entry), (num_rows, *entry["shape"][1:])
         if len(data) != dtype.itemsize * math.prod(shape):
             raise ValueError(f"{name} is cut off")
         # A buffer of no bytes is refused by frombuffer.
@@ -279,6 +279,11 @@ class _Contents:
             if data
             else torch.empty(shape, dtype=dtype)
         )
+
+
+def _dtype(entry: Mapping[str, Any]) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, _DTYPES[entry["dtype"]])
+    return dtype
 
 
 def _read_contents(objects: Objects, name: str) -> _Contents:

@@ -12,10 +12,8 @@ its width; where that is odd, a zero fills its last byte. This module knows tens
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-
 from longvid.errors import StoreError
+from longvid.lazy import F, torch
 
 __all__ = ["GROUP", "KINDS", "bytes_per_row", "dequantise", "quantise"]
 

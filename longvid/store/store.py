@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from longvid.errors import StoreError
+from longvid.lazy import torch
 from longvid.store import catalog as catalogs
 from longvid.store.catalog import Catalog, StoredVideo
 from longvid.store.chunkfile import ChunkRecord, encode_chunk

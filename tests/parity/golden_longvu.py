@@ -7,8 +7,6 @@ import torch
 from longvid.models.longvu import (
     LongVU,
     LongVUConfig,
-    SpatialVisionAggregator,
-    VisionTokenSampler,
     VisualBlock,
     content_box,
     content_mask,
@@ -21,6 +19,7 @@ from longvid.models.longvu import (
     text_length,
 )
 from longvid.models.longvu.config import LLAMA_PAD_TOKEN_ID
+from longvid.models.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
 
 

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from longvid.models.llama_vid import LlamaVid, LlamaVidConfig
-from longvid.models.longvu import SpatialVisionAggregator
+from longvid.models.longvu.sva import SpatialVisionAggregator
 from longvid.models.qformer import QFormerConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from longvid.config import preset_names
+
 ROOT = Path(__file__).parents[2]
 
 # Room -> floor. A file names itself; a folder speaks for everything in it.
 FLOORS = {
     "longvid.types": 0,
     "longvid.errors": 0,
+    "longvid.lazy": 1,
     "longvid.ops": 1,
     "longvid.registry": 1,
     "longvid.config": 1,
@@ -120,3 +123,17 @@ def test_importing_longvid_is_cheap() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_reading_a_configuration_does_not_import_torch(preset: str) -> None:
+    code = (
+        "import sys, longvid.indexing, longvid.cli, pipelines.index, pipelines.job\n"
+        "from longvid.config import load_config\n"
+        f"load_config({preset!r})\n"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "False"

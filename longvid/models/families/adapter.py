@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import no_grad, torch
 from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, Tower
 from longvid.models.loading import load
 from longvid.models.pixels import PixelFormat
 from longvid.models.quiet import quiet
 from longvid.models.stated import Stated, stated_config
 
-__all__ = ["Adapter", "TokenProjector", "Unprojected", "fixed_square"]
+__all__ = ["UNPROJECTED", "Adapter", "TokenProjector", "fixed_square"]
+
+#: Attribute of what stands in a projector's place: the width of a token.
+UNPROJECTED = "unprojected_width"
 
 
 def fixed_square(folder: Path, config: Any, most_pixels: int) -> PixelFormat:
@@ -24,16 +26,15 @@ def fixed_square(folder: Path, config: Any, most_pixels: int) -> PixelFormat:
     return PixelFormat.read(folder, int(config.vision_config.image_size))
 
 
-class Unprojected(torch.nn.Identity):
-    """Stands where a projector stood, so that a class's own forward gives what its tower gives.
+def unprojected(width: int) -> torch.nn.Module:
+    """Make what stands in a projector's place, so that a class's own forward gives tower tokens.
 
     Args:
-        width: Of a token.
+        width: Of a token, found under UNPROJECTED.
     """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
+    identity = torch.nn.Identity()
+    setattr(identity, UNPROJECTED, width)
+    return identity
 
 
 class TokenProjector:
@@ -48,7 +49,7 @@ class TokenProjector:
         self.module = module
         self.tower_width = tower_width
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Project tokens, (N, tower_width) to (N, D), in the projector's dtype, on the CPU."""
         weight = next(self.module.parameters())
@@ -137,7 +138,7 @@ class Adapter:
         width = self.tower_width(folder, grid)
         module = self._load(folder, (*self.parts_of_text, self.projector), dtype, device)
         parent, _, attribute = self.projector.rpartition(".")
-        setattr(module.get_submodule(parent), attribute, Unprojected(width))
+        setattr(module.get_submodule(parent), attribute, unprojected(width))
         return self.tower(module, grid)
 
     def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> TokenProjector:

@@ -10,8 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from longvid.lazy import no_grad, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
@@ -26,7 +25,7 @@ __all__ = ["INTERNVL"]
 
 
 class _InternTower(StillTower):
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         tokens: torch.Tensor = self.module.get_image_features(pixel_values=pixels).pooler_output

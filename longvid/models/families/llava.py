@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
-from longvid.models.families.adapter import Adapter, Unprojected
+from longvid.lazy import no_grad, torch
+from longvid.models.families.adapter import UNPROJECTED, Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
 __all__ = [
@@ -38,11 +37,8 @@ class StillTower:
     def __init__(self, module: Any) -> None:
         self.module = module
         projector = getattr(module.model, "multi_modal_projector", None)
-        self.token_width = (
-            projector.width
-            if isinstance(projector, Unprojected)
-            else int(module.config.text_config.hidden_size)
-        )
+        projected_width = int(module.config.text_config.hidden_size)
+        self.token_width: int = getattr(projector, UNPROJECTED, projected_width)
 
     def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
         """Say when steps are shown: each is a frame, (T, 1) to (T,)."""
@@ -56,7 +52,7 @@ class LlavaTower(StillTower):
         super().__init__(module)
         self._patch = int(module.config.vision_config.patch_size)
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         height, width = (side // self._patch for side in pixels.shape[-2:])
@@ -95,7 +91,7 @@ class LlavaDecoder:
         frames = [index for index, piece in enumerate(pieces) if isinstance(piece, FramePiece)]
         return frozenset(frames if self.closes_frames else frames[-1:])
 
-    @torch.no_grad()
+    @no_grad
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """Return the input embeddings of text tokens, (L, D)."""
         device = self._embeddings.weight.device
@@ -104,7 +100,7 @@ class LlavaDecoder:
         )
         return embedded
 
-    @torch.no_grad()
+    @no_grad
     def splice(self, pieces: Sequence[Piece], *, newline: bool) -> Spliced:
         """Put text and frames in one sequence, in the given order.
 
@@ -138,7 +134,7 @@ class LlavaDecoder:
             position_ids=torch.arange(len(mask), device=weight.device)[None],
         )
 
-    @torch.no_grad()
+    @no_grad
     def logits(
         self, spliced: Spliced, cache: Any = None, *, keep: int = 1, start: int = 0
     ) -> torch.Tensor:

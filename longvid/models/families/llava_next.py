@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import no_grad, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
@@ -44,7 +43,7 @@ class ViewTower(StillTower):
         self._stride = stride
         self._patch = int(module.config.vision_config.patch_size)
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         config, model = self.module.config, self.module.model

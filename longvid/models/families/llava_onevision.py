@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
+from longvid.lazy import no_grad, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
@@ -48,7 +47,7 @@ class _OnevisionTower(StillTower):
                 newline.new_zeros(self.token_width), requires_grad=False
             )
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         video = self.module.get_video_features(pixel_values_videos=pixels[None]).pooler_output

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
+from longvid.lazy import torch
 from longvid.models.pixels import PixelFormat
 
 __all__ = [

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import torch
 from longvid.models import checkpoints
 from longvid.models.families.llava import LlavaDecoder
 from longvid.models.families.protocol import PROJECTED, Decoder, Projector, Prompt, Tower

@@ -14,9 +14,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from longvid.errors import ModelError
+from longvid.lazy import no_grad, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import LlavaDecoder
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
@@ -46,7 +45,7 @@ class PairTower:
         """Say when steps are shown: with their first frame, (steps, 2) to (steps,)."""
         return pts_seconds[:, 0]
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (steps, h, w, D).
 

@@ -21,9 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
+from longvid.lazy import F, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 from longvid.models.families.qwen2_5_vl import QWEN_CHAT, GridDecoder, PairTower

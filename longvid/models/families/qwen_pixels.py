@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from einops import rearrange
 
 from longvid.errors import ModelError
+from longvid.lazy import torch
 from longvid.models.pixels import PixelFormat, processor_table
 
 __all__ = ["AnySize", "fit_to_patches", "qwen_pixels", "to_patches"]

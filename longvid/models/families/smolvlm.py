@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from longvid.lazy import no_grad, torch
 from longvid.models.families.adapter import Adapter
 from longvid.models.families.llava import LlavaDecoder, StillTower
 from longvid.models.families.protocol import Prompt
@@ -91,7 +90,7 @@ class _SmolTower(StillTower):
         super().__init__(module)
         self._patch = int(module.config.vision_config.patch_size)
 
-    @torch.no_grad()
+    @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         model = self.module.model

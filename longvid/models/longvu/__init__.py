@@ -31,11 +31,6 @@ from longvid.models.longvu.prune import (
     similar_to_anchor,
     spatial_token_compression,
 )
-from longvid.models.longvu.sva import (
-    SpatialVisionAggregator,
-    VisionTokenSampler,
-    load_released,
-)
 from longvid.models.longvu.temporal import (
     frame_similarity,
     frame_similarity_reference,
@@ -49,8 +44,6 @@ __all__ = [
     "LongVU",
     "LongVUConfig",
     "PreparedInputs",
-    "SpatialVisionAggregator",
-    "VisionTokenSampler",
     "VisualBlock",
     "content_box",
     "content_mask",
@@ -62,7 +55,6 @@ __all__ = [
     "frame_similarity",
     "frame_similarity_reference",
     "group_patches",
-    "load_released",
     "max_num_frames",
     "num_high_frames",
     "query_guided_frames",

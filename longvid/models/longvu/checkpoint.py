@@ -12,16 +12,18 @@ import dataclasses
 import math
 import re
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from longvid.errors import ConfigError, ModelError
+from longvid.lazy import torch
 from longvid.models import checkpoints
 from longvid.models.longvu.config import LLAMA_PAD_TOKEN_ID, LongVUConfig
-from longvid.models.longvu.sva import SpatialVisionAggregator, load_released
 from longvid.models.released import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from longvid.models.longvu.sva import SpatialVisionAggregator
 
 __all__ = [
     "CONNECTOR",
@@ -113,6 +115,8 @@ def load_aggregator(folder: Path, dtype: torch.dtype, device: str) -> SpatialVis
     Raises:
         ModelError: A tensor is missing, not known, or of another shape.
     """
+    from longvid.models.longvu.sva import load_released
+
     read_settings(folder)
     state = _state(folder, CONNECTOR)
     aggregator = _build(folder, state)
@@ -136,6 +140,8 @@ def load_projector(folder: Path, dtype: torch.dtype, device: str) -> tuple[nn.Mo
     Raises:
         ModelError: A tensor is missing.
     """
+    from torch import nn
+
     state = _state(folder, PROJECTOR)
     try:
         newline = state.pop("model.image_newline")
@@ -155,6 +161,8 @@ def _state(folder: Path, pattern: str, *, data: bool = True) -> dict[str, Tensor
 
 
 def _build(folder: Path, state: dict[str, Tensor]) -> SpatialVisionAggregator:
+    from longvid.models.longvu.sva import SpatialVisionAggregator
+
     config = checkpoints.read_config(folder)
     sampler = "model.vision_sampler_0.layers."
     try:

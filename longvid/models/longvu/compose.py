@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
 from einops import rearrange
-from torch import Tensor
 
 from longvid.errors import ConfigError, OpError
+from longvid.lazy import torch
 from longvid.models.longvu.config import LongVUConfig
 from longvid.models.longvu.grid import (
     crop_to_content,
@@ -28,6 +28,9 @@ from longvid.models.longvu.grid import (
 )
 from longvid.models.longvu.prune import fit_to_budget
 from longvid.models.longvu.temporal import select_frames, text_length
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["IMAGE_TOKEN_ID", "LongVU", "PreparedInputs", "VisualBlock", "resolution"]
 

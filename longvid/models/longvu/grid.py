@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
 
 from longvid.errors import OpError
+from longvid.lazy import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "content_box",

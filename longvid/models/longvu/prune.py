@@ -6,11 +6,13 @@ frame indices or masks, so that positions and sizes can follow the tokens.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from longvid import ops
 from longvid.errors import BudgetError, OpError
+from longvid.lazy import ops, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "cut_tails",

@@ -6,13 +6,16 @@ leaves. It does not know pixels, nor the language model's tokens.
 
 from __future__ import annotations
 
-import torch
-from einops import rearrange
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from longvid import ops
+from einops import rearrange
+
 from longvid.errors import OpError
+from longvid.lazy import ops, torch
 from longvid.models.longvu.config import LongVUConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "frame_similarity",

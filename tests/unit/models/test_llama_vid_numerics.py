@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from longvid.errors import ConfigError, ModelError, OpError
+from longvid.models.content_tokens import content_tokens, grid_size
 from longvid.models.eva import EvaConfig, EvaVisionTransformer, interpolate_position_embedding
 from longvid.models.llama_vid import (
     LlamaVid,
     LlamaVidConfig,
-    content_tokens,
     drop_class_token,
-    grid_size,
     interleave_subtitles,
     paper_context,
     without_class_token,

@@ -12,8 +12,6 @@ from torch import Tensor
 from longvid.errors import BudgetError, ConfigError, ModelError, OpError
 from longvid.models.longvu import (
     LongVUConfig,
-    SpatialVisionAggregator,
-    VisionTokenSampler,
     content_box,
     content_mask,
     crop_to_content,
@@ -24,7 +22,6 @@ from longvid.models.longvu import (
     frame_similarity,
     frame_similarity_reference,
     group_patches,
-    load_released,
     max_num_frames,
     num_high_frames,
     query_guided_frames,
@@ -33,6 +30,11 @@ from longvid.models.longvu import (
     spatial_token_compression,
     text_length,
     with_newlines,
+)
+from longvid.models.longvu.sva import (
+    SpatialVisionAggregator,
+    VisionTokenSampler,
+    load_released,
 )
 
 SIZES = [(100, 100), (1280, 720), (720, 1280), (640, 480), (568, 320), (1000, 10), (1, 1), (3, 2)]
