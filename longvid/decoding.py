@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from longvid.config import Config
@@ -88,6 +88,15 @@ class DecodingThreads:
     def submit_decode(self, chunk: Chunk) -> None:
         """Decode a chunk; gives `(chunk, FrameBatch | Failure)` a segment, then `(chunk, None)`."""
         self._pool.submit(self._run, lambda: self._decode(chunk))
+
+    def rest_until(self, other: Future[Any]) -> None:
+        """Let one thread decode nothing until something else is done; not the only one.
+
+        Args:
+            other: What needs a processor.
+        """
+        if self.num_threads > 1:
+            self._pool.submit(other.exception)
 
     def get(self) -> Any:
         """Wait for the next result; what a thread did not expect is raised here."""

@@ -413,7 +413,10 @@ def run_local(
                 else:
                     planned = plan_chunks(result, config.sample)
                     if ledger.start(result, len(planned)):
-                        loading = loading or loader.submit(SegmentPipeline, config, device)
+                        if loading is None:
+                            loading = loader.submit(SegmentPipeline, config, device)
+                            # Everything waits for the weights: a processor is left to them.
+                            threads.rest_until(loading)
                         # All at once: while the encoder is busy or still loading, the queue's
                         # size is what holds decoding back, not this thread.
                         for chunk in planned:

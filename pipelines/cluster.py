@@ -1,16 +1,15 @@
-"""Join a cluster and start a job's actors on it, before anything heavy is imported.
+"""Join a cluster and start a job's actors on it, first of all that a driver does.
 
-What a driver and its actors import takes seconds, so actors are started first and both import at
-the same time. Nothing here, or in what is imported here, imports torch.
+A process takes half a second to come up and longer to import what it needs, so the driver reads
+its configuration and probes its files in the meantime. It never imports torch.
 """
 
 from __future__ import annotations
 
-import importlib
+import atexit
 import logging
 import os
 import socket
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +25,13 @@ __all__ = ["Actors", "connect", "nodes", "plan_for", "start"]
 
 _ANSWER_SECONDS = 5.0
 _LOCAL = "local"
-_IMPORTED_NEXT = "pipelines.job"
 #: Chunks that wait in a single actor which decodes and encodes; `frame_batches` bounds them too.
 _MOST_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """The processes of a job, which import what they need while the driver does.
+    """The processes of a job, which come up while the driver goes on.
 
     Args:
         plan: How many of each.
@@ -95,12 +93,12 @@ def connect() -> None:
     if address == _LOCAL:
         # A dashboard takes seconds to start, and nobody asked for it.
         options["include_dashboard"] = False
-        # Starting takes seconds of waiting, in which the driver's own imports can be done.
-        threading.Thread(target=importlib.import_module, args=(_IMPORTED_NEXT,)).start()
     try:
         ray.init(address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise _no_answer(str(error).splitlines()[0]) from error
+    # By itself Ray leaves half a second later, for messages of workers, which nobody is shown here.
+    atexit.register(ray.shutdown)
 
 
 def _address() -> str:

@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-import torch
-
 from longvid.config import Config, torch_device
 from longvid.indexing import SegmentPipeline
+from longvid.lazy import torch
 from longvid.reader import Reader
 from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, FrameBatch, Video
@@ -79,10 +78,15 @@ class Decode:
     """
 
     def __init__(self, config: Config, num_readers: int = 1) -> None:
+        self._config = config
         self._readers: SimpleQueue[Reader] = SimpleQueue()
         for _ in range(num_readers):
-            self._readers.put(Reader(config))
+            self.add_reader()
         self._metrics = StageMetrics("decode")
+
+    def add_reader(self) -> None:
+        """Let one chunk more be decoded at a time."""
+        self._readers.put(Reader(self._config))
 
     def load(self) -> None:
         """Do nothing: there are no weights."""
@@ -157,7 +161,11 @@ class DecodeAndEncode:
         # One thread for all that touches the models: they are loaded and used one at a time.
         self._encoder = ThreadPoolExecutor(1, "encode")
         self._loading = self._encoder.submit(self._load, config, store_uri)
-        self._decode = Decode(config, num_decoders)
+        # Everything waits for the weights, so a processor is left to them until they are there.
+        beside = max(1, num_decoders - 1)
+        self._decode = Decode(config, beside)
+        if beside < num_decoders:
+            self._loading.add_done_callback(lambda _: self._decode.add_reader())
 
     @staticmethod
     def _load(config: Config, store_uri: str) -> Encode:

@@ -1,6 +1,8 @@
 """Time `longvid index` beside `longvid index --runner ray`, as whole commands on one machine.
 
 The clock runs from the start of a command to its end, imports and all, as a person waits for it.
+Before each, what they import is read once more: a machine that stood idle while a cluster came up
+may have dropped it from its cache, and then the one measured next would pay for that.
 Ray is measured twice: on a cluster that is up, as jobs usually find it, and where the command has
 to start one.
 """
@@ -25,6 +27,10 @@ __all__ = ["compare_runners"]
 
 _LOCAL, _RUNNING, _STARTED = "local", "ray, cluster up", "ray, started by the command"
 _START_SECONDS = 60.0
+_IMPORTS = (
+    "import sys, ray; from longvid.config import load_config; "
+    "load_config(sys.argv[1], sys.argv[2:]).encoder.setup()"
+)
 # A head asks for its user's token by default; who names an address would have to say so too.
 _OPEN = {"RAY_AUTH_MODE": "disabled"}
 
@@ -55,6 +61,7 @@ def compare_runners(
                     command += ["--set", setting]
                 if subject != _LOCAL:
                     command += ["--runner", "ray"]
+                subprocess.run([sys.executable, "-c", _IMPORTS, config, *settings], check=True)
                 walls[subject].append(_timed(command, address))
             if subject in working:
                 (run,) = store.glob("runs/*.json")
