@@ -7,9 +7,11 @@ its configuration and probes its files in the meantime. It never imports torch.
 from __future__ import annotations
 
 import atexit
+import importlib
 import logging
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = ["Actors", "connect", "nodes", "plan_for", "start"]
 
 _ANSWER_SECONDS = 5.0
 _LOCAL = "local"
+_IMPORTED_NEXT = "pipelines.job"
 #: Chunks that wait in a single actor which decodes and encodes; `frame_batches` bounds them too.
 _MOST_WAITING = 32
 
@@ -86,6 +89,8 @@ def connect() -> None:
     """
     # A job that ends by an error tells it once, not again for every call that was under way.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    # Actors tell the cluster of their calls; a driver that did so too would end a moment later.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     if ray.is_initialized():
         return
     address = _address()
@@ -93,6 +98,8 @@ def connect() -> None:
     if address == _LOCAL:
         # A dashboard takes seconds to start, and nobody asked for it.
         options["include_dashboard"] = False
+    # What the driver imports next, it can import while it waits for an answer.
+    threading.Thread(target=importlib.import_module, args=(_IMPORTED_NEXT,)).start()
     try:
         ray.init(address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
