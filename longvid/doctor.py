@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from longvid.config import Config
-from longvid.errors import LongvidError
+from longvid.errors import LongvidError, StoreError
+from longvid.store.nearest import load_faiss
 
 __all__ = ["Finding", "examine", "examine_cluster", "examine_config", "size"]
 
@@ -214,6 +215,15 @@ _OPTIONAL = {
 }
 
 
+def _search_index() -> Finding:
+    try:
+        num_gpus = load_faiss().get_num_gpus()
+    except StoreError as error:
+        return Finding("error", "search index", "FAISS is missing", str(error))
+    where = f"built on {num_gpus} GPUs" if num_gpus else "built on processors"
+    return Finding("ok", "search index", where, "" if num_gpus else "on GPUs with faiss-gpu")
+
+
 def _optional() -> Iterator[Finding]:
     for package in ("transformers", "faiss-cpu", "faiss-gpu", "pyarrow", "av"):
         try:
@@ -221,8 +231,7 @@ def _optional() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             if package not in ("faiss-gpu", "faiss-cpu"):
                 yield Finding("error", package, "missing", "install longvid again")
-    if importlib.util.find_spec("faiss") is None:
-        yield Finding("error", "faiss", "missing", "install faiss-cpu or faiss-gpu")
+    yield _search_index()
     for module, (package, purpose) in _OPTIONAL.items():
         if importlib.util.find_spec(module) is None:
             yield Finding("ok", package, "not installed", purpose)

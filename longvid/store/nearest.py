@@ -39,10 +39,10 @@ def load_faiss() -> ModuleType:
     """
     try:
         import faiss
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter is faiss-gpu without CUDA
         raise StoreError(
             "Searching a store needs FAISS, which cannot be imported "
-            f"({error}); run: pip install faiss-cpu"
+            f"({error}); run pip install faiss-cpu, or faiss-gpu where there are GPUs."
         ) from error
     module: ModuleType = faiss
     return module
@@ -130,6 +130,8 @@ class NearestVectors:
 def build_index(vectors: Floats, *, exact_below: int, seed: int = 0) -> NearestVectors:
     """Index vectors: flat below `exact_below`, else inverted lists with measured recall.
 
+    Lists are made on GPUs where faiss-gpu is installed and sees any.
+
     Args:
         vectors: (V, E) float32.
         exact_below: From how many vectors on lists are used.
@@ -150,10 +152,32 @@ def build_index(vectors: Floats, *, exact_below: int, seed: int = 0) -> NearestV
         num_vectors, min(num_vectors, _TRAINING_PER_LIST * num_lists), replace=False
     )
     index.cp.min_points_per_centroid = 1
-    index.train(vectors[np.sort(sample)])
-    index.add(vectors)
+    fill = _fill_on_gpus if faiss.get_num_gpus() else _fill
+    fill(index, vectors[np.sort(sample)], vectors)
     index.make_direct_map()
     return NearestVectors(index, _calibrate(index, vectors, num_lists, random))
+
+
+def _fill(index: Any, sample: Floats, vectors: Floats) -> None:
+    """Find the lists' centroids by a sample, and put every vector into the nearest list."""
+    index.train(sample)
+    index.add(vectors)
+
+
+def _fill_on_gpus(index: Any, sample: Floats, vectors: Floats) -> None:
+    """Do what `_fill` does with the nearest centroids found on all GPUs, which is nearly all of it.
+
+    faiss-gpu is needed. The index itself stays where it is: whoever searches maps it from its
+    file, and a GPU's memory belongs to the models.
+    """
+    faiss = load_faiss()
+    centroids = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(index.d))
+    index.clustering_index = centroids
+    index.train(sample)
+    index.clustering_index = None  # it would outlive what it points to
+    _, nearest = faiss.index_cpu_to_all_gpus(index.quantizer).search(vectors, 1)
+    lists = np.ascontiguousarray(nearest[:, 0])
+    index.add_core(len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(lists))
 
 
 def _calibrate(

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec.core
@@ -166,8 +165,13 @@ class LocalObjects:
             raise _refusal(error, self.uri, what) from error
 
     def read(self, name: str) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError), self._mapped(f"read {name}"):
-            return Path(self._path(name)).read_bytes()
+        # Not by pathlib, which interns every name that it is given.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self._mapped(f"read {name}"),
+            open(self._path(name), "rb") as file,
+        ):
+            return file.read()
         return None
 
     def read_many(self, names: Sequence[str]) -> list[bytes | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,6 +225,27 @@ def test_lists_probed_grow_with_the_recall_asked() -> None:
     only = np.arange(4000) % 1000 == 3
     rows, _ = index.search(vectors[7], 10, only, recall=1.0)
     assert sorted(rows.tolist()) == [3, 1003, 2003, 3003]
+
+
+def test_lists_made_on_gpus_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).standard_normal((4000, 12)).astype(np.float32)
+    here = build_index(vectors, exact_below=1000)
+    faiss, moved = nearest.load_faiss(), []
+
+    def to_gpus(index: Any) -> Any:
+        moved.append(faiss.clone_index(index))
+        return moved[-1]
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_gpus)
+    there = build_index(vectors, exact_below=1000)
+    assert [index.ntotal for index in moved] == [there.index.nlist] * 2
+    assert there.calibration == here.calibration
+    for query in vectors[:5]:
+        rows, scores = there.search(query, 20, recall=0.5)
+        truth, exact = here.search(query, 20, recall=0.5)
+        assert rows.tolist() == truth.tolist()
+        assert np.array_equal(scores, exact)
 
 
 def test_questions_that_do_not_fit_are_refused(store: Store) -> None:
