@@ -102,8 +102,9 @@ def run_job(
         supervisor = Supervisor(plan.frame_batches, config.run.max_attempts)
         job = Job(config, actors, ledger, supervisor)
         with closing(job), Watch(ledger, plan, supervisor, job, on_progress):
-            paths = listed(inputs) if few is None else few
-            job.run(paths, few=few is not None, together=together)
+            if few is not None:
+                job.probe_here(few)
+            job.run(listed(inputs) if few is None else (), together)
             if not job.num_paths:
                 raise no_video_named()
             job.refresh()

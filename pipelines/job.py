@@ -1,7 +1,7 @@
 """Keep the actors of a job at work: paths to probe, chunks to decode and encode, results to enter.
 
     paths → [Probe] → chunks → [Decode] → frames → [Encode] → ledger          several machines
-    paths → [DecodeAndEncode] → chunks → [DecodeAndEncode] → ledger           one machine, few files
+    paths →  driver → chunks → [DecodeAndEncode] → ledger                     one machine, few files
 
 Everything that a job knows lies in its driver, and only work in hand is known: an actor is given
 one call more than it works on, so a list of any length is read as it is worked off. Frames go from
@@ -26,7 +26,7 @@ from longvid.sample import plan_chunks
 from longvid.types import Chunk, Failure, Video
 from pipelines.cluster import Actors
 from pipelines.pool import GONE, Pool, Worker
-from pipelines.stages import Sums, Written, refresh
+from pipelines.stages import Probe, Sums, Written, refresh
 from pipelines.supervisor import POISON, WAIT, Supervisor
 
 __all__ = ["Job", "unwrapped"]
@@ -137,12 +137,20 @@ class Job:
             self._encode.load("Encode", config, uri)
             self._decode.load("Decode", config)
 
-    def run(self, paths: Iterable[str], *, few: bool = False, together: bool = False) -> None:
-        """Work everything off.
+    def probe_here(self, paths: Iterable[str]) -> None:
+        """Probe a few files in this process, while the actors come up."""
+        probe = Probe(self._config)
+        try:
+            for path in self._untried(paths):
+                self._probed(path, *probe.run([path])[0])
+        finally:
+            probe.close()
+
+    def run(self, paths: Iterable[str] = (), together: bool = False) -> None:
+        """Work everything off, and what was probed before.
 
         Args:
-            paths: Read as they are needed.
-            few: Let the actors that decode probe them too: starting others would take longer.
+            paths: To be probed by actors; read as they are needed.
             together: Begin when all actors are up, as a measurement wants it.
 
         Raises:
@@ -151,7 +159,7 @@ class Job:
         """
         self._paths = _Paths(self._untried(paths))
         try:
-            if not few and self._paths.any_left():
+            if self._paths.any_left():
                 size, cpus = self._actors.plan.probe_actors, self._config.ray.probe_cpus
                 self._probe = Pool(size, num_cpus=cpus)
                 self._probe.load("Probe", self._config)
@@ -211,9 +219,8 @@ class Job:
             pass
         # A film is planned as a whole, and few films ahead of the decoders.
         most = 4 * self._actors.plan.num_decoders
-        pool = self._probe or self._decode
-        while len(self._chunks) < most and self._paths.any_left():
-            worker = pool.free()
+        while self._probe is not None and len(self._chunks) < most and self._paths.any_left():
+            worker = self._probe.free()
             if worker is None or not self._hand_paths(worker):
                 break
 
@@ -268,7 +275,7 @@ class Job:
             else:
                 able.append(path)
         if able:
-            self._call(worker.actor.probe.remote(able), _Probing(worker, tuple(able)))
+            self._call(worker.actor.run.remote(able), _Probing(worker, tuple(able)))
         return True
 
     def _call(self, ref: Any, call: _Call) -> None:
@@ -335,7 +342,9 @@ class Job:
             case _Encoding():
                 self._decoded.appendleft((call.chunk, call.frames))
 
-    def _probed(self, path: str, found: Video | Failure, sums: Sums, worker: str) -> None:
+    def _probed(
+        self, path: str, found: Video | Failure, sums: Sums, worker: str = "driver"
+    ) -> None:
         """Enter a file, and plan its chunks if nobody else has its content."""
         self._supervisor.end("probe", path, worker, sums)
         if isinstance(found, Failure):

@@ -19,7 +19,7 @@ from longvid.listing import list_videos
 __all__ = ["Lister", "few_files", "listed"]
 
 _PATHS_PER_CALL = 1000
-#: What those who decode hash and open themselves, in about a second.
+#: What the driver hashes and opens itself, in about a second.
 _FEW_FILES, _FEW_BYTES = 16, 1 << 30
 #: Entries of folders that are looked at to find so few.
 _FEW_ENTRIES = 64

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -23,13 +22,10 @@ from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, FrameBatch, Video
 from pipelines.metrics import StageMetrics
 
-__all__ = ["Decode", "DecodeAndEncode", "Encode", "Probe", "Probed", "Sums", "Written", "refresh"]
+__all__ = ["Decode", "DecodeAndEncode", "Encode", "Probe", "Sums", "Written", "refresh"]
 
 Sums = dict[str, float]
 """Figures of one item: busy_seconds, and any of frames, tokens and bytes."""
-
-Probed = tuple[Video | Failure, Sums]
-"""What a file is, or why it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +53,24 @@ class Probe:
     def load(self) -> None:
         """Do nothing: there are no weights."""
 
-    def probe(self, paths: Sequence[str]) -> list[Probed]:
+    def run(self, paths: Sequence[str]) -> list[tuple[Video | Failure, Sums]]:
         """Hash and open some files."""
-        return [_probed(self._reader, path, self._metrics) for path in paths]
+        return [self._open(path) for path in paths]
 
+    def close(self) -> None:
+        """End the child process that opens files."""
+        self._reader.close()
 
-def _probed(reader: Reader, path: str, metrics: StageMetrics) -> Probed:
-    started = time.perf_counter()
-    video = reader.open(path)
-    sums = {"busy_seconds": time.perf_counter() - started}
-    metrics.add(sums, [video] if isinstance(video, Failure) else [])
-    return video, sums
+    def _open(self, path: str) -> tuple[Video | Failure, Sums]:
+        started = time.perf_counter()
+        video = self._reader.open(path)
+        sums = {"busy_seconds": time.perf_counter() - started}
+        self._metrics.add(sums, [video] if isinstance(video, Failure) else [])
+        return video, sums
 
 
 class Decode:
-    """Chunk → its decoded frames and gaps; paths → what each file is, where they are few.
+    """Chunk → its decoded frames and gaps.
 
     Args:
         config: Names the decoder.
@@ -84,7 +83,6 @@ class Decode:
         for _ in range(num_readers):
             self.add_reader()
         self._metrics = StageMetrics("decode")
-        self._probe_metrics = StageMetrics("probe")
 
     def add_reader(self) -> None:
         """Let one chunk more be decoded at a time."""
@@ -93,11 +91,6 @@ class Decode:
     def load(self) -> None:
         """Do nothing: there are no weights."""
 
-    def probe(self, paths: Sequence[str]) -> list[Probed]:
-        """Hash and open some files."""
-        with self._reader() as reader:
-            return [_probed(reader, path, self._probe_metrics) for path in paths]
-
     def run(self, chunk: Chunk) -> tuple[bytes, Sums]:
         """Decode one chunk in a child process of this actor's own, for `Encode.run`."""
         decoded, sums = self.decode(chunk)
@@ -105,9 +98,12 @@ class Decode:
 
     def decode(self, chunk: Chunk) -> tuple[list[FrameBatch | Failure], Sums]:
         """Decode one chunk."""
-        with self._reader() as reader:
-            started = time.perf_counter()
+        reader = self._readers.get()
+        started = time.perf_counter()
+        try:
             decoded = list(reader.decode(chunk))
+        finally:
+            self._readers.put(reader)
         batches = [batch for batch in decoded if isinstance(batch, FrameBatch)]
         sums = {
             "busy_seconds": time.perf_counter() - started,
@@ -116,14 +112,6 @@ class Decode:
         }
         self._metrics.add(sums, [gap for gap in decoded if isinstance(gap, Failure)])
         return decoded, sums
-
-    @contextmanager
-    def _reader(self) -> Iterator[Reader]:
-        reader = self._readers.get()
-        try:
-            yield reader
-        finally:
-            self._readers.put(reader)
 
 
 class Encode:
@@ -189,10 +177,6 @@ class DecodeAndEncode:
 
     def load(self) -> None:
         """Do nothing: decoding need not wait until the weights are loaded."""
-
-    def probe(self, paths: Sequence[str]) -> list[Probed]:
-        """Hash and open some files."""
-        return self._decode.probe(paths)
 
     def run(self, chunk: Chunk) -> Written:
         """Decode, encode, compress and write one chunk."""
