@@ -219,7 +219,7 @@ def _search_index() -> Finding:
     try:
         num_gpus = load_faiss().get_num_gpus()
     except StoreError as error:
-        return Finding("error", "search index", "FAISS is missing", str(error))
+        return Finding("error", "search index", "FAISS cannot be imported", str(error))
     where = f"built on {num_gpus} GPUs" if num_gpus else "built on processors"
     return Finding("ok", "search index", where, "" if num_gpus else "on GPUs with faiss-gpu")
 
