@@ -24,7 +24,7 @@ TASKS = {
     "world": "what compression and selection do to answers, on generated films",
 }
 
-# `benchmarks.world` is the renderer, which lies lower in the house; its task is the yardstick.
+# `longvid.world` is the renderer, which lies lower in the house; its task is the yardstick.
 _MODULES = {"world": "benchmarks.yardstick"}
 STAGES = {
     "rejudge": "have the answers of a run judged by another judge",

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longvid.answering import VideoQA
     from longvid.api import ask, index, search
     from longvid.config import Config, load_config
-    from longvid.indexing import IndexReport
+    from longvid.indexing.report import IndexReport
+    from longvid.qa.video_qa import VideoQA
     from longvid.types import Answer, Evidence, Failure, Question
 
 __version__ = "0.1.0"
@@ -26,9 +26,9 @@ _HOMES = {
     "Config": "longvid.config",
     "Evidence": "longvid.types",
     "Failure": "longvid.types",
-    "IndexReport": "longvid.indexing",
+    "IndexReport": "longvid.indexing.report",
     "Question": "longvid.types",
-    "VideoQA": "longvid.answering",
+    "VideoQA": "longvid.qa.video_qa",
     "ask": "longvid.api",
     "index": "longvid.api",
     "load_config": "longvid.config",

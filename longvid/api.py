@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from longvid.answering import VideoQA
 from longvid.config import Config, load_config
 from longvid.errors import QuestionError
-from longvid.indexing import IndexReport, Progress, run_local
-from longvid.listing import list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.indexing.report import IndexReport, Progress
+from longvid.inputs import list_videos
+from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
 __all__ = ["ask", "index", "index_into_cache", "search"]

@@ -16,9 +16,9 @@ from typing import Any
 from torch import Tensor
 
 from longvid.errors import ModelError
-from longvid.models import checkpoints
-from longvid.models.llama_vid_checkpoint import BERT_FOLDER, tower_file
-from longvid.models.released import iterate_tensors, read_pickle
+from longvid.models import checkpoint_files
+from longvid.models.weights import iterate_tensors, read_pickle
+from longvid.systems.llama_vid.checkpoint import BERT_FOLDER, tower_file
 
 __all__ = ["Converted", "convert"]
 
@@ -60,9 +60,9 @@ def convert(
         ModelError: The source is no checkpoint of pickles, is damaged or incomplete, or the
             destination cannot be written.
     """
-    folder, target = checkpoints.locate(source), Path(destination).expanduser()
-    config = checkpoints.read_config(folder)
-    files = checkpoints.weight_files(folder)
+    folder, target = checkpoint_files.locate(source), Path(destination).expanduser()
+    config = checkpoint_files.read_config(folder)
+    files = checkpoint_files.weight_files(folder)
     if files[0].suffix == ".safetensors":
         raise ModelError(f"{folder} holds safetensors already; there is nothing to convert.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -89,7 +89,9 @@ def _write(
     try:
         _copy_others(folder, building)
         if bert:
-            shutil.copytree(checkpoints.locate(bert), building / BERT_FOLDER, dirs_exist_ok=True)
+            shutil.copytree(
+                checkpoint_files.locate(bert), building / BERT_FOLDER, dirs_exist_ok=True
+            )
         written = _write_weights(folder, building, len(files))
         if tower is not None:
             written.append(_save(read_pickle(tower), building / f"{tower.stem}.safetensors"))

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.world.film import write_film
-from benchmarks.world.questions import ask
-from benchmarks.world.scene import generator, make_film
-from benchmarks.world.views import WorldQuestion, view
-from longvid.answering import VideoQA
 from longvid.api import index
 from longvid.config import Config
 from longvid.errors import ConfigError
 from longvid.progress import index_progress
+from longvid.qa.video_qa import VideoQA
+from longvid.world.film import write_film
+from longvid.world.questions import ask
+from longvid.world.scene import generator, make_film
+from longvid.world.views import WorldQuestion, view
 
 __all__ = ["run_demo"]
 

@@ -13,7 +13,7 @@ from importlib import metadata
 
 from longvid.config import Config
 from longvid.errors import LongvidError, StoreError
-from longvid.store.nearest import load_faiss
+from longvid.store.faiss_index import load_faiss
 
 __all__ = ["Finding", "examine", "examine_cluster", "examine_config", "size"]
 
@@ -58,7 +58,7 @@ def examine_cluster(config: Config) -> list[Finding]:
     """
     try:
         # By name: the runner lives above this floor and needs an optional package.
-        explain = importlib.import_module("pipelines.index").explain
+        explain = importlib.import_module("longvid.cluster.ray_runner").explain
     except ImportError as error:
         return [Finding("error", "ray", "not installed", f"install longvid[ray] ({error})")]
     try:
@@ -83,7 +83,7 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
     """
     from longvid.capacity import device_bytes, needs_of
     from longvid.config import torch_device
-    from longvid.inventory import require_models
+    from longvid.model_inventory import require_models
 
     require_models(config)
     needs = needs_of(config, hours)
@@ -198,9 +198,9 @@ def _operations() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from longvid.models import checkpoints
+    from longvid.models import checkpoint_files
 
-    trained = checkpoints.mini_is_trained()
+    trained = checkpoint_files.mini_is_trained()
     yield Finding(
         "ok" if trained else "fallback",
         "model mini",

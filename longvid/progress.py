@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from longvid.indexing import Progress
+from longvid.indexing.report import Progress
 
 __all__ = ["index_progress"]
 

@@ -1,6 +1,6 @@
 """Reducers: they drop frames that show nothing new, before the encoder pays for them.
 
-They know frames and no question. The rule of LongVU is a function of `longvid.models.longvu`;
+They know frames and no question. The rule of LongVU is a function of `longvid.systems.longvu`;
 here it meets the frames of one segment.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError
-from longvid.lazy import F, torch
-from longvid.models import longvu
+from longvid.lazy_import import F, torch
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.temporal_reduction import select_frames
 from longvid.types import FrameBatch
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ class TemporalReduction:
         Raises:
             ModelError: The checkpoint is missing.
         """
-        from longvid.models import checkpoints
+        from longvid.models import checkpoint_files
 
         if self.features == _PIXELS:
             return ""
-        return checkpoints.identity(checkpoints.locate(self.features))
+        return checkpoint_files.identity(checkpoint_files.locate(self.features))
 
     def setup(self, device: str = "cpu") -> TemporalReducer:
         """Load the checkpoint.
@@ -111,9 +112,9 @@ class TemporalReduction:
 
         return TemporalReducer(self, dino.load(self.features, device, side=self.side))
 
-    def rule(self) -> longvu.LongVUConfig:
+    def rule(self) -> LongVUConfig:
         """Return the settings of the rule."""
-        return longvu.LongVUConfig(
+        return LongVUConfig(
             window=self.window,
             dino_threshold=self.threshold,
             include_self=self.include_self,
@@ -139,7 +140,7 @@ class TemporalReducer:
         """Drop frames; at least one of every window survives."""
         if len(batch) < 2:
             return batch
-        return batch.keep(longvu.select_frames(self.features(batch.data), 0, self.part.rule()))
+        return batch.keep(select_frames(self.features(batch.data), 0, self.part.rule()))
 
 
 def pixel_features(frames: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "encoder": {
         "huggingface": "longvid.encode.huggingface:HuggingFaceEncoder",
-        "llama_vid": "longvid.encode.llama_vid:LlamaVidEncoder",
-        "longvu": "longvid.encode.longvu:LongVUEncoder",
+        "llama_vid": "longvid.systems.llama_vid.encoder:LlamaVidEncoder",
+        "longvu": "longvid.systems.longvu.encoder:LongVUEncoder",
     },
     "compressor": {
         "slowfast_pooling": "longvid.compress.pooling:SlowFastPooling",
@@ -48,9 +48,9 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "llm": {
         "huggingface": "longvid.llm.huggingface:HuggingFaceLanguageModel",
-        "llama_vid": "longvid.llm.llama_vid:LlamaVidLanguageModel",
-        "longvu": "longvid.llm.longvu:LongVULanguageModel",
-        "slowfast_llava": "longvid.llm.slowfast_llava:SlowFastLanguageModel",
+        "llama_vid": "longvid.systems.llama_vid.language_model:LlamaVidLanguageModel",
+        "longvu": "longvid.systems.longvu.language_model:LongVULanguageModel",
+        "slowfast_llava": "longvid.systems.slowfast_llava.language_model:SlowFastLanguageModel",
     },
 }
 

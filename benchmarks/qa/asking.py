@@ -13,12 +13,12 @@ import torch
 from benchmarks.qa.errors import AnnotationError
 from benchmarks.qa.record import Record
 from benchmarks.qa.spoken import read_spoken
-from longvid.answering import VideoQA
 from longvid.config import Config
-from longvid.indexing import Progress
+from longvid.indexing.report import Progress
 from longvid.llm.prompt import list_choices
+from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_segments
-from longvid.subtitles import Subtitle, listed
+from longvid.timed_text.subtitles import Subtitle, listed
 from longvid.types import Answer, Failure, Query, Question, Segment, Video
 
 __all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
@@ -294,7 +294,7 @@ def index_videos(
         runner: "local" or "ray".
         on_progress: As for `longvid.index`.
     """
-    from longvid.indexing import open_store
+    from longvid.indexing.ledger import open_store
 
     sizes = {
         path: stored.source_bytes
@@ -306,7 +306,7 @@ def index_videos(
     if not missing:
         return
     if runner == "ray":
-        from pipelines.index import index
+        from longvid.cluster.ray_runner import index
     else:
         from longvid.api import index
     index(missing, store=store, config=config, on_progress=on_progress)
@@ -314,8 +314,8 @@ def index_videos(
 
 def model_identity(config: Config) -> Mapping[str, str]:
     """Name the weights that answer."""
-    from longvid.models import checkpoints
+    from longvid.models import checkpoint_files
 
     name = str(getattr(config.llm, "model", ""))
-    folder = checkpoints.part_of(checkpoints.locate(name), checkpoints.VLM)
-    return {"name": Path(name).name, "weights": checkpoints.identity(folder)}
+    folder = checkpoint_files.part_of(checkpoint_files.locate(name), checkpoint_files.VLM)
+    return {"name": Path(name).name, "weights": checkpoint_files.identity(folder)}

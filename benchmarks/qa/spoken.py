@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.qa.errors import AnnotationError
-from longvid.subtitles import Subtitle, in_time_order, plain_text, read_sidecar
+from longvid.timed_text.subtitles import Subtitle, in_time_order, plain_text, read_sidecar
 
 __all__ = ["read_spoken"]
 

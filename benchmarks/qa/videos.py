@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.qa.errors import AnnotationError
 from benchmarks.qa.pictures import as_video, pictures_of
-from longvid.listing import VIDEO_SUFFIXES, list_videos
+from longvid.inputs import VIDEO_SUFFIXES, list_videos
 
 __all__ = ["VideoFolder", "open_videos", "require_folder"]
 

@@ -25,10 +25,11 @@ from typing import Any
 from benchmarks.rows import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.random_weights import with_random_weights
-from longvid.answering import VideoQA
 from longvid.config import Config, load_config, torch_device
-from longvid.decoding import DecodingThreads
-from longvid.indexing import SegmentPipeline, encoding_threads, run_local
+from longvid.indexing.decode_workers import DecodingThreads
+from longvid.indexing.local_runner import run_local
+from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
+from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_chunks
 from longvid.types import (
     Chunk,

@@ -23,13 +23,10 @@ from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from benchmarks.speed.runners import compare_runners
 from longvid.config import Config, load_config, torch_device
-from longvid.decoding import DecodingThreads
-from longvid.indexing import (
-    SegmentPipeline,
-    encoding_threads,
-    open_store,
-    run_local,
-)
+from longvid.indexing.decode_workers import DecodingThreads
+from longvid.indexing.ledger import open_store
+from longvid.indexing.local_runner import run_local
+from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
 from longvid.sample import plan_chunks
 from longvid.types import Failure, FrameBatch, Video
 

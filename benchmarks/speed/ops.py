@@ -443,7 +443,7 @@ def _selectors(bench: Bench) -> list[Row]:
     """DPP and MMR over an hour at 1 fps; on the CPU, where selection runs."""
     if bench.device.type != "cpu":
         return []
-    from longvid.select import rules
+    from longvid.select import algorithms
 
     generator = torch.Generator().manual_seed(4)
     embeddings = torch.nn.functional.normalize(torch.randn(3600, 768, generator=generator), dim=1)
@@ -452,8 +452,8 @@ def _selectors(bench: Bench) -> list[Row]:
     task = "select 64 of 3600 frames"
     times = bench.seconds(
         {
-            "DPP": lambda: rules.determinantal(embeddings, scores, costs, 64),
-            "MMR": lambda: rules.marginal_relevance(embeddings, scores, costs, 64, 0.5),
+            "DPP": lambda: algorithms.determinantal(embeddings, scores, costs, 64),
+            "MMR": lambda: algorithms.marginal_relevance(embeddings, scores, costs, 64, 0.5),
         }
     )
     rows = []

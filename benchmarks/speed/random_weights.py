@@ -15,7 +15,7 @@ import torch
 
 from longvid.config import Config, change
 from longvid.errors import ConfigError
-from longvid.models.quiet import quiet
+from longvid.models.transformers_logging import quiet
 
 __all__ = ["SIZES", "with_random_weights", "write"]
 

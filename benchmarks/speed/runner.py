@@ -28,9 +28,9 @@ from benchmarks.qa.task import probe
 from benchmarks.qa.videos import VideoFolder
 from benchmarks.rows import Row
 from benchmarks.tasks import load_task
-from longvid.answering import VideoQA
 from longvid.api import index
 from longvid.config import load_config
+from longvid.qa.video_qa import VideoQA
 
 __all__ = ["add_arguments", "run"]
 
@@ -58,9 +58,9 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 def _draw(folder: Path, clips: int, questions: int) -> list[tuple[int, str, str]]:
     """Draw clips; return (number of the clip, question, answer), the types repeated as needed."""
-    from benchmarks.world.film import write_film
-    from benchmarks.world.questions import ask, view
-    from benchmarks.world.scene import generator, make_film
+    from longvid.world.film import write_film
+    from longvid.world.questions import ask, view
+    from longvid.world.scene import generator, make_film
 
     folder.mkdir(parents=True)
     types = dict.fromkeys(("shape", "color", "where", "background", "size"), 1.0)

@@ -34,7 +34,7 @@ from benchmarks.speed.stand_ins import (
     make_footage,
     stand_in_config,
 )
-from longvid.indexing import Progress
+from longvid.indexing.report import Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -155,7 +155,7 @@ def _one_list(files: int, contents: int) -> dict[str, Any]:
     """Index many files of few contents: each is listed, hashed, claimed and accounted for."""
     import ray
 
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     os.environ["RAY_DISABLE_MEMORY_MONITOR"] = "1"
     ray.init("local", log_to_driver=False, logging_level="WARNING", include_dashboard=False)
@@ -180,7 +180,7 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Index made-up videos with so many decoders."""
     import ray
 
-    from pipelines.index import run_job, start
+    from longvid.cluster.ray_runner import run_job, start
 
     encoders = -(-workers // _RATIO)
     per_frame = options.chunk_seconds / _CHUNK_FRAMES

@@ -24,10 +24,10 @@ import numpy.typing as npt
 from benchmarks.rows import Row
 from longvid.errors import ConfigError
 from longvid.store.chunkfile import SegmentRecord
-from longvid.store.nearest import load_faiss
+from longvid.store.faiss_index import load_faiss
+from longvid.store.index_rows import Rows
+from longvid.store.index_shard import make_part, open_part
 from longvid.store.objects import LocalObjects
-from longvid.store.parts import make_part, open_part
-from longvid.store.rows import Rows
 
 __all__ = ["add_arguments", "run"]
 

@@ -19,8 +19,8 @@ import torch
 
 from longvid import registry
 from longvid.config import Config, load_config
-from longvid.listing import content_id
-from longvid.parts import RUN_ONLY
+from longvid.inputs import content_id
+from longvid.protocols import RUN_ONLY
 from longvid.types import Chunk, Failure, FrameBatch, FrameSize, Segment, Tokens, Video
 
 __all__ = ["StandInDecoder", "StandInEncoder", "make_footage", "stand_in_config"]

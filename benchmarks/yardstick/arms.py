@@ -15,15 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.world.views import WorldQuestion
 from benchmarks.yardstick.shelf import Cut, Shelf, cut_frames
-from longvid.answering import evenly
 from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.config import Ask, Config
-from longvid.models import longvu
-from longvid.select import rules
+from longvid.qa.video_qa import evenly
+from longvid.select import algorithms
 from longvid.select.frames import (
     AdaptiveKeyframes,
     Determinantal,
@@ -34,7 +32,9 @@ from longvid.select.frames import (
 )
 from longvid.select.shots import shots_around
 from longvid.select.tiers import QFrame, QueryGuided
+from longvid.systems import longvu
 from longvid.types import Query, Segment, Tokens
+from longvid.world.views import WorldQuestion
 
 __all__ = [
     "COMPRESSIONS",
@@ -114,7 +114,7 @@ def of_parts(
     cut: Cut | None = None,
     search: Ask = EVERY_SEGMENT,
 ) -> Arm:
-    """Make an arm of parts of the house, put together as `longvid.answering` does.
+    """Make an arm of parts of the house, put together as `longvid.qa.video_qa` does.
 
     Args:
         name: Of the arm.
@@ -152,7 +152,7 @@ def of_parts(
 
 
 def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
-    """Take frames from all over a film, as `longvid.answering` does where it trusts no search."""
+    """Take frames from all over a film, as `longvid.qa.video_qa` does where it trusts no search."""
     cost = max(1, len(segments[0].tokens) // max(1, segments[0].num_frames))
     places = [segments[index] for index in evenly(len(segments), budget // cost)]
     return Uniform()(query, places, max(budget, cost))
@@ -246,7 +246,7 @@ def _oracle(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) ->
     frames = inside.nonzero().flatten()
     most = budget // FULL_SIDE**2
     if len(frames) > most:
-        frames = frames[rules.uniform(len(frames), most)]
+        frames = frames[algorithms.uniform(len(frames), most)]
     return (_GRID_4(cut_frames(shelf.whole, frames)),)
 
 
@@ -256,7 +256,7 @@ def _slowfast(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) 
     count = shelf.whole.num_frames
     while count > 1 and count + full * len(range(0, count, SLOW_EVERY)) > budget:
         count -= 1
-    frames = rules.uniform(shelf.whole.num_frames, count)
+    frames = algorithms.uniform(shelf.whole.num_frames, count)
     slow = torch.arange(count) % SLOW_EVERY == 0
     if count + full * int(slow.sum()) > budget:
         slow = torch.zeros_like(slow)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.world.draw import Painter
-from benchmarks.world.film import frames, write_film
-from benchmarks.world.scene import Film
-from benchmarks.world.views import WorldQuestion
 from benchmarks.yardstick.suites import Suite, draw_film, draw_questions
 from longvid.api import index
 from longvid.compress.pooling import GridPooling
 from longvid.config import Config
 from longvid.store import Store
+from longvid.world.draw import Painter
+from longvid.world.film import frames, write_film
+from longvid.world.scene import Film
+from longvid.world.views import WorldQuestion
 
 __all__ = ["Case", "index_config", "prepare"]
 

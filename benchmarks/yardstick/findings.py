@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.world.prior import TextGuesser
 from benchmarks.yardstick import statistics
 from benchmarks.yardstick.measure import Asked, Cell, Ranked
 from benchmarks.yardstick.statistics import Estimate
 from benchmarks.yardstick.suites import Suite
+from longvid.world.prior import TextGuesser
 
 __all__ = ["Findings", "TypeRow", "recall_at"]
 

@@ -15,7 +15,7 @@ from benchmarks.yardstick.plan import (
     TENTH_BUDGET,
 )
 from benchmarks.yardstick.statistics import Estimate
-from longvid.models import checkpoints
+from longvid.models import checkpoint_files
 
 __all__ = ["Goal", "goals", "losses"]
 
@@ -35,7 +35,7 @@ class Goal:
 
 def _claimed_types() -> frozenset[str]:
     """Return the types of question that mini claims to answer, as measured for its card."""
-    path = checkpoints.locate(checkpoints.MINI) / "measured.json"
+    path = checkpoint_files.locate(checkpoint_files.MINI) / "measured.json"
     return frozenset(json.loads(path.read_text(encoding="utf-8"))["claimed"])
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from benchmarks.world.views import WorldQuestion
 from benchmarks.yardstick.arms import Arm, Shown
 from benchmarks.yardstick.files import Case
 from benchmarks.yardstick.reading import Reader, Sheet
@@ -17,6 +16,7 @@ from benchmarks.yardstick.shelf import Cut, Shelf, read_shelf
 from benchmarks.yardstick.suites import named_by
 from longvid.store import Store
 from longvid.types import Query, Question
+from longvid.world.views import WorldQuestion
 
 __all__ = ["Asked", "Cell", "Ranked", "ask_all", "rank_evidence"]
 

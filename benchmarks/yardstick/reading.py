@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from longvid.llm import prompt as prompts
-from longvid.llm.projecting import SelectionProjector
-from longvid.models import checkpoints
+from longvid.llm.projector import SelectionProjector
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of
 from longvid.types import Segment
 
@@ -52,10 +52,12 @@ class Reader:
         dtype: Of the computation.
     """
 
-    def __init__(self, model: str = checkpoints.MINI, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, model: str = checkpoint_files.MINI, dtype: torch.dtype = torch.float32
+    ) -> None:
         from transformers import AutoTokenizer
 
-        folder = checkpoints.part_of(checkpoints.locate(model), checkpoints.VLM)
+        folder = checkpoint_files.part_of(checkpoint_files.locate(model), checkpoint_files.VLM)
         family = family_of(folder)
         self._decoder = family.load_decoder(folder, dtype, "cpu")
         self._tower_projector = SelectionProjector(folder, self._decoder)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.world.prior import TextGuesser
-from benchmarks.world.questions import ONE_SHOT_TYPES, TYPES, ask, view
-from benchmarks.world.scene import CHANGES, NOTHING, Film, Shot, generator, make_film
-from benchmarks.world.views import WorldQuestion
 from longvid.models.mini import COLORS, SHAPES, SIGNS
+from longvid.world.prior import TextGuesser
+from longvid.world.questions import ONE_SHOT_TYPES, TYPES, ask, view
+from longvid.world.scene import CHANGES, NOTHING, Film, Shot, generator, make_film
+from longvid.world.views import WorldQuestion
 
 __all__ = [
     "SUITES",

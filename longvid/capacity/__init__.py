@@ -22,12 +22,12 @@ import torch
 from longvid.capacity.parts import PROMPT_WORDS, VIDEO_HEIGHT, VIDEO_WIDTH, Parts, held_bytes
 from longvid.config import Config, torch_device
 from longvid.errors import ConfigError
-from longvid.llm.cache import elements_per_token
-from longvid.models.loading import resolve_dtype
-from longvid.models.memory import free_bytes
+from longvid.llm.kv_cache import elements_per_token
+from longvid.models.free_memory import free_bytes
+from longvid.models.from_pretrained import resolve_dtype
 from longvid.registry import name_of
 from longvid.sample import plan_segments
-from longvid.store.precision import bytes_per_row
+from longvid.store.quantization import bytes_per_row
 from longvid.types import Video
 
 __all__ = ["Needs", "device_bytes", "needs_of"]

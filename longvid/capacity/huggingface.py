@@ -13,10 +13,10 @@ from longvid.capacity.parts import Parts, count_model, held_bytes
 from longvid.config import Config
 from longvid.encode.embedder import width_of
 from longvid.errors import ConfigError
-from longvid.models import checkpoints
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of
 from longvid.models.families.protocol import TOWER
-from longvid.models.quiet import quiet
+from longvid.models.transformers_logging import quiet
 from longvid.types import Segment, Tokens
 
 __all__ = ["parts_of"]
@@ -30,10 +30,10 @@ def parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
         ModelError: A checkpoint has no folder or no config.json.
     """
     encoder, llm = config.encoder, config.llm
-    vision = checkpoints.part_of(checkpoints.locate(encoder.model), checkpoints.VLM)
-    language = checkpoints.part_of(checkpoints.locate(llm.model), checkpoints.VLM)
-    embedder = checkpoints.part_of(
-        checkpoints.locate(encoder.embedder or encoder.model), checkpoints.EMBEDDER
+    vision = checkpoint_files.part_of(checkpoint_files.locate(encoder.model), checkpoint_files.VLM)
+    language = checkpoint_files.part_of(checkpoint_files.locate(llm.model), checkpoint_files.VLM)
+    embedder = checkpoint_files.part_of(
+        checkpoint_files.locate(encoder.embedder or encoder.model), checkpoint_files.EMBEDDER
     )
     family: Any = family_of(vision)
     if not hasattr(family, "architecture"):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from longvid.errors import ModelError
-from longvid.models import checkpoints
-from longvid.models.quiet import quiet
+from longvid.models import checkpoint_files
+from longvid.models.transformers_logging import quiet
 
 __all__ = [
     "PROMPT_WORDS",
@@ -78,7 +78,7 @@ def count_model(folder: Path) -> tuple[int, int]:
     """
     import transformers
 
-    checkpoints.read_config(folder)
+    checkpoint_files.read_config(folder)
     auto_model: Any = transformers.AutoModel
     try:
         with quiet(), torch.device("meta"):

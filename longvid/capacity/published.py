@@ -24,17 +24,18 @@ from longvid.capacity.parts import (
 )
 from longvid.config import Config
 from longvid.encode.embedder import pixel_format_of, width_of
-from longvid.encode.longvu import two_grids
 from longvid.errors import ConfigError
-from longvid.llm.llama_vid import stated_context
-from longvid.models import checkpoints, llama_vid_checkpoint
-from longvid.models.content_tokens import content_tokens
-from longvid.models.eva import EvaVisionTransformer
+from longvid.methods.content_tokens import content_tokens
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of
-from longvid.models.llama_vid import BLOCK_FRAMES
-from longvid.models.longvu import checkpoint as longvu_checkpoint
-from longvid.models.released import COMPUTED, read_tensors
+from longvid.models.weights import COMPUTED, read_tensors
 from longvid.registry import name_of
+from longvid.systems.llama_vid import checkpoint
+from longvid.systems.llama_vid.eva_vit import EvaVisionTransformer
+from longvid.systems.llama_vid.language_model import stated_context
+from longvid.systems.llama_vid.network import BLOCK_FRAMES
+from longvid.systems.longvu import checkpoint as longvu_checkpoint
+from longvid.systems.longvu.encoder import two_grids
 
 __all__ = ["llama_vid_parts", "longvu_parts"]
 
@@ -47,10 +48,12 @@ def llama_vid_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
     """
     encoder, llm = config.encoder, config.llm
     _require_same(config)
-    folder = checkpoints.locate(encoder.model)
-    embedder = checkpoints.part_of(checkpoints.locate(encoder.embedder), checkpoints.EMBEDDER)
-    tower = llama_vid_checkpoint.tower_sizes(folder, encoder.vision_tower)
-    adapter = llama_vid_checkpoint.adapter_sizes(folder)
+    folder = checkpoint_files.locate(encoder.model)
+    embedder = checkpoint_files.part_of(
+        checkpoint_files.locate(encoder.embedder), checkpoint_files.EMBEDDER
+    )
+    tower = checkpoint.tower_sizes(folder, encoder.vision_tower)
+    adapter = checkpoint.adapter_sizes(folder)
     num_patches = tower.grid_side**2
     shown = 1 + content_tokens(torch.zeros(1, num_patches, 1), adapter.content).shape[1]
     whole, text_side = count_model(embedder)
@@ -68,7 +71,7 @@ def llama_vid_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
         embedder_text=text_side,
         index_activations=encoder.batch_frames * (per_frame + pixels),
         language=_language(folder, weights),
-        between=_named(weights, llama_vid_checkpoint.ADAPTER),
+        between=_named(weights, checkpoint.ADAPTER),
         text=text,
         context=int(text.max_position_embeddings * llm.rope_factor)
         if llm.rope
@@ -90,7 +93,9 @@ def longvu_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
     """
     encoder, llm = config.encoder, config.llm
     _require_same(config)
-    folder, siglip, dino = map(checkpoints.locate, (encoder.model, encoder.siglip, encoder.dino))
+    folder, siglip, dino = map(
+        checkpoint_files.locate, (encoder.model, encoder.siglip, encoder.dino)
+    )
     settings = encoder.settings()
     weights = _weights(folder)
     # As the encoder reads them; see `LongVUConfig.orientation`.
@@ -123,10 +128,10 @@ def longvu_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
 def _longvu_activations(config: Config, item_bytes: int) -> int:
     """Estimate what a segment takes in both towers, one after the other, and in the aggregator."""
     encoder = config.encoder
-    siglip, dino = checkpoints.locate(encoder.siglip), checkpoints.locate(encoder.dino)
+    siglip, dino = checkpoint_files.locate(encoder.siglip), checkpoint_files.locate(encoder.dino)
     towers = (
-        (checkpoints.read_config(siglip)["vision_config"], pixel_format_of(siglip).height),
-        (checkpoints.read_config(dino), encoder.dino_side),
+        (checkpoint_files.read_config(siglip)["vision_config"], pixel_format_of(siglip).height),
+        (checkpoint_files.read_config(dino), encoder.dino_side),
     )
     batch = min(encoder.batch_frames, config.sample.segment_frames)
     largest = 0
@@ -136,7 +141,7 @@ def _longvu_activations(config: Config, item_bytes: int) -> int:
         num_tokens = (side // patch) ** 2
         pixels = 2 * 3 * side**2 * 4
         largest = max(largest, batch * (held_bytes(num_tokens, width, mlp, item_bytes) + pixels))
-    folder = checkpoints.locate(encoder.model)
+    folder = checkpoint_files.locate(encoder.model)
     inner = longvu_checkpoint.stored_width(folder)
     patches = sum(side**2 for side in longvu_checkpoint.tower_sides(folder))
     # Frames wait in their own size, padded to a square.

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from longvid import __version__
-from longvid.cli import about, asking, indexing, store
+from longvid.cli import asking, indexing, info, store
 from longvid.cli.command import Commands
-from longvid.cli.show import ERROR, OK
+from longvid.cli.output import ERROR, OK
 from longvid.errors import LongvidError
 
 __all__ = ["main"]
@@ -64,6 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longvid {__version__}")
     commands = Commands(parser)
-    for group in (indexing, asking, store, about):
+    for group in (indexing, asking, store, info):
         group.add_commands(commands)
     return parser

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from longvid.cli.command import Commands, load
-from longvid.cli.show import OK, dump, print_evidence, warn
+from longvid.cli.output import OK, dump, print_evidence, warn
 from longvid.errors import ConfigError
 
 __all__ = ["add_commands"]
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from longvid.answering import VideoQA
+    from longvid.qa.video_qa import VideoQA
 
     if options.store is None and options.video is None:
         raise ConfigError("Name a --store, or a --video to ask about.")
@@ -66,8 +66,8 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _open_qa(options: argparse.Namespace) -> Any:
     """Open a store with its own configuration, changed on the ask side by --config and --set."""
-    from longvid.answering import VideoQA
     from longvid.config import Config, change, load_config
+    from longvid.qa.video_qa import VideoQA
     from longvid.store import Store
 
     if options.config:
@@ -78,7 +78,7 @@ def _open_qa(options: argparse.Namespace) -> Any:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from longvid.answering import VideoQA
+    from longvid.qa.video_qa import VideoQA
 
     if options.top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")

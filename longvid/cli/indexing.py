@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
-from longvid.cli.show import OK, print_report
+from longvid.cli.output import OK, print_report
 from longvid.cli.store import known_kind
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from longvid.indexing import IndexReport
+    from longvid.indexing.report import IndexReport
     from longvid.types import Failure
 
 __all__ = ["add_commands"]
@@ -69,7 +69,7 @@ def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
     from longvid.config import load_layout
 
     try:
-        module = importlib.import_module("pipelines.index")
+        module = importlib.import_module("longvid.cluster.ray_runner")
     except ImportError as error:
         raise ConfigError(
             f"--runner ray needs Ray, which is not installed ({error}); install longvid[ray]."
@@ -80,7 +80,7 @@ def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
 
 def _retry(options: argparse.Namespace) -> int:
     from longvid.config import Config
-    from longvid.indexing import run_local
+    from longvid.indexing.local_runner import run_local
     from longvid.progress import index_progress
     from longvid.store import Store
 

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from longvid.cli.command import Commands
-from longvid.cli.show import ERROR, OK, clock, dump, failure_row, share, table
+from longvid.cli.output import ERROR, OK, clock, dump, failure_row, share, table
 from longvid.errors import ConfigError
 
 __all__ = ["add_commands", "known_kind"]

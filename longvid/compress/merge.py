@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.compress.layout import (
+from longvid.compress.grid import (
     Placed,
     concatenate,
     equal_groups,
@@ -17,7 +17,7 @@ from longvid.compress.layout import (
     require_finite,
 )
 from longvid.errors import ConfigError
-from longvid.lazy import ops, torch
+from longvid.lazy_import import ops, torch
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.compress.layout import (
+from longvid.compress.grid import (
     FrameGroup,
     Placed,
     concatenate,
@@ -23,9 +23,9 @@ from longvid.compress.layout import (
     require_finite,
 )
 from longvid.errors import ConfigError, OpError
-from longvid.lazy import ops, torch
-from longvid.models import slowfast
-from longvid.models.content_tokens import content_tokens, grid_size
+from longvid.lazy_import import ops, torch
+from longvid.methods import slowfast_pooling
+from longvid.methods.content_tokens import content_tokens, grid_size
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ class SlowFastPooling:
 
     Which frames are slow was decided when they were sampled (`segment.slow`). The original shows
     all slow tokens of a video first and the fast ones after them; here they stay in time order,
-    a frame's slow tokens before its fast ones. `longvid.models.slowfast.aggregate` has the
+    a frame's slow tokens before its fast ones. `longvid.methods.slowfast_pooling.aggregate` has the
     original order. Needs full square patch grids.
 
     Args:
-        slow_mode: How slow frames are pooled, one of `longvid.models.slowfast.POOLING_MODES`.
+        slow_mode: How slow frames are pooled, one of `slowfast_pooling.POOLING_MODES`.
             temporal_global_pool puts its tokens at the mean slow frame; spatial_temporal_pool
             makes 2304 tokens whatever it is given, which no segment is meant to hold.
         slow_height, slow_width: A grid that slow frames are averaged to, in place of `slow_mode`,
@@ -86,8 +86,8 @@ class SlowFastPooling:
             )
         self._layout()
 
-    def _layout(self) -> slowfast.SlowFastLayout:
-        return slowfast.SlowFastLayout(
+    def _layout(self) -> slowfast_pooling.SlowFastLayout:
+        return slowfast_pooling.SlowFastLayout(
             slow_mode=self.slow_mode, fast_height=self.fast_height, fast_width=self.fast_width
         )
 
@@ -139,9 +139,11 @@ class SlowFastPooling:
     def _slow(self, tokens: Tokens, group: FrameGroup) -> Tokens:
         if self.slow_height:
             return _averaged(tokens, group, self.slow_height, self.slow_width)
-        data = slowfast.pool(gather(tokens.data, group.tokens), self.slow_mode)
+        data = slowfast_pooling.pool(gather(tokens.data, group.tokens), self.slow_mode)
         # Where tokens lie is an average of places, also where their data is a maximum.
-        facts = slowfast.pool(_facts(tokens, group), self.slow_mode.replace("_max_", "_avg_"))
+        facts = slowfast_pooling.pool(
+            _facts(tokens, group), self.slow_mode.replace("_max_", "_avg_")
+        )
         if self.slow_mode.startswith("spatial_1d"):
             patches = 2.0
         elif self.slow_mode.startswith("spatial_2d"):
@@ -273,12 +275,12 @@ def _pool_cells(tokens: Tokens, height: int, width: int) -> Tokens:
 
 def _averaged(tokens: Tokens, group: FrameGroup, height: int, width: int) -> Tokens:
     """Average every frame of a group over a height x width grid, as the fast pathway does."""
-    layout = slowfast.SlowFastLayout(fast_height=height, fast_width=width)
+    layout = slowfast_pooling.SlowFastLayout(fast_height=height, fast_width=width)
     num_cells = height * width
     centres = grid_centres(height, width, tokens.data.device)
-    size = slowfast.fast_tokens(gather(tokens.size, group.tokens).unsqueeze(2), layout)
+    size = slowfast_pooling.fast_tokens(gather(tokens.size, group.tokens).unsqueeze(2), layout)
     return Tokens(
-        data=slowfast.fast_tokens(gather(tokens.data, group.tokens), layout),
+        data=slowfast_pooling.fast_tokens(gather(tokens.data, group.tokens), layout),
         frame=group.frames.int().repeat_interleave(num_cells),
         position=centres.repeat(len(group.frames), 1),
         size=size.flatten() * (group.tokens.shape[1] / num_cells),

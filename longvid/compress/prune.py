@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from longvid.compress.layout import Placed, equal_groups, gather, require_finite, same_grid
+from longvid.compress.grid import Placed, equal_groups, gather, require_finite, same_grid
 from longvid.errors import ConfigError
-from longvid.lazy import ops, torch
+from longvid.lazy_import import ops, torch
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:

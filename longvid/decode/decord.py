@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from longvid.decode.decoder import RunningDecoder
 from longvid.decode.decord_engine import why_no_decord
-from longvid.decode.other import OtherDecoder
-from longvid.decode.running import RunningDecoder
+from longvid.decode.external import OtherDecoder
 
 __all__ = ["DecordDecoder"]
 

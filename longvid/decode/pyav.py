@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from longvid.decode.decoder import InProcessDecoder, RunningDecoder
 from longvid.decode.process import Limits
-from longvid.decode.running import InProcessDecoder, RunningDecoder
 from longvid.errors import ConfigError
-from longvid.parts import RUN_ONLY
+from longvid.protocols import RUN_ONLY
 from longvid.types import FrameSize
 
 __all__ = ["PyAVDecoder"]

@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from longvid.decode.assemble import assemble
 from longvid.decode.container import open_video, unusable
-from longvid.decode.cut import is_cut
-from longvid.decode.disposable import disposable_test
+from longvid.decode.convert import Painter, Size, orientation_of
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
@@ -27,10 +25,7 @@ from longvid.decode.engine import (
     SegmentRequest,
     VideoFacts,
 )
-from longvid.decode.packets import FrameTimes, PacketTable, scan
-from longvid.decode.picture import Painter, Size, orientation_of
-from longvid.decode.plan import nearest_allowed, on_display
-from longvid.decode.source import (
+from longvid.decode.frame_source import (
     DecoderSettings,
     Opened,
     PacketsMislead,
@@ -39,6 +34,11 @@ from longvid.decode.source import (
     Source,
     first_picture,
 )
+from longvid.decode.gop_plan import nearest_allowed, on_display
+from longvid.decode.non_reference import disposable_test
+from longvid.decode.packet_table import FrameTimes, PacketTable, scan
+from longvid.decode.segment_assembler import assemble
+from longvid.decode.truncated import is_cut
 from longvid.errors import VideoError
 
 __all__ = ["PyAVEngine", "engine_over"]

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
-from longvid.fetching import (
+from longvid.remote_files import (
     borrowed_copy,
     foreign_errors,
     is_remote,
     open_file,
     remote_file,
 )
-from longvid.subtitles import (
+from longvid.timed_text.subtitles import (
     MOST_BYTES,
     Subtitle,
     in_time_order,

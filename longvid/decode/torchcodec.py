@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from longvid.decode.other import OtherDecoder
-from longvid.decode.running import RunningDecoder
+from longvid.decode.decoder import RunningDecoder
+from longvid.decode.external import OtherDecoder
 from longvid.decode.torchcodec_engine import why_no_torchcodec
 
 __all__ = ["TorchcodecDecoder"]

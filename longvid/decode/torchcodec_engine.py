@@ -9,7 +9,7 @@ from typing import Any
 from av.video.frame import VideoFrame
 
 from longvid.decode.engine import Progress
-from longvid.decode.packets import FrameTimes
+from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 

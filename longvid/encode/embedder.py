@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import ModelError
-from longvid.lazy import F, no_grad, torch
-from longvid.models import checkpoints
-from longvid.models.loading import load
-from longvid.models.pixels import PixelFormat
-from longvid.models.quiet import quiet
-from longvid.models.stated import stated_config
+from longvid.lazy_import import F, no_grad, torch
+from longvid.models import checkpoint_files
+from longvid.models.config_json import stated_config
+from longvid.models.from_pretrained import load
+from longvid.models.preprocessing import PixelFormat
+from longvid.models.transformers_logging import quiet
 from longvid.types import FrameBatch, Segment
 
 __all__ = ["DualEncoder", "TextWorker", "pixel_format_of", "width_of"]
@@ -134,7 +134,7 @@ def _width(config: Any) -> int:
 
 
 def _checked_config(folder: Path) -> dict[str, Any]:
-    config = checkpoints.read_config(folder)
+    config = checkpoint_files.read_config(folder)
     model_type = config.get("model_type")
     if model_type not in _MODEL_TYPES:
         raise ModelError(

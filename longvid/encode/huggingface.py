@@ -13,14 +13,14 @@ from typing import Any
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError, ModelError
-from longvid.lazy import F, torch
-from longvid.models import checkpoints
+from longvid.lazy_import import F, torch
+from longvid.methods.tome_tower import MergeSchedule, merge_inside
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
-from longvid.models.loading import resolve_dtype
-from longvid.models.pixels import PixelFormat
-from longvid.models.tower_merging import MergeSchedule, merge_inside
-from longvid.parts import RUN_ONLY
+from longvid.models.from_pretrained import resolve_dtype
+from longvid.models.preprocessing import PixelFormat
+from longvid.protocols import RUN_ONLY
 from longvid.types import FrameBatch, FrameSize, Segment, Tokens
 
 __all__ = ["HuggingFaceEncoder"]
@@ -67,7 +67,7 @@ class HuggingFaceEncoder:
         merge_proportional: Weigh a merged token in attention by the patches it stands for.
     """
 
-    model: str = field(default=checkpoints.MINI, metadata=_NAMED_BY_IDENTITY)
+    model: str = field(default=checkpoint_files.MINI, metadata=_NAMED_BY_IDENTITY)
     embedder: str = field(default="", metadata=_NAMED_BY_IDENTITY)
     dtype: str = "auto"
     batch_frames: int = field(default=16, metadata=RUN_ONLY)
@@ -112,8 +112,8 @@ class HuggingFaceEncoder:
 
     def identity(self) -> str:
         """Name the weights of both checkpoints, wherever they lie."""
-        model = checkpoints.identity(self._model_folder())
-        return f"{model}+{checkpoints.identity(self._embedder_folder())}"
+        model = checkpoint_files.identity(self._model_folder())
+        return f"{model}+{checkpoint_files.identity(self._embedder_folder())}"
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the vision tower, the projector if its tokens are kept, and the embedder."""
@@ -143,14 +143,16 @@ class HuggingFaceEncoder:
 
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
-        return checkpoints.note(self._model_folder()) or checkpoints.note(self._embedder_folder())
+        return checkpoint_files.note(self._model_folder()) or checkpoint_files.note(
+            self._embedder_folder()
+        )
 
     def _model_folder(self) -> Path:
-        return checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM)
+        return checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
 
     def _embedder_folder(self) -> Path:
         name = self.embedder or self.model
-        folder = checkpoints.part_of(checkpoints.locate(name), checkpoints.EMBEDDER)
+        folder = checkpoint_files.part_of(checkpoint_files.locate(name), checkpoint_files.EMBEDDER)
         if not self.embedder and folder == self._model_folder():
             raise ModelError(
                 f"No embedder comes with {self.model}; set encoder.embedder to a SigLIP, SigLIP 2 "
@@ -174,7 +176,7 @@ class Worker(TextWorker):
         device: str,
         dtype: torch.dtype,
     ) -> None:
-        from longvid.models.packed import pack_linears
+        from longvid.models.onednn_linear import pack_linears
 
         super().__init__(embedder, part.space(), part.note())
         self._tower = tower

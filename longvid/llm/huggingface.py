@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
-from longvid.lazy import torch
+from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
-from longvid.llm.continuing import (
+from longvid.llm.generation import (
     Rows,
     continue_rows,
     end_ids,
@@ -24,15 +24,15 @@ from longvid.llm.continuing import (
     score_one_by_one,
     score_together,
 )
-from longvid.llm.projecting import SelectionProjector
-from longvid.llm.reading import PromptReader, ReadPrompt, divisible_below
-from longvid.models import checkpoints
+from longvid.llm.prefill import PromptReader, ReadPrompt, divisible_below
+from longvid.llm.projector import SelectionProjector
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
-from longvid.models.loading import Placement, placed, resolve_dtype
-from longvid.models.memory import is_out_of_memory
-from longvid.models.quiet import quiet
-from longvid.parts import Generation
+from longvid.models.free_memory import is_out_of_memory
+from longvid.models.from_pretrained import Placement, placed, resolve_dtype
+from longvid.models.transformers_logging import quiet
+from longvid.protocols import Generation
 from longvid.types import Question, Selection
 
 __all__ = ["HuggingFaceLanguageModel"]
@@ -66,7 +66,7 @@ class HuggingFaceLanguageModel:
         bits: 8 or 4 keeps the weights in so many bits (bitsandbytes); 0 as `dtype` says.
     """
 
-    model: str = checkpoints.MINI
+    model: str = checkpoint_files.MINI
     dtype: str = "auto"
     max_new_tokens: int = 0
     template: str = _FROM_CHECKPOINT
@@ -95,7 +95,9 @@ class HuggingFaceLanguageModel:
 
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
-        return spaces_of(checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM))
+        return spaces_of(
+            checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
+        )
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model and its tokenizer.
@@ -105,7 +107,7 @@ class HuggingFaceLanguageModel:
             ConfigError: `attention`, `device_map` or `bits` needs a package or a GPU that is not
                 there.
         """
-        folder = checkpoints.part_of(checkpoints.locate(self.model), checkpoints.VLM)
+        folder = checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits)):
             decoder = family_of(folder).load_decoder(folder, dtype, device)
@@ -116,10 +118,10 @@ class Worker:
     """Answers questions about selections."""
 
     def __init__(self, part: HuggingFaceLanguageModel, folder: Path, decoder: Decoder) -> None:
-        from longvid.models.packed import pack_linears
+        from longvid.models.onednn_linear import pack_linears
 
         family = family_of(folder)
-        self.note = checkpoints.note(folder)
+        self.note = checkpoint_files.note(folder)
         self._part = part
         pack_linears(decoder.module)
         self._decoder = decoder

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import ModelError, QuestionError
-from longvid.lazy import torch
+from longvid.lazy_import import torch
 from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
 from longvid.types import Selection
 

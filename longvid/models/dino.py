@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import ModelError
-from longvid.lazy import no_grad, torch
-from longvid.models import checkpoints
-from longvid.models.loading import load as load_model
-from longvid.models.loading import resolve_dtype
-from longvid.models.pixels import PixelFormat
+from longvid.lazy_import import no_grad, torch
+from longvid.models import checkpoint_files
+from longvid.models.from_pretrained import load as load_model
+from longvid.models.from_pretrained import resolve_dtype
+from longvid.models.preprocessing import PixelFormat
 
 __all__ = ["load"]
 
@@ -55,8 +55,8 @@ def load(
     """
     import transformers
 
-    folder = checkpoints.locate(name)
-    model_type = str(checkpoints.read_config(folder).get("model_type"))
+    folder = checkpoint_files.locate(name)
+    model_type = str(checkpoint_files.read_config(folder).get("model_type"))
     if model_type not in _MODEL_CLASSES:
         raise ModelError(
             f"{folder} is of architecture {model_type!r}; temporal reduction needs one of "

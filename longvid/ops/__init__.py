@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from longvid.ops import cuda, native
+from longvid.ops.match_plan import MatchPlan
 from longvid.ops.merge import (
     clip_rounds,
     head_mean,
@@ -22,7 +23,6 @@ from longvid.ops.merge import (
     segments_from_labels,
     unmerge,
 )
-from longvid.ops.plan import MatchPlan
 from longvid.ops.schema import NAMES as NAMES
 
 __all__ = [

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops import interface, schema
-from longvid.ops.interface import DTYPES
+from longvid.ops import c_api, schema
+from longvid.ops.c_api import DTYPES
 from longvid.ops.native import switched_on
 
 LIBRARY_PATH = Path(__file__).with_name("liblongvid_cuda.so")
 ABI = 2
 
-_SIGNATURES = {**interface.SIGNATURES, "attend": "plpllllllfplp"}
+_SIGNATURES = {**c_api.SIGNATURES, "attend": "plpllllllfplp"}
 # What the scratch of an op depends on.
 _WORKSPACES = {"match": "lll", "compact": "ll", "window_gram": "lll", "attend": "lll"}
 
@@ -36,7 +36,7 @@ def current_stream(device: torch.device) -> Iterator[int]:
         yield int(torch.cuda.current_stream(device).cuda_stream)
 
 
-class Kernels(interface.Kernels):
+class Kernels(c_api.Kernels):
     """The ops on device tensors through the CUDA library.
 
     Args:
@@ -57,10 +57,10 @@ class Kernels(interface.Kernels):
         for name, letters in _SIGNATURES.items():
             sizes = _WORKSPACES.get(name)
             function = getattr(library, f"longvid_cuda_{name}")
-            function.argtypes = interface.argument_types(f"i{letters}{'p' if sizes else ''}p")
+            function.argtypes = c_api.argument_types(f"i{letters}{'p' if sizes else ''}p")
             if sizes:
                 measure = getattr(library, f"longvid_cuda_{name}_workspace")
-                measure.argtypes, measure.restype = interface.argument_types(sizes), c_int64
+                measure.argtypes, measure.restype = c_api.argument_types(sizes), c_int64
         library.longvid_cuda_error.restype = c_char_p
 
     def launch(
@@ -112,7 +112,7 @@ def load() -> Kernels | None:
     """Load the library; None when there is none, or torch has no CUDA."""
     if not switched_on() or torch.version.cuda is None or not LIBRARY_PATH.exists():
         return None
-    return Kernels(interface.open_library(LIBRARY_PATH, "longvid_cuda_abi", ABI))
+    return Kernels(c_api.open_library(LIBRARY_PATH, "longvid_cuda_abi", ABI))
 
 
 def level(name: str, device: torch.device) -> str:

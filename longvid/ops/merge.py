@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops.plan import MatchPlan
+from longvid.ops.match_plan import MatchPlan
 
 
 def merge(plan: MatchPlan, x: Tensor, size: Tensor | None = None) -> Tensor:

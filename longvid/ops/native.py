@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.ops import checks, interface, reference, schema, shapes
-from longvid.ops.interface import DTYPES, NO_MEMORY, NOT_FINITE, last_axis_dense
+from longvid.ops import c_api, checks, reference, schema, shapes
+from longvid.ops.c_api import DTYPES, NO_MEMORY, NOT_FINITE, last_axis_dense
 
 LIBRARY_PATH = Path(__file__).with_name("liblongvid_cpu.so")
 ABI = 3
 LEVELS = ("cpp-scalar", "cpp-avx2", "cpp-avx512", "cpp-avx512bf16")
 
 _SIGNATURES = {
-    **interface.SIGNATURES,
+    **c_api.SIGNATURES,
     "context_attention": "pllpplllllllfplp",
     "find_new": "pllllllfpp",
     "head_mean": "pllllp",
@@ -34,7 +34,7 @@ _SIGNATURES = {
 }
 
 
-class Kernels(interface.Kernels):
+class Kernels(c_api.Kernels):
     """The ops on CPU tensors through the C++ library.
 
     Args:
@@ -50,7 +50,7 @@ class Kernels(interface.Kernels):
         self.level = level
         self._functions = {name: getattr(library, f"longvid_cpu_{name}") for name in _SIGNATURES}
         for name, letters in _SIGNATURES.items():
-            self._functions[name].argtypes = interface.argument_types("iii" + letters)
+            self._functions[name].argtypes = c_api.argument_types("iii" + letters)
 
     def launch(
         self, name: str, on: Tensor, *arguments: Any, workspace: tuple[int, ...] = ()
@@ -185,7 +185,7 @@ def load() -> Kernels | None:
     """Load the library at the best level of this processor; None when there is none to load."""
     if not switched_on() or not LIBRARY_PATH.exists():
         return None
-    library = interface.open_library(LIBRARY_PATH, "longvid_cpu_abi", ABI)
+    library = c_api.open_library(LIBRARY_PATH, "longvid_cpu_abi", ABI)
     return Kernels(library, library.longvid_cpu_level())
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longvid.errors import BudgetError, OpError
-from longvid.lazy import torch
+from longvid.lazy_import import torch
 from longvid.types import Query, Segment
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Selectors that show frames as they are stored: as many as the budget holds, whole.
 
-Each is one published rule of `rules.py` with its numbers. When everything fits, everything is
+Each is one published rule of `algorithms.py` with its numbers. When everything fits, everything is
 shown.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from longvid.errors import ConfigError
-from longvid.lazy import torch
-from longvid.select import rules
+from longvid.lazy_import import torch
+from longvid.select import algorithms
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
 
@@ -71,10 +71,14 @@ class Uniform(_FrameSelector):
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         num_frames = len(found)
-        chosen = rules.fit_count(lambda count: rules.uniform(num_frames, count), found.cost, budget)
+        chosen = algorithms.fit_count(
+            lambda count: algorithms.uniform(num_frames, count), found.cost, budget
+        )
         if not len(chosen):  # the middle frame alone is too big: the nearest one that fits
             distance = (torch.arange(num_frames) - num_frames // 2).abs()
-            chosen = rules.by_score(torch.where(found.cost <= budget, -distance, -num_frames))[:1]
+            chosen = algorithms.by_score(torch.where(found.cost <= budget, -distance, -num_frames))[
+                :1
+            ]
         return chosen
 
 
@@ -83,8 +87,8 @@ class TopK(_FrameSelector):
     """Show the frames most similar to the question."""
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
-        order = rules.by_score(scores)
-        return order[rules.fill(found.cost[order], budget)]
+        order = algorithms.by_score(scores)
+        return order[algorithms.fill(found.cost[order], budget)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,10 @@ class InverseTransform(_FrameSelector):
             raise ConfigError(f"bolt.power must be at least 0, got {self.power}.")
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
-        chosen = rules.fit_count(
-            lambda count: rules.inverse_transform(scores, count, self.power), found.cost, budget
+        chosen = algorithms.fit_count(
+            lambda count: algorithms.inverse_transform(scores, count, self.power),
+            found.cost,
+            budget,
         )
         return _topped_up(found, chosen, scores, budget)
 
@@ -132,8 +138,8 @@ class AdaptiveKeyframes(_FrameSelector):
             raise ConfigError(f"aks.max_depth must be in [0, 20], got {self.max_depth}.")
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
-        chosen = rules.fit_count(
-            lambda count: rules.adaptive_keyframes(
+        chosen = algorithms.fit_count(
+            lambda count: algorithms.adaptive_keyframes(
                 scores, count, self.gap, self.deviation, self.max_depth
             ),
             found.cost,
@@ -157,7 +163,9 @@ class MarginalRelevance(_FrameSelector):
             raise ConfigError(f"mmr.balance must be in [0, 1], got {self.balance}.")
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
-        return rules.marginal_relevance(found.embeddings, scores, found.cost, budget, self.balance)
+        return algorithms.marginal_relevance(
+            found.embeddings, scores, found.cost, budget, self.balance
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +184,14 @@ class Determinantal(_FrameSelector):
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         relevance = (self.sharpness * (scores - scores.max())).exp()
-        return rules.determinantal(found.embeddings, relevance, found.cost, budget)
+        return algorithms.determinantal(found.embeddings, relevance, found.cost, budget)
 
 
 def _topped_up(found: Candidates, chosen: Tensor, scores: Tensor, budget: int) -> Tensor:
     """Spend what is left of the budget on the best frames that still fit."""
     left = torch.ones(len(found), dtype=torch.bool)
     left[chosen] = False
-    order = rules.by_score(scores)
+    order = algorithms.by_score(scores)
     order = order[left[order]]
-    more = order[rules.fill(found.cost[order], budget - int(found.cost[chosen].sum()))]
+    more = order[algorithms.fill(found.cost[order], budget - int(found.cost[chosen].sum()))]
     return torch.cat([chosen, more])

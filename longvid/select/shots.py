@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from longvid.config import Ask
-from longvid.lazy import torch
-from longvid.select import rules
+from longvid.lazy_import import torch
+from longvid.select import algorithms
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
 
@@ -57,7 +57,9 @@ def shots_around(
     chosen = []
     for number, most in wanted.items():
         frames = (shot == number).nonzero().flatten()
-        chosen.append(frames[rules.uniform(len(frames), most)] if len(frames) > most else frames)
+        chosen.append(
+            frames[algorithms.uniform(len(frames), most)] if len(frames) > most else frames
+        )
     return found.take(torch.cat(chosen)) if chosen else found.segments_with_tokens()
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from longvid import registry
 from longvid.errors import ConfigError, OpError
-from longvid.lazy import torch
-from longvid.models import longvu
-from longvid.select import rules
+from longvid.lazy_import import torch
+from longvid.methods import stc
+from longvid.select import algorithms
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment, Tokens
 
@@ -110,7 +110,7 @@ class QueryGuided:
             scores = token_scores(query, found)
         else:
             scores = embedding_scores(query, found)
-        order = rules.by_score(scores)[:budget]
+        order = algorithms.by_score(scores)[:budget]
         tier = torch.zeros_like(found.cost)
         tier[order] = 1
         left = budget - len(order)
@@ -175,7 +175,7 @@ class QFrame:
         if found.total <= budget:
             return found.segments_with_tokens()
         logits = self.logit_scale * embedding_scores(query, found)
-        order = rules.gumbel_order(logits, self.temperature, self.seed)
+        order = algorithms.gumbel_order(logits, self.temperature, self.seed)
         side = _side(found)
         half, quarter = math.ceil(side / 2), math.ceil(side / 4)
         tier = torch.zeros_like(found.cost)
@@ -215,7 +215,7 @@ def token_scores(query: Query, found: Candidates) -> Tensor:
             frames = (counts == count).nonzero().flatten()
             if count:
                 rows = starts[frames].unsqueeze(1) + torch.arange(count)
-                of_frame[frames] = longvu.frame_scores(tokens.data[rows], text)
+                of_frame[frames] = stc.frame_scores(tokens.data[rows], text)
         if not bool(of_frame.isfinite().all()):
             raise OpError(
                 f"Tokens {tuple(tokens.data.shape)} of segment {segment.segment_index} of video "
@@ -263,13 +263,13 @@ def _compressed_to_budget(
                 "query_guided.over_budget = 'content'."
             )
         data = torch.cat([segment.tokens.data for segment in video]).view(num_frames, count, -1)
-        masks.append(longvu.spatial_token_compression(data, chunk=window, threshold=threshold))
+        masks.append(stc.spatial_token_compression(data, chunk=window, threshold=threshold))
     # Several videos share the budget by the tokens that they have left.
     ends = torch.tensor([int(mask.sum()) for mask in masks]).cumsum(0)
     bounds = [0, *(int(end) * min(budget, int(ends[-1])) // int(ends[-1]) for end in ends)]
     kept = []
     for video, mask, (start, end) in zip(videos, masks, itertools.pairwise(bounds), strict=True):
-        left = longvu.cut_tails(mask, window, end - start).flatten()
+        left = stc.cut_tails(mask, window, end - start).flatten()
         if not bool(left.any()):  # the cut can empty every window; the first tokens stay then
             left = mask.flatten() & (mask.flatten().cumsum(0) <= end - start)
         sizes = [len(segment.tokens) for segment in video]
@@ -335,6 +335,6 @@ def _promote(
         Tokens left of the budget.
     """
     waiting = order[tier[order] == step[0]]
-    moved = waiting[rules.fill(cost[waiting], min(left, most))]
+    moved = waiting[algorithms.fill(cost[waiting], min(left, most))]
     tier[moved] = step[1]
     return left - int(cost[moved].sum())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from longvid.store.catalog import StoredVideo
 from longvid.store.chunkfile import ChunkRecord, SegmentRecord
 from longvid.store.header import StoreOptions
-from longvid.store.spoken import read_subtitles, subtitles_beside, write_subtitles
 from longvid.store.status import StoreStatus
 from longvid.store.store import Store
+from longvid.store.subtitles import read_subtitles, subtitles_beside, write_subtitles
 from longvid.store.vectors import Hit
 from longvid.store.verify import Finding
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from longvid.store.layout import CATALOG, VIDEOS, checksum, from_column, manifest_name, to_column
 from longvid.store.manifest import Manifest
 from longvid.store.objects import Objects
-from longvid.store.tables import parse_table
+from longvid.store.parquet import parse_table
 from longvid.types import Failure, Video
 
 __all__ = ["Catalog", "Entry", "Listed", "StoredVideo", "list_videos", "load", "refresh", "save"]

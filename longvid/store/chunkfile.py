@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from longvid.errors import LongvidError, StoreError
-from longvid.lazy import torch
+from longvid.lazy_import import torch
 from longvid.store.header import Header
 from longvid.store.layout import checksum, chunk_name
 from longvid.store.objects import Objects
-from longvid.store.precision import dequantise, quantise
+from longvid.store.quantization import dequantise, quantise
 from longvid.types import Segment, Tokens
 
 __all__ = [

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from longvid.errors import StoreError
 from longvid.store.layout import FAILURES, from_column, to_column
 from longvid.store.objects import Objects
-from longvid.store.tables import parse_table
+from longvid.store.parquet import parse_table
 from longvid.types import Failure
 
 __all__ = ["FailureLog"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from longvid.errors import ConfigError, StoreError
 from longvid.store.layout import FORMAT, HEADER, dump_json
-from longvid.store.precision import KINDS
+from longvid.store.quantization import KINDS
 
 __all__ = ["Header", "StoreOptions"]
 

@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from longvid.errors import StoreError
-from longvid.lazy import torch
+from longvid.lazy_import import torch
 from longvid.store import catalog as catalogs
 from longvid.store.catalog import Catalog, StoredVideo
 from longvid.store.chunkfile import ChunkRecord, encode_chunk
 from longvid.store.failures import FailureLog
+from longvid.store.find_video import find_video
 from longvid.store.header import Header, StoreOptions
 from longvid.store.layout import (
     CATALOG,
@@ -35,11 +36,10 @@ from longvid.store.layout import (
     path_name,
 )
 from longvid.store.manifest import Manifest, make_manifest
-from longvid.store.naming import find_video
 from longvid.store.objects import Objects, open_objects
-from longvid.store.reading import SegmentReader
-from longvid.store.spoken import subtitle_sums
+from longvid.store.segment_reader import SegmentReader
 from longvid.store.status import StoreStatus, summarise
+from longvid.store.subtitles import subtitle_sums
 from longvid.store.vectors import Hit, VectorIndex, exact_search
 from longvid.store.verify import Finding, clean, verify
 from longvid.types import Failure, Segment, Video

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from longvid.store.chunkfile import load_vectors
+from longvid.store.index_rows import Rows
+from longvid.store.index_shard import Part, make_part, open_part, remove_parts
 from longvid.store.layout import VECTORS, manifest_name
 from longvid.store.manifest import Manifest
 from longvid.store.objects import Objects
-from longvid.store.parts import Part, make_part, open_part, remove_parts
-from longvid.store.rows import Rows
 
 __all__ = ["Hit", "VectorIndex", "exact_search"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from longvid.decode import PyAVDecoder
-from longvid.decode.running import RunningDecoder
+from longvid.decode.decoder import RunningDecoder
 from longvid.errors import VideoError
 from longvid.types import FAILURE_KINDS, Failure, FrameBatch, FrameSize, Video
 from tests.unit.decode.footage import all_frames, decoded, encode, one_segment

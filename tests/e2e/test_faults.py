@@ -24,8 +24,9 @@ from benchmarks.speed.stand_ins import StandInEncoder, stand_in_config
 from longvid.config import Config
 from longvid.decode.pyav import PyAVDecoder
 from longvid.errors import FailureRateError
-from longvid.indexing import IndexReport, run_local
-from longvid.listing import list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.indexing.report import IndexReport
+from longvid.inputs import list_videos
 from longvid.store import Store
 from tests.e2e.clips import make_clip
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import longvid
-from benchmarks.world.film import write_film
-from benchmarks.world.questions import ask, view
-from benchmarks.world.scene import generator, make_film
-from benchmarks.world.views import WorldQuestion
 from longvid.cli import main
+from longvid.world.film import write_film
+from longvid.world.questions import ask, view
+from longvid.world.scene import generator, make_film
+from longvid.world.views import WorldQuestion
 
 # Training draws its films from seeds below 1,000, the model card from 900,001.
 SEED = 61_000_003

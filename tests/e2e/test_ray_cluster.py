@@ -37,8 +37,9 @@ from benchmarks.speed.stand_ins import (
 from longvid.config import Config, RayResources, load_config
 from longvid.doctor import examine_cluster
 from longvid.errors import ConfigError
-from longvid.indexing import IndexReport, run_local
-from longvid.listing import list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.indexing.report import IndexReport
+from longvid.inputs import list_videos
 from longvid.store import Store
 from tests.conftest import require
 from tests.e2e.clips import make_clip
@@ -122,7 +123,7 @@ def config(*overrides: str, decode: float = 0.0, encode: float = 0.0, pixels: in
 
 
 def index(videos: Path, store: Path, config: Config) -> IndexReport:
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     return index([videos], store=store, config=config)
 
@@ -326,7 +327,7 @@ def test_decoding_and_encoding_may_be_one_actor(driver: Any, tmp_path: Path) -> 
 
 
 def test_a_plan_that_no_machine_can_hold_is_refused_with_the_sum(driver: Any) -> None:
-    from pipelines.index import explain
+    from longvid.cluster.ray_runner import explain
 
     mini = load_config("mini")
     for shares, sentence in (

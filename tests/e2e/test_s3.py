@@ -17,9 +17,9 @@ from longvid.config import Config
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.subtitles import SubtitleReader
 from longvid.errors import ConfigError, StoreError
-from longvid.fetching import LocalCopies
-from longvid.indexing import run_local
-from longvid.listing import content_id, list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.inputs import content_id, list_videos
+from longvid.remote_files import LocalCopies
 from longvid.store import Store, read_subtitles
 from tests.conftest import require
 from tests.e2e.clips import make_clip
@@ -183,7 +183,7 @@ def test_a_cluster_reads_and_writes_a_bucket(bucket: str, folder: Path, tmp_path
         require("ray", "Ray is not installed")
     import ray
 
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     ray.init(
         "local",

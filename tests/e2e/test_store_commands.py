@@ -17,8 +17,8 @@ from benchmarks.speed.stand_ins import make_footage, stand_in_config
 from longvid.cli import main
 from longvid.config import Config
 from longvid.decode.pyav import PyAVDecoder
-from longvid.indexing import run_local
-from longvid.listing import list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.inputs import list_videos
 from longvid.store import Store
 from longvid.types import Failure
 from tests.e2e.clips import make_clip
@@ -206,8 +206,8 @@ FULL = """
 import resource, sys
 from benchmarks.speed.stand_ins import make_footage, stand_in_config
 from longvid.errors import StoreError
-from longvid.indexing import run_local
-from longvid.listing import list_videos
+from longvid.indexing.local_runner import run_local
+from longvid.inputs import list_videos
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
     run_local(list_videos([sys.argv[1]]), sys.argv[2], stand_in_config())

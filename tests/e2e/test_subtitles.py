@@ -12,16 +12,23 @@ import pytest
 import torch
 
 import longvid
-from longvid.answering import VideoQA
 from longvid.cli import main
 from longvid.config import load_config
 from longvid.decode.subtitle_engine import _text_of
 from longvid.decode.subtitles import SubtitleReader, may_hold_text
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
-from longvid.models.llama_vid import interleave_subtitles
+from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
-from longvid.subtitles import Subtitle, listed, parse_subtitles, rank, sidecar_of, spoken_after
+from longvid.systems.llama_vid.network import interleave_subtitles
+from longvid.timed_text.subtitles import (
+    Subtitle,
+    listed,
+    parse_subtitles,
+    rank,
+    sidecar_of,
+    spoken_after,
+)
 from longvid.types import Question
 
 SRT = """1

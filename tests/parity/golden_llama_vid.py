@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from longvid.models.eva import EvaConfig, EvaVisionTransformer, interpolate_position_embedding
-from longvid.models.llama_vid import LlamaVid, LlamaVidConfig, interleave_subtitles
-from longvid.models.qformer import QFormerConfig
+from longvid.systems.llama_vid.eva_vit import (
+    EvaConfig,
+    EvaVisionTransformer,
+    interpolate_position_embedding,
+)
+from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig, interleave_subtitles
+from longvid.systems.llama_vid.qformer import QFormerConfig
 from tests.parity.golden_file import GoldenFile
 
 QFORMER_HEADS = 4

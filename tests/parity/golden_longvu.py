@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from longvid.models.longvu import (
+from longvid.methods.longvu_config import LLAMA_PAD_TOKEN_ID
+from longvid.systems.longvu import (
     LongVU,
     LongVUConfig,
     VisualBlock,
@@ -18,8 +19,7 @@ from longvid.models.longvu import (
     select_frames,
     text_length,
 )
-from longvid.models.longvu.config import LLAMA_PAD_TOKEN_ID
-from longvid.models.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
+from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from longvid.models.slowfast import SlowFastLayout, aggregate
+from longvid.methods.slowfast_pooling import SlowFastLayout, aggregate
 from longvid.sample import segment_midpoints, slow_indices
 from tests.parity.golden_file import GoldenFile
 

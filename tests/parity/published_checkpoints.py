@@ -28,9 +28,9 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from longvid.models.llama_vid import LlamaVid, LlamaVidConfig
-from longvid.models.longvu.sva import SpatialVisionAggregator
-from longvid.models.qformer import QFormerConfig
+from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
+from longvid.systems.llama_vid.qformer import QFormerConfig
+from longvid.systems.longvu.sva import SpatialVisionAggregator
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>")

@@ -14,7 +14,7 @@ import longvid
 from longvid.cli import main
 from longvid.convert import convert
 from longvid.errors import ModelError
-from longvid.models.released import read_tensors
+from longvid.models.weights import read_tensors
 from tests.parity import published_checkpoints as tiny
 from tests.parity.published_llama_vid import (
     EVA_HEADS,

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import longvid
-from longvid.answering import VideoQA
 from longvid.config import Config, load_config
-from longvid.encode import llama_vid as encoding
 from longvid.errors import ModelError, QuestionError
-from longvid.models.llama_vid import LlamaVid
-from longvid.models.llama_vid_checkpoint import load_adapter, load_tower
+from longvid.qa.video_qa import VideoQA
+from longvid.systems.llama_vid import encoder as encoding
+from longvid.systems.llama_vid.checkpoint import load_adapter, load_tower
+from longvid.systems.llama_vid.network import LlamaVid
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_llama_vid import EVA_HEADS, QFORMER_HEADS

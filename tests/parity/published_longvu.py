@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from transformers import Dinov2Model, PreTrainedTokenizerFast, SiglipModel
 
 import longvid
-from longvid.answering import VideoQA
 from longvid.config import Config, load_config
 from longvid.convert import convert
-from longvid.encode import longvu as encoding
 from longvid.errors import ModelError
-from longvid.models.longvu import LongVU, VisualBlock, select_frames, select_marked
-from longvid.models.longvu.checkpoint import load_aggregator, read_settings
-from longvid.models.longvu.compose import resolution
-from longvid.models.longvu.config import LongVUConfig
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.qa.video_qa import VideoQA
+from longvid.systems.longvu import LongVU, VisualBlock, select_frames, select_marked
+from longvid.systems.longvu import encoder as encoding
+from longvid.systems.longvu.checkpoint import load_aggregator, read_settings
+from longvid.systems.longvu.compose import resolution
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.published_llama_vid import Recorder, Table

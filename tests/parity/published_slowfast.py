@@ -17,10 +17,10 @@ from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
 import longvid
 from longvid.config import Config, load_config
-from longvid.decoding import open_video, sized_decoder
-from longvid.llm.slowfast_llava import SlowFastLanguageModel
-from longvid.models.slowfast import SlowFastLayout, aggregate
+from longvid.indexing.decode_workers import open_video, sized_decoder
+from longvid.methods.slowfast_pooling import SlowFastLayout, aggregate
 from longvid.sample import plan_chunks
+from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel
 from longvid.types import FrameBatch, Question, Video
 from tests.conftest import DATA
 from tests.parity import published_checkpoints as tiny
@@ -161,7 +161,7 @@ def test_a_closed_question_is_scored_after_the_released_prompt(
 
 def test_a_video_of_few_frames_repeats_its_slow_ones() -> None:
     from longvid.compress.pooling import SlowFastPooling
-    from longvid.llm.slowfast_llava import slow_first
+    from longvid.systems.slowfast_llava.language_model import slow_first
     from longvid.types import Segment, Tokens
 
     x = torch.randn(7, 64, 5, generator=torch.Generator().manual_seed(3))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from longvid.errors import OpError
-from longvid.models.llama_vid import LlamaVid, LlamaVidConfig
-from longvid.models.qformer import BertDecoder, QFormerConfig
+from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
+from longvid.systems.llama_vid.qformer import BertDecoder, QFormerConfig
 
 SIZES = QFormerConfig(
     hidden=16,

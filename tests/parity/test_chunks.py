@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.speed.stand_ins import stand_in_config
 from longvid.decode.pyav import PyAVDecoder
-from longvid.indexing import run_local
+from longvid.indexing.local_runner import run_local
 from longvid.store import Store
 from longvid.types import Segment
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longvid.models import checkpoints
+from longvid.models import checkpoint_files
 from longvid.models.families import family_of
-from longvid.models.packed import PackedLinear, pack_linears
+from longvid.models.onednn_linear import PackedLinear, pack_linears
 
 
 def linear(width: int, height: int, *, bias: bool = True) -> torch.nn.Linear:
@@ -51,7 +51,9 @@ def test_what_cannot_be_packed_stays() -> None:
 
 
 def test_a_language_model_reads_the_same() -> None:
-    folder = checkpoints.part_of(checkpoints.locate(checkpoints.MINI), checkpoints.VLM)
+    folder = checkpoint_files.part_of(
+        checkpoint_files.locate(checkpoint_files.MINI), checkpoint_files.VLM
+    )
     decoder = family_of(folder).load_decoder(folder, torch.float32, "cpu")
     inputs = decoder.embed([index % 140 for index in range(300)])[None]
     with torch.no_grad():

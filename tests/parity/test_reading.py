@@ -15,10 +15,11 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from longvid.llm.cache import new_cache, truncate
-from longvid.llm.continuing import Rows, continue_rows, score_one_by_one, score_together
+from longvid.llm import prefill
+from longvid.llm.generation import Rows, continue_rows, score_one_by_one, score_together
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
-from longvid.llm.reading import PromptReader, cuts, divisible_below, span
+from longvid.llm.kv_cache import new_cache, truncate
+from longvid.llm.prefill import PromptReader, cuts, divisible_below, span
 from longvid.models import mini
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.types import Question, Segment, Selection, Tokens
@@ -217,7 +218,7 @@ def test_a_model_that_reads_whole_answers_alike(
     worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with sliding windows: no parts, no rows, options one by one."""
-    from longvid.llm import huggingface, reading
+    from longvid.llm import huggingface
 
     tokens = Tokens(
         torch.randn(6, 192, generator=torch.Generator().manual_seed(0)),
@@ -244,7 +245,7 @@ def test_a_model_that_reads_whole_answers_alike(
     ]
     part = HuggingFaceLanguageModel(model=str(folder), max_new_tokens=4)
     usual = part.setup().answer_many(asked)
-    monkeypatch.setattr(reading, "divisible_below", lambda module: 0)
+    monkeypatch.setattr(prefill, "divisible_below", lambda module: 0)
     monkeypatch.setattr(huggingface, "divisible_below", lambda module: 0)
     for one, other in zip(usual, part.setup().answer_many(asked), strict=True):
         assert one.text == other.text

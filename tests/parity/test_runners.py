@@ -49,7 +49,7 @@ def objects(store: Path) -> dict[str, bytes]:
 def test_both_runners_write_the_same_bytes(
     cluster: None, few_clips: Path, small_store: Path, tmp_path: Path
 ) -> None:
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     report = index([few_clips], store=tmp_path / "store", config="mini")
     assert (report.videos_indexed, report.videos_skipped) == (3, 1)
@@ -64,7 +64,7 @@ def test_both_runners_write_the_same_bytes(
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_bad_file_does_not_stop_a_job(cluster: None, few_clips: Path, tmp_path: Path) -> None:
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     broken = tmp_path / "broken.mp4"
     broken.write_text("this is not a video\n")
@@ -81,7 +81,7 @@ def test_a_bad_file_does_not_stop_a_job(cluster: None, few_clips: Path, tmp_path
 def test_what_a_process_of_the_cluster_raises_is_one_sentence(
     cluster: None, tmp_path: Path
 ) -> None:
-    from pipelines.index import index
+    from longvid.cluster.ray_runner import index
 
     # More names than the driver looks at, so that they are read beside it.
     names = [f"{tmp_path}/{number}.mp4" for number in range(20)]
@@ -102,7 +102,7 @@ def test_what_a_process_of_the_cluster_raises_is_one_sentence(
 def test_decoders_fill_what_the_other_stages_leave(
     resources: RayResources, cpus: float, expected: int
 ) -> None:
-    from pipelines.index import plan_decoders
+    from longvid.cluster.ray_runner import plan_decoders
 
     assert plan_decoders(resources, {"CPU": cpus}) == expected
 
@@ -116,7 +116,7 @@ def test_decoders_fill_what_the_other_stages_leave(
     ],
 )
 def test_a_plan_that_would_wait_for_ever_is_refused_with_the_sum(resources: RayResources) -> None:
-    from pipelines.index import plan_decoders
+    from longvid.cluster.ray_runner import plan_decoders
 
     with pytest.raises(ConfigError, match="The plan needs"):
         plan_decoders(resources, {"CPU": 2.0})

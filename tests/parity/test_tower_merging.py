@@ -10,7 +10,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from longvid.errors import ConfigError, ModelError
-from longvid.models.tower_merging import MergeSchedule, merge_inside
+from longvid.methods.tome_tower import MergeSchedule, merge_inside
 
 SHAPE = {
     "hidden_size": 32,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import longvid
-from longvid.answering import VideoQA, evenly, merge_spans, supporting
 from longvid.config import load_config
 from longvid.errors import BudgetError, QuestionError, StoreError
+from longvid.qa.video_qa import VideoQA, evenly, merge_spans, supporting
 from longvid.store import Hit
 from longvid.types import Evidence, Question
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from longvid.answering import VideoQA
 from longvid.config import load_config
+from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Failure, Question
 
 OPEN = ("what shape is the sign?", "where is the star?", "what color is the circle?")

@@ -10,14 +10,14 @@ import pytest
 from transformers import LlamaConfig, LlavaConfig, SiglipConfig
 
 import longvid
-from longvid.answering import VideoQA
 from longvid.capacity import needs_of
 from longvid.cli import main
 from longvid.config import Config, load_config
 from longvid.doctor import examine_config
 from longvid.errors import ConfigError, ModelError
-from longvid.inventory import models_on_disk
-from longvid.models.packed import PackedLinear
+from longvid.model_inventory import models_on_disk
+from longvid.models.onednn_linear import PackedLinear
+from longvid.qa.video_qa import VideoQA
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_llama_vid import EVA_HEADS
 from tests.parity.published_llama_vid import eva_file

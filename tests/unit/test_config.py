@@ -10,9 +10,9 @@ import pytest
 import tomli_w
 
 from longvid import registry
-from longvid.answering import VideoQA
 from longvid.config import Config, change, load_config, preset_names, torch_device
 from longvid.errors import ConfigError
+from longvid.qa.video_qa import VideoQA
 
 
 @pytest.fixture

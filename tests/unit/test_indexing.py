@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from longvid.decoding import open_video
-from longvid.indexing import Ledger
+from longvid.indexing.decode_workers import open_video
+from longvid.indexing.ledger import Ledger
 from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, Segment, Tokens, Video
 

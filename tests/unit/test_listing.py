@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import ConfigError
-from longvid.listing import list_videos
+from longvid.inputs import list_videos
 
 
 @pytest.fixture

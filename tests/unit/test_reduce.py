@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError, ModelError
-from longvid.models import longvu
 from longvid.reduce import KeepAll, TemporalReduction, pixel_features
+from longvid.systems import longvu
 from longvid.types import FrameBatch
 from tests.property.synthetic import make_frames
 

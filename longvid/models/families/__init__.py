@@ -22,7 +22,7 @@ import importlib
 from pathlib import Path
 
 from longvid.errors import ModelError
-from longvid.models import checkpoints
+from longvid.models import checkpoint_files
 from longvid.models.families.protocol import PROJECTED, TOWER, Family
 
 __all__ = ["FAMILIES", "family_of", "space_of", "spaces_of"]
@@ -38,9 +38,9 @@ FAMILIES: dict[str, str] = {
     "qwen3_vl_moe": "longvid.models.families.qwen3_vl:QWEN3_VL_MOE",
     "internvl": "longvid.models.families.internvl:INTERNVL",
     "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
-    "llama_vid": "longvid.models.families.published:LLAMA_VID",
-    "cambrian_qwen": "longvid.models.families.published:CAMBRIAN_QWEN",
-    "cambrian_llama": "longvid.models.families.published:CAMBRIAN_LLAMA",
+    "llama_vid": "longvid.systems.families:LLAMA_VID",
+    "cambrian_qwen": "longvid.systems.families:CAMBRIAN_QWEN",
+    "cambrian_llama": "longvid.systems.families:CAMBRIAN_LLAMA",
 }
 
 #: LLaMA-VID calls itself "llava", and by this class it is told from it.
@@ -54,7 +54,7 @@ def family_of(folder: Path) -> Family:
         ModelError: The architecture is not known, or reads text only; the sentence lists the
             known ones.
     """
-    config = checkpoints.read_config(folder)
+    config = checkpoint_files.read_config(folder)
     model_type = str(config.get("model_type", ""))
     if _LLAMA_VID_CLASS in (config.get("architectures") or ()):
         model_type = "llama_vid"
@@ -93,9 +93,9 @@ def space_of(folder: Path, keep: str = PROJECTED, grid: str = "full") -> str:
     tower = str(config.vision_config.model_type).removesuffix("_vision_model")
     if keep == TOWER:
         shape = f"{tower}-unprojected-{family.tower_width(folder, grid)}"
-        return f"{family.name}/{shape}@{checkpoints.identity(folder)}"
+        return f"{family.name}/{shape}@{checkpoint_files.identity(folder)}"
     shape = f"{tower}-{config.text_config.model_type}-{family.token_width(folder)}"
-    return f"{family.name}/{shape}@{checkpoints.identity(folder)}"
+    return f"{family.name}/{shape}@{checkpoint_files.identity(folder)}"
 
 
 def spaces_of(folder: Path) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
@@ -19,7 +19,7 @@ from longvid.models.families.llava import (
     StillTower,
 )
 from longvid.models.families.protocol import Prompt
-from longvid.models.pixels import PixelFormat
+from longvid.models.preprocessing import PixelFormat
 
 __all__ = ["INTERNVL"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from longvid.errors import ModelError
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import UNPROJECTED, Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import UNPROJECTED, Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
 __all__ = [

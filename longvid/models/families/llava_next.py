@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from longvid.errors import ModelError
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from longvid.models.families.adapter import Adapter
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,

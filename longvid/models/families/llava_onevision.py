@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,

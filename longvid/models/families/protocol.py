@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from longvid.lazy import torch
-from longvid.models.pixels import PixelFormat
+from longvid.lazy_import import torch
+from longvid.models.preprocessing import PixelFormat
 
 __all__ = [
     "PROJECTED",

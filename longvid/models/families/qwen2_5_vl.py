@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from longvid.errors import ModelError
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import LlavaDecoder
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 from longvid.models.families.qwen_pixels import qwen_pixels, to_patches

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from longvid.lazy import F, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import F, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 from longvid.models.families.qwen2_5_vl import QWEN_CHAT, GridDecoder, PairTower
 from longvid.models.families.qwen_pixels import qwen_pixels

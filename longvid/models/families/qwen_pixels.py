@@ -14,8 +14,8 @@ from typing import Any
 from einops import rearrange
 
 from longvid.errors import ModelError
-from longvid.lazy import torch
-from longvid.models.pixels import PixelFormat, processor_table
+from longvid.lazy_import import torch
+from longvid.models.preprocessing import PixelFormat, processor_table
 
 __all__ = ["AnySize", "fit_to_patches", "qwen_pixels", "to_patches"]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longvid.lazy import no_grad, torch
-from longvid.models.families.adapter import Adapter
+from longvid.lazy_import import no_grad, torch
+from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import LlavaDecoder, StillTower
 from longvid.models.families.protocol import Prompt
-from longvid.models.pixels import PixelFormat, processor_table
+from longvid.models.preprocessing import PixelFormat, processor_table
 
 __all__ = ["SMOLVLM", "ScaledTwice"]
 

@@ -73,9 +73,9 @@ def write_mapping(folder: Path, rows: Sequence[Row]) -> None:
 
 def draw_clips(folder: Path, numbers: Sequence[int], seed: int = 77_001) -> list[Row]:
     """Draw a clip of one shot for each number, as vidN.mp4, with questions about it."""
-    from benchmarks.world.film import write_film
-    from benchmarks.world.questions import ask, view
-    from benchmarks.world.scene import generator, make_film
+    from longvid.world.film import write_film
+    from longvid.world.questions import ask, view
+    from longvid.world.scene import generator, make_film
 
     folder.mkdir(parents=True, exist_ok=True)
     types = dict.fromkeys(("shape", "color", "where", "background", "size"), 1.0)

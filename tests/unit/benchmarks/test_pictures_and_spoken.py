@@ -16,7 +16,7 @@ from benchmarks.qa.record import Record
 from benchmarks.qa.spoken import read_spoken
 from benchmarks.qa.videos import VideoFolder
 from longvid.config import load_config
-from longvid.subtitles import Subtitle, spoken_over
+from longvid.timed_text.subtitles import Subtitle, spoken_over
 
 
 def draw(folder: Path, count: int = 12, first: int = 1) -> list[Path]:

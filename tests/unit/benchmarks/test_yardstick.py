@@ -37,10 +37,10 @@ from benchmarks.yardstick.suites import (
     named_by,
 )
 from longvid import registry
-from longvid.answering import VideoQA
 from longvid.compress.pooling import SlowFastPooling
 from longvid.config import load_config
 from longvid.llm.huggingface import HuggingFaceLanguageModel
+from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
 from longvid.types import Query, Question, Selection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longvid.compress.layout import equal_groups, full_grids, require_finite, same_grid
+from longvid.compress.grid import equal_groups, full_grids, require_finite, same_grid
 from longvid.errors import OpError
 from longvid.types import Segment, Tokens
 from tests.property.synthetic import make_segment

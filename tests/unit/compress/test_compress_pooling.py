@@ -11,18 +11,19 @@ from einops import rearrange
 from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.errors import ConfigError, OpError
-from longvid.models import llama_vid, slowfast
+from longvid.methods import slowfast_pooling
+from longvid.systems.llama_vid import network
 from longvid.types import Tokens
 from tests.property.synthetic import WIDTH, make_segment
 
 
 @pytest.mark.parametrize(
-    "mode", [mode for mode in slowfast.POOLING_MODES if mode != "spatial_temporal_pool"]
+    "mode", [mode for mode in slowfast_pooling.POOLING_MODES if mode != "spatial_temporal_pool"]
 )
 def test_slowfast_holds_the_published_tokens_in_time_order(mode: str) -> None:
     segment = make_segment(12, 6, 6, slow_every=3)
-    layout = slowfast.SlowFastLayout(4, mode, 2, 3)
-    published = slowfast.aggregate(segment.tokens.data.view(12, 36, WIDTH), layout)
+    layout = slowfast_pooling.SlowFastLayout(4, mode, 2, 3)
+    published = slowfast_pooling.aggregate(segment.tokens.data.view(12, 36, WIDTH), layout)
     pooled = SlowFastPooling(slow_mode=mode, fast_height=2, fast_width=3)(segment).tokens
     assert len(pooled) == len(published)
     num_slow = len(published) - 12 * 6
@@ -91,7 +92,7 @@ def test_slowfast_needs_square_grids_at_least_as_fine() -> None:
 @pytest.mark.parametrize("side", [5, 6, 8])
 def test_content_tokens_are_the_published_ones(content: str, side: int) -> None:
     segment = make_segment(3, side, side)
-    published = llama_vid.content_tokens(segment.tokens.data.view(3, -1, WIDTH), content)
+    published = network.content_tokens(segment.tokens.data.view(3, -1, WIDTH), content)
     tokens = ContentTokens(content=content)(segment).tokens
     assert torch.equal(tokens.data, published.flatten(0, 1))
     assert tokens.counts(3).tolist() == [published.shape[1]] * 3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from longvid.decode.cut import is_cut
+from longvid.decode.truncated import is_cut
 from tests.unit.decode.footage import encode
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from longvid.decode.disposable import disposable_h264, disposable_test
+from longvid.decode.non_reference import disposable_h264, disposable_test
 from tests.unit.decode.footage import encode
 
 

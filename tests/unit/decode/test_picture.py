@@ -12,7 +12,7 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from longvid.decode.picture import Painter, Placement, Size, orientation_of, place
+from longvid.decode.convert import Painter, Placement, Size, orientation_of, place
 from tests.unit.decode.footage import as_rgb, encode, picture
 
 

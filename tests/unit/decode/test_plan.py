@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longvid.decode.packets import FrameTimes, PacketTable
-from longvid.decode.plan import Run, nearest_allowed, on_display, plan_runs, start_packet
+from longvid.decode.gop_plan import Run, nearest_allowed, on_display, plan_runs, start_packet
+from longvid.decode.packet_table import FrameTimes, PacketTable
 
 
 def times(*pts: int, end: int | None = None) -> FrameTimes:

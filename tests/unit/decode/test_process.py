@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from longvid.decode import PyAVDecoder
+from longvid.decode.decoder import RunningDecoder
 from longvid.decode.process import Limits
-from longvid.decode.running import RunningDecoder
 from longvid.errors import VideoError
 from longvid.types import Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, Video
 

@@ -12,7 +12,7 @@ import av
 import pytest
 
 from longvid.decode import DecordDecoder, PyAVDecoder, TorchcodecDecoder, available_decoders
-from longvid.decode.running import InProcessDecoder, RunningDecoder
+from longvid.decode.decoder import InProcessDecoder, RunningDecoder
 from longvid.errors import ConfigError, VideoError
 from longvid.types import Failure, FrameSize
 from tests.unit.decode.footage import encode, one_segment

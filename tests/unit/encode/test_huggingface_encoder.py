@@ -14,7 +14,7 @@ import torch
 
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.errors import ConfigError, ModelError
-from longvid.models import checkpoints, mini
+from longvid.models import checkpoint_files, mini
 from longvid.models.families import family_of
 from longvid.types import FrameBatch, FrameSize
 
@@ -223,7 +223,7 @@ def test_loading_is_silent(pair: Path) -> None:
         [sys.executable, "-W", "error", "-c", code, str(pair)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(checkpoints.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(checkpoint_files.__file__).parents[2])},
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

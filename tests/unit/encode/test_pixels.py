@@ -13,7 +13,7 @@ from PIL import Image
 
 from longvid.errors import ModelError
 from longvid.models.families import family_of
-from longvid.models.pixels import PixelFormat
+from longvid.models.preprocessing import PixelFormat
 from tests.parity.family_cases import SMOLVLM
 
 MEAN, STD = [0.48, 0.45, 0.41], [0.27, 0.26, 0.28]

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError, ModelError, QuestionError
-from longvid.llm import cache
-from longvid.llm.cache import elements_per_token
+from longvid.llm import kv_cache
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
-from longvid.llm.projecting import SelectionProjector
-from longvid.models import checkpoints, mini
+from longvid.llm.kv_cache import elements_per_token
+from longvid.llm.projector import SelectionProjector
+from longvid.models import checkpoint_files, mini
 from longvid.models.families.protocol import FramePiece, TextPiece
-from longvid.parts import Generation
+from longvid.protocols import Generation
 from longvid.types import Question, Segment, Selection, Tokens
 
 QUESTION = Question("What color is the star?")
@@ -189,7 +189,7 @@ def test_a_prompt_that_memory_cannot_hold_is_said_before_it_is_read(
 ) -> None:
     worker = HuggingFaceLanguageModel(model=str(folder)).setup()
     shown = show(segment(worker, [4]))
-    monkeypatch.setattr(cache, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(kv_cache, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(worker._decoder, "logits", None)
     with pytest.raises(ModelError, match=r"prompt of \d+ tokens does not fit .* lower ask\.budget"):
         worker.answer(QUESTION, shown)
@@ -205,7 +205,7 @@ def test_questions_that_fit_only_one_by_one_are_answered_so(
     alone = worker.answer(QUESTION, shown)
     num_bytes = 4 * elements_per_token(worker._decoder.module.config.get_text_config())
     room = alone.prompt_tokens + worker._max_new_tokens
-    monkeypatch.setattr(cache, "free_bytes", lambda device: num_bytes * room)
+    monkeypatch.setattr(kv_cache, "free_bytes", lambda device: num_bytes * room)
     worker._reader.forget()
     found = worker.answer_many([(QUESTION, shown)] * 2)
     assert [one.text for one in found if isinstance(one, Generation)] == [alone.text] * 2
@@ -241,7 +241,7 @@ def test_the_note_of_untrained_weights(
     folder: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert worker.note == ""
-    monkeypatch.setattr(checkpoints, "_ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(checkpoint_files, "_ASSETS", tmp_path / "assets")
     monkeypatch.setenv("LONGVID_HOME", str(tmp_path))
     assert "fixed seed" in HuggingFaceLanguageModel().setup().note
 
@@ -275,7 +275,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_read(
     def found(name: str) -> object:
         return None if name == package else name
 
-    monkeypatch.setattr("longvid.models.loading.importlib.util.find_spec", found)
+    monkeypatch.setattr("longvid.models.from_pretrained.importlib.util.find_spec", found)
     part = HuggingFaceLanguageModel(model=str(folder), **setting)
     with pytest.raises(ConfigError, match=r"needs the package .* pip install"):
         part.setup()

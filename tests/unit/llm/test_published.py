@@ -7,7 +7,7 @@ import torch
 
 from longvid.config import load_config
 from longvid.errors import ConfigError
-from longvid.llm.published import nucleus
+from longvid.systems.language_model import nucleus
 
 
 def test_the_nucleus_keeps_the_likeliest_tokens_that_hold_the_share() -> None:

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from longvid.errors import ConfigError, ModelError, OpError
-from longvid.models.content_tokens import content_tokens, grid_size
-from longvid.models.eva import EvaConfig, EvaVisionTransformer, interpolate_position_embedding
-from longvid.models.llama_vid import (
+from longvid.methods.content_tokens import content_tokens, grid_size
+from longvid.systems.llama_vid.eva_vit import (
+    EvaConfig,
+    EvaVisionTransformer,
+    interpolate_position_embedding,
+)
+from longvid.systems.llama_vid.network import (
     LlamaVid,
     LlamaVidConfig,
     drop_class_token,
@@ -19,7 +23,7 @@ from longvid.models.llama_vid import (
     paper_context,
     without_class_token,
 )
-from longvid.models.qformer import QFormer, QFormerConfig
+from longvid.systems.llama_vid.qformer import QFormer, QFormerConfig
 
 QFORMER = QFormerConfig(
     hidden=8, depth=3, num_heads=2, feedforward=12, vocabulary=20, max_positions=9, vision_width=6

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, OpError
-from longvid.models.longvu import (
+from longvid.systems.longvu import (
     LongVU,
     LongVUConfig,
     PreparedInputs,
@@ -18,7 +18,7 @@ from longvid.models.longvu import (
     spatial_token_compression,
     with_newlines,
 )
-from longvid.models.longvu.compose import resolution
+from longvid.systems.longvu.compose import resolution
 
 WIDTH = 4
 PAD = 59

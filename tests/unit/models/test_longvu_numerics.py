@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, ModelError, OpError
-from longvid.models.longvu import (
+from longvid.systems.longvu import (
     LongVUConfig,
     content_box,
     content_mask,
@@ -31,7 +31,7 @@ from longvid.models.longvu import (
     text_length,
     with_newlines,
 )
-from longvid.models.longvu.sva import (
+from longvid.systems.longvu.sva import (
     SpatialVisionAggregator,
     VisionTokenSampler,
     load_released,

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from longvid.errors import ModelError
-from longvid.models import memory, mini
+from longvid.models import free_memory, mini
 from longvid.models.families import family_of
 
 
@@ -19,10 +19,10 @@ def left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:  2000000 kB\n")
     (tmp_path / "membership").write_text("1:cpu,cpuacct:/elsewhere\n0::/box\n")
     bound(tmp_path / "box")
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_process_bytes", lambda: None)
+    monkeypatch.setattr(free_memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(free_memory, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(free_memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(free_memory, "_process_bytes", lambda: None)
     return tmp_path
 
 
@@ -37,21 +37,23 @@ def bound(group: Path, limit: str = "1500000000", cached: int = 0) -> None:
 
 
 def test_the_tighter_limit_counts(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory.free_bytes("cpu") == 500_000_000
+    assert free_memory.free_bytes("cpu") == 500_000_000
     bound(left / "box", cached=100_000_000)
-    assert memory.free_bytes("cpu") == 700_000_000
+    assert free_memory.free_bytes("cpu") == 700_000_000
     bound(left, limit="1100000000")
-    assert memory.free_bytes("cpu") == 100_000_000, "a group inside another has no more than it"
-    monkeypatch.setattr(memory, "_process_bytes", lambda: 50)
-    assert memory.free_bytes("cpu") == 50
+    assert free_memory.free_bytes("cpu") == 100_000_000, (
+        "a group inside another has no more than it"
+    )
+    monkeypatch.setattr(free_memory, "_process_bytes", lambda: 50)
+    assert free_memory.free_bytes("cpu") == 50
 
 
 def test_no_limit_is_known(left: Path) -> None:
     bound(left / "box", limit="max")
-    assert memory.free_bytes("cpu") == 2_000_000 * 1024
+    assert free_memory.free_bytes("cpu") == 2_000_000 * 1024
     (left / "meminfo").unlink()
     (left / "membership").unlink()
-    assert memory.free_bytes("cpu") is None
+    assert free_memory.free_bytes("cpu") is None
 
 
 def test_groups_of_the_first_version(left: Path) -> None:
@@ -61,13 +63,13 @@ def test_groups_of_the_first_version(left: Path) -> None:
     (group / "memory.limit_in_bytes").write_text("9000\n")
     (group / "memory.usage_in_bytes").write_text("8000\n")
     (group / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 300\n")
-    assert memory.free_bytes("cpu") == 1300
+    assert free_memory.free_bytes("cpu") == 1300
 
 
 def test_a_limit_of_the_process_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory._process_bytes() is None
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda kind: (1 << 50, 1 << 50))
-    left = memory._process_bytes()
+    assert free_memory._process_bytes() is None
+    monkeypatch.setattr(free_memory.resource, "getrlimit", lambda kind: (1 << 50, 1 << 50))
+    left = free_memory._process_bytes()
     assert left is not None
     assert 0 < left < 1 << 50
 
@@ -83,13 +85,13 @@ def test_a_limit_of_the_process_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_who_says_that_memory_is_short(error: Exception, short: bool) -> None:
-    assert memory.is_out_of_memory(error) is short
+    assert free_memory.is_out_of_memory(error) is short
 
 
 def test_what_does_not_fit_is_one_sentence(left: Path) -> None:
-    memory.require_room("here", 499_000_000, torch.float32, "cpu")
+    free_memory.require_room("here", 499_000_000, torch.float32, "cpu")
     with pytest.raises(ModelError, match=r"^here needs 14\.0 GB as float16, and cpu has 0\.5 GB"):
-        memory.require_room("here", 14_000_000_000, torch.float16, "cpu")
+        free_memory.require_room("here", 14_000_000_000, torch.float16, "cpu")
 
 
 def test_nothing_is_read_of_a_checkpoint_that_does_not_fit(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longvid.errors import ConfigError, OpError
-from longvid.models.slowfast import (
+from longvid.methods.slowfast_pooling import (
     POOLING_MODES,
     SlowFastLayout,
     aggregate,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from longvid.encode.embedder import width_of
+from longvid.models.config_json import Stated
 from longvid.models.families import family_of, space_of
-from longvid.models.stated import Stated
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import (
     INTERNVL,

@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip("ray")
 
+from longvid.cluster import lister
+from longvid.cluster.lister import Lister, few_files
+from longvid.cluster.ray_runner import run_job
 from longvid.config import load_config, load_layout
 from longvid.errors import ConfigError, StoreError
-from longvid.listing import list_videos
-from pipelines import lister
-from pipelines.index import run_job
-from pipelines.lister import Lister, few_files
+from longvid.inputs import list_videos
 
 
 def test_the_driver_connects_before_it_imports_torch() -> None:

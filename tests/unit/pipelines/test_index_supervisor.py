@@ -11,8 +11,8 @@ from longvid.errors import ConfigError
 
 pytest.importorskip("ray")
 
-from pipelines.plan import make_plan, room_for_frames
-from pipelines.supervisor import GO, POISON, WAIT, Supervisor
+from longvid.cluster.placement import make_plan, room_for_frames
+from longvid.cluster.retry_policy import GO, POISON, WAIT, Supervisor
 
 
 def config(**shares: float) -> Config:

@@ -9,25 +9,25 @@ import pytest
 import torch
 from transformers import SiglipModel
 
-from benchmarks.world.draw import Painter, pack, pose
-from benchmarks.world.scene import generator, make_film
 from longvid.errors import ConfigError
 from longvid.models import mini
-from pipelines import train_mini
-from pipelines.mini_training.answer import AnswerHeads, answer_step, whiten_projector
-from pipelines.mini_training.compression import Plan, compress, pool
-from pipelines.mini_training.matching import (
+from longvid.world.draw import Painter, pack, pose
+from longvid.world.scene import generator, make_film
+from pipelines.train_mini import __main__
+from pipelines.train_mini.answer import AnswerHeads, answer_step, whiten_projector
+from pipelines.train_mini.compression import Plan, compress, pool
+from pipelines.train_mini.matching import (
     AWAY,
     draw_pool,
     match_batch,
     match_loss,
     pool_patches,
 )
-from pipelines.mini_training.measure import accuracy_by_type
-from pipelines.mini_training.needles import needle_recall
-from pipelines.mini_training.patches import patch_targets
-from pipelines.mini_training.progress import load_checkpoint
-from pipelines.mini_training.stream import (
+from pipelines.train_mini.measure import accuracy_by_type
+from pipelines.train_mini.needles import needle_recall
+from pipelines.train_mini.patches import patch_targets
+from pipelines.train_mini.progress import load_checkpoint
+from pipelines.train_mini.stream import (
     PLACE_WEIGHTS,
     draw_plan,
     film_batch,
@@ -36,7 +36,7 @@ from pipelines.mini_training.stream import (
 )
 
 SMALL = replace(
-    train_mini.Recipe(),
+    __main__.Recipe(),
     tower_steps=6,
     tower_frames=8,
     tower_texts=12,
@@ -72,11 +72,11 @@ def one_thread():
 
 def train(out: Path, stage: str = "", stop: int | None = None) -> None:
     stops = {stage: stop}
-    embedder, average = train_mini.train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
+    embedder, average = __main__.train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
     if stage == "tower":
         return
     twin = average.averaged(embedder)
-    search = partial(train_mini.train_matching, SMALL, out, CPU)
+    search = partial(__main__.train_matching, SMALL, out, CPU)
     matched = search(twin, bind=False, stop_at=stops.get("match"))
     assert _same_layers(matched, twin) == [True] * 5
     if stage == "match":
@@ -84,7 +84,7 @@ def train(out: Path, stage: str = "", stop: int | None = None) -> None:
     bound = search(matched, bind=True, stop_at=stops.get("bind"))
     assert _same_layers(bound, twin) == [True] * 4 + [False]
     if stage != "bind":
-        train_mini.train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
+        __main__.train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
 
 
 def _same_layers(left: SiglipModel, right: SiglipModel) -> list[bool]:
@@ -116,7 +116,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(tmp_path: Path) -> No
 
 def test_export_names_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished run"):
-        train_mini.main(["--out", str(tmp_path), "--export", str(tmp_path / "to")])
+        __main__.main(["--out", str(tmp_path), "--export", str(tmp_path / "to")])
 
 
 def test_patch_targets_point_at_the_things() -> None:

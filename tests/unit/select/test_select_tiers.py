@@ -10,8 +10,8 @@ import torch
 
 from longvid.compress.pooling import GridPooling
 from longvid.errors import BudgetError, ConfigError, OpError
-from longvid.models import longvu
 from longvid.select.tiers import QFrame, QueryGuided
+from longvid.systems import longvu
 from longvid.types import Segment
 from tests.property.synthetic import WIDTH, make_query, make_segment
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from longvid.errors import ConfigError, StoreError
 from longvid.store import Store, StoreOptions
 from longvid.store.chunkfile import segment_vectors
-from longvid.store.precision import bytes_per_row, dequantise, quantise
+from longvid.store.quantization import bytes_per_row, dequantise, quantise
 from longvid.types import Segment, Tokens
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import add_video, assert_same, make_segment, make_video

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longvid.errors import StoreError
-from longvid.store import Store, nearest
-from longvid.store.nearest import build_index
+from longvid.store import Store, faiss_index
+from longvid.store.faiss_index import build_index
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, make_segment, make_video
 
@@ -186,7 +186,7 @@ def test_a_damaged_or_deleted_index_is_made_again(make_store: MakeStore) -> None
 def test_many_vectors_are_searched_in_lists(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longvid.store.parts.EXACT_BELOW", 500)
+    monkeypatch.setattr("longvid.store.index_shard.EXACT_BELOW", 500)
     store = make_store()
     for video_id in VIDEOS:
         add_video(store, video_id, chunks=(20, 20), num_frames=8)
@@ -230,7 +230,7 @@ def test_lists_probed_grow_with_the_recall_asked() -> None:
 def test_lists_made_on_gpus_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(0).standard_normal((4000, 12)).astype(np.float32)
     here = build_index(vectors, exact_below=1000)
-    faiss, moved = nearest.load_faiss(), []
+    faiss, moved = faiss_index.load_faiss(), []
 
     def to_gpus(index: Any) -> Any:
         moved.append(faiss.clone_index(index))
@@ -265,4 +265,4 @@ def test_a_missing_faiss_is_one_sentence(store: Store, monkeypatch: pytest.Monke
     with pytest.raises(StoreError, match="pip install faiss-cpu"):
         store.search(queries(1)[0], 3)
     assert store.search_slowly(queries(1)[0], 3)
-    assert nearest.EXACT_BELOW == 100_000
+    assert faiss_index.EXACT_BELOW == 100_000

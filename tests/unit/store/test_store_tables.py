@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from longvid.store.tables import parse_table
+from longvid.store.parquet import parse_table
 
 
 def test_parse_table_gives_back_what_was_written(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_reading_starts_no_thread(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a"] * 100}), tmp_path / "t.parquet")
     code = (
         "import os, pathlib, sys\n"
-        "from longvid.store.tables import parse_table\n"
+        "from longvid.store.parquet import parse_table\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "parse_table(data)\n"

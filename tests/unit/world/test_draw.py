@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.world.atlas import GLYPH_ID, RANGE, SIDE, distance_fields, inside
-from benchmarks.world.draw import Painter, draw_one, pack, pose
-from benchmarks.world.scene import CHANGES, VANISHES, make_film
 from longvid.models.mini import SIGNS
+from longvid.world.atlas import GLYPH_ID, RANGE, SIDE, distance_fields, inside
+from longvid.world.draw import Painter, draw_one, pack, pose
+from longvid.world.scene import CHANGES, VANISHES, make_film
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks.world.draw import draw_one
-from benchmarks.world.film import main, write_film
-from benchmarks.world.scene import make_film
+from longvid.world.draw import draw_one
+from longvid.world.film import main, write_film
+from longvid.world.scene import make_film
 
 
 @pytest.mark.parametrize("fps", [2, 30])

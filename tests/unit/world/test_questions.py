@@ -3,10 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.world.prior import LIMIT_OPEN, LIMIT_TWO_WAY, TextGuesser, draw_questions
-from benchmarks.world.questions import TYPES, YES_NO_TYPES, WorldQuestion, ask, view
-from benchmarks.world.scene import CHANGES, Film, generator, make_film
-from benchmarks.world.views import SIGN_SLOT
 from longvid.models.mini import (
     BACKGROUNDS,
     COLORS,
@@ -19,6 +15,10 @@ from longvid.models.mini import (
     unknown_words,
     vocabulary,
 )
+from longvid.world.prior import LIMIT_OPEN, LIMIT_TWO_WAY, TextGuesser, draw_questions
+from longvid.world.questions import TYPES, YES_NO_TYPES, WorldQuestion, ask, view
+from longvid.world.scene import CHANGES, Film, generator, make_film
+from longvid.world.views import SIGN_SLOT
 
 
 def many(num_shots: int, count: int) -> list[tuple[Film, WorldQuestion]]:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.world.scene import CENTERS, CHANGES, COLLIDES, make_film
 from longvid.models.mini import MOTIONS
+from longvid.world.scene import CENTERS, CHANGES, COLLIDES, make_film
 
 
 def test_a_film_is_a_function_of_seed_and_index() -> None:

@@ -1,0 +1,132 @@
+"""Commands about longvid itself: config, doctor, models, demo."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from longvid.cli.command import Commands, load
+from longvid.cli.output import ERROR, OK, dump, table
+
+if TYPE_CHECKING:
+    from longvid.model_inventory import Model
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Register them."""
+    commands.add("config", _config, "Print a configuration as TOML.", commands.configured)
+    doctor = commands.add(
+        "doctor",
+        _doctor,
+        "Say what this machine offers; with --config, what a video needs and whether it fits.",
+        commands.configured,
+    )
+    doctor.add_argument(
+        "--runner", choices=("local", "ray"), default="local", help="ray: explain the cluster too"
+    )
+    doctor.add_argument(
+        "--hours", type=float, help="say what the configuration needs for a video of this length"
+    )
+    commands.add("models", _models, "List families, presets and the checkpoints on this machine.")
+
+    convert = commands.add("convert", _convert, "Rewrite a checkpoint's pickles as safetensors.")
+    convert.add_argument("source", metavar="SRC", help="folder or hub name of the checkpoint")
+    convert.add_argument("destination", metavar="DST", help="new folder")
+    convert.add_argument("--vision-tower", default="", metavar="FILE", help="eva_vit_g.pth")
+    convert.add_argument("--bert", default="", metavar="FOLDER", help="tokenizer of LLaMA-VID")
+
+    demo = commands.add(
+        "demo", _demo, "Index real clips and a drawn film, and ask.", commands.configured
+    )
+    demo.add_argument("videos", nargs="*", metavar="PATH", help="default: the clips of the tests")
+    demo.add_argument("--folder", default="demo", help="where the film and the store go")
+
+
+def _config(options: argparse.Namespace) -> int:
+    import tomli_w
+
+    tables = load(options).to_dict()
+    if options.json:
+        dump(tables)
+    else:
+        print(tomli_w.dumps(tables), end="")
+    return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from longvid.doctor import examine, examine_cluster, examine_config
+
+    needs = options.config or options.set or options.hours is not None
+    if options.runner == "ray":
+        findings = [*examine(), *examine_cluster(load(options))]
+    elif needs:
+        hours = 1.0 if options.hours is None else options.hours
+        findings = examine_config(load(options), hours)
+    else:
+        findings = examine()
+    if options.json:
+        dump([dataclasses.asdict(finding) for finding in findings])
+    else:
+        table(
+            ("", "what", "found", "remark"),
+            [(finding.state, finding.what, finding.found, finding.remark) for finding in findings],
+        )
+    return ERROR if any(finding.state == "error" for finding in findings) else OK
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from longvid.convert import convert
+
+    written = convert(
+        options.source,
+        options.destination,
+        vision_tower=options.vision_tower,
+        bert=options.bert,
+    )
+    if options.json:
+        dump({**dataclasses.asdict(written), "folder": str(written.folder)})
+    else:
+        print(
+            f"{written.folder}: {written.num_tensors} tensors, {written.weight_bytes:,} bytes in "
+            f"{written.num_files} files"
+        )
+    return OK
+
+
+def _models(options: argparse.Namespace) -> int:
+    from longvid.model_inventory import models_on_disk
+    from longvid.models.families import FAMILIES
+
+    listed = models_on_disk()
+    if options.json:
+        rows = [{**dataclasses.asdict(model), "found": _found(model)} for model in listed]
+        dump({"families": sorted(FAMILIES), "models": rows})
+        return OK
+    print(f"families: {', '.join(sorted(FAMILIES))}\n")
+    # What one checkpoint is named for in one preset is one row.
+    parts: dict[tuple[str, ...], list[str]] = {}
+    for model in listed:
+        row = (model.preset, model.model, model.family, _found(model))
+        parts.setdefault(row, []).append(model.part)
+    table(
+        ("preset", "for", "model", "family", "found"),
+        [(row[0], ", ".join(names), *row[1:]) for row, names in parts.items()],
+    )
+    return OK
+
+
+def _found(model: Model) -> str:
+    from longvid.doctor import size
+
+    if model.lacking:
+        return model.lacking
+    return f"on disk, {size(model.num_bytes)}" if model.num_bytes else "on disk"
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from longvid.demo import run_demo
+
+    return run_demo(options.videos, options.folder, load(options), as_json=options.json)

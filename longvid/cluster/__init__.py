@@ -1,0 +1,1 @@
+"""The index wing on a Ray cluster."""

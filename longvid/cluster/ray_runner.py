@@ -1,0 +1,136 @@
+"""Index videos on a Ray cluster: the stages of the local runner in actors.
+
+Ray places the actors and says when one has died; `longvid.cluster.job` keeps them busy, bounds
+the number of waiting frames, and gives up a chunk that has killed its workers. Both runners write
+the same bytes. Why there is no Ray Data between: see benchmarks/SCALE.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longvid.cluster.lister import few_files, listed
+from longvid.cluster.placement import plan_decoders, room_for_frames
+from longvid.cluster.retry_policy import Supervisor
+from longvid.cluster.session import Actors, connect, nodes, plan_for, start
+from longvid.config import Config, load_config
+from longvid.remote_files import is_remote
+
+if TYPE_CHECKING:
+    from longvid.indexing.report import IndexReport, Progress
+
+__all__ = ["connect", "explain", "index", "plan_decoders", "run_job", "start"]
+
+
+def index(
+    videos: Sequence[str | Path],
+    *,
+    store: str | Path,
+    config: str | Path | Config = "mini",
+    on_progress: Callable[[Progress], None] | None = None,
+    actors: Actors | None = None,
+) -> IndexReport:
+    """Index videos into a store on the Ray cluster at hand, or on this machine if there is none.
+
+    The signature and the store are those of `longvid.index`.
+
+    Args:
+        videos: Files, folders, globs, URIs, or @file with one a line; visible to every machine.
+        store: Folder or URI visible to every machine; made when it does not exist.
+        config: A preset's name, a TOML file, or a Config.
+        on_progress: Called every second, in a thread of its own.
+        actors: Of `start`, when it was called before the configuration was read. They are ended.
+
+    Raises:
+        ConfigError: The configuration is wrong, no video is named, or the cluster is too small
+            for what its [ray] table asks.
+        StoreError: The store was made by another configuration, or cannot be written.
+        ModelError: A checkpoint is missing.
+        FailureRateError: More videos fail than run.max_failure_rate allows.
+        ClusterError: The cluster cannot be reached, or broke down.
+    """
+    if not isinstance(config, Config):
+        config = load_config(config)
+    if actors is None:
+        actors = start(config)
+    names = [_absolute(str(video)) for video in videos]
+    return run_job(names, str(store), config, actors, on_progress)
+
+
+def run_job(
+    inputs: Sequence[str],
+    store_uri: str,
+    config: Config,
+    actors: Actors,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    together: bool = False,
+) -> IndexReport:
+    """Do what `index` does with actors that were started; with `together`, begin when all are up.
+
+    Args:
+        inputs: As `index` has them, local names absolute.
+        store_uri: Where the store is.
+        config: The whole configuration.
+        actors: Ended when this returns, or raises.
+        on_progress: As `index` has it.
+        together: As a measurement wants it.
+    """
+    from longvid.cluster.job import Job
+    from longvid.cluster.progress_thread import Watch
+    from longvid.indexing.ledger import Ledger, no_video_named, open_store
+
+    started = time.perf_counter()
+    try:
+        opened = open_store(store_uri, config)
+        ledger = Ledger(opened, config.run.max_failure_rate)
+        few = few_files(inputs)
+        plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
+        supervisor = Supervisor(plan.frame_batches, config.run.max_attempts)
+        job = Job(config, actors, ledger, supervisor)
+        with closing(job), Watch(ledger, plan, supervisor, job, on_progress):
+            if few is not None:
+                job.probe_here(few)
+            job.run(listed(inputs) if few is None else (), together)
+            if not job.num_paths:
+                raise no_video_named()
+            job.refresh()
+    finally:
+        actors.close()
+    seconds = time.perf_counter() - started
+    sums = supervisor.sums()
+    opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})
+    return ledger.report(seconds, config.encoder.note())
+
+
+def explain(config: Config) -> list[tuple[str, str]]:
+    """Say what the cluster offers and what the plan would use of it.
+
+    Raises:
+        ConfigError: The plan does not fit; the sentence has the sum.
+        ClusterError: There is no cluster and none can be started.
+    """
+    connect()
+    plan = plan_for(config)
+    rows = []
+    for node in nodes():
+        shares = ", ".join(f"{node[kind]:g} {kind}s" for kind in ("CPU", "GPU") if kind in node)
+        memory = f"{node.get('object_store_memory', 0.0) / 2**30:.1f} GiB for objects"
+        rows.append(("ray machine", f"{shares or 'no processors'}, {memory}"))
+    rows.append(("ray plan", str(replace(plan, frame_batches=room_for_frames(plan, config)))))
+    return rows
+
+
+def _absolute(name: str) -> str:
+    """Free a local name from the working directory, which is the driver's alone."""
+    if is_remote(name.removeprefix("@")):
+        return name
+    if name.startswith("@"):
+        return "@" + os.path.abspath(name[1:])
+    return os.path.abspath(name.removeprefix("file://"))

@@ -1,0 +1,221 @@
+"""Account of the videos in progress; each is finished when its last chunk is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from longvid.config import Config
+from longvid.errors import ConfigError, FailureRateError
+from longvid.indexing.report import IndexReport, Progress
+from longvid.indexing.subtitle_keeper import SubtitleKeeper
+from longvid.inputs import VIDEO_SUFFIXES
+from longvid.remote_files import file_bytes
+from longvid.store import ChunkRecord, Store
+from longvid.types import Failure, Video
+
+__all__ = ["Ledger", "no_video_named", "open_store", "tried_out"]
+
+#: So many videos must have ended before their share of failures says anything.
+_LEAST_TRIED = 20
+
+
+def open_store(uri: str, config: Config) -> Store:
+    """Make the store of a configuration, or open it if it is there and of the same make.
+
+    No weights are loaded for it.
+    """
+    return Store.create(
+        uri,
+        fingerprint=config.fingerprint(),
+        config=config.to_dict(),
+        space=config.encoder.space(),
+        embedding_width=config.encoder.embedding_width(),
+        options=config.store,
+    )
+
+
+def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
+    """Return the paths that failed so often that a run leaves them alone."""
+    return frozenset(
+        failure.path
+        for failure in store.failures()
+        if failure.attempts >= max_attempts and not failure.is_gap
+    )
+
+
+def no_video_named() -> ConfigError:
+    """Say that a list named nothing."""
+    return ConfigError(
+        "No video is named: give files, or a folder that holds files ending in "
+        f"{', '.join(sorted(VIDEO_SUFFIXES))}."
+    )
+
+
+@dataclass(slots=True)
+class _OpenVideo:
+    video: Video
+    num_chunks: int
+    chunks_left: int
+    records: list[ChunkRecord] = field(default_factory=list)
+    gaps: list[Failure] = field(default_factory=list)
+    other_paths: list[str] = field(default_factory=list)
+
+
+class Ledger:
+    """Keeps account of the videos in work and finishes each when its last chunk is in.
+
+    It holds only videos in work, so its memory does not grow with the length of the list. Both
+    runners use it; it is called from one thread.
+
+    Args:
+        store: Where finished videos are recorded.
+        max_failure_rate: Share of failed videos above which the run is stopped.
+        again: Videos that are indexed anew although the store holds them. What it holds stays
+            until the new is complete.
+    """
+
+    def __init__(
+        self, store: Store, max_failure_rate: float = 1.0, again: Collection[str] = ()
+    ) -> None:
+        self.store = store
+        self._subtitles = SubtitleKeeper(store)
+        self.progress = Progress()
+        self.failures: list[Failure] = []
+        self.segments = self.frames = self.tokens = self.num_bytes = 0
+        self._max_failure_rate = max_failure_rate
+        self._again = set(again)
+        # What the names meant before this run: one that means something else now has moved on.
+        self._owners = store.names()
+        self._open: dict[str, _OpenVideo] = {}
+
+    def start(self, video: Video, num_chunks: int) -> bool:
+        """Open a video; False when its content has another name in work or in the store."""
+        anew = video.video_id in self._again
+        if video.video_id in self._open:
+            self._open[video.video_id].other_paths.append(video.path)
+        elif not anew and self.store.has(video.video_id):
+            self._subtitles.add_name(video.video_id, video.path)
+            self._add_path(video.video_id, video.path)
+        else:
+            self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
+            self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
+            return True
+        self.skip(video.path)
+        return False
+
+    def skip(self, path: str) -> None:
+        """Count a video that is not tried."""
+        self._count(videos_skipped=1, current=path)
+
+    def fail(self, failure: Failure) -> None:
+        """Record a video that never opened."""
+        self._record([failure])
+        self._count_failed(failure.path)
+
+    def chunk_done(
+        self, video_id: str, record: ChunkRecord | None, gaps: Sequence[Failure]
+    ) -> None:
+        """Take in a written chunk (None if nothing of it could be read) and its gaps."""
+        entry = self._open[video_id]
+        entry.chunks_left -= 1
+        done = entry.video.duration_seconds / entry.num_chunks
+        self._count(seconds_done=done, current=entry.video.path)
+        entry.gaps.extend(gaps)
+        if record is not None:
+            entry.records.append(record)
+            self.segments += len(record.segments)
+            self.frames += sum(segment.num_frames for segment in record.segments)
+            self.tokens += sum(segment.num_tokens for segment in record.segments)
+            self.num_bytes += record.num_bytes
+        if entry.chunks_left == 0:
+            del self._open[video_id]
+            self._finish(entry)
+
+    def _finish(self, entry: _OpenVideo) -> None:
+        video = entry.video
+        if not entry.records:
+            first = entry.gaps[0]
+            self._record([replace(first, start_seconds=None, end_seconds=None)])
+            self._count_failed(video.path, videos_open=-1)
+            return
+        gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
+        self.store.clear_failures([video.video_id, video.path])
+        self._subtitles.keep(video.video_id, [video.path, *entry.other_paths])
+        self.store.finish(
+            video,
+            entry.records,
+            gaps,
+            source_bytes=file_bytes(video.path),
+            replace=video.video_id in self._again,
+        )
+        self._again.discard(video.video_id)
+        for path in [video.path, *entry.other_paths]:
+            self._add_path(video.video_id, path)
+        self._record(gaps)
+        self._count(
+            videos_indexed=1,
+            videos_open=-1,
+            video_seconds=video.duration_seconds,
+            current=video.path,
+        )
+
+    def _add_path(self, video_id: str, path: str) -> None:
+        """Name a video, and take the name from the video that had it: the file was changed."""
+        self.store.add_path(video_id, path)
+        before = self._owners.pop(path, video_id)
+        if before != video_id:
+            self.store.remove_path(before, path)
+
+    def _record(self, failures: Sequence[Failure]) -> None:
+        if failures:
+            self.store.record_failures(failures)
+            self.failures.extend(failures)
+
+    def _count_failed(self, path: str, **changes: float) -> None:
+        self._count(videos_failed=1, current=path, **changes)
+        failed = self.progress.videos_failed
+        tried = failed + self.progress.videos_indexed
+        if tried >= _LEAST_TRIED and failed > self._max_failure_rate * tried:
+            raise FailureRateError(
+                f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
+                f"{self._max_failure_rate:g} allows; what was finished is kept. See longvid "
+                f"failures --store {self.store.uri}, mend the cause and run the same command again."
+            )
+
+    def _count(self, *, current: str, **changes: float) -> None:
+        values = {name: getattr(self.progress, name) + by for name, by in changes.items()}
+        self.progress = replace(self.progress, current=current, **values)
+
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """Count what the run did, in plain JSON types, for `Store.record_run`."""
+        return {
+            "seconds": seconds,
+            "videos_indexed": self.progress.videos_indexed,
+            "videos_skipped": self.progress.videos_skipped,
+            "videos_failed": self.progress.videos_failed,
+            "video_seconds": self.progress.video_seconds,
+            "segments": self.segments,
+            "frames": self.frames,
+            "tokens": self.tokens,
+            "bytes": self.num_bytes,
+            "failures_by_kind": dict(Counter(failure.kind for failure in self.failures)),
+        }
+
+    def report(self, seconds: float, note: str) -> IndexReport:
+        """Sum the run up."""
+        return IndexReport(
+            store=self.store.uri,
+            videos_indexed=self.progress.videos_indexed,
+            videos_skipped=self.progress.videos_skipped,
+            videos_failed=self.progress.videos_failed,
+            segments=self.segments,
+            frames=self.frames,
+            tokens=self.tokens,
+            video_seconds=self.progress.video_seconds,
+            failures=tuple(self.failures),
+            seconds=seconds,
+            note=note,
+        )

@@ -1,0 +1,83 @@
+"""Reduce, encode and compress the frames of one segment: the arithmetic of the index side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from longvid.config import Config
+from longvid.errors import OpError
+from longvid.lazy_import import torch
+from longvid.types import Failure, FrameBatch, Segment, Video
+
+__all__ = ["SegmentPipeline", "encoding_threads"]
+
+
+class SegmentPipeline:
+    """Reduce, encode and compress the frames of one segment: the index side's arithmetic.
+
+    Args:
+        config: Names the parts.
+        device: Where models run.
+    """
+
+    def __init__(self, config: Config, device: str) -> None:
+        self.reducer = config.reducer.setup(device)
+        self.encoder = config.encoder.setup(device)
+        self.compressors = [part.setup(device) for part in config.compressors]
+
+    def __call__(self, batch: FrameBatch) -> Segment:
+        """Turn one batch into one segment."""
+        segment: Segment = self.encoder(self.reducer(batch))
+        for compress in self.compressors:
+            segment = compress(segment)
+        return segment
+
+    def try_chunk(
+        self, video: Video, decoded: Iterable[FrameBatch | Failure]
+    ) -> tuple[list[Segment], list[Failure]]:
+        """Encode a whole chunk, turning a model's failure on one segment into a gap.
+
+        Args:
+            video: The video that the chunk belongs to.
+            decoded: What the decoder yields for it.
+        """
+        results = [
+            self.try_segment(video, item) if isinstance(item, FrameBatch) else item
+            for item in decoded
+        ]
+        segments = [result for result in results if isinstance(result, Segment)]
+        return segments, [result for result in results if isinstance(result, Failure)]
+
+    def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
+        """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
+        try:
+            return self(batch)
+        except (RuntimeError, OpError) as error:
+            memory = isinstance(error, torch.OutOfMemoryError)
+            return Failure(
+                video.video_id,
+                video.path,
+                "encode",
+                "out-of-memory" if memory else "model",
+                f"The encoder failed on {video.path} at {batch.start_seconds:.1f} s: "
+                f"{str(error).splitlines()[0]}",
+                start_seconds=batch.start_seconds,
+                end_seconds=batch.end_seconds,
+            )
+
+
+@contextlib.contextmanager
+def encoding_threads(device: str) -> Iterator[None]:
+    """Give the encoder one thread while decoding processes occupy the other processors.
+
+    Threads of one operation wait for each other; beside busy decoders they wait for most of the
+    time, which made indexing slower than decoding and encoding one after the other.
+    """
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,241 @@
+"""Continue prompts that were read: with words of their own, or the likelihood of given ones.
+
+Several prompts go on side by side, each in a row of one batch, padded on the left. The readable
+twins are the model's own `generate` and the scoring of one option after the other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from longvid.lazy_import import no_grad, torch
+from longvid.llm.kv_cache import new_rows, take_row, truncate
+from longvid.llm.prefill import ReadPrompt
+from longvid.models.families.protocol import Decoder, TextPiece
+
+__all__ = ["Rows", "continue_rows", "end_ids", "most_likely", "score_one_by_one", "score_together"]
+
+
+class Rows:
+    """Prompts of different lengths, side by side.
+
+    Args:
+        num_rows: B.
+        longest: Tokens of the longest prompt, or more.
+        num_new: Tokens that will follow at most.
+    """
+
+    def __init__(self, num_rows: int, longest: int, num_new: int) -> None:
+        self.num_rows = num_rows
+        self.longest = longest
+        self._num_new = num_new
+        self._prompts: list[ReadPrompt] = []
+        self._cache: Any = None
+
+    def add(self, prompt: ReadPrompt) -> None:
+        """Take the next prompt in; alone it stays where it is, among others it is copied."""
+        if self.num_rows == 1:
+            self._cache, self.longest = prompt.cache, prompt.num_tokens
+        else:
+            if self._cache is None:
+                room = self.longest + self._num_new
+                self._cache = new_rows(prompt.cache, self.num_rows, self.longest, room)
+            take_row(self._cache, len(self._prompts), prompt.cache)
+        self._prompts.append(prompt)
+
+    @property
+    def prompts(self) -> Sequence[ReadPrompt]:
+        """The prompts taken in."""
+        return self._prompts
+
+    @property
+    def cache(self) -> Any:
+        """Keys and values of all of them."""
+        return self._cache
+
+
+def most_likely(logits: torch.Tensor) -> torch.Tensor:
+    """Return the ids of the greatest logits, (B, V) to (B,)."""
+    return logits.argmax(-1)
+
+
+@no_grad
+def continue_rows(
+    decoder: Decoder,
+    rows: Rows,
+    max_new_tokens: int,
+    choose: Callable[[torch.Tensor], torch.Tensor] = most_likely,
+) -> list[tuple[int, ...]]:
+    """Continue every prompt until its end token.
+
+    Args:
+        decoder: That read them.
+        rows: At least one prompt.
+        max_new_tokens: Most tokens of each.
+        choose: Turns logits (B, V) into the next ids (B,).
+
+    Returns:
+        The new ids of each prompt, the end token included.
+    """
+    prompts = rows.prompts
+    ends = end_ids(decoder)
+    logits = torch.cat([prompt.logits for prompt in prompts])  # (B, V)
+    device = logits.device
+    lengths = torch.tensor([prompt.num_tokens for prompt in prompts], device=device)
+    steps = torch.arange(rows.longest + max_new_tokens, device=device)
+    mask = (steps[None] >= rows.longest - lengths[:, None]).long()  # (B, L), 0 on the padding
+    position = torch.tensor([prompt.next_position for prompt in prompts], device=device)[:, None]
+    found: list[list[int]] = [[] for _ in prompts]
+    penalty = _Penalty(decoder)
+    for step in range(max_new_tokens):
+        chosen = choose(penalty(logits, prompts, found))  # (B,)
+        for row, token in zip(found, chosen.tolist(), strict=True):
+            if not row or row[-1] not in ends:
+                row.append(token)
+        if step + 1 == max_new_tokens or all(row[-1] in ends for row in found):
+            break
+        # Rows that have ended are carried along; what follows their end is not kept.
+        embeds = _embed(decoder, chosen.tolist()).transpose(0, 1)  # (B, 1, D)
+        seen = mask[:, : rows.longest + step + 1]
+        logits = _forward(decoder, embeds, seen, _axes(position + step, prompts), rows.cache)[:, -1]
+    return [tuple(row) for row in found]
+
+
+class _Penalty:
+    """The repetition penalty that a checkpoint's generation settings ask for, if any.
+
+    A token that occurs in the prompt or the answer has its logit divided by the penalty where it
+    is positive and multiplied where it is negative.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        settings = decoder.module.generation_config
+        self._penalty = float(getattr(settings, "repetition_penalty", None) or 1.0)
+
+    def __call__(
+        self, logits: torch.Tensor, prompts: Sequence[ReadPrompt], found: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        if self._penalty == 1.0:
+            return logits
+        changed = logits.clone()
+        for row, (prompt, new) in enumerate(zip(prompts, found, strict=True)):
+            seen = torch.tensor(sorted({*prompt.ids, *new}), device=logits.device)
+            scores = logits[row, seen]
+            scaled = torch.where(scores < 0, scores * self._penalty, scores / self._penalty)
+            changed[row, seen] = scaled
+        return changed
+
+
+@no_grad
+def score_together(
+    decoder: Decoder, prompt: ReadPrompt, options: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the log-likelihood of each option after a prompt, in one pass.
+
+    The options stand one after the other; each sees the prompt and itself, and its positions
+    begin where the prompt ends.
+
+    Args:
+        decoder: That read the prompt.
+        prompt: Its cache is given back as it came.
+        options: Ids, at least one each.
+    """
+    lengths = [len(option) - 1 for option in options]
+    ids = [token for option in options for token in option[:-1]]
+    first = prompt.logits.log_softmax(-1)
+    scores = [first[0, option[0]].double() for option in options]
+    if ids:
+        device = prompt.logits.device
+        owner = torch.repeat_interleave(torch.arange(len(options)), torch.tensor(lengths))
+        offset = torch.cat([torch.arange(length) for length in lengths])
+        visible = (owner[:, None] == owner[None]) & (offset[:, None] >= offset[None])  # (Q, Q)
+        whole = torch.cat([visible.new_ones(len(ids), prompt.num_tokens), visible], dim=1)
+        embeds = _embed(decoder, ids)  # (1, Q, D)
+        least = torch.finfo(embeds.dtype).min
+        mask = torch.zeros(whole.shape, dtype=embeds.dtype).masked_fill(~whole, least)
+        position = (prompt.next_position + offset)[None].to(device)
+        following = _forward(
+            decoder,
+            embeds,
+            mask[None, None].to(device),
+            _axes(position, [prompt]),
+            prompt.cache,
+            keep=0,
+        )[0].log_softmax(-1)
+        truncate(prompt.cache, prompt.num_tokens)
+        start = 0
+        for index, option in enumerate(options):
+            end = start + lengths[index]
+            targets = torch.tensor(option[1:], device=device)[:, None]
+            scores[index] = scores[index] + following[start:end].gather(1, targets).double().sum()
+            start = end
+    return [float(score) for score in scores]
+
+
+@no_grad
+def score_one_by_one(
+    decoder: Decoder, prompt: ReadPrompt, options: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the log-likelihood of each option, a pass each: what `score_together` must equal.
+
+    It is also what is done with models whose attention cannot be told who sees whom.
+    """
+    scores = []
+    for option in options:
+        logits = prompt.logits
+        cache = prompt.cache
+        if any(layer.is_sliding for layer in cache.layers):
+            cache = copy.deepcopy(cache)  # a window that moved on cannot be moved back
+        if len(option) > 1:
+            embeds = _embed(decoder, option[:-1])
+            steps = torch.arange(embeds.shape[1], device=logits.device)[None]
+            mask = steps.new_ones(1, prompt.num_tokens + embeds.shape[1])
+            positions = _axes(prompt.next_position + steps, [prompt])
+            following = _forward(decoder, embeds, mask, positions, cache, keep=0)[0]
+            logits = torch.cat([logits, following])
+            if cache is prompt.cache:
+                cache.crop(-embeds.shape[1])
+        targets = torch.tensor(option, device=logits.device)[:, None]
+        scores.append(float(logits.log_softmax(-1).gather(1, targets).double().sum()))
+    return scores
+
+
+def end_ids(decoder: Decoder) -> tuple[int, ...]:
+    """Return the ids that end an answer, the usual one first."""
+    ends = decoder.module.generation_config.eos_token_id
+    listed = ends if isinstance(ends, list) else [ends]
+    return tuple(int(end) for end in listed if end is not None)
+
+
+def _axes(position: torch.Tensor, prompts: Sequence[ReadPrompt]) -> torch.Tensor:
+    """Repeat positions of text (B, n) along every rotary axis, (axes, B, n), if there are any."""
+    axes = prompts[0].num_axes
+    return position[None].expand(axes, *position.shape) if axes else position
+
+
+def _embed(decoder: Decoder, ids: Sequence[int]) -> torch.Tensor:
+    """Return text as the module reads it, (1, n, D); visual tokens may be wider."""
+    return decoder.splice([TextPiece(tuple(ids))], newline=False).inputs_embeds
+
+
+def _forward(
+    decoder: Decoder,
+    embeds: torch.Tensor,
+    mask: torch.Tensor,
+    positions: torch.Tensor,
+    cache: Any,
+    keep: int = 1,
+) -> torch.Tensor:
+    """Read text tokens after what the cache holds; return logits (B, keep, V) float32."""
+    output = decoder.module(
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=keep,
+    )
+    logits: torch.Tensor = output.logits.float()
+    return logits

@@ -1,0 +1,1 @@
+"""Published formulas that several parts use: tensors in, tensors out."""

@@ -1,0 +1,177 @@
+"""What every family has in common: one class of transformers, of which each side loads its half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longvid.errors import ModelError
+from longvid.lazy_import import no_grad, torch
+from longvid.models.config_json import Stated, stated_config
+from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, Tower
+from longvid.models.from_pretrained import load
+from longvid.models.preprocessing import PixelFormat
+from longvid.models.transformers_logging import quiet
+
+__all__ = ["UNPROJECTED", "Adapter", "TokenProjector", "fixed_square"]
+
+#: Attribute of what stands in a projector's place: the width of a token.
+UNPROJECTED = "unprojected_width"
+
+
+def fixed_square(folder: Path, config: Any, most_pixels: int) -> PixelFormat:
+    """Return the format of a tower that takes squares of one size, whatever `most_pixels` is."""
+    return PixelFormat.read(folder, int(config.vision_config.image_size))
+
+
+def unprojected(width: int) -> torch.nn.Module:
+    """Make what stands in a projector's place, so that a class's own forward gives tower tokens.
+
+    Args:
+        width: Of a token, found under UNPROJECTED.
+    """
+    identity = torch.nn.Identity()
+    setattr(identity, UNPROJECTED, width)
+    return identity
+
+
+class TokenProjector:
+    """A checkpoint's projector, without the model around it.
+
+    Args:
+        module: Takes (N, tower_width).
+        tower_width: Of a token before it.
+    """
+
+    def __init__(self, module: Any, tower_width: int) -> None:
+        self.module = module
+        self.tower_width = tower_width
+
+    @no_grad
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Project tokens, (N, tower_width) to (N, D), in the projector's dtype, on the CPU."""
+        weight = next(self.module.parameters())
+        projected: torch.Tensor = self.module(tokens.to(weight.device, weight.dtype))
+        return projected.cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A family, by what sets it apart.
+
+    Args:
+        name: `model_type` in config.json.
+        architecture: The class of transformers.
+        placeholder: Text token that stands for the frames of a video.
+        placeholder_field: Field of the configuration that holds its id.
+        parts_of_text: Submodules that only the decoder needs.
+        parts_of_vision: Submodules that only the tower needs.
+        tower: Makes the tower of a module and a grid, "full" or "model".
+        decoder: Makes the decoder of a module.
+        prompt: The published prompt.
+        content_type: What a chat template calls a video.
+        rewrites: What a chat template writes around a video, and what it is turned into.
+        pixels: Reads the format of frames from a folder, its configuration and a most number of
+            pixels.
+        layers_fed: Says how many vectors of the language model's width a token holds.
+        projector: Submodule that projects tokens one by one; "" where neighbours are joined first.
+        pools_projected: Whether the "model" grid is pooled after the projector.
+    """
+
+    name: str
+    architecture: str
+    placeholder: str
+    placeholder_field: str
+    parts_of_text: tuple[str, ...]
+    parts_of_vision: tuple[str, ...]
+    tower: Callable[[Any, str], Tower]
+    decoder: Callable[[Any], Decoder]
+    prompt: Prompt
+    content_type: str = "video"
+    rewrites: tuple[tuple[str, str], ...] = ()
+    pixels: Callable[[Path, Any, int], PixelFormat] = fixed_square
+    layers_fed: Callable[[Any], int] = lambda config: 1
+    projector: str = ""
+    pools_projected: bool = False
+
+    @property
+    def projects_tokens(self) -> bool:
+        """Tell whether the projector takes tokens one by one, so that it may run when asked."""
+        return bool(self.projector)
+
+    def config(self, folder: Path) -> Any:
+        """Return the transformers configuration of a checkpoint."""
+        import transformers
+
+        with quiet():
+            return getattr(transformers, self.architecture).config_class.from_pretrained(folder)
+
+    def stated(self, folder: Path) -> Stated:
+        """Return the configuration for single entries: transformers is asked for its defaults."""
+        return stated_config(folder, self.config)
+
+    def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
+        """Say how the vision tower wants frames, without loading weights."""
+        return self.pixels(folder, self.stated(folder), most_pixels)
+
+    def token_width(self, folder: Path) -> int:
+        """Return D, without loading weights."""
+        config = self.stated(folder)
+        return int(config.text_config.hidden_size) * self.layers_fed(config)
+
+    def tower_width(self, folder: Path, grid: str) -> int:
+        """Return the width of a token before the projector, without loading weights."""
+        self._require_tower_tokens(folder, grid)
+        config = self.stated(folder)
+        layers = config.vision_feature_layer  # features of several layers stand side by side
+        num_layers = 1 if isinstance(layers, int) else len(layers)
+        return int(config.vision_config.hidden_size) * num_layers
+
+    def load_tower(
+        self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
+    ) -> Tower:
+        """Load the vision tower, the projector if it is needed, and no language model."""
+        if keep != TOWER:
+            return self.tower(self._load(folder, self.parts_of_text, dtype, device), grid)
+        width = self.tower_width(folder, grid)
+        module = self._load(folder, (*self.parts_of_text, self.projector), dtype, device)
+        parent, _, attribute = self.projector.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, unprojected(width))
+        return self.tower(module, grid)
+
+    def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> TokenProjector:
+        """Load the projector alone, for tokens that were kept before it."""
+        width = self.tower_width(folder, "full")
+        others = tuple(name for name in self.parts_of_vision if name != self.projector)
+        module = self._load(folder, (*self.parts_of_text, *others), dtype, device)
+        return TokenProjector(module.get_submodule(self.projector), width)
+
+    def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
+        """Load the language model and its embeddings, and no vision tower."""
+        return self.decoder(self._load(folder, self.parts_of_vision, dtype, device))
+
+    def placeholder_id(self, folder: Path) -> int:
+        """Return the id of the text token that stands for the video in a prompt."""
+        return int(getattr(self.config(folder), self.placeholder_field))
+
+    def _require_tower_tokens(self, folder: Path, grid: str) -> None:
+        if not self.projector:
+            raise ModelError(
+                f"{folder} is of the family {self.name}, which joins neighbouring patches or "
+                "layers before it projects them, so its tokens cannot be kept before the "
+                "projector; set encoder.keep = 'projected'."
+            )
+        if self.pools_projected and grid == "model":
+            raise ModelError(
+                f"{folder} is of the family {self.name}, which pools a video after its projector, "
+                "so its own grid cannot be kept before it; set encoder.grid = 'full' and let "
+                "compressors pool, or encoder.keep = 'projected'."
+            )
+
+    def _load(self, folder: Path, drop: tuple[str, ...], dtype: torch.dtype, device: str) -> Any:
+        import transformers
+
+        model_class = getattr(transformers, self.architecture)
+        return load(folder, model_class, drop=drop, dtype=dtype, device=device)

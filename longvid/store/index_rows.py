@@ -1,0 +1,142 @@
+"""What the rows of one part of the search index stand for, as arrays and as Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longvid.store.chunkfile import SegmentRecord
+from longvid.store.parquet import parse_table
+
+__all__ = ["Calibration", "Rows", "read_rows", "write_rows"]
+
+#: (lists probed, recall measured) pairs, both increasing; empty for an exact index.
+Calibration = tuple[tuple[int, float], ...]
+
+_METADATA = b"longvid"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """One row a vector, in the order in which FAISS numbers them.
+
+    Args:
+        video_ids: The videos that have rows, in order of appearance.
+        digests: Checksum of the manifest of each.
+        video: (rows,) int32, position of the row's video in `video_ids`, non-decreasing.
+        segment_index: (rows,) int32.
+        start_seconds, end_seconds: (rows,) float64.
+        calibration: Of the index.
+    """
+
+    video_ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    video: npt.NDArray[np.int32]
+    segment_index: npt.NDArray[np.int32]
+    start_seconds: npt.NDArray[np.float64]
+    end_seconds: npt.NDArray[np.float64]
+    calibration: Calibration = ()
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    @classmethod
+    def of_video(cls, video_id: str, manifest: str, segments: Sequence[SegmentRecord]) -> Rows:
+        """Make the rows of one video."""
+        counts = [segment.num_vectors for segment in segments]
+        return cls(
+            video_ids=(video_id,),
+            digests=(manifest,),
+            video=np.zeros(sum(counts), np.int32),
+            segment_index=np.repeat(np.array([s.index for s in segments], np.int32), counts),
+            start_seconds=np.repeat(np.array([s.start_seconds for s in segments]), counts),
+            end_seconds=np.repeat(np.array([s.end_seconds for s in segments]), counts),
+        )
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[Rows]) -> Rows:
+        """Put rows one after the other; no video may appear in two tables."""
+        offsets = np.cumsum([0, *(len(table.video_ids) for table in tables)])
+        return cls(
+            video_ids=tuple(video_id for table in tables for video_id in table.video_ids),
+            digests=tuple(digest for table in tables for digest in table.digests),
+            video=np.concatenate(
+                [table.video + np.int32(o) for table, o in zip(tables, offsets, strict=False)]
+            ),
+            segment_index=np.concatenate([table.segment_index for table in tables]),
+            start_seconds=np.concatenate([table.start_seconds for table in tables]),
+            end_seconds=np.concatenate([table.end_seconds for table in tables]),
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Keep these sorted rows and the videos they belong to."""
+        kept, video = np.unique(self.video[rows], return_inverse=True)
+        return Rows(
+            video_ids=tuple(self.video_ids[i] for i in kept.tolist()),
+            digests=tuple(self.digests[i] for i in kept.tolist()),
+            video=video.astype(np.int32),
+            segment_index=self.segment_index[rows],
+            start_seconds=self.start_seconds[rows],
+            end_seconds=self.end_seconds[rows],
+        )
+
+    def of_videos(self, video_ids: Collection[str]) -> npt.NDArray[np.bool_]:
+        """Mark the rows of some videos, (rows,) bool."""
+        wanted = set(video_ids)
+        chosen = np.array([video_id in wanted for video_id in self.video_ids], bool)
+        marked: npt.NDArray[np.bool_] = chosen[self.video]
+        return marked
+
+    def span(self, row: int) -> tuple[str, int, float, float]:
+        """Return video id, segment index, start and end of a row."""
+        return (
+            self.video_ids[int(self.video[row])],
+            int(self.segment_index[row]),
+            float(self.start_seconds[row]),
+            float(self.end_seconds[row]),
+        )
+
+
+def write_rows(rows: Rows) -> bytes:
+    """Serialise as Parquet."""
+    table = pa.table(
+        {
+            "video": rows.video,
+            "segment_index": rows.segment_index,
+            "start_seconds": rows.start_seconds,
+            "end_seconds": rows.end_seconds,
+        }
+    )
+    metadata = {
+        "video_ids": rows.video_ids,
+        "digests": rows.digests,
+        "calibration": rows.calibration,
+    }
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), buffer)
+    return buffer.getvalue()
+
+
+def read_rows(data: bytes) -> Rows | None:
+    """Read what `write_rows` wrote; None if it is not whole."""
+    try:
+        table = parse_table(data)
+        metadata = json.loads(table.schema.metadata[_METADATA])
+        return Rows(
+            video_ids=tuple(metadata["video_ids"]),
+            digests=tuple(metadata["digests"]),
+            video=table["video"].to_numpy(),
+            segment_index=table["segment_index"].to_numpy(),
+            start_seconds=table["start_seconds"].to_numpy(),
+            end_seconds=table["end_seconds"].to_numpy(),
+            calibration=tuple((int(n), float(r)) for n, r in metadata["calibration"]),
+        )
+    except (pa.ArrowException, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""LLaMA-VID: encoder, language model, network and checkpoint."""

@@ -1,0 +1,1 @@
+"""SlowFast-LLaVA: its language model; its pooling is methods/slowfast_pooling.py."""

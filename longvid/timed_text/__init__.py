@@ -1,0 +1,1 @@
+"""Text with times: subtitle formats, alignment with frames, lexical search. Pure text."""
