@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.qa import command
+from benchmarks.harness import command
 from benchmarks.tasks import NAMES
 from longvid.errors import LongvidError
 
@@ -25,7 +25,7 @@ TASKS = {
 }
 
 # `longvid.world` is the renderer, which lies lower in the house; its task is the yardstick.
-_MODULES = {"world": "benchmarks.yardstick"}
+_MODULES = {"world": "benchmarks.tasks.world"}
 STAGES = {
     "rejudge": "have the answers of a run judged by another judge",
     "score": "score a run again",

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one measurement, print its table, and write its rows."""
-    from benchmarks.rows import print_table, write_json
+    from benchmarks.measurements import print_table, write_json
 
     rows = importlib.import_module(f"benchmarks.speed.{options.measurement}").run(options)
     print_table(rows)

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import Config, load_config, torch_device

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.decode_footage import make_footage
 from longvid.errors import ConfigError
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import load_config, torch_device
 from longvid.types import FrameBatch

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from benchmarks.speed.runners import compare_runners

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed import eager
 from longvid import ops
 from longvid.errors import LongvidError

@@ -19,14 +19,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.qa.asking import Asker, Protocol, question_of
-from benchmarks.qa.errors import RunError
-from benchmarks.qa.infer import BATCH, infer
-from benchmarks.qa.plan import Plan, Selection, make_plan
-from benchmarks.qa.run import open_run
-from benchmarks.qa.task import probe
-from benchmarks.qa.videos import VideoFolder
-from benchmarks.rows import Row
+from benchmarks.harness.asker import Asker, Protocol, question_of
+from benchmarks.harness.errors import RunError
+from benchmarks.harness.plan import Plan, Selection, make_plan
+from benchmarks.harness.predict import BATCH, infer
+from benchmarks.harness.run import open_run
+from benchmarks.harness.task import probe
+from benchmarks.harness.video_folder import VideoFolder
+from benchmarks.measurements import Row
 from benchmarks.tasks import load_task
 from longvid.api import index
 from longvid.config import load_config

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 
 __all__ = ["compare_runners"]
 

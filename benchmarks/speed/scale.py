@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.processes import tree
 from benchmarks.speed.stand_ins import (
     StandInDecoder,

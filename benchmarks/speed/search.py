@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from longvid.errors import ConfigError
 from longvid.store.chunkfile import SegmentRecord
 from longvid.store.faiss_index import load_faiss

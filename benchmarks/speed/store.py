@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from benchmarks.rows import Row
+from benchmarks.measurements import Row
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.api import index
 from longvid.capacity import needs_of

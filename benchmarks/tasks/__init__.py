@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.qa.task import Task
+from benchmarks.harness.task import Task
 
 __all__ = ["NAMES", "load_task"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import text
-from benchmarks.qa.reading import read_object, read_rows
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import Found, Layout, Task
+from benchmarks.harness.annotation_files import read_object, read_rows
+from benchmarks.harness.open_ended_layouts import text
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import Found, Layout, Task
 
 _OPTIONS = tuple(f"option {index}" for index in range(5))
 _COLUMNS = frozenset({"q_uid", "question", *_OPTIONS})

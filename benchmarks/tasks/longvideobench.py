@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import Row, number, text, texts
-from benchmarks.qa.reading import read_rows
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import Found, Layout, Task
+from benchmarks.harness.annotation_files import read_rows
+from benchmarks.harness.open_ended_layouts import Row, number, text, texts
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import Found, Layout, Task
 
 _COLUMNS = frozenset({"id", "video_path", "question", "duration_group"})
 

@@ -5,9 +5,9 @@ Video ids 0-6512 are train, 6513-7009 val, 7010-9999 test; clip N lies as videoN
 
 from __future__ import annotations
 
-from benchmarks.qa.openended import Row, open_ended_layouts, text
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import Found, Task
+from benchmarks.harness.open_ended_layouts import Row, open_ended_layouts, text
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import Found, Task
 
 
 def _names(row: Row, found: Found) -> tuple[str, ...]:

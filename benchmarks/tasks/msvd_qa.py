@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 
-from benchmarks.qa.openended import Row, names_of_mapping, open_ended_layouts, text
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import Found, Task
+from benchmarks.harness.open_ended_layouts import Row, names_of_mapping, open_ended_layouts, text
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import Found, Task
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from benchmarks.qa.openended import text, texts
-from benchmarks.qa.reading import read_rows
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import Found, Layout, Task
+from benchmarks.harness.annotation_files import read_rows
+from benchmarks.harness.open_ended_layouts import text, texts
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import Found, Layout, Task
 
 _LETTER = re.compile(r"^\s*\(?[A-Z][.):]\s*")
 _COLUMNS = frozenset({"videoID", "question_id", "question", "options", "answer", "duration"})

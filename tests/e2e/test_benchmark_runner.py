@@ -98,8 +98,8 @@ def test_a_finished_run_is_not_touched(folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_recorded_judge_judges_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.qa.judging.judges import pair_hash
-    from benchmarks.qa.judging.verdict import PROMPT_HASH
+    from benchmarks.judging.judges import pair_hash
+    from benchmarks.judging.verdict import PROMPT_HASH
 
     assert run(folder, "igvlm") == 0
     place, _ = score_of(folder, "igvlm")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.qa.infer import Inference, Rows, infer
-from benchmarks.qa.plan import Selection, make_plan
-from benchmarks.qa.run import Run, open_run
-from benchmarks.qa.score import Subject, score
-from benchmarks.qa.task import probe
-from benchmarks.qa.videos import VideoFolder
+from benchmarks.harness.plan import Selection, make_plan
+from benchmarks.harness.predict import Inference, Rows, infer
+from benchmarks.harness.run import Run, open_run
+from benchmarks.harness.score import Subject, score
+from benchmarks.harness.task import probe
+from benchmarks.harness.video_folder import VideoFolder
 from benchmarks.tasks import load_task
 from tests.unit.benchmarks.folders import Row, write_msvd
 

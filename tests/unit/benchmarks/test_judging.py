@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.qa.errors import JudgeError
-from benchmarks.qa.judging.client import CallFailed, ChatClient
-from benchmarks.qa.judging.judges import JudgeOptions, judge_named, judges_named
-from benchmarks.qa.judging.stage import Judged, judge
-from benchmarks.qa.run import Run
+from benchmarks.harness.errors import JudgeError
+from benchmarks.harness.run import Run
+from benchmarks.judging.client import CallFailed, ChatClient
+from benchmarks.judging.judgements import Judged, judge
+from benchmarks.judging.judges import JudgeOptions, judge_named, judges_named
 from tests.unit.benchmarks.folders import Row
 from tests.unit.benchmarks.stand_in import Parrot, go, lines, make_videos, new_run, says, scored
 

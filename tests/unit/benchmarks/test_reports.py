@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.qa.compare import compare
-from benchmarks.qa.errors import RunError
-from benchmarks.qa.plan import Selection, make_plan
-from benchmarks.qa.report import report
-from benchmarks.qa.run import Run, load_run, open_run
-from benchmarks.qa.score import Subject, score
-from benchmarks.qa.task import probe
+from benchmarks.harness.comparison import compare
+from benchmarks.harness.errors import RunError
+from benchmarks.harness.plan import Selection, make_plan
+from benchmarks.harness.run import Run, load_run, open_run
+from benchmarks.harness.score import Subject, score
+from benchmarks.harness.task import probe
+from benchmarks.report.sections import report
 from benchmarks.tasks import load_task
 from tests.unit.benchmarks.folders import Row
 from tests.unit.benchmarks.stand_in import IDENTITY, Parrot, go, make_videos, new_run, says, scored

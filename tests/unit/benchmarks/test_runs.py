@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.qa.errors import AnnotationError, RunError
-from benchmarks.qa.run import load_run, open_run
-from benchmarks.qa.videos import VideoFolder
+from benchmarks.harness.errors import AnnotationError, RunError
+from benchmarks.harness.run import load_run, open_run
+from benchmarks.harness.video_folder import VideoFolder
 from tests.unit.benchmarks.folders import Row
 from tests.unit.benchmarks.stand_in import (
     IDENTITY,
@@ -69,7 +69,7 @@ def test_shards_write_apart_and_add_up(tmp_path: Path) -> None:
 
 
 def _has_rows(run: object, shard: tuple[int, int]) -> bool:
-    from benchmarks.qa.plan import Selection
+    from benchmarks.harness.plan import Selection
 
     with run.plan() as plan:  # type: ignore[attr-defined]  # a Run
         try:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.qa.errors import AnnotationError
-from benchmarks.qa.plan import Plan, Selection, make_plan
-from benchmarks.qa.record import Record
-from benchmarks.qa.task import probe
+from benchmarks.harness.errors import AnnotationError
+from benchmarks.harness.plan import Plan, Selection, make_plan
+from benchmarks.harness.record import Record
+from benchmarks.harness.task import probe
 from benchmarks.tasks import load_task
 
 

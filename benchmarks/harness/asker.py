@@ -1,0 +1,321 @@
+"""Put the rows of a benchmark to longvid: index their videos, ask, and note what was shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.harness.errors import AnnotationError
+from benchmarks.harness.record import Record
+from benchmarks.harness.subtitle_files import read_spoken
+from longvid.config import Config
+from longvid.indexing.report import Progress
+from longvid.llm.prompt import list_choices
+from longvid.qa.video_qa import VideoQA
+from longvid.sample import plan_segments
+from longvid.timed_text.subtitles import Subtitle, listed
+from longvid.types import Answer, Failure, Query, Question, Segment, Video
+
+__all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
+
+_MILLI = 3
+_SUBTITLES = "This video's subtitles are listed below:"
+
+Window = tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a row becomes a question.
+
+    Args:
+        question: Template with the field {question}.
+        options: "likelihood" lets the model score each option; "text" lists them with letters
+            and reads the letter from what the model writes.
+        text_only: Shows no frame at all, to see what words alone give away.
+        subtitles: Folder of subtitle files, None for none. Where the configuration does not say
+            how they are shown (`ask.subtitles`), what is said at the sampled frames is put in front
+            of the question, as Video-MME does.
+    """
+
+    question: str = "{question}"
+    options: str = "likelihood"
+    text_only: bool = False
+    subtitles: Path | None = None
+
+
+def question_of(
+    record: Record, protocol: Protocol, video_id: str, said: Sequence[str] = ()
+) -> Question:
+    """Lay a row out as the protocol says.
+
+    Args:
+        record: The row.
+        protocol: Words around the question, and how options are put.
+        video_id: Of its video.
+        said: Lines of subtitles.
+    """
+    text = protocol.question.replace("{question}", record.question.strip())
+    if said:
+        text = "\n".join((_SUBTITLES, *said, text))
+    if not record.options:
+        return Question(text, (video_id,))
+    if protocol.options == "likelihood":
+        return Question(text, (video_id,), record.options)
+    return Question(text + list_choices(record.options, lettered=True), (video_id,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What is said in one video: as subtitles, or as lines at the sampled frames."""
+
+    path: Path | None = None
+    readable: bool = False
+    subtitles: tuple[Subtitle, ...] = ()
+    listed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What the two selectors below know of the questions in hand."""
+
+    windows: dict[Question, Window] = field(default_factory=dict)
+    shown: dict[Question, list[float]] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget the last batch."""
+        self.windows.clear()
+        self.shown.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """First selector: leaves out frames outside the part of the video that is asked about.
+
+    A part between two sampled frames, or behind the end, shows the frame nearest to its middle.
+    """
+
+    notes: _Notes
+
+    def setup(self, device: str = "cpu") -> _Window:
+        return self
+
+    def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
+        window = self.notes.windows.get(query.question)
+        if window is None:
+            return segments
+        start, end = window
+        times = torch.cat([segment.pts_seconds for segment in segments])
+        if not ((times >= start) & (times <= end)).any():
+            start = end = float(times[(times - (start + end) / 2).abs().argmin()])
+        kept = []
+        for segment in segments:
+            inside = (segment.pts_seconds >= start) & (segment.pts_seconds <= end)
+            if inside.any():
+                tokens = segment.tokens
+                kept.append(segment.with_tokens(tokens.keep(inside[tokens.frame.long()])))
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Last selector: changes nothing and notes which frames the language model is shown."""
+
+    notes: _Notes
+    text_only: bool = False
+
+    def setup(self, device: str = "cpu") -> _Shown:
+        return self
+
+    def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
+        if self.text_only:
+            segments = [s.with_tokens(s.tokens.keep(s.tokens.frame < 0)) for s in segments]
+        shown = []
+        for segment in segments:
+            frames = torch.unique_consecutive(segment.tokens.frame).long()
+            shown += [round(seconds, _MILLI) for seconds in segment.pts_seconds[frames].tolist()]
+        self.notes.shown[query.question] = shown
+        return segments
+
+
+class Asker:
+    """Asks rows of one store and returns what a log of predictions keeps of each.
+
+    Args:
+        store: Where the videos are indexed.
+        config: Of the run.
+        protocol: How a row becomes a question.
+    """
+
+    def __init__(self, store: str, config: Config, protocol: Protocol) -> None:
+        self.notes = _Notes()
+        selectors = (
+            _Window(self.notes),
+            *config.selectors,
+            _Shown(self.notes, protocol.text_only),
+        )
+        self._protocol = protocol
+        self._qa = VideoQA(store, replace(config, selectors=selectors), config.run.device)
+        self._sample = config.sample
+        self._videos = {
+            path: stored.video for stored in self._qa.store.videos() for path in stored.paths
+        }
+        self._between = config.ask.subtitles != "none"
+        self._said = _Said()
+        self._failures = {
+            failure.path: failure for failure in self._qa.store.failures() if not failure.is_gap
+        }
+
+    def ask(self, rows: Sequence[tuple[Record, str]]) -> list[dict[str, Any]]:
+        """Answer rows, each with the path of its video; a row that fails says so.
+
+        Args:
+            rows: Best with the rows of one video side by side.
+
+        Returns:
+            One prediction a row, in the same order.
+        """
+        self.notes.clear()
+        self._qa.subtitles.clear()
+        results: list[dict[str, Any]] = []
+        asked: list[tuple[int, Question]] = []
+        later: list[int] = []
+        for place, (record, path) in enumerate(rows):
+            video = self._videos.get(path)
+            if video is None:
+                results.append(_undecoded(record, self._failures.get(path)))
+                continue
+            results.append({"id": record.id})
+            lines = self._lines(record, video, results[-1])
+            question = question_of(record, self._protocol, video.video_id, lines)
+            window = _window(record)
+            if self.notes.windows.setdefault(question, window) != window:
+                later.append(place)  # the same words about another part of the same video
+            else:
+                asked.append((place, question))
+        answers = self._qa.ask_many([question for _, question in asked])
+        for (place, question), answer in zip(asked, answers, strict=True):
+            results[place].update(_told(answer, self.notes.shown.get(question, [])))
+        if later:
+            for place, result in zip(later, self.ask([rows[i] for i in later]), strict=True):
+                results[place] = result
+        return results
+
+    def _lines(self, record: Record, video: Video, result: dict[str, Any]) -> list[str]:
+        """Return what is to stand before the question, or lay out what stands between frames.
+
+        How many lines there are goes into the result; None where the file cannot be read.
+        """
+        if self._protocol.subtitles is None:
+            return []
+        path = self._protocol.subtitles / record.subtitles
+        if self._said.path != path:  # rows of one video share what is said
+            self._said = self._read_said(path, record.subtitles_from_seconds or 0.0, video)
+        said = self._said
+        if self._between:
+            self._qa.subtitles[video.video_id] = said.subtitles
+        result["subtitle_lines"] = len(said.listed or said.subtitles) if said.readable else None
+        return said.listed
+
+    def _read_said(self, path: Path, start: float, video: Video) -> _Said:
+        try:
+            said = read_spoken(path, start, video.end_seconds)
+        except AnnotationError:
+            return _Said(path)
+        if self._between:
+            return _Said(path, True, said)
+        segments = plan_segments(video, self._sample)
+        times = [seconds for segment in segments for seconds in segment.sample_seconds]
+        return _Said(path, True, (), listed(said, times))
+
+
+def _window(record: Record) -> Window:
+    if record.start_seconds is None or record.end_seconds is None:
+        return None
+    return record.start_seconds, record.end_seconds
+
+
+def _told(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]:
+    if isinstance(answer, Failure):
+        return {"status": "model_error", "error_kind": answer.kind, "error": answer.error}
+    told: dict[str, Any] = {"status": "ok", "answer": answer.text}
+    if answer.choice is not None:
+        told["choice"] = answer.choice
+        told["choice_scores"] = [round(score, 5) for score in answer.choice_scores]
+    return {
+        **told,
+        "frames": list(shown),
+        "spans": [
+            [round(span.start_seconds, _MILLI), round(span.end_seconds, _MILLI)]
+            for span in answer.evidence
+        ],
+        "visual_tokens": answer.visual_tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "output_tokens": answer.output_tokens,
+        "seconds": {step: round(value, 6) for step, value in answer.seconds.items()},
+    }
+
+
+def _undecoded(record: Record, failure: Failure | None) -> dict[str, Any]:
+    if failure is None:
+        return {
+            "id": record.id,
+            "status": "decode_error",
+            "error_kind": "unreadable",
+            "error": f"The video of {record.id} is not in the store.",
+        }
+    broken_by_model = failure.stage == "encode"
+    return {
+        "id": record.id,
+        "status": "model_error" if broken_by_model else "decode_error",
+        "error_kind": failure.kind,
+        "error": failure.error,
+    }
+
+
+def index_videos(
+    paths: Iterable[str],
+    store: str,
+    config: Config,
+    runner: str,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Index the videos that the store does not hold yet.
+
+    Args:
+        paths: Absolute, each once.
+        store: Made when it is not there.
+        config: Of the run.
+        runner: "local" or "ray".
+        on_progress: As for `longvid.index`.
+    """
+    from longvid.indexing.ledger import open_store
+
+    sizes = {
+        path: stored.source_bytes
+        for stored in open_store(store, config).videos()
+        for path in stored.paths
+    }
+    # A file of the name and size that was indexed is not read again to see that it is the same.
+    missing = [path for path in paths if sizes.get(path) != os.path.getsize(path)]
+    if not missing:
+        return
+    if runner == "ray":
+        from longvid.cluster.ray_runner import index
+    else:
+        from longvid.api import index
+    index(missing, store=store, config=config, on_progress=on_progress)
+
+
+def model_identity(config: Config) -> Mapping[str, str]:
+    """Name the weights that answer."""
+    from longvid.models import checkpoint_files
+
+    name = str(getattr(config.llm, "model", ""))
+    folder = checkpoint_files.part_of(checkpoint_files.locate(name), checkpoint_files.VLM)
+    return {"name": Path(name).name, "weights": checkpoint_files.identity(folder)}

@@ -1,0 +1,26 @@
+"""The yardstick: what compression and selection do to answers, on films whose answers are known.
+
+    python -m benchmarks world --quick
+    python -m benchmarks world --json benchmarks/results/world.json \
+        --html benchmarks/results/world.html
+
+suites.py      films and questions of five lengths, from a seed
+films.py       films as H.264 files and stores, made once
+film_tokens.py an indexed film in memory
+arms.py        what each method shows of it
+answer_check.py what mini answers, many questions at once
+measure.py     every question to every arm
+statistics.py  means, intervals and differences, clustered by film
+findings.py    which types may judge; accuracies; recall
+goals.py       figures to reach
+plan.py        what is run
+page.py        one HTML page, with plot.py
+
+It measures methods, not models: mini understands nothing but the drawn world.
+"""
+
+from __future__ import annotations
+
+from benchmarks.tasks.world.command import add_arguments, run
+
+__all__ = ["add_arguments", "run"]

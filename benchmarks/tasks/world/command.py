@@ -1,0 +1,231 @@
+"""The command `python -m benchmarks world`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.measurements import Row, print_table, write_json
+from benchmarks.tasks.world.findings import RECALL_AT, Findings, recall_at
+from benchmarks.tasks.world.goals import goals, losses
+from benchmarks.tasks.world.plan import PAIRED, Run, plan_of
+from benchmarks.tasks.world.suites import TEST_SEED, TUNING_SEED, prior_guesser
+from longvid.config import load_config
+from longvid.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+SEEDS = {"test": TEST_SEED, "tuning": TUNING_SEED}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--quick", action="store_true", help="a few films, in minutes")
+    parser.add_argument("--lengths", nargs="+", metavar="LENGTH", help='such as "10 s" "1 h"')
+    parser.add_argument("--budgets", nargs="+", type=int, metavar="N", help="of the plan's, only")
+    parser.add_argument("--config", default="mini", help="preset or file of the arm longvid")
+    parser.add_argument("--seeds", choices=sorted(SEEDS), default="test")
+    parser.add_argument("--cache", type=Path, help="folder of films and stores that are kept")
+    parser.add_argument("--threads", type=int, default=1, help="of the answering model")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of its arithmetic"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write rows and marks")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the yardstick and print what it found.
+
+    Raises:
+        ConfigError: A length is not known, or the configuration is wrong.
+    """
+    config = load_config(options.config)
+    plan = plan_of(config, quick=options.quick)
+    if options.lengths:
+        known = {one.suite.name for one in plan}
+        if unknown := [name for name in options.lengths if name not in known]:
+            raise ConfigError(
+                f"There are no films of {unknown[0]!r}; lengths are "
+                f"{', '.join(repr(one.suite.name) for one in plan)}."
+            )
+        plan = [one for one in plan if one.suite.name in options.lengths]
+    if options.budgets:
+        plan = [
+            Run(one.suite, tuple(cell for cell in one.cells if cell[1] in options.budgets))
+            for one in plan
+        ]
+        judged = {one.suite.name for one in plan if any(a.name == "oracle" for a, _ in one.cells)}
+        if any(one.suite.name not in judged for one in plan):
+            raise ConfigError(
+                f"--budgets {' '.join(map(str, options.budgets))} leaves a length without its "
+                "baselines; name 512 among them."
+            )
+    home = os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid"
+    cache = options.cache or Path(home) / "world"
+    torch.set_num_threads(options.threads)
+    started = time.perf_counter()
+    found: dict[str, Findings] = {}
+    for one in plan:
+        _run(one, options, cache, found)
+        # What is done is kept when a later length is interrupted.
+        _publish(options, found, time.perf_counter() - started)
+    for name, findings in found.items():
+        print_table(_rows(name, findings, brief=True))
+    _print_verdicts(found)
+    _say(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def _publish(options: argparse.Namespace, found: dict[str, Findings], seconds: float) -> None:
+    """Write the files that are asked for."""
+    notes = _notes(options, seconds)
+    if options.json:
+        _write(options.json, found, notes)
+    if options.html:
+        from benchmarks.tasks.world.page import page
+
+        Path(options.html).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.html).write_text(page(found, notes), encoding="utf-8")
+
+
+def _run(one: Run, options: argparse.Namespace, cache: Path, found: dict[str, Findings]) -> None:
+    """Prepare and measure one suite; cells of one that was measured before join the others."""
+    from benchmarks.tasks.world.answer_check import Reader
+    from benchmarks.tasks.world.film_tokens import Cut
+    from benchmarks.tasks.world.films import prepare
+    from benchmarks.tasks.world.measure import Ranked, ask_all, embedding, rank_evidence
+
+    suite = one.suite
+    config = load_config(options.config)
+    started = time.perf_counter()
+    cases = prepare(
+        suite, SEEDS[options.seeds], suite.num_films, cache, config, lambda s: _say(f"  {s}")
+    )
+    prepared = time.perf_counter()
+    num_questions = sum(len(case.questions) for case in cases)
+    _say(
+        f"{suite.name}: {len(cases)} films, {num_questions} questions, {len(one.cells)} cells; "
+        f"films ready after {prepared - started:.0f} s"
+    )
+    reader = Reader(dtype=getattr(torch, options.dtype))
+    embed = embedding(config.encoder, reader.embed_words)
+    ranks: list[Ranked] = []
+    cut = Cut(
+        segment_frames=config.sample.segment_frames,
+        vectors=config.store.vectors_per_segment,
+        every=max(1, round(suite.sample_fps / config.sample.fps)),
+    )
+    asked, cells = ask_all(
+        cases, one.cells, reader, embed, lambda shelf, q: ranks.extend(rank_evidence(shelf, q, cut))
+    )
+    _say(f"  asked in {time.perf_counter() - prepared:.0f} s")
+    slowest = sorted(cells, key=lambda cell: -cell.seconds)[:5]
+    _say("  dearest: " + ", ".join(f"{c.arm} at {c.budget} {c.seconds:.0f} s" for c in slowest))
+    if suite.name in found:
+        found[suite.name].cells.extend(cells)
+    else:
+        found[suite.name] = Findings(suite, asked, cells, ranks, prior_guesser(suite))
+
+
+def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
+    """Return a suite's figures; `brief` leaves out the grid of parts."""
+    rows = []
+    for cell in findings.cells:
+        if brief and PAIRED in cell.arm:
+            continue
+        task, value = f"{name}, {cell.budget} tokens", findings.accuracy(cell)
+        judged = findings.accuracy(cell, findings.judging)
+        for metric, number, unit in (
+            ("accuracy", value.value, ""),
+            ("± 95 %", value.margin, ""),
+            ("on judging types", judged.value, ""),
+            ("± 95 % ", judged.margin, ""),
+            ("shown", cell.tokens, "tokens"),
+            ("frames", cell.frames, ""),
+            ("took", cell.seconds, "s"),
+        ):
+            n = judged.n if metric in ("on judging types", "± 95 % ") else value.n
+            rows.append(Row(task, cell.arm, metric, round(number, 4), unit, n))
+    for row in findings.types:
+        task = f"{name}, types"
+        rows.append(Row(task, row.type, "text prior", round(row.prior, 4), "", row.n))
+        rows.append(Row(task, row.type, "little shown", round(row.little, 4), "", row.n))
+        rows.append(Row(task, row.type, "oracle", round(row.enough, 4), "", row.n))
+        rows.append(Row(task, row.type, "judges", float(row.judges), "", row.n))
+    for by in sorted({a.named_by for a in findings.asked}):
+        of = findings.named(by)
+        for k in RECALL_AT:
+            value = recall_at(findings, of, k)
+            row = Row(f"{name}, evidence recall", by, f"@{k}", round(value.value, 4), "", value.n)
+            rows.append(row)
+    return rows
+
+
+def _print_verdicts(found: dict[str, Findings]) -> None:
+    """Print the goals, and the preset against the published systems."""
+    if rows := goals(found):
+        print("\nGoals")
+        for goal in rows:
+            mark = "yes" if goal.holds else "NO "
+            print(f"  {mark}  {goal.name}: {goal.reached}; wanted {goal.wanted}")
+    if against := losses(found):
+        print("\nThe preset less each published system, paired, on types that may judge")
+        for row in against:
+            print(
+                f"  {row.suite:>6s} {row.budget:5d}  {row.rival:15s} {row.gain.value:+.3f} ± "
+                f"{row.gain.margin:.3f}  n={row.gain.n:3d}  {row.verdict}"
+            )
+
+
+def _notes(options: argparse.Namespace, seconds: float) -> list[str]:
+    kind = "Tuning" if options.seeds == "tuning" else "Test"
+    part = "quick run, " if options.quick else ""
+    if options.budgets:
+        part += f"only budgets {', '.join(map(str, options.budgets))}, "
+    return [
+        f"{kind} seeds {SEEDS[options.seeds]} and following; configuration {options.config}; "
+        f"{part}{seconds:.0f} s on {options.threads} thread(s), {options.dtype}."
+    ]
+
+
+def _write(path: str, found: dict[str, Findings], notes: list[str]) -> None:
+    """Write every figure, and the mark of every question, so that others can be computed."""
+    rows = [row for name, findings in found.items() for row in _rows(name, findings)]
+    write_json(
+        path,
+        rows,
+        notes=notes,
+        goals=[
+            {"figure": g.name, "goal": g.wanted, "reached": g.reached, "holds": g.holds}
+            for g in goals(found)
+        ],
+        paired=[
+            [a.suite, a.budget, a.rival, round(a.gain.value, 4), round(a.gain.margin, 4), a.gain.n,
+             a.verdict]
+            for a in losses(found)
+        ],
+        questions={
+            name: [
+                f"{a.film}|{a.question.type}|{a.question.text}|{a.question.answer}"
+                for a in findings.asked
+            ]
+            for name, findings in found.items()
+        },
+        marks={
+            name: {
+                f"{cell.arm} @ {cell.budget}": "".join("01"[mark] for mark in cell.right)
+                for cell in findings.cells
+            }
+            for name, findings in found.items()
+        },
+    )  # fmt: skip
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,166 @@
+"""One indexed film in memory, as a store gives it back, and the search in it.
+
+Everything of it was decoded and encoded once. Segments may be cut anew here, which changes no token
+and no embedding, so that lengths of segments and numbers of vectors can be compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from benchmarks.tasks.world.films import Case
+from longvid.store import Store
+from longvid.store.chunkfile import segment_vectors
+from longvid.types import Segment, Tokens
+
+__all__ = ["Cut", "Shelf", "cut_frames", "joined", "read_shelf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How frames are grouped: frames a segment, vectors a segment, and every how many-th frame."""
+
+    segment_frames: int = 16
+    vectors: int = 4
+    every: int = 1
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The segments of one film.
+
+    Args:
+        case: The film.
+        whole: All its frames as one segment.
+    """
+
+    case: Case
+    whole: Segment
+    _made: dict[Hashable, tuple[Segment, ...]] = field(default_factory=dict)
+    _vectors: dict[Cut, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def segments(
+        self,
+        cut: Cut,
+        key: Hashable = None,
+        make: Callable[[Sequence[Segment]], Sequence[Segment]] | None = None,
+    ) -> tuple[Segment, ...]:
+        """Return the segments of a cut after `make`, which is done once for each `key`."""
+        name = (cut, key)
+        if name not in self._made:
+            if make is None:
+                self._made[name] = _cut(self.whole, cut)
+            else:
+                self._made[name] = tuple(make(self.segments(cut)))
+        return self._made[name]
+
+    def forget(self) -> None:
+        """Drop everything that can be made again."""
+        self._made.clear()
+        self._vectors.clear()
+
+    def search(self, embedding: Tensor, cut: Cut, top_k: int) -> list[int]:
+        """Return the indices of the segments nearest to a text, best first; 0 returns all.
+
+        Equal to `Store.search` in a store of this cut.
+        """
+        order: list[int] = (
+            self.scores(embedding, cut).sort(descending=True, stable=True)[1].tolist()
+        )
+        return order[: top_k or None]
+
+    def scores(self, embedding: Tensor, cut: Cut) -> Tensor:
+        """Score every segment by its vector that is nearest to a text, (S,) float32."""
+        if cut not in self._vectors:
+            segments = self.segments(cut)
+            vectors = [segment_vectors(s.frame_embeddings, cut.vectors) for s in segments]
+            of = [torch.full((len(rows),), i) for i, rows in enumerate(vectors)]
+            self._vectors[cut] = torch.cat(vectors).float(), torch.cat(of)
+        vectors_, of_ = self._vectors[cut]
+        scores = vectors_ @ embedding.float()
+        best = torch.full((int(of_.max()) + 1,), -torch.inf)
+        return best.scatter_reduce_(0, of_, scores, "amax")
+
+
+def read_shelf(case: Case, store: Store) -> Shelf:
+    """Read a film from its store."""
+    video_id = store.find(case.path.name)
+    stored = next(item for item in store.videos() if item.video.video_id == video_id)
+    segments = store.load([(video_id, i) for i in range(stored.num_segments)])
+    return Shelf(case, joined(segments))
+
+
+def joined(segments: Sequence[Segment]) -> Segment:
+    """Put segments that follow each other into one."""
+    offsets = torch.tensor([0, *(s.num_frames for s in segments)]).cumsum(0)
+    tokens = Tokens(
+        data=torch.cat([s.tokens.data for s in segments]),
+        frame=torch.cat(
+            [s.tokens.frame + int(at) for s, at in zip(segments, offsets, strict=False)]
+        ).int(),
+        position=torch.cat([s.tokens.position for s in segments]),
+        size=torch.cat([s.tokens.size for s in segments]),
+    )
+    return dataclasses.replace(
+        segments[0],
+        segment_index=0,
+        end_seconds=segments[-1].end_seconds,
+        pts_seconds=torch.cat([s.pts_seconds for s in segments]),
+        slow=torch.cat([s.slow for s in segments]),
+        frame_embeddings=torch.cat([s.frame_embeddings for s in segments]),
+        tokens=tokens,
+    )
+
+
+def cut_frames(segment: Segment, frames: Tensor, *, slow: Tensor | None = None) -> Segment:
+    """Keep only these sorted frames, (K,) int64; `slow` (K,) bool marks them anew."""
+    if len(frames) == segment.num_frames:
+        return segment if slow is None else dataclasses.replace(segment, slow=slow)
+    renumbered = torch.full((segment.num_frames,), -1, dtype=torch.int32)
+    renumbered[frames] = torch.arange(len(frames), dtype=torch.int32)
+    frame = renumbered[segment.tokens.frame.long()]
+    tokens = segment.tokens.keep(frame >= 0)
+    return dataclasses.replace(
+        segment,
+        pts_seconds=segment.pts_seconds[frames],
+        slow=segment.slow[frames] if slow is None else slow,
+        frame_embeddings=segment.frame_embeddings[frames],
+        tokens=dataclasses.replace(tokens, frame=frame[frame >= 0]),
+    )
+
+
+def _cut(whole: Segment, cut: Cut) -> tuple[Segment, ...]:
+    """Cut a film into segments; one ends where the next begins."""
+    frames = torch.arange(0, whole.num_frames, cut.every)
+    if cut.every > 1:
+        whole = cut_frames(whole, frames)
+    counts = whole.tokens.counts(whole.num_frames)
+    ends = counts.cumsum(0)
+    found = []
+    for index, first in enumerate(range(0, whole.num_frames, cut.segment_frames)):
+        last = min(first + cut.segment_frames, whole.num_frames)
+        tokens = slice(int(ends[first] - counts[first]), int(ends[last - 1]))
+        at_end = last == whole.num_frames
+        found.append(
+            dataclasses.replace(
+                whole,
+                segment_index=index,
+                start_seconds=float(whole.pts_seconds[first]) if first else whole.start_seconds,
+                end_seconds=whole.end_seconds if at_end else float(whole.pts_seconds[last]),
+                pts_seconds=whole.pts_seconds[first:last],
+                slow=whole.slow[first:last],
+                frame_embeddings=whole.frame_embeddings[first:last],
+                tokens=Tokens(
+                    data=whole.tokens.data[tokens],
+                    frame=whole.tokens.frame[tokens] - first,
+                    position=whole.tokens.position[tokens],
+                    size=whole.tokens.size[tokens],
+                ),
+            )
+        )
+    return tuple(found)

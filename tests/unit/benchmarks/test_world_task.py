@@ -1,0 +1,323 @@
+"""The yardstick: its films, its arms, what it reads and how it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.tasks.world import statistics
+from benchmarks.tasks.world.answer_check import Reader, Sheet
+from benchmarks.tasks.world.arms import (
+    COMPRESSIONS,
+    SELECTORS,
+    baselines,
+    of_config,
+    of_parts,
+    published,
+    slow_and_fast,
+)
+from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
+from benchmarks.tasks.world.films import Case, index_config, prepare
+from benchmarks.tasks.world.measure import ask_all, embedding, rank_evidence
+from benchmarks.tasks.world.plan import plan_of
+from benchmarks.tasks.world.plot import Line, line_plot
+from benchmarks.tasks.world.suites import (
+    SUITES,
+    TEST_SEED,
+    TUNING_SEED,
+    draw_film,
+    draw_questions,
+    named_by,
+)
+from longvid import registry
+from longvid.compress.pooling import SlowFastPooling
+from longvid.config import load_config
+from longvid.llm.huggingface import HuggingFaceLanguageModel
+from longvid.qa.video_qa import VideoQA
+from longvid.store import Store
+from longvid.types import Query, Question, Selection
+
+CONFIG = load_config("mini")
+MINUTE = dataclasses.replace(SUITES["1 min"], seconds=24.0, file_fps=4, file_size=64)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return prepare(MINUTE, 71, 1, tmp_path_factory.mktemp("films"), CONFIG, lambda line: None)[0]
+
+
+@pytest.fixture(scope="module")
+def shelf(case: Case) -> Shelf:
+    return read_shelf(case, Store.open(case.store))
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.fixture(scope="module")
+def queries(case: Case, reader: Reader) -> list[Query]:
+    embed = embedding(CONFIG.encoder, reader.embed_words)
+    return list(embed([question.text for question in case.questions]))
+
+
+# --- films ----------------------------------------------------------------------------------------
+
+
+def test_a_needle_is_shown_in_one_shot_of_a_long_film() -> None:
+    suite = SUITES["1 h"]
+    film = draw_film(suite, TUNING_SEED, 0)
+    pairs = Counter(
+        (thing.shape, color)
+        for shot in film.shots
+        for thing in shot.things
+        for color in {thing.color, thing.color_after}
+    )
+    signs = Counter(shot.sign for shot in film.shots if shot.sign >= 0)
+    assert sum(count == 1 for count in pairs.values()) >= suite.num_needles
+    assert sum(count == 1 for count in signs.values()) >= suite.num_needles
+    assert film.duration_seconds >= suite.seconds
+    questions = draw_questions(suite, TUNING_SEED, 0, film)
+    assert len(questions) > 0.9 * suite.questions_per_film
+    assert {"pair", "sign"} <= {named_by(question) for question in questions}
+    assert any(question.type in ("before", "after") for question in questions)
+
+
+def test_films_of_the_two_ranges_differ_and_repeat() -> None:
+    suite = SUITES["10 min"]
+    assert draw_film(suite, TEST_SEED, 0) == draw_film(suite, TEST_SEED, 0)
+    assert draw_film(suite, TEST_SEED, 0) != draw_film(suite, TUNING_SEED, 0)
+
+
+def test_a_question_names_its_place(case: Case) -> None:
+    question = case.questions[0]
+    for text, kind, expected in (
+        ("what is behind sign k ?", "sign_ref", "sign"),
+        ("what does the sign with the red star say ?", "sign_read", "pair"),
+        ("which sign comes after the red star ?", "after", "pair, next shot"),
+        ("what comes right after the shot with sign k ?", "after", "sign, next shot"),
+        ("who spins ?", "who", "other"),
+    ):
+        assert named_by(dataclasses.replace(question, text=text, type=kind)) == expected
+
+
+def test_a_second_run_finds_films_and_stores(case: Case) -> None:
+    said: list[str] = []
+    again = prepare(MINUTE, 71, 1, case.path.parent, CONFIG, said.append)
+    assert said == []
+    assert again == [case]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_right_when_generation_gives_it(
+    shelf: Shelf, queries: list[Query], reader: Reader
+) -> None:
+    """The fast reading of many questions equals one generation each."""
+    slow = HuggingFaceLanguageModel().setup("cpu")
+    uniform = of_parts("uniform", COMPRESSIONS["grid 4x4"], (SELECTORS["uniform"],))
+    guided = of_config("longvid", CONFIG, MINUTE.sample_fps)
+    questions = shelf.case.questions[:4]
+    shown = []
+    for arm in (uniform, guided):
+        for query, question in zip(queries, questions, strict=False):
+            shown.append(arm.show(shelf, query, question, 128))
+    # Half of the expected answers are another question's, so that wrong ones are judged too.
+    expected = [
+        (q.text, questions[i // 2].answer if i % 2 else q.answer)
+        for _ in range(2)
+        for i, q in enumerate(questions)
+    ]
+    sheets = [Sheet(item, (one,)) for item, one in zip(shown, expected, strict=True)]
+    packed = [Sheet(shown[0], tuple(expected[: len(questions)])), *sheets[len(questions) :]]
+    fast = [mark for marks in reader.right(sheets) for mark in marks]
+    together = [mark for marks in reader.right(packed) for mark in marks]
+    given = [
+        slow.answer(Question(text), Selection(item, (), 128)).text
+        for item, (text, _) in zip(shown, expected, strict=True)
+    ]
+    assert fast == [a == answer for a, (_, answer) in zip(given, expected, strict=True)]
+    assert together == fast
+    assert 0 < sum(fast) < len(fast)
+
+
+@pytest.mark.parametrize(("least_score", "shot_frames"), [(-1.0, 0), (-1.0, 6), (1.1, 0)])
+def test_the_preset_arm_shows_what_longvid_ask_shows(
+    case: Case, shelf: Shelf, queries: list[Query], least_score: float, shot_frames: int
+) -> None:
+    config = dataclasses.replace(
+        index_config(CONFIG, MINUTE),
+        selectors=CONFIG.selectors,
+        ask=dataclasses.replace(
+            CONFIG.ask,
+            num_segments=1,
+            neighbours=1,
+            least_score=least_score,
+            shot_frames=shot_frames,
+        ),
+    )
+    arm = of_config("x", config, MINUTE.sample_fps)
+    qa = VideoQA(case.store, config)
+    for query, question in zip(queries[:4], case.questions, strict=False):
+        answer = qa.ask(question.text, video=case.path.name, budget=300)
+        shown = arm.show(shelf, query, question, 300)
+        assert answer.visual_tokens == sum(len(segment.tokens) for segment in shown)
+
+
+def test_the_search_in_memory_is_the_store_s(shelf: Shelf, queries: list[Query]) -> None:
+    store = Store.open(shelf.case.store)
+    for query in queries:
+        hits = store.search(query.embedding, 3, (shelf.whole.video_id,))
+        assert shelf.search(query.embedding, Cut(), 3) == [hit.segment_index for hit in hits]
+
+
+def test_cutting_again_changes_no_token(shelf: Shelf) -> None:
+    stored = Store.open(shelf.case.store).load([(shelf.whole.video_id, i) for i in range(2)])
+    for mine, theirs in zip(shelf.segments(Cut()), stored, strict=False):
+        assert torch.equal(mine.tokens.data, theirs.tokens.data)
+        assert torch.equal(mine.tokens.frame, theirs.tokens.frame)
+        assert (mine.start_seconds, mine.end_seconds) == (theirs.start_seconds, theirs.end_seconds)
+    half = shelf.segments(Cut(segment_frames=5, every=2))
+    assert sum(segment.num_frames for segment in half) == math.ceil(shelf.whole.num_frames / 2)
+    assert torch.equal(half[0].pts_seconds, shelf.whole.pts_seconds[:10:2])
+
+
+# --- arms -----------------------------------------------------------------------------------------
+
+
+def test_every_part_of_the_registry_is_in_the_grid() -> None:
+    used = {type(part) for parts in COMPRESSIONS.values() for part in parts}
+    assert used == {registry.find("compressor", name) for name in registry.PARTS["compressor"]}
+    assert {type(part) for part in SELECTORS.values()} == {
+        registry.find("selector", name) for name in registry.PARTS["selector"]
+    }
+
+
+@pytest.mark.parametrize("budget", [32, 100, 512])
+def test_no_arm_shows_more_than_its_budget(shelf: Shelf, queries: list[Query], budget: int) -> None:
+    arms = [*baselines(), *published(2.0), of_config("longvid", CONFIG, 2.0)]
+    for arm in arms:
+        for query, question in zip(queries[:3], shelf.case.questions, strict=False):
+            shown = arm.show(shelf, query, question, budget)
+            assert sum(len(segment.tokens) for segment in shown) <= budget
+            again = arm.show(shelf, query, question, budget)
+            assert all(
+                torch.equal(a.tokens.data, b.tokens.data) for a, b in zip(shown, again, strict=True)
+            )
+
+
+def test_the_oracle_shows_only_the_evidence(shelf: Shelf, queries: list[Query]) -> None:
+    oracle = next(arm for arm in baselines() if arm.name == "oracle")
+    for query, question in zip(queries, shelf.case.questions, strict=True):
+        for segment in oracle.show(shelf, query, question, 512):
+            for pts in segment.pts_seconds.tolist():
+                assert any(start <= pts < end for start, end in question.evidence)
+
+
+def test_slow_and_fast_is_slowfast_pooling(shelf: Shelf) -> None:
+    segment = shelf.segments(Cut())[0]
+    slow = torch.arange(segment.num_frames) % 5 == 0
+    segment = dataclasses.replace(segment, slow=slow)
+    part = SlowFastPooling(slow_mode="spatial_2d_avg_pool", fast_height=1, fast_width=1)
+    ours, theirs = slow_and_fast(segment).tokens, part(segment).tokens
+    assert torch.equal(ours.frame, theirs.frame)
+    torch.testing.assert_close(ours.data.float(), theirs.data.float(), atol=2e-3, rtol=2e-3)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def test_every_question_is_marked_in_every_cell(case: Case, reader: Reader) -> None:
+    arms = [arm for arm in baselines() if arm.name in ("no video", "uniform", "oracle")]
+    embed = embedding(CONFIG.encoder, reader.embed_words)
+    asked, cells = ask_all([case], [(arm, 128) for arm in arms], reader, embed)
+    assert len(asked) == len(case.questions)
+    assert [len(cell.right) for cell in cells] == [len(asked)] * 3
+    assert cells[0].tokens == 0
+    assert cells[1].tokens == 128
+
+
+def test_evidence_ranks_are_those_of_the_segments_that_show_it(
+    shelf: Shelf, queries: list[Query]
+) -> None:
+    segments = shelf.segments(Cut())
+    ranked = rank_evidence(shelf, queries, Cut())
+    for query, question, found in zip(queries, shelf.case.questions, ranked, strict=True):
+        assert len(found.ranks) == len(question.evidence)
+        order = shelf.search(query.embedding, Cut(), 0)
+        for rank, (start, end) in zip(found.ranks, question.evidence, strict=True):
+            best = segments[order[rank - 1]]
+            assert best.start_seconds < end
+            assert best.end_seconds > start
+
+
+def test_an_interval_grows_when_questions_of_a_film_agree() -> None:
+    alone = statistics.mean([0, 1, 0, 1, 0, 1], [0, 1, 2, 3, 4, 5])
+    grouped = statistics.mean([0, 1, 0, 1, 0, 1], [0, 1, 0, 1, 0, 1])
+    assert alone.value == grouped.value == 0.5
+    assert grouped.margin > alone.margin
+    by_hand = 2.571 * math.sqrt(6 * 0.25 * 6 / 5) / 6
+    assert alone.margin == pytest.approx(by_hand)
+    assert statistics.mean([1, 0], [7, 7]).clusters == 1
+    assert math.isnan(statistics.mean([1, 0], [7, 7]).margin)
+
+
+def test_a_paired_difference_ignores_what_both_arms_share() -> None:
+    left, right = [1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 1, 0]
+    films = [0, 0, 1, 1, 2, 2]
+    gain = statistics.difference(left, right, films)
+    assert gain.value == pytest.approx(1 / 3)
+    assert gain.margin < statistics.mean(left, films).margin + statistics.mean(right, films).margin
+
+
+def test_the_full_plan_names_each_cell_once() -> None:
+    for quick in (False, True):
+        for one in plan_of(CONFIG, quick=quick):
+            names = [(arm.name, budget) for arm, budget in one.cells]
+            assert len(names) == len(set(names))
+    short = [one for one in plan_of(CONFIG, quick=False) if one.suite.seconds < 600]
+    for one in short:
+        assert one.suite.num_films * one.suite.questions_per_film >= 200
+
+
+def test_a_plot_holds_every_value_and_survives_a_missing_interval() -> None:
+    line = Line("a < b", "s1", ((32.0, 0.5, 0.1), (64.0, 0.75, math.nan)))
+    drawn = line_plot([line], x_label="x", y_label="y", title="t")
+    assert "a &lt; b, 32: 0.500 ± 0.100" in drawn
+    assert drawn.count("<circle") == 2
+    assert drawn.count('class="bar"') == 1
+
+
+def test_the_command_writes_rows_and_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.tasks.world import plan
+
+    few = dataclasses.replace(SUITES["10 s"], num_films=2, questions_per_film=4, file_size=64)
+    monkeypatch.setattr(plan, "_quick_suites", lambda: [few])
+    rows, page = tmp_path / "rows.json", tmp_path / "page.html"
+    words = ["world", "--quick", "--cache", str(tmp_path), "--json", str(rows), "--html", str(page)]
+    assert main(words) == 0
+    assert "The preset less each published system" in capsys.readouterr().out
+    document = json.loads(rows.read_text())
+    marks = document["settings"]["marks"]["10 s"]
+    questions = document["settings"]["questions"]["10 s"]
+    assert {len(row) for row in marks.values()} == {len(questions)}
+    assert any(row["subject"] == "oracle" for row in document["rows"])
+    text = page.read_text()
+    assert text.count("<svg") >= 1
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_an_unknown_length_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["world", "--quick", "--lengths", "2 days"]) == 1
+    assert "There are no films of '2 days'" in capsys.readouterr().err
