@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from longvid.errors import ConfigError
-from longvid.types import Chunk, SegmentPlan, Video
+from longvid.errors import ConfigError, VideoError
+from longvid.types import Chunk, Failure, SegmentPlan, Video
 
 __all__ = [
     "Sampling",
@@ -23,6 +23,7 @@ __all__ = [
     "plan_segments",
     "segment_midpoints",
     "slow_indices",
+    "try_plan_chunks",
 ]
 
 
@@ -133,7 +134,8 @@ def _sample_times(video: Video, sampling: Sampling) -> tuple[float, ...]:
     if sampling.grid == "fps":
         # A video shorter than one interval still has a first frame. The small slack keeps a
         # duration of 9.9999999 s, which containers write for 10 s, from gaining a frame.
-        count = max(1, math.ceil(video.duration_seconds * sampling.fps - 1e-6))
+        estimate = max(1.0, video.duration_seconds * sampling.fps - 1e-6)
+        count = math.ceil(min(estimate, 1e18))
         if count <= sampling.max_frames:
             return tuple(video.start_seconds + i / sampling.fps for i in range(count))
     else:
@@ -147,9 +149,12 @@ def _sample_times(video: Video, sampling: Sampling) -> tuple[float, ...]:
             # Half a frame later than the frame begins, so that rounding never shows the one before.
             seconds_per_frame = video.duration_seconds / max(1, video.num_frames)
             return tuple(video.start_seconds + (i + 0.5) * seconds_per_frame for i in indices)
-    raise ConfigError(
+    raise VideoError(
         f"{video.path} would be sampled at {count} frames, over sample.max_frames = "
-        f"{sampling.max_frames}; lower sample.fps or raise the limit."
+        f"{sampling.max_frames}; lower sample.fps or raise the limit.",
+        kind="too-large",
+        path=video.path,
+        stage="probe",
     )
 
 
@@ -167,7 +172,7 @@ def plan_segments(video: Video, sampling: Sampling) -> tuple[SegmentPlan, ...]:
         At least one plan, `segment_index` counting from 0.
 
     Raises:
-        ConfigError: The video would give more than `sampling.max_frames` frames.
+        VideoError: The video would give more than `sampling.max_frames` frames.
     """
     times = _sample_times(video, sampling)
     if sampling.num_slow:
@@ -196,9 +201,30 @@ def plan_chunks(video: Video, sampling: Sampling) -> tuple[Chunk, ...]:
     Args:
         video: A probed video.
         sampling: The grid and the number of segments a chunk holds.
+
+    Raises:
+        VideoError: The video would give more than `sampling.max_frames` frames.
     """
     segments = plan_segments(video, sampling)
     return tuple(
         Chunk(video=video, segments=segments[first : first + sampling.chunk_segments])
         for first in range(0, len(segments), sampling.chunk_segments)
     )
+
+
+def try_plan_chunks(found: Video | Failure, sampling: Sampling) -> tuple[Chunk, ...] | Failure:
+    """Plan a probed video, as data: a video that cannot be planned is a Failure and ends no run.
+
+    Args:
+        found: What probing gave; a Failure is returned as it is.
+        sampling: The grid and the number of segments a chunk holds.
+
+    Returns:
+        At least one chunk, or why there is none.
+    """
+    if isinstance(found, Failure):
+        return found
+    try:
+        return plan_chunks(found, sampling)
+    except VideoError as error:
+        return Failure(found.video_id, found.path, error.stage, error.kind, str(error))

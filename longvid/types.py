@@ -51,6 +51,7 @@ FAILURE_KINDS = (
     "decode-timeout",  # the decoder did not finish before its deadline
     "out-of-memory",  # the decoder or the model asked for more memory than it may have
     "decoder-crash",  # the decoding process died
+    "decoder-error",  # the decoder raised an error that it should not raise
     "worker-crash",  # the process of a runner died every time that it worked on this video
     "model",  # the encoder failed on this video
     "store",  # the result could not be written

@@ -26,7 +26,7 @@ from longvid.config import Config
 from longvid.errors import ClusterError, LongvidError
 from longvid.indexing.ledger import Ledger, tried_out
 from longvid.remote_files import file_bytes, is_remote
-from longvid.sample import plan_chunks
+from longvid.sample import try_plan_chunks
 from longvid.types import Chunk, Failure, Video
 
 __all__ = ["Job", "unwrapped"]
@@ -347,11 +347,10 @@ class Job:
     ) -> None:
         """Enter a file, and plan its chunks if nobody else has its content."""
         self._supervisor.end("probe", path, worker, sums)
-        if isinstance(found, Failure):
-            self._ledger.fail(found)
-            return
-        chunks = plan_chunks(found, self._config.sample)
-        if self._ledger.start(found, len(chunks)):
+        chunks = try_plan_chunks(found, self._config.sample)
+        if isinstance(chunks, Failure):
+            self._ledger.fail(chunks)
+        elif self._ledger.start(chunks[0].video, len(chunks)):
             self._chunks.extend(chunks)
 
     def _end(self, stage: str, call: _Decoding | _Encoding, sums: dict[str, Sums]) -> None:

@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict
 from typing import Any
 
@@ -96,6 +97,13 @@ class _Server:
                 self._fail(error.kind, str(error))
             except MemoryError:
                 self._fail("out-of-memory", "")
+            except ChannelClosed:
+                raise
+            except Exception as error:  # noqa: BLE001  # the parent must learn what it was
+                # What PyAV or this program did not foresee: the video fails with its own sentence.
+                # The engine's state is unknown now; the parent ends this process.
+                traceback.print_exc()
+                self._fail("decoder-error", f"the decoder raised {_described_error(error)}")
             else:
                 self._channel.send({"kind": "end"})
             gc.collect()  # pictures whose side data were read hang in cycles, megabytes each
@@ -143,6 +151,11 @@ class _Server:
         if now - self._last_tick >= _TICK_SECONDS:
             self._last_tick = now
             self._channel.send({"kind": "tick"})
+
+
+def _described_error(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _prefixed(gap: dict[str, Any]) -> dict[str, Any]:

@@ -170,3 +170,7 @@ def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[V
                 raise MemoryError from error
             errors += 1
             yield None
+        except IndexError:
+            # PyAV, of a packet whose stream was not there when the file was opened.
+            errors += 1
+            yield None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import av.error
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type
@@ -16,8 +17,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from longvid.decode.engine import FrameArray
+from longvid.errors import VideoError
 
 __all__ = ["Orientation", "Painter", "Placement", "Size", "orientation_of", "place"]
+
+#: A narrow frame that must fill a square is scaled to a strip; this is as long as one may get.
+_MOST_SCALED_PIXELS = 1 << 26
 
 Picture = npt.NDArray[np.uint8]
 
@@ -55,16 +60,29 @@ class Orientation:
         return (width, height) if self.transpose else (height, width)
 
 
+#: By quarter turns counter-clockwise.
+_TURNS = (
+    Orientation(),
+    Orientation(transpose=True, flip_rows=True),
+    Orientation(flip_rows=True, flip_columns=True),
+    Orientation(transpose=True, flip_columns=True),
+)
+
+
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Read the display matrix, snapped to quarter turns and mirrors.
 
     The matrix sends the stored pixel (x, y) to (a x + c y, b x + d y), with y downwards.
     """
-    all_side_data: Any = frame.side_data
     try:
+        all_side_data: Any = frame.side_data
         matrix = np.frombuffer(bytes(all_side_data[Type.DISPLAYMATRIX]), np.int32)
     except KeyError:
         return Orientation()
+    except ValueError:
+        # PyAV refuses a frame's side data as a whole if it does not know one kind of them (3D
+        # displays, for example). The angle can still be read, mirrors cannot.
+        return _TURNS[round(frame.rotation / 90) % 4]
     a, b, _, c, d = (int(value) for value in matrix[:5])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, flip_rows=d < 0, flip_columns=a < 0)
@@ -119,6 +137,10 @@ def place(height: int, width: int, pixel_aspect: float, size: Size) -> Placement
     )
 
 
+def _cannot_scale(kind: str, sentence: str) -> VideoError:
+    return VideoError(sentence, kind=kind, path="", stage="decode")
+
+
 class Painter:
     """Writes pictures of one video into frames of the asked size.
 
@@ -148,6 +170,13 @@ class Painter:
         height, width = orientation.shape(frame.height, frame.width)
         aspect = 1 / self._pixel_aspect if orientation.transpose else self._pixel_aspect
         at = place(height, width, aspect, self.size)
+        if at.height * at.width > _MOST_SCALED_PIXELS:
+            raise _cannot_scale(
+                "too-large",
+                f"frames of {width}x{height} would be scaled to {at.width}x{at.height} to fit "
+                f"{self.size.width}x{self.size.height}; at most {_MOST_SCALED_PIXELS} pixels are "
+                "allowed",
+            )
         stored_height, stored_width = orientation.shape(at.height, at.width)
         picture = orientation.upright(self._scaled(frame, stored_height, stored_width))
         rows = min(at.height - at.from_row, self.size.height)
@@ -166,9 +195,16 @@ class Painter:
         return self._orientation[1]
 
     def _scaled(self, frame: VideoFrame, height: int, width: int) -> Picture:
-        scaled = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
-        )
+        try:
+            scaled = self._reformatter.reformat(
+                frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
+            )
+        except av.error.ArgumentError as error:
+            raise _cannot_scale(
+                "unsupported",
+                f"frames of {frame.width}x{frame.height} {frame.format.name} cannot be scaled to "
+                f"{width}x{height} RGB",
+            ) from error
         plane: Any = scaled.planes[0]
         lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
         picture: Picture = lines[:, : 3 * width].reshape(height, width, 3)

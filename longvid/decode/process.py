@@ -153,9 +153,11 @@ class ChildProcess:
                     finished = True
                     return
                 if message["kind"] == "error":
-                    # What a failed allocation left behind is unknown: such a child is not reused.
-                    finished = message["failure_kind"] != "out-of-memory"
-                    raise ChildFailure(message["failure_kind"], message["sentence"])
+                    kind = message["failure_kind"]
+                    # What these left behind is unknown: such a child is not reused.
+                    finished = kind not in ("out-of-memory", "decoder-error")
+                    stderr = self._tail() if kind == "decoder-error" else ""
+                    raise ChildFailure(kind, message["sentence"], stderr)
                 if message["kind"] == "tick":
                     continue
                 yield message, memory

@@ -1,6 +1,6 @@
 """The index wing on one machine: decoding processes beside one encoder.
 
-The stages are the same whoever runs them: `open_video` → `plan_chunks` → a decoder → a
+The stages are the same whoever runs them: `open_video` → `try_plan_chunks` → a decoder → a
 `SegmentPipeline` → `Ledger`. `longvid.cluster` puts them on Ray.
 """
 
@@ -15,7 +15,7 @@ from longvid.indexing.decode_workers import DecodingThreads
 from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
 from longvid.indexing.report import IndexReport, Progress
 from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
-from longvid.sample import plan_chunks
+from longvid.sample import try_plan_chunks
 from longvid.types import Failure, FrameBatch, Segment
 
 __all__ = ["run_local"]
@@ -74,20 +74,19 @@ def run_local(
             task, result = threads.get()
             if isinstance(task, str):
                 running -= 1
-                if isinstance(result, Failure):
-                    ledger.fail(result)
-                else:
-                    planned = plan_chunks(result, config.sample)
-                    if ledger.start(result, len(planned)):
-                        if loading is None:
-                            loading = loader.submit(SegmentPipeline, config, device)
-                            # Everything waits for the weights: a processor is left to them.
-                            threads.rest_until(loading)
-                        # All at once: while the encoder is busy or still loading, the queue's
-                        # size is what holds decoding back, not this thread.
-                        for chunk in planned:
-                            threads.submit_decode(chunk)
-                        running += len(planned)
+                planned = try_plan_chunks(result, config.sample)
+                if isinstance(planned, Failure):
+                    ledger.fail(planned)
+                elif ledger.start(planned[0].video, len(planned)):
+                    if loading is None:
+                        loading = loader.submit(SegmentPipeline, config, device)
+                        # Everything waits for the weights: a processor is left to them.
+                        threads.rest_until(loading)
+                    # All at once: while the encoder is busy or still loading, the queue's
+                    # size is what holds decoding back, not this thread.
+                    for chunk in planned:
+                        threads.submit_decode(chunk)
+                    running += len(planned)
             else:
                 video_id = task.video.video_id
                 segments, gaps = encoded.setdefault(

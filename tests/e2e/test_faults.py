@@ -210,6 +210,17 @@ def test_a_video_whose_decoder_always_dies_is_one_failure(
     assert Store.open(store).failures() == []
 
 
+def test_a_video_that_cannot_be_planned_is_one_failure(videos: Path, tmp_path: Path) -> None:
+    long = make_clip(tmp_path / "long.mp4", 30, 1)
+    chosen = config()
+    chosen = replace(chosen, sample=replace(chosen.sample, max_frames=20))
+    paths = list_videos([str(long), str(videos / "0.mp4")])
+    report = run_local(paths, str(tmp_path / "store"), chosen)
+    assert (report.videos_indexed, report.videos_failed) == (1, 1)
+    (failure,) = Store.open(tmp_path / "store").failures()
+    assert (Path(failure.path).name, failure.kind) == ("long.mp4", "too-large")
+
+
 def test_a_run_that_fails_everywhere_is_stopped(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4", 6, 1)
     for number in range(40):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import longvid
-from longvid.config import RayResources
+from longvid.config import RayResources, load_config
 from longvid.errors import ConfigError
 from tests.conftest import require
 
@@ -69,12 +69,17 @@ def test_a_bad_file_does_not_stop_a_job(cluster: None, few_clips: Path, tmp_path
     broken = tmp_path / "broken.mp4"
     broken.write_text("this is not a video\n")
     report = index(
-        [broken, few_clips / "sign_book_640x480.mkv"], store=tmp_path / "store", config="mini"
+        [broken, few_clips / "bottles_40s.mp4", few_clips / "sign_book_640x480.mkv"],
+        store=tmp_path / "store",
+        config=load_config("mini", ["sample.max_frames=20"]),
     )
-    assert (report.videos_indexed, report.videos_failed) == (1, 1)
-    assert [Path(failure.path).name for failure in report.failures] == ["broken.mp4"]
+    assert (report.videos_indexed, report.videos_failed) == (1, 2)
+    assert {Path(failure.path).name: failure.kind for failure in report.failures} == {
+        "broken.mp4": "unsupported",
+        "bottles_40s.mp4": "too-large",  # at 40 frames
+    }
     status = longvid.VideoQA(tmp_path / "store").store.status()
-    assert (status.num_videos, status.num_failures) == (1, 1)
+    assert (status.num_videos, status.num_failures) == (1, 2)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

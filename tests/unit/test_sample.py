@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, VideoError
 from longvid.sample import (
     Sampling,
     fixed_step_indices,
@@ -17,8 +17,9 @@ from longvid.sample import (
     plan_segments,
     segment_midpoints,
     slow_indices,
+    try_plan_chunks,
 )
-from longvid.types import Video
+from longvid.types import Failure, Video
 
 VIDEO = Video(
     path="clip.mp4",
@@ -111,7 +112,7 @@ def test_num_slow_counts_over_the_whole_video() -> None:
 
 
 def test_too_many_frames_are_refused_before_any_work() -> None:
-    with pytest.raises(ConfigError, match=r"10 frames, over sample.max_frames = 5"):
+    with pytest.raises(VideoError, match=r"10 frames, over sample.max_frames = 5"):
         plan_segments(VIDEO, Sampling(max_frames=5))
 
 
@@ -140,3 +141,17 @@ def test_chunks_hold_every_segment_once_in_order(video: Video, sampling: Samplin
     together = [segment for chunk in chunks for segment in chunk.segments]
     assert together == list(plan_segments(video, sampling))
     assert all(len(chunk.segments) == sampling.chunk_segments for chunk in chunks[:-1])
+
+
+def test_a_video_that_cannot_be_planned_is_one_failure() -> None:
+    failure = try_plan_chunks(VIDEO, Sampling(max_frames=5))
+    assert isinstance(failure, Failure)
+    assert (failure.path, failure.stage, failure.kind) == (VIDEO.path, "probe", "too-large")
+    assert try_plan_chunks(failure, Sampling()) is failure
+    assert try_plan_chunks(VIDEO, Sampling()) == plan_chunks(VIDEO, Sampling())
+
+
+@pytest.mark.parametrize("fps", [1e300, 1e308])
+def test_a_rate_beyond_all_counting_is_refused(fps: float) -> None:
+    with pytest.raises(VideoError, match=r"over sample.max_frames"):
+        plan_segments(VIDEO, Sampling(fps=fps))

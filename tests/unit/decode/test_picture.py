@@ -94,6 +94,26 @@ def test_every_turn_and_mirror(
         assert out.shape != stored.shape or (out != stored).any()
 
 
+class _SideDataUnknown:
+    """A frame whose side data PyAV refuses as a whole."""
+
+    def __init__(self, frame: VideoFrame) -> None:
+        self.rotation = frame.rotation
+
+    @property
+    def side_data(self) -> None:
+        raise ValueError("29 is not a valid Type")
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_turn_is_known_without_side_data(tmp_path: Path, degrees: int) -> None:
+    path = encode(tmp_path / "turned.mp4", 1, rotation=(degrees, False, False))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    unknown: Any = _SideDataUnknown(frame)
+    assert orientation_of(unknown) == orientation_of(frame)
+
+
 def test_transparency_shows_black(tmp_path: Path) -> None:
     # Left half red, right half transparent, in two frames.
     pixels = np.zeros((20, 40), np.uint8)
