@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from longvid.store.annotations import AnnotationKey, AnnotationPart, Annotations
 from longvid.store.catalog import StoredVideo
 from longvid.store.chunkfile import ChunkRecord, SegmentRecord
 from longvid.store.header import StoreOptions
@@ -12,6 +13,9 @@ from longvid.store.vectors import Hit
 from longvid.store.verify import Finding
 
 __all__ = [
+    "AnnotationKey",
+    "AnnotationPart",
+    "Annotations",
     "ChunkRecord",
     "Finding",
     "Hit",

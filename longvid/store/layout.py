@@ -4,6 +4,7 @@
     videos/{video_id}/segments-*.safetensors      tokens and embeddings, one object a chunk
     videos/{video_id}/paths/{hash}.json           one name of the video each
     videos/{video_id}/subtitles.json              what is said in it, if that is known
+    videos/{video_id}/annotations/…               further objects: see annotations.py
     videos/{video_id}/manifest.json               written last: the video is in the store
     failures/*.parquet                            what could not be done
     runs/*.json                                   what each run did, in numbers

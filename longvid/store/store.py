@@ -21,6 +21,7 @@ import numpy.typing as npt
 from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store import catalog as catalogs
+from longvid.store.annotations import Annotations
 from longvid.store.catalog import Catalog, StoredVideo
 from longvid.store.chunkfile import ChunkRecord, encode_chunk
 from longvid.store.failures import FailureLog
@@ -159,6 +160,11 @@ class Store:
     def options(self) -> StoreOptions:
         """How segments are kept."""
         return self._header.options
+
+    @property
+    def annotations(self) -> Annotations:
+        """Objects of the videos besides their segments, each kind with its own fingerprint."""
+        return Annotations(self._objects)
 
     # Writing
 
@@ -361,16 +367,18 @@ class Store:
     def digest(self) -> str:
         """Hash all that two runs over the same videos must agree on, 32 hexadecimal digits.
 
-        That is the fingerprint, every manifest with the checksums of its chunks, the names, and
-        what is said; neither the caches, nor the failures, which say when things happened, nor
-        settings that change how a run goes but not what it makes.
+        That is the fingerprint, every manifest with the checksums of its chunks, the names,
+        subtitles and annotations; neither the caches, nor the failures, which say when things
+        happened, nor settings that change how a run goes but not what it makes.
         """
         total = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
         entries = catalogs.refresh(self._objects, Catalog()).entries
         sums = subtitle_sums(self._objects, tuple(entries))
+        annotations = self.annotations.checksums()
         for (video_id, entry), said in zip(entries.items(), sums, strict=True):
             names = " ".join(entry.listed.path_names)
             total.update(f"{video_id} {entry.manifest} {names} {said}\n".encode())
+            total.update("".join(f"{line}\n" for line in annotations.get(video_id, ())).encode())
         return total.hexdigest()
 
     # Failures

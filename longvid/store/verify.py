@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from longvid.errors import StoreError
+from longvid.store.annotations import (
+    Annotations,
+    is_annotation_index,
+    is_annotation_part,
+    key_of,
+    part_names,
+)
 from longvid.store.layout import VECTORS, VIDEOS, manifest_name
 from longvid.store.manifest import Manifest
 from longvid.store.objects import Objects
@@ -69,7 +77,7 @@ def clean(objects: Objects) -> list[str]:
 def _unneeded(objects: Objects) -> Iterator[Finding]:
     for video_id, names in _videos(objects):
         manifest = Manifest.from_json(objects.read(manifest_name(video_id)))
-        yield from _unnamed(video_id, names, manifest)
+        yield from _unnamed(objects, video_id, names, manifest)
 
 
 def _videos(objects: Objects) -> Iterator[tuple[str, list[str]]]:
@@ -110,21 +118,37 @@ def _verify_video(objects: Objects, video_id: str, names: list[str]) -> Iterator
             yield Finding(
                 "damaged", name, video_id, f"{name} is not whole; index the video again to mend it."
             )
-    yield from _unnamed(video_id, names, manifest)
+        if is_annotation_index(name):
+            yield from _verify_annotation(objects, name)
+    yield from _unnamed(objects, video_id, names, manifest)
 
 
-def _unnamed(video_id: str, names: Iterable[str], manifest: Manifest | None) -> Iterator[Finding]:
+def _verify_annotation(objects: Objects, index_name: str) -> Iterator[Finding]:
+    key = key_of(index_name)
+    try:
+        Annotations(objects).read(key.video_id, key.kind, key.fingerprint)
+    except StoreError as error:
+        yield Finding("damaged", index_name, key.video_id, str(error))
+
+
+def _unnamed(
+    objects: Objects, video_id: str, names: Sequence[str], manifest: Manifest | None
+) -> Iterator[Finding]:
     listed = (
         {f"{VIDEOS}/{video_id}/{chunk.file}" for chunk in manifest.chunks} if manifest else set()
     )
+    indexes = [name for name in names if is_annotation_index(name)]
+    for name in indexes:
+        listed |= {name, *part_names(key_of(name), objects.read(name))} if manifest else set()
     for name in names:
         if name == f"{VIDEOS}/{video_id}/manifest.json" or name in listed:
             continue
-        said = name == f"{VIDEOS}/{video_id}/subtitles.json"
-        if not said and not _is_chunk(name) and not _is_path(name):
+        subtitles = name == f"{VIDEOS}/{video_id}/subtitles.json"
+        annotation = is_annotation_index(name) or is_annotation_part(name)
+        if not subtitles and not annotation and not _is_chunk(name) and not _is_path(name):
             message = f"{name} is not part of a store; it is ignored and may be removed."
             yield Finding("foreign", name, video_id, message)
-        elif _is_chunk(name) or manifest is None:
+        elif _is_chunk(name) or is_annotation_part(name) or manifest is None:
             message = (
                 f"{name} belongs to no finished video; indexing that video again finishes it, "
                 "and cleaning the store removes it."
