@@ -18,10 +18,10 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DyCoke", "RandomPruning", "SpatialTokenCompression"]
+__all__ = ["DyCoke", "GridPruning", "RandomPruning", "SpatialTokenCompression"]
 
 
-class _GridPruning(ABC):
+class GridPruning(ABC):
     """Prune by comparing tokens at the same place of different frames."""
 
     __slots__ = ()
@@ -56,7 +56,7 @@ class _GridPruning(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class SpatialTokenCompression(_GridPruning):
+class SpatialTokenCompression(GridPruning):
     """Keep the first frame of every window, and of the others what differs from it (LongVU STC).
 
     A token goes when its cosine similarity to the token at the same place of the window's first
@@ -87,7 +87,7 @@ class SpatialTokenCompression(_GridPruning):
 
 
 @dataclass(frozen=True, slots=True)
-class DyCoke(_GridPruning):
+class DyCoke(GridPruning):
     """Prune the most repetitive tokens of every second frame, then of every fourth (DyCoke TTM).
 
     Frame 1 of every pair keeps the tokens least similar to frame 0 at the same place; then, of

@@ -52,13 +52,13 @@ class GoldenFile:
         """Return the weights by their published names; a strict load then uses every one."""
         return {key.removeprefix(prefix): self.tensor(key) for key in self.keys(prefix)}
 
-    def close(self, key: str, actual: Tensor) -> None:
+    def close(self, key: str, actual: Tensor, tolerance: float = TOLERANCE) -> None:
         """Hold a float array against the stored one."""
         expected = self.tensor(key)
         assert actual.dtype == torch.float32
         assert tuple(actual.shape) == tuple(expected.shape), f"{self.name}: shape of {key}"
         torch.testing.assert_close(
-            actual, expected, atol=TOLERANCE, rtol=0.0, msg=lambda m: f"{self.name} {key}: {m}"
+            actual, expected, atol=tolerance, rtol=0.0, msg=lambda m: f"{self.name} {key}: {m}"
         )
 
     def same(self, key: str, actual: object) -> None:

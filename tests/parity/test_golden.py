@@ -1,4 +1,4 @@
-"""Every number of the three published systems, against arrays of their own code.
+"""Every number of published systems and compressors, against arrays of their own code.
 
 Files come from LONGVID_GOLDEN_DIR, by default tests/golden. A file whose family is not known
 fails, and so does a file with an array that its check did not read.
@@ -13,6 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.parity.golden_compressors import (
+    check_dtd,
+    check_evs,
+    check_flashvid,
+    check_flashvid_choice,
+    check_flashvid_clusters,
+    check_flashvid_merging,
+    check_flashvid_scenes,
+    check_vcast,
+    check_vcast_allocation,
+    check_vcast_two_videos,
+    check_vidcom2,
+    check_vidcom2_newlines,
+)
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_llama_vid import (
     check_eva,
@@ -50,6 +64,18 @@ FAMILIES: dict[str, Callable[[GoldenFile], None]] = {
     "longvu_frame_pos_": check_frame_positions,
     "longvu_pipe_iso_": check_pipeline,
     "longvu_pipe_sva_": check_pipeline,
+    "vcast_allocate_": check_vcast_allocation,
+    "vcast_two_videos_": check_vcast_two_videos,
+    "vcast_": check_vcast,
+    "vidcom2_llava_video_": check_vidcom2_newlines,
+    "vidcom2_": check_vidcom2,
+    "evs_": check_evs,
+    "dtd_": check_dtd,
+    "flashvid_segment_": check_flashvid_scenes,
+    "flashvid_select_": check_flashvid_choice,
+    "flashvid_tstm_": check_flashvid_merging,
+    "flashvid_dpcknn_": check_flashvid_clusters,
+    "flashvid_full_": check_flashvid,
 }
 
 

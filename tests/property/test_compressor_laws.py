@@ -30,6 +30,16 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "stc": [{}, {"window": 3, "threshold": 0.1}, {"window": 1}],
     "dycoke": [{}, {"ratio": 1.0}],
     "random": [{}, {"ratio": 1.0, "seed": 3}],
+    "evs": [{}, {"ratio": 0.0}, {"ratio": 0.95, "score_width": 8}],
+    "vidcom2": [{}, {"ratio": 1.0}, {"ratio": 0.01, "score_width": 8}],
+    "vcast": [{}, {"ratio": 1.0}, {"ratio": 0.1, "min_k": 0, "score_width": 8}],
+    "dtd": [{}, {"threshold": 0.95, "score_width": 8}, {"share": 1.0}],
+    "flashvid": [
+        {},
+        {"min_scenes": 2, "exact": False},
+        {"ratio": 0.8, "alpha": 0.0, "score_width": 8},
+        {"ratio": 0.04, "alpha": 1.0, "temporal_threshold": -1.0},
+    ],
     "tome": [
         {},
         {"unit": "r", "amount": 5, "heads": 3},
