@@ -39,6 +39,7 @@ __all__ = [
     "Segment",
     "SegmentPlan",
     "Selection",
+    "TextLine",
     "Tokens",
     "Video",
 ]
@@ -47,7 +48,7 @@ FAILURE_KINDS = (
     "unreadable",  # missing, no permission, a directory, a pipe
     "unsupported",  # not a video, or a container or codec that is not allowed
     "corrupt",  # a video whose data cannot be decoded, in part or at all
-    "too-large",  # more pixels per frame than allowed
+    "too-large",  # more pixels a frame, or a larger subtitle file, than allowed
     "decode-timeout",  # the decoder did not finish before its deadline
     "out-of-memory",  # the decoder or the model asked for more memory than it may have
     "decoder-crash",  # the decoding process died
@@ -412,6 +413,34 @@ class Query(_Tensors):
 
 
 @dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line of text and when it is spoken or shown, in presentation time of its video.
+
+    Args:
+        start_seconds, end_seconds: Its span.
+        text: Without markup, on one line.
+        source: "subtitle" (a file or a stream), "speech" (recognised) or "screen" (recognised).
+        language: BCP 47 code, "" where it is not known.
+        confidence: Of the recognition, 0 to 1.
+        box: Of text on the screen: (left, top, right, bottom) as shares of the upright frame.
+        words: (start_seconds, end_seconds, word) each, where the recogniser times words.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    text: str
+    source: str = "subtitle"
+    language: str = ""
+    confidence: float = 1.0
+    box: tuple[float, float, float, float] | None = None
+    words: tuple[tuple[float, float, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        known = ("subtitle", "speech", "screen")
+        _require(self.source in known, f"source is {self.source!r}; use one of {', '.join(known)}.")
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A span that supports an answer, and the score or the words (`text`) that found it."""
 
@@ -489,7 +518,8 @@ class Failure:
     Args:
         video_id: Content hash, or "" when the content could not be read.
         path: The video as the user named it.
-        stage: "probe", "decode", "encode", "write" or "ask".
+        stage: "probe", "decode", "encode", "text" (subtitles, speech or screen text; the rest of
+            the video is not affected), "write" or "ask".
         kind: One of FAILURE_KINDS.
         error: One sentence.
         attempts: How often it was tried.

@@ -18,8 +18,8 @@ from longvid.indexing.report import Progress
 from longvid.llm.prompt import list_choices
 from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_segments
-from longvid.timed_text.subtitles import Subtitle, listed
-from longvid.types import Answer, Failure, Query, Question, Segment, Video
+from longvid.timed_text.alignment import listed
+from longvid.types import Answer, Failure, Query, Question, Segment, TextLine, Video
 
 __all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
 
@@ -76,7 +76,7 @@ class _Said:
 
     path: Path | None = None
     readable: bool = False
-    subtitles: tuple[Subtitle, ...] = ()
+    subtitles: tuple[TextLine, ...] = ()
     listed: list[str] = field(default_factory=list)
 
 

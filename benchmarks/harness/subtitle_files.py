@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.errors import AnnotationError
-from longvid.timed_text.subtitles import Subtitle, in_time_order, plain_text, read_sidecar
+from longvid.errors import VideoError
+from longvid.timed_text.formats import in_time_order, plain_text, read_sidecar
+from longvid.types import TextLine
 
 __all__ = ["read_spoken"]
 
 
 def read_spoken(
     path: Path, from_seconds: float = 0.0, duration_seconds: float = 0.0
-) -> tuple[Subtitle, ...]:
+) -> tuple[TextLine, ...]:
     """Return the lines of one file in time order, none of them before the video begins.
 
     Args:
@@ -37,10 +39,12 @@ def read_spoken(
         else:
             read = read_sidecar(str(path))
         moved = (
-            Subtitle(line.start_seconds - from_seconds, line.end_seconds - from_seconds, line.text)
+            TextLine(line.start_seconds - from_seconds, line.end_seconds - from_seconds, line.text)
             for line in read
         )
         return in_time_order(line for line in moved if line.end_seconds > 0 and line.text)
+    except VideoError as error:
+        raise AnnotationError(str(error)) from error
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -50,13 +54,13 @@ def read_spoken(
         ) from error
 
 
-def _json_lines(path: Path, last: float) -> Iterator[Subtitle]:
+def _json_lines(path: Path, last: float) -> Iterator[TextLine]:
     for row in json.loads(path.read_text(encoding="utf-8-sig")):
         if "timestamp" in row:
             start, end = row["timestamp"]
-            yield Subtitle(float(start), last if end is None else float(end), _text(row))
+            yield TextLine(float(start), last if end is None else float(end), _text(row))
         else:
-            yield Subtitle(_seconds(row["start"]), _seconds(row["end"]), _text(row))
+            yield TextLine(_seconds(row["start"]), _seconds(row["end"]), _text(row))
 
 
 def _text(row: Mapping[str, Any]) -> str:

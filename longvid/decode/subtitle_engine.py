@@ -1,7 +1,7 @@
-"""Read the text streams of a container: an engine for the child process, which decodes nothing.
+"""Read subtitle files, and the text streams of a container: an engine for the child process.
 
-Containers and protocols are those that videos may have, and only streams whose packets are plain
-text are read; a packet's bytes are the text.
+It decodes nothing. Containers and protocols are those that videos may have, and only streams whose
+packets are plain text are read; a packet's bytes are the text.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from av.stream import Discard
 
 from longvid.decode.container import FORMATS
 from longvid.errors import VideoError
+from longvid.timed_text.formats import MAX_LINES, SUFFIXES, read_sidecar
 
 __all__ = ["SubtitleEngine", "TextStream"]
 
 _TEXT_CODECS = ("srt", "subrip", "mov_text", "webvtt", "ass", "ssa", "text")
 _WEBVTT_BOXES = "wvtt"
-_MOST_LINES = 200_000
 _MOST_LINE_BYTES = 1 << 14
 
 
@@ -58,11 +58,16 @@ class SubtitleEngine:
         self._tick = tick
 
     def probe(self, path: str) -> TextStream:
-        """Read the English text stream, else the first; no line when there is none.
+        """Read a subtitle file, or a container's English text stream, else its first.
 
         Raises:
-            VideoError: The file cannot be opened as a container.
+            VideoError: The file cannot be read as a subtitle file, or opened as a container.
         """
+        if path.lower().endswith(SUFFIXES):
+            lines = read_sidecar(path)
+            return TextStream(
+                lines=[(line.start_seconds, line.end_seconds, line.text) for line in lines]
+            )
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         try:
             with av.open(
@@ -98,7 +103,7 @@ class SubtitleEngine:
             end = start + float(packet.duration * packet.time_base)
             text = _text_of(bytes(packet)[:_MOST_LINE_BYTES], chosen.name or _WEBVTT_BOXES)
             found.add(start, end, text)
-            if len(found.lines) >= _MOST_LINES:
+            if len(found.lines) >= MAX_LINES:
                 break
         return found
 

@@ -1,22 +1,25 @@
-"""Find what is said in a video: a file beside it, or a stream of text inside it.
+"""Find the subtitles of a video: a file beside it, or a stream of text inside it.
 
-A file may lie beside a video in a bucket too, wherever folders can be listed. A stream inside a
-container is read by a child process that can be killed, and only when the container's head names a
-text stream: most videos have none, and for them no process is asked and of one in a bucket only the
-head is read. Those are SubRip, WebVTT and ASS in Matroska and WebM, 3GPP timed text and WebVTT in
-MP4 and MOV. Not read are the pictures of text (DVB, DVD, Blu-ray) and the teletext pages that
-MPEG-TS and MPEG-PS hold, and captions inside the coded pictures (CEA-608 and 708): FFmpeg reads the
-first as pictures only, PyAV's build of it no teletext, and the last take a decoding of the film.
+Both are read by a child process that can be killed. A file may be beside a video in a bucket too,
+wherever folders can be listed. A stream inside a container is read only when the container's head
+names a text stream: most videos have none, and for them no process is asked and of one in a bucket
+only the head is read. Those are SubRip, WebVTT and ASS in Matroska and WebM, 3GPP timed text and
+WebVTT in MP4 and MOV. Not read are the pictures of text (DVB, DVD, Blu-ray) and the teletext pages
+that MPEG-TS and MPEG-PS hold, and captions inside the coded pictures (CEA-608 and 708): FFmpeg
+reads the first as pictures only, PyAV's build of it no teletext, and the last take a decoding of
+the film.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
+from longvid.errors import VideoError
 from longvid.remote_files import (
     borrowed_copy,
     foreign_errors,
@@ -24,15 +27,14 @@ from longvid.remote_files import (
     open_file,
     remote_file,
 )
-from longvid.timed_text.subtitles import (
-    MOST_BYTES,
-    Subtitle,
+from longvid.timed_text.formats import (
+    MAX_BYTES,
+    SUFFIXES,
     in_time_order,
     plain_text,
-    read_sidecar,
-    read_text,
     sidecar_of,
 )
+from longvid.types import TextLine
 
 __all__ = ["SubtitleReader", "may_hold_text"]
 
@@ -52,31 +54,44 @@ class SubtitleReader:
         self._child: ChildProcess | None = None
         self._folders: dict[str, tuple[str, ...]] = {}
 
-    def beside(self, path: str) -> tuple[Subtitle, ...]:
-        """Return what a file beside a video says; nothing where there is none or it is unreadable.
+    def beside(self, path: str) -> tuple[TextLine, ...]:
+        """Return the lines of a subtitle file beside a video; none where there is no such file.
 
         Args:
             path: Of a local video, or a URI.
+
+        Raises:
+            VideoError: There is such a file and it cannot be read; the stage is "text".
         """
         sidecar = sidecar_of(path, self._names(os.path.dirname(path)))
         if sidecar is None:
             return ()
-        with contextlib.suppress(*foreign_errors()):
-            if not is_remote(sidecar):
-                return read_sidecar(sidecar)
-            system, inner = remote_file(sidecar)
-            return read_text(system.cat_file(inner, end=MOST_BYTES))
-        return ()
+        if not is_remote(sidecar):
+            return self._read(sidecar, sidecar)
+        with tempfile.TemporaryDirectory() as folder:
+            local = os.path.join(folder, "subtitles" + os.path.splitext(sidecar)[1])
+            try:
+                system, inner = remote_file(sidecar)
+                data = system.cat_file(inner, end=MAX_BYTES + 1)
+            except foreign_errors() as error:
+                sentence = f"The subtitle file {sidecar} cannot be fetched: {error}."
+                raise VideoError(sentence, kind="unreadable", path=sidecar, stage="text") from error
+            with open(local, "wb") as file:
+                file.write(data)
+            return self._read(local, sidecar)
 
-    def inside(self, path: str) -> tuple[Subtitle, ...]:
-        """Return what a stream inside a video says; nothing where there is none.
+    def inside(self, path: str) -> tuple[TextLine, ...]:
+        """Return the lines of a text stream inside a video; none where there is no such stream.
 
         Args:
             path: Of a local video, or a URI: one that may hold text is copied here, if it is not.
+
+        Raises:
+            VideoError: The stream cannot be read; the stage is "text".
         """
         if may_hold_text(path):
             with contextlib.suppress(OSError), borrowed_copy(path) as local:
-                return self._embedded(local)
+                return self._read(local, path)
         return ()
 
     def close(self) -> None:
@@ -90,16 +105,15 @@ class SubtitleReader:
         if folder not in self._folders:
             names: tuple[str, ...] = ()
             with contextlib.suppress(*foreign_errors()):
-                names = tuple(
-                    name for name in _files(folder) if name.lower().endswith((".srt", ".vtt"))
-                )
+                names = tuple(name for name in _files(folder) if name.lower().endswith(SUFFIXES))
             while len(self._folders) >= _FOLDERS_KEPT:
                 del self._folders[next(iter(self._folders))]
             self._folders[folder] = names
         return self._folders[folder]
 
-    def _embedded(self, path: str) -> tuple[Subtitle, ...]:
-        facts: dict[str, list[tuple[float, float, str]]] = {}
+    def _read(self, path: str, name: str) -> tuple[TextLine, ...]:
+        """Let the child read a file, which errors call by the name that the user gave."""
+        facts: dict[str, Any] = {}
         try:
             if self._child is None or not self._child.alive:
                 self.close()
@@ -107,11 +121,14 @@ class SubtitleReader:
                 self._child = ChildProcess(engine, {}, _LIMITS)
             for message, _ in self._child.ask({"kind": "probe", "path": path}):
                 facts = message
-        except ChildFailure:
+        except ChildFailure as failure:
             self.close()
-            return ()  # the video itself was read; what is said in it stays unknown
+            sentence = str(failure).replace(path, name)
+            if name not in sentence:
+                sentence = f"The text of {name} cannot be read: {sentence}."
+            raise VideoError(sentence, kind=failure.kind, path=name, stage="text") from failure
         lines = [
-            Subtitle(start, end, plain_text(text))
+            TextLine(start, end, plain_text(text))
             for start, end, text in facts.get("lines", ())
             if plain_text(text) and end > start
         ]

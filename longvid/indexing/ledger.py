@@ -42,7 +42,7 @@ def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
     return frozenset(
         failure.path
         for failure in store.failures()
-        if failure.attempts >= max_attempts and not failure.is_gap
+        if failure.attempts >= max_attempts and not failure.is_gap and failure.stage != "text"
     )
 
 
@@ -97,7 +97,7 @@ class Ledger:
         if video.video_id in self._open:
             self._open[video.video_id].other_paths.append(video.path)
         elif not anew and self.store.has(video.video_id):
-            self._subtitles.add_name(video.video_id, video.path)
+            self._record(self._subtitles.add_name(video.video_id, video.path))
             self._add_path(video.video_id, video.path)
         else:
             self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
@@ -143,7 +143,7 @@ class Ledger:
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
         self.store.clear_failures([video.video_id, video.path])
-        self._subtitles.keep(video.video_id, [video.path, *entry.other_paths])
+        no_text = self._subtitles.keep(video.video_id, [video.path, *entry.other_paths])
         self.store.finish(
             video,
             entry.records,
@@ -154,7 +154,7 @@ class Ledger:
         self._again.discard(video.video_id)
         for path in [video.path, *entry.other_paths]:
             self._add_path(video.video_id, path)
-        self._record(gaps)
+        self._record([*gaps, *no_text])
         self._count(
             videos_indexed=1,
             videos_open=-1,

@@ -21,8 +21,9 @@ from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
 from longvid.protocols import Encoder, Generation, LanguageModel
 from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo, read_subtitles
-from longvid.timed_text.subtitles import Subtitle, listed, rank, spoken_after, spoken_over
-from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
+from longvid.timed_text.alignment import listed, spoken_after, spoken_over
+from longvid.timed_text.lexical_search import rank
+from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection, TextLine
 
 __all__ = ["VideoQA", "evenly", "merge_spans", "supporting"]
 
@@ -60,9 +61,9 @@ class VideoQA:
         self.device = torch_device(config.run.device if device is None else device)
         self._embedder: Encoder | None = None
         self._llm: LanguageModel | None = None
-        self._spoken: dict[str, tuple[Subtitle, ...]] = {}
+        self._spoken: dict[str, tuple[TextLine, ...]] = {}
         #: Subtitles, in order of their start, in place of those that the store knows of a video.
-        self.subtitles: dict[str, Sequence[Subtitle]] = {}
+        self.subtitles: dict[str, Sequence[TextLine]] = {}
         self._selectors = [part.setup(self.device) for part in config.selectors]
 
     @property
@@ -239,7 +240,7 @@ class VideoQA:
             question = replace(question, text=f"{heading}\n{text}\n{question.text}")
         return question, replace(selection, spoken=tuple(spoken))
 
-    def _said(self, segments: Sequence[Segment]) -> tuple[Subtitle, ...]:
+    def _said(self, segments: Sequence[Segment]) -> tuple[TextLine, ...]:
         """Return the subtitles of the shown segments of one video, each once."""
         return tuple(
             line
@@ -252,7 +253,7 @@ class VideoQA:
             )
         )
 
-    def _subtitles(self, video_id: str) -> Sequence[Subtitle]:
+    def _subtitles(self, video_id: str) -> Sequence[TextLine]:
         if video_id in self.subtitles:
             return self.subtitles[video_id]
         if video_id not in self._spoken:

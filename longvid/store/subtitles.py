@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.store.layout import checksum, dump_json, subtitles_name
 from longvid.store.objects import Objects
-from longvid.timed_text.subtitles import Subtitle
+from longvid.types import TextLine
 
 if TYPE_CHECKING:
     from longvid.store.store import Store
@@ -19,7 +19,7 @@ _BATCH = 256
 
 
 def write_subtitles(
-    store: Store, video_id: str, subtitles: Sequence[Subtitle], beside: str = ""
+    store: Store, video_id: str, subtitles: Sequence[TextLine], beside: str = ""
 ) -> None:
     """Keep the subtitles of a video in place of those it had; none removes them.
 
@@ -41,7 +41,7 @@ def write_subtitles(
         objects.remove([name])
 
 
-def read_subtitles(store: Store, video_id: str) -> tuple[Subtitle, ...]:
+def read_subtitles(store: Store, video_id: str) -> tuple[TextLine, ...]:
     """Return the subtitles of a video in order of their start; none where none are kept.
 
     An object that is not whole counts as none, as a store without it would.
@@ -51,7 +51,7 @@ def read_subtitles(store: Store, video_id: str) -> tuple[Subtitle, ...]:
         return ()
     try:
         lines = json.loads(data)["lines"]
-        return tuple(Subtitle(float(start), float(end), str(text)) for start, end, text in lines)
+        return tuple(TextLine(float(start), float(end), str(text)) for start, end, text in lines)
     except (ValueError, KeyError, TypeError):
         return ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -16,20 +17,15 @@ from longvid.cli import main
 from longvid.config import load_config
 from longvid.decode.subtitle_engine import _text_of
 from longvid.decode.subtitles import SubtitleReader, may_hold_text
+from longvid.errors import VideoError
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
 from longvid.systems.llama_vid.network import interleave_subtitles
-from longvid.timed_text.subtitles import (
-    Subtitle,
-    listed,
-    parse_subtitles,
-    rank,
-    sidecar_of,
-    spoken_after,
-)
-from longvid.types import Question
+from longvid.timed_text.alignment import listed, spoken_after
+from longvid.timed_text.formats import MAX_BYTES, parse_subtitles, sidecar_of
+from longvid.types import Question, TextLine
 
 SRT = """1
 00:00:01,000 --> 00:00:03,500
@@ -55,9 +51,9 @@ Style: Default,Arial,16,&Hffffff,2
 Format: Layer, Start, End, Style, Text
 """
 SAID = (
-    Subtitle(1.0, 3.5, "the red star"),
-    Subtitle(20.0, 26.0, "the blue circle"),
-    Subtitle(30.0, 31.0, "[Music]"),
+    TextLine(1.0, 3.5, "the red star"),
+    TextLine(20.0, 26.0, "the blue circle"),
+    TextLine(30.0, 31.0, "[Music]"),
 )
 
 
@@ -185,9 +181,33 @@ def test_hostile_files_have_no_subtitles(tmp_path: Path) -> None:
     playlist.write_text("#EXTM3U\nS_TEXT/\nfile:///etc/passwd\n")
     (tmp_path / "dead.srt").write_bytes(b"\x00\xff\xfe" * 99)
     (tmp_path / "dead.mp4").write_bytes(b"")
-    for path in (fake, playlist, tmp_path / "dead.mp4", tmp_path / "gone.mkv"):
+    for path in (tmp_path / "dead.mp4", tmp_path / "gone.mkv"):
         assert reader.beside(str(path)) == reader.inside(str(path)) == ()
+    for path in (fake, playlist):
+        assert reader.beside(str(path)) == ()
+        with pytest.raises(VideoError, match=str(path)) as caught:
+            reader.inside(str(path))
+        assert caught.value.stage == "text"
     reader.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "large"])
+def test_a_bad_subtitle_file_is_one_failure_and_the_video_stays(
+    kind: str, tmp_path: Path, data: Path
+) -> None:
+    shutil.copy(data / "bbb_rabbit_5s.mp4", tmp_path / "a.mp4")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "a.srt")
+    else:
+        os.truncate(os.open(tmp_path / "a.srt", os.O_CREAT | os.O_WRONLY), MAX_BYTES + 1)
+    store = tmp_path / "store"
+    report = longvid.index([tmp_path / "a.mp4"], store=store, config="mini")
+    assert (report.videos_indexed, report.videos_failed) == (1, 0)
+    [failure] = report.failures
+    assert failure.stage == "text"
+    assert str(tmp_path / "a.srt") in failure.error
+    again = longvid.index([tmp_path / "a.mp4"], store=store, config="mini")
+    assert (again.videos_skipped, again.videos_failed) == (1, 0)
 
 
 def test_a_stream_of_text_is_told_from_a_few_bytes(tmp_path: Path, data: Path) -> None:
@@ -301,13 +321,13 @@ def test_webvtt_and_what_has_no_time() -> None:
         "id\r\n01:02.500 --> 01:04.000 align:start\r\n<v Ann>Hi</v>\r\n\r\n"
         "00:00:09.000 --> 00:00:08.000\r\nbackwards\r\n"
     )
-    assert parse_subtitles(text) == (Subtitle(62.5, 64.0, "Hi"),)
+    assert parse_subtitles(text) == (TextLine(62.5, 64.0, "Hi"),)
     assert parse_subtitles("nothing here") == ()
 
 
 def test_listing_takes_the_first_line_at_each_frame_once() -> None:
     assert listed(SAID, [0.0, 2.0, 3.0, 22.0, 30.5, 40.0]) == ["the red star", "the blue circle"]
-    many = [Subtitle(float(i), i + 0.5, " ".join([f"w{i}"] * 10)) for i in range(1000)]
+    many = [TextLine(float(i), i + 0.5, " ".join([f"w{i}"] * 10)) for i in range(1000)]
     assert len(listed(many, [float(i) for i in range(1000)])) == 200
 
 
@@ -324,14 +344,7 @@ def test_words_after_frames_are_those_of_llama_vid() -> None:
     starts = (torch.rand(40, generator=random) * 60).sort().values.tolist()
     lasts = (torch.rand(40, generator=random) * 9).tolist()
     spans = enumerate(zip(starts, lasts, strict=True))
-    lines = [Subtitle(start, start + last, f"w{i}") for i, (start, last) in spans]
+    lines = [TextLine(start, start + last, f"w{i}") for i, (start, last) in spans]
     ends, texts = [line.end_seconds for line in lines], [line.text for line in lines]
     expected = interleave_subtitles(ends, texts, times).split("<image>")[1:]
     assert list(spoken_after(lines, times)) == expected
-
-
-def test_rare_words_count_more_and_ties_go_to_the_first() -> None:
-    texts = ["the cat", "the dog", "the dog", "a bird"]
-    assert [index for _, index in rank(texts, "the dog!")] == [1, 2, 0]
-    assert rank([], "x") == []
-    assert rank(texts, "...") == []

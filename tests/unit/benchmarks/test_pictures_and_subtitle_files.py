@@ -16,7 +16,8 @@ from benchmarks.harness.record import Record
 from benchmarks.harness.subtitle_files import read_spoken
 from benchmarks.harness.video_folder import VideoFolder
 from longvid.config import load_config
-from longvid.timed_text.subtitles import Subtitle, spoken_over
+from longvid.timed_text.alignment import spoken_over
+from longvid.types import TextLine
 
 
 def draw(folder: Path, count: int = 12, first: int = 1) -> list[Path]:
@@ -83,15 +84,15 @@ def test_two_forms_of_json_lines_are_moved_to_the_time_of_the_clip(tmp_path: Pat
         {"start": "00:00:10.000", "end": "00:00:12.000", "line": "before the clip"},
     ]
     path.write_text(json.dumps(first))
-    assert read_spoken(path, 60.0) == (Subtitle(2.5, 4.0, "hello there"),)
+    assert read_spoken(path, 60.0) == (TextLine(2.5, 4.0, "hello there"),)
     second = [
         {"timestamp": [7, None], "text": "to the end"},
         {"timestamp": [1.0, 2.5], "text": "hi"},
     ]
     path.write_text(json.dumps(second))
-    assert read_spoken(path, 0.0, 9.0) == (Subtitle(1, 2.5, "hi"), Subtitle(7, 9, "to the end"))
+    assert read_spoken(path, 0.0, 9.0) == (TextLine(1, 2.5, "hi"), TextLine(7, 9, "to the end"))
     (tmp_path / "a.srt").write_text("1\n00:00:07,000 --> 00:00:08,000\nyes\n")
-    assert read_spoken(tmp_path / "a.srt", 5.0) == (Subtitle(2.0, 3.0, "yes"),)
+    assert read_spoken(tmp_path / "a.srt", 5.0) == (TextLine(2.0, 3.0, "yes"),)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +108,10 @@ def test_a_file_that_holds_no_lines_is_one_sentence(tmp_path: Path, text: str) -
 
 def test_lines_that_cover_a_shown_frame_stand_after_it() -> None:
     lines = [
-        Subtitle(0.4, 0.6, "short, near the first"),
-        Subtitle(2.0, 6.0, "over two frames"),
-        Subtitle(6.0, 9.0, "between frames"),
-        Subtitle(9.5, 12.0, "after the last middle"),
+        TextLine(0.4, 0.6, "short, near the first"),
+        TextLine(2.0, 6.0, "over two frames"),
+        TextLine(6.0, 9.0, "between frames"),
+        TextLine(9.5, 12.0, "after the last middle"),
     ]
     assert spoken_over(lines, [0.1, 3.0, 5.0, 10.0]) == (
         "short, near the first",
@@ -122,7 +123,7 @@ def test_lines_that_cover_a_shown_frame_stand_after_it() -> None:
     assert spoken_over(lines, []) == ()
 
 
-def walk_frame_by_frame(lines: list[Subtitle], times: list[float]) -> list[str]:
+def walk_frame_by_frame(lines: list[TextLine], times: list[float]) -> list[str]:
     """Interleave as LongVideoBench describes it: a list of frames ("|") and lines."""
     laid: list[str] = []
     shown = 0
@@ -145,7 +146,7 @@ def test_the_fast_walk_is_the_walk_frame_by_frame() -> None:
         times = np.sort(random.uniform(0, 60, 12)).tolist()
         starts, lasts = np.sort(random.uniform(0, 60, 30)), random.uniform(0.1, 8, 30)
         lines = [
-            Subtitle(float(start), float(start + last), f"w{i}")
+            TextLine(float(start), float(start + last), f"w{i}")
             for i, (start, last) in enumerate(zip(starts, lasts, strict=True))
         ]
         laid = " ".join(walk_frame_by_frame(lines, times)).split("|")

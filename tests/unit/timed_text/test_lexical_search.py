@@ -1,0 +1,78 @@
+"""Words find lines: rare words count more, ties go to the first, the fast index equals `rank`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longvid.timed_text.lexical_search import (
+    LexicalIndex,
+    asked_source,
+    indexed_text,
+    rank,
+    words_of,
+)
+from longvid.types import TextLine
+
+
+def test_rare_words_count_more_and_ties_go_to_the_first() -> None:
+    texts = ["the cat", "the dog", "the dog", "a bird"]
+    assert [index for _, index in rank(texts, "the dog!")] == [1, 2, 0]
+    assert [index for _, index in LexicalIndex.build(texts).search("the dog!", 2)] == [1, 2]
+    assert rank([], "x") == LexicalIndex.build([]).search("x", 5) == []
+    assert rank(texts, "...") == LexicalIndex.build(texts).search("...", 5) == []
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["red", "star", "blue", "a"]), max_size=6), max_size=12),
+    st.lists(st.sampled_from(["red", "star", "blue", "b"]), max_size=4),
+    st.integers(1, 5),
+)
+def test_the_index_equals_the_readable_form(
+    texts: list[list[str]], query: list[str], top_k: int
+) -> None:
+    joined, asked = [" ".join(words) for words in texts], " ".join(query)
+    found = LexicalIndex.build(joined).search(asked, top_k)
+    expected = rank(joined, asked)[:top_k]
+    assert [index for _, index in found] == [index for _, index in expected]
+    assert [score for score, _ in found] == [score for score, _ in expected]
+
+
+def test_only_allowed_texts_are_found() -> None:
+    index = LexicalIndex.build(["red", "red star", "red"])
+    allowed = np.array([False, True, True])
+    assert [place for _, place in index.search("red", 5, allowed)] == [2, 1]
+    assert index.search("red", 5, np.zeros(3, bool)) == []
+
+
+def test_time_and_source_are_among_the_words() -> None:
+    lines = [
+        TextLine(40.0, 41.0, "krill every day", "speech"),
+        TextLine(3725.0, 3726.0, "HARBOR MUSEUM", "screen"),
+    ]
+    texts = [indexed_text(line) for line in lines]
+    assert rank(texts, "What does the sign say?")[0][1] == 1
+    assert rank(texts, "what happens at 1:02:05")[0][1] == 1
+    assert rank(texts, "what is mentioned at 0:40, krills?")[0][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "source"),
+    [
+        ("What does the sign say?", "screen"),
+        ("What is written on the wall?", "screen"),
+        ("When does she mention the whales?", "speech"),
+        ("What does the narrator explain?", "speech"),
+        ("what color is the star?", ""),
+    ],
+)
+def test_the_source_that_a_question_names(question: str, source: str) -> None:
+    assert asked_source(question) == source
+
+
+def test_scripts_without_spaces_are_cut_into_characters() -> None:
+    assert words_of("東京タワー 2026") == ["東", "京", "タ", "ワ", "ー", "2026"]
+    assert rank(["大阪城", "東京タワー"], "東京はどこ")[0][1] == 1
+    assert words_of("مرحبا بالعالم") == ["مرحبا", "بالعالم"]
