@@ -50,6 +50,8 @@ def test_a_killed_run_is_finished_by_the_same_command(
     while not (store / "store.json").exists() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(random.Random(seed).uniform(0, 1.5))
+    # Not polled since, so that its process group is there even if it has ended.
+    assert (store / "store.json").exists(), f"the run ended with {process.returncode}"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

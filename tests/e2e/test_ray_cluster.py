@@ -293,8 +293,9 @@ def test_frames_wait_in_bounded_memory_for_a_slow_encoder(driver: Any, tmp_path:
     assert done["frames"] == 12 * 32
     assert done["most_frame_batches_waiting"] == limit
     # Without the limit most of the 24 would lie there long before the encoder is through.
-    # Ray frees what was consumed once a second, in which four more are encoded.
-    assert 2 * batch_bytes < peak.bytes < (limit + 5) * batch_bytes
+    # Ray frees what was consumed once a second, or later on a busy machine; four more are encoded
+    # in a second.
+    assert 2 * batch_bytes < peak.bytes < (limit + 10) * batch_bytes
     assert done["stages"]["decode"]["items"] == done["stages"]["encode"]["items"] == 24
 
 

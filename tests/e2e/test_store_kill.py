@@ -131,11 +131,10 @@ def test_a_killed_writer_costs_nothing_but_its_last_video(
     manner: str, context: Any, undisturbed: Store, tmp_path: Path
 ) -> None:
     index_all(str(tmp_path / "warm"))
-    started = time.monotonic()
+    num_files = len(files(str(tmp_path / "warm"), "videos/**/*"))
     process = context.Process(target=die_at, args=(str(tmp_path / "counted"), -1))
     process.start()
     process.join()
-    took = time.monotonic() - started
     operations = int((tmp_path / "counted.operations").read_text())
     drawn = random.Random(SEED)
     points = drawn.sample(range(1, operations + 1), KILLS)
@@ -149,7 +148,11 @@ def test_a_killed_writer_costs_nothing_but_its_last_video(
         else:
             process = context.Process(target=index_all, args=(folder,))
             process.start()
-            time.sleep(took * drawn.random())
+            # By files, not by time alone: the machine may be busier than when it was measured.
+            wanted = drawn.randrange(num_files)
+            while process.is_alive() and len(files(folder, "videos/**/*")) < wanted:
+                time.sleep(0.001)
+            time.sleep(0.01 * drawn.random())
             process.kill()
         process.join()
         if manner == "at an operation":

@@ -49,7 +49,7 @@ class Server:
                 self.end_headers()
                 try:
                     if text.startswith("RAWDRIP"):
-                        for _ in range(100):
+                        for _ in range(1200):
                             self.wfile.write(b" ")
                             self.wfile.flush()
                             time.sleep(0.05)
@@ -169,7 +169,7 @@ def test_a_judge_that_hangs_or_drips_is_cut_off(serve: Serve, drips: bool) -> No
 
     def hang(body: dict[str, object], number: int) -> tuple[int, str]:
         if not drips:
-            stop.wait(20)
+            stop.wait(60)
         return 200, "RAWDRIP" if drips else "late"
 
     server = serve(hang)
@@ -177,7 +177,7 @@ def test_a_judge_that_hangs_or_drips_is_cut_off(serve: Serve, drips: bool) -> No
     started = time.monotonic()
     with pytest.raises(CallFailed, match=r"within 0\.4 s"):
         client.complete([{"role": "user", "content": "?"}])
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30  # the server goes on for a minute
     stop.set()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -25,11 +24,13 @@ ENGINE = "tests.unit.decode.hostile:Engine"
 VIDEO = Video("clip.mp4", "id", 0.0, 10.0, 1.0, 10, 4, 6)
 
 
-LATE = ("sleep", "spin_without_releasing_the_interpreter", "work_for_ever")
+STALLED = ("sleep", "spin_without_releasing_the_interpreter")
 
 
 def hostile(misdeed: str, at: int = 1, **options: Any) -> RunningDecoder:
-    deadline, stall = (2.0, 1.0) if misdeed in LATE else (60.0, 60.0)
+    # Each of the late runs into one limit only, however busy the machine is.
+    deadline = 2.0 if misdeed == "work_for_ever" else 60.0
+    stall = 2.0 if misdeed in STALLED else 60.0
     limits = Limits(deadline_seconds=deadline, stall_seconds=stall, memory_bytes=256 << 20)
     return RunningDecoder(ENGINE, {"misdeed": misdeed, "at": at, **options}, limits)
 
@@ -85,8 +86,8 @@ def test_a_child_imports_no_torch(data: Path) -> None:
 @pytest.mark.parametrize(
     ("misdeed", "kind", "word"),
     [
-        ("sleep", "decode-timeout", "no progress for 1 s"),
-        ("spin_without_releasing_the_interpreter", "decode-timeout", "no progress for 1 s"),
+        ("sleep", "decode-timeout", "no progress for 2 s"),
+        ("spin_without_releasing_the_interpreter", "decode-timeout", "no progress for 2 s"),
         ("work_for_ever", "decode-timeout", "within 2 s"),
         ("allocate_without_end", "out-of-memory", "memory"),
         ("abort", "decoder-crash", "SIGABRT"),
@@ -167,7 +168,7 @@ def test_close_ends_a_waiting_thread() -> None:
     while decoder.child_pid is None:
         time.sleep(0.01)
     decoder.close()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert found == []
     with pytest.raises(VideoError, match="closed"):
@@ -210,7 +211,6 @@ def test_a_child_dies_with_its_parent(misdeed: str) -> None:
             threading.Thread(target=lambda: list(decoder.decode(chunk()))).start()
         time.sleep(3600)
     """
-    before = set(os.listdir("/dev/shm"))
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -218,11 +218,12 @@ def test_a_child_dies_with_its_parent(misdeed: str) -> None:
     child = int(parent.stdout.readline())
     time.sleep(0.3)
     assert is_running(child)
+    # Frames are in files without a name, so that none is left when both are dead.
+    assert "/dev/shm/" not in Path(f"/proc/{child}/maps").read_text()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while is_running(child) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_running(child)
-    assert set(os.listdir("/dev/shm")) <= before
