@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from longvid.config import Config, load_config
 from longvid.errors import QuestionError
 from longvid.indexing.local_runner import run_local
 from longvid.indexing.report import IndexReport, Progress
-from longvid.inputs import list_videos
+from longvid.inputs import input_names, list_videos
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
@@ -18,7 +18,7 @@ __all__ = ["ask", "index", "index_into_cache", "search"]
 
 
 def index(
-    videos: Sequence[str | Path],
+    videos: str | Path | Iterable[str | Path],
     *,
     store: str | Path,
     config: str | Path | Config = "mini",
@@ -30,7 +30,7 @@ def index(
     becomes a row of `failures`; the others go on.
 
     Args:
-        videos: Files, folders, globs, or @file with a path a line.
+        videos: Files, folders, globs, or @file with a path a line; one, or several.
         store: Folder or URI; made when it does not exist.
         config: A preset's name, a TOML file, or a Config.
         on_progress: Called in this thread whenever something was finished.
@@ -45,7 +45,7 @@ def index(
     """
     if not isinstance(config, Config):
         config = load_config(config)
-    paths = list_videos(str(video) for video in videos)
+    paths = list_videos(input_names(videos))
     return run_local(paths, str(store), config, on_progress)
 
 
@@ -79,7 +79,7 @@ def ask(
 
 
 def search(
-    text: str, *, store: str | Path, video: str | None = None, top_k: int = 5
+    text: str, *, store: str | Path, video: str | Path | None = None, top_k: int = 5
 ) -> list[Evidence]:
     """Find the segments of a store nearest to a text.
 
@@ -89,7 +89,7 @@ def search(
         video: Restricts the search to one stored video.
         top_k: How many segments.
     """
-    return VideoQA(store).search(text, video=video, top_k=top_k)
+    return VideoQA(store).search(text, video=None if video is None else str(video), top_k=top_k)
 
 
 def _cache_folder() -> Path:

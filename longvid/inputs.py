@@ -10,12 +10,13 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from longvid.errors import ConfigError
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 
-__all__ = ["VIDEO_SUFFIXES", "content_id", "list_videos"]
+__all__ = ["VIDEO_SUFFIXES", "content_id", "input_names", "list_videos"]
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -46,6 +47,32 @@ def content_id(path: str) -> str:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def input_names(videos: str | Path | Iterable[str | Path]) -> list[str]:
+    """Return the names that a caller gave; one name or Path by itself is one video.
+
+    >>> input_names("film.mp4")
+    ['film.mp4']
+
+    Raises:
+        ConfigError: One of them is not a name, or is empty.
+    """
+    given: Iterable[object] = [videos] if isinstance(videos, (str, Path)) else videos
+    if not isinstance(given, Iterable):
+        raise _no_name(given)
+    names = []
+    for name in given:
+        if not isinstance(name, (str, Path)) or not str(name):
+            raise _no_name(name)
+        names.append(str(name))
+    return names
+
+
+def _no_name(given: object) -> ConfigError:
+    return ConfigError(
+        f"Videos are named by strings or Paths, one or a list of them; got {given!r}."
+    )
 
 
 def list_videos(inputs: Iterable[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from longvid.cluster.placement import plan_decoders, room_for_frames
 from longvid.cluster.retry_policy import Supervisor
 from longvid.cluster.session import Actors, connect, nodes, plan_for, start
 from longvid.config import Config, load_config
+from longvid.inputs import input_names
 from longvid.remote_files import is_remote
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ __all__ = ["connect", "explain", "index", "plan_decoders", "run_job", "start"]
 
 
 def index(
-    videos: Sequence[str | Path],
+    videos: str | Path | Iterable[str | Path],
     *,
     store: str | Path,
     config: str | Path | Config = "mini",
@@ -41,7 +42,8 @@ def index(
     The signature and the store are those of `longvid.index`.
 
     Args:
-        videos: Files, folders, globs, URIs, or @file with one a line; visible to every machine.
+        videos: Files, folders, globs, URIs, or @file with one a line, one or several; visible to
+            every machine.
         store: Folder or URI visible to every machine; made when it does not exist.
         config: A preset's name, a TOML file, or a Config.
         on_progress: Called every second, in a thread of its own.
@@ -55,11 +57,11 @@ def index(
         FailureRateError: More videos fail than run.max_failure_rate allows.
         ClusterError: The cluster cannot be reached, or broke down.
     """
+    names = [_absolute(name) for name in input_names(videos)]
     if not isinstance(config, Config):
         config = load_config(config)
     if actors is None:
         actors = start(config)
-    names = [_absolute(str(video)) for video in videos]
     return run_job(names, str(store), config, actors, on_progress)
 
 
@@ -85,9 +87,11 @@ def run_job(
     from longvid.cluster.job import Job
     from longvid.cluster.progress_thread import Watch
     from longvid.indexing.ledger import Ledger, no_video_named, open_store
+    from longvid.indexing.video_reader import Reader
 
     started = time.perf_counter()
     try:
+        Reader(config).close()  # a decoder that cannot be used is refused before a store is made
         opened = open_store(store_uri, config)
         ledger = Ledger(opened, config.run.max_failure_rate)
         few = few_files(inputs)

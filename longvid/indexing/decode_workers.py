@@ -57,20 +57,23 @@ class DecodingThreads:
 
     Args:
         config: Names the decoder, the number of threads and the size of the queue.
+
+    Raises:
+        ConfigError: The decoder cannot be used here.
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         self._results = _ByteQueue(config.run.prefetch_mb * 1_000_000)
         self._stop = threading.Event()
         self._local = threading.local()
-        self._readers: list[Reader] = []
         self.num_threads = config.run.decode_workers or os.cpu_count() or 1
+        # Made here, not in the threads: what their decoder refuses is raised to the caller.
+        self._readers = [Reader(config) for _ in range(self.num_threads)]
+        self._unused = iter(self._readers)
         self._pool = ThreadPoolExecutor(self.num_threads, "decode", self._start_thread)
 
     def _start_thread(self) -> None:
-        self._local.reader = Reader(self._config)
-        self._readers.append(self._local.reader)
+        self._local.reader = next(self._unused)
 
     def __enter__(self) -> DecodingThreads:
         return self

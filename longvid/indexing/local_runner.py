@@ -42,11 +42,8 @@ def run_local(
     """
     started = time.perf_counter()
     device = torch_device(config.run.device)
-    store = open_store(store_uri, config)
-    ledger = Ledger(store, config.run.max_failure_rate, again)
     waiting = iter(paths)
     encoded: dict[tuple[str, int], tuple[list[Segment], list[Failure]]] = {}
-    given_up = tried_out(store, config.run.max_attempts)
     running = 0
     num_paths = 0
 
@@ -55,8 +52,12 @@ def run_local(
     with (
         ThreadPoolExecutor(1, "load") as loader,
         encoding_threads(device),
+        # Before the store is made: a decoder that cannot be used leaves none behind.
         DecodingThreads(config) as threads,
     ):
+        store = open_store(store_uri, config)
+        ledger = Ledger(store, config.run.max_failure_rate, again)
+        given_up = tried_out(store, config.run.max_attempts)
         while True:
             # Twice as many tasks as threads: one in work, one at hand when it is done.
             while running < 2 * threads.num_threads:

@@ -42,6 +42,8 @@ def open_video(decoder: Decoder, path: str) -> Video | Failure:
     """
     video_id = ""
     try:
+        if "\0" in path:  # no system call takes such a name
+            return _unreadable(path, "a zero byte is in its name")
         # A pipe would block for ever and a device never ends: only regular files are opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise VideoError(
@@ -53,7 +55,7 @@ def open_video(decoder: Decoder, path: str) -> Video | Failure:
         video_id = content_id(path)
         return decoder.probe(path, video_id)
     except OSError as error:
-        return _unreadable(path, error, video_id)
+        return _unreadable(path, error.strerror or str(error), video_id)
     except VideoError as error:
         return Failure(video_id, path, error.stage, error.kind, str(error))
 
@@ -85,7 +87,7 @@ class Reader:
                     found = open_video(self._decoder, local)
                 return self._named(found, path, local)
         except OSError as error:
-            return _unreadable(path, error)
+            return _unreadable(path, error.strerror or str(error))
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, and a failure for a gap.
@@ -100,7 +102,7 @@ class Reader:
                     yield self._named(item, path, local)
         except OSError as error:
             yield replace(
-                _unreadable(path, error, chunk.video.video_id),
+                _unreadable(path, error.strerror or str(error), chunk.video.video_id),
                 stage="decode",
                 start_seconds=chunk.start_seconds,
                 end_seconds=chunk.end_seconds,
@@ -140,6 +142,6 @@ class Reader:
         return item
 
 
-def _unreadable(path: str, error: OSError, video_id: str = "") -> Failure:
-    sentence = f"{path} cannot be read: {error.strerror or error}."
+def _unreadable(path: str, reason: str, video_id: str = "") -> Failure:
+    sentence = f"{path} cannot be read: {reason}."
     return Failure(video_id, path, "probe", "unreadable", sentence)

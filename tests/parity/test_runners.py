@@ -83,6 +83,35 @@ def test_a_bad_file_does_not_stop_a_job(cluster: None, few_clips: Path, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_decoder_that_cannot_be_used_leaves_no_store(
+    cluster: None, few_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longvid.cluster.ray_runner import index
+
+    monkeypatch.setattr("longvid.decode.torchcodec.why_no_torchcodec", lambda: "No torchcodec.")
+    config = load_config("mini", ["decoder.name=torchcodec"])
+    with pytest.raises(ConfigError, match=r"^No torchcodec\.$"):
+        index(few_clips, store=tmp_path / "store", config=config)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_video_that_cannot_be_planned_does_not_stop_a_job(
+    cluster: None, few_clips: Path, tmp_path: Path
+) -> None:
+    from longvid.cluster.ray_runner import index
+
+    config = load_config("mini", ["sample.max_frames=20"])
+    report = index(few_clips, store=tmp_path / "store", config=config)
+    assert report.videos_indexed > 0
+    assert {(failure.stage, failure.kind) for failure in report.failures} == {
+        ("probe", "too-large")
+    }
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_a_process_of_the_cluster_raises_is_one_sentence(
     cluster: None, tmp_path: Path
 ) -> None:

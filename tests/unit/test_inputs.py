@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import ConfigError
-from longvid.inputs import list_videos
+from longvid.inputs import input_names, list_videos
 
 
 @pytest.fixture
@@ -52,3 +52,15 @@ def test_a_file_with_brackets_in_its_name_is_a_file(folder: Path) -> None:
 def test_a_missing_list_is_one_sentence(folder: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         list(list_videos([f"@{folder}/none.txt"]))
+
+
+@pytest.mark.parametrize("name", ["film.mp4", ".", Path("film.mp4")])
+def test_one_name_by_itself_is_one_video(name: str | Path) -> None:
+    assert input_names(name) == [str(name)]
+    assert input_names([name, name]) == [str(name)] * 2
+
+
+@pytest.mark.parametrize("given", [None, 3, b"film.mp4", [b"film.mp4"], [None], "", ["a.mp4", ""]])
+def test_what_is_no_name_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="named by strings or Paths"):
+        input_names(given)  # type: ignore[arg-type]  # the point

@@ -114,11 +114,11 @@ class NeverOpens:
         """Nothing to stop."""
 
 
-@pytest.mark.parametrize("make", ["missing", "folder", "pipe", "loop"])
+@pytest.mark.parametrize("make", ["missing", "folder", "pipe", "loop", "zero\0byte"])
 def test_what_is_no_regular_file_is_never_opened(make: str, tmp_path: Path) -> None:
     import os
 
-    path = tmp_path / "thing.mp4"
+    path = tmp_path / ("zero\0byte" if "zero" in make else "thing.mp4")
     if make == "folder":
         path.mkdir()
     elif make == "pipe":
