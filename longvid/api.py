@@ -11,6 +11,7 @@ from longvid.errors import QuestionError
 from longvid.indexing.local_runner import run_local
 from longvid.indexing.report import IndexReport, Progress
 from longvid.inputs import input_names, list_videos
+from longvid.qa.arguments import store_name, video_name
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
@@ -39,14 +40,15 @@ def index(
         The report.
 
     Raises:
-        ConfigError: The configuration is wrong, or no video is named.
+        ConfigError: The configuration is wrong, or no video is given.
         StoreError: The store was made by another configuration, or cannot be written.
         ModelError: A checkpoint is missing.
     """
+    uri = store_name(store)
+    names = input_names(videos)
     if not isinstance(config, Config):
         config = load_config(config)
-    paths = list_videos(input_names(videos))
-    return run_local(paths, str(store), config, on_progress)
+    return run_local(list_videos(names), uri, config, on_progress)
 
 
 def ask(
@@ -72,10 +74,8 @@ def ask(
     if store is None:
         if video is None:
             raise QuestionError("Name a store, or a video to ask about.")
-        store, video = index_into_cache(str(video), config)
-    return VideoQA(store, config).ask(
-        text, video=None if video is None else str(video), choices=choices
-    )
+        store, video = index_into_cache(video_name(video), config)
+    return VideoQA(store, config).ask(text, video=video, choices=choices)
 
 
 def search(
@@ -88,8 +88,12 @@ def search(
         store: Folder or URI of a store.
         video: Restricts the search to one stored video.
         top_k: How many segments.
+
+    Raises:
+        QuestionError: The text is empty, or top_k is below 1.
+        StoreError: There is no such store, or no such video in it.
     """
-    return VideoQA(store).search(text, video=None if video is None else str(video), top_k=top_k)
+    return VideoQA(store).search(text, video=video, top_k=top_k)
 
 
 def _cache_folder() -> Path:

@@ -292,7 +292,7 @@ def torch_device(name: str) -> str:
     if name == "auto":
         return "cuda" if num_gpus else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(name if isinstance(name, str) else str(name))
     except RuntimeError as error:
         raise ConfigError(f"run.device is {name!r}; use auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
@@ -351,6 +351,8 @@ def change(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
 
 
 def _read(name: str | Path) -> dict[str, Any]:
+    if not isinstance(name, (str, Path)):
+        raise ConfigError(f"A configuration is named by a preset or a path, got {name!r}.")
     path = Path(name)
     if path.suffix != ".toml":
         path = _PRESETS / f"{name}.toml"

@@ -96,10 +96,12 @@ def list_videos(inputs: Iterable[str]) -> Iterator[str]:
 
 
 def _expand(inputs: Iterable[str]) -> Iterator[str]:
-    for name in inputs:
-        name = name.removeprefix("file://")
+    for given in inputs:
+        name = given.removeprefix("file://")
+        if name.startswith("~") and not os.path.lexists(name):
+            name = os.path.expanduser(name)
         if name.startswith("@"):
-            yield from _expand(_lines(name[1:]))
+            yield from _expand(_lines(os.path.expanduser(name[1:])))
         elif is_remote(name):
             yield from _remote(name)
         elif os.path.isdir(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from longvid.indexing.report import Progress
@@ -54,7 +54,8 @@ def index_progress(
         now = time.monotonic()
         if now - last >= interval_seconds:
             last = now
-            print(_line(progress, now - started), file=stream, flush=True)
+            with suppress(OSError):  # a closed stderr ends no run
+                print(_line(progress, now - started), file=stream, flush=True)
 
     yield show
 

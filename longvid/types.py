@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from longvid.errors import LongvidError
+from longvid.errors import LongvidError, QuestionError
 
 if TYPE_CHECKING:
     import torch
@@ -392,8 +392,37 @@ class Question:
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(bool(self.text.strip()), "The question is empty; ask something.")
-        _require(len(self.choices) != 1, "A multiple-choice question needs two choices, got one.")
+        _require_text("The question", self.text)
+        object.__setattr__(self, "video_ids", _texts("video_ids", self.video_ids))
+        object.__setattr__(self, "choices", _texts("choices", self.choices))
+        if len(self.choices) == 1:
+            raise QuestionError("A multiple-choice question needs two choices, got one.")
+        stripped = [choice.strip() for choice in self.choices]
+        repeated = next((one for one in stripped if stripped.count(one) > 1), None)
+        if repeated is not None:
+            raise QuestionError(f"The choice {repeated!r} is given twice; name each choice once.")
+
+
+def _require_text(what: str, given: object) -> None:
+    if not isinstance(given, str):
+        raise QuestionError(f"{what} must be text, got {given!r}.")
+    if not given.strip():
+        raise QuestionError(f"{what} is empty; write some text.")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise QuestionError(
+            f"{what} holds {given[error.start]!r}, which is not valid Unicode; leave it out."
+        ) from error
+
+
+def _texts(what: str, given: object) -> tuple[str, ...]:
+    """Return a list of texts as a tuple."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise QuestionError(f"{what} must be a list of texts, got {given!r}; write [{given!r}].")
+    for one in given:
+        _require_text(f"An entry of {what}", one)
+    return tuple(given)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -14,6 +14,7 @@ from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.record import Record
 from benchmarks.harness.subtitle_files import read_spoken
 from longvid.config import Config
+from longvid.errors import QuestionError
 from longvid.indexing.report import Progress
 from longvid.llm.prompt import list_choices
 from longvid.qa.video_qa import VideoQA
@@ -192,7 +193,11 @@ class Asker:
                 continue
             results.append({"id": record.id})
             lines = self._lines(record, video, results[-1])
-            question = question_of(record, self._protocol, video.video_id, lines)
+            try:
+                question = question_of(record, self._protocol, video.video_id, lines)
+            except QuestionError as error:  # an option given twice
+                results[-1].update(status="model_error", error_kind="question", error=str(error))
+                continue
             window = _window(record)
             if self.notes.windows.setdefault(question, window) != window:
                 later.append(place)  # the same words about another part of the same video

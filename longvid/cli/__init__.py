@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,15 @@ from collections.abc import Sequence
 from longvid import __version__
 from longvid.cli import asking, indexing, info, store
 from longvid.cli.command import Commands
-from longvid.cli.output import ERROR, OK
+from longvid.cli.output import (
+    ERROR,
+    OK,
+    OutputError,
+    ReaderGoneError,
+    flush,
+    printable,
+    remark,
+)
 from longvid.errors import LongvidError
 
 __all__ = ["main"]
@@ -31,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    _prepare_streams()
     options = _parser().parse_args(arguments)
     # At its end Python looks for garbage among all that torch and transformers made: a second.
     atexit.register(gc.freeze)
@@ -39,22 +49,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         status: int = options.run(options)
+        flush()
         return status
+    except OutputError as error:
+        _discard_stdout()
+        if isinstance(error, ReaderGoneError):
+            return OK  # `| head` has read what it wanted
+        remark(f"longvid: {error}")
+        return ERROR
     except LongvidError as error:
         if options.debug:
             raise
-        print(f"longvid: {error}", file=sys.stderr)
+        remark(f"longvid: {printable(str(error))}")
         return ERROR
     except KeyboardInterrupt:
-        print(
-            "longvid: stopped; what was finished is kept, run the same command to go on.",
-            file=sys.stderr,
-        )
+        remark("longvid: stopped; what was finished is kept, run the same command to go on.")
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error of ours.
+
+
+def _prepare_streams() -> None:
+    """Make sure that something can be written to the standard streams, whatever they are."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Else the next file that is opened, of a store perhaps, gets this number, and what a
+            # library prints is written into it. The lowest free number is the one that is closed.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # print would take stdout for it
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that it has no letters for
+
+
+def _discard_stdout() -> None:
+    """Let Python's own flush at the end of the process succeed."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
 
 
 def _parser() -> argparse.ArgumentParser:

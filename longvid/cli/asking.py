@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from typing import Any
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import OK, dump, print_evidence, warn
+from longvid.cli.output import OK, dump, print_evidence, remark, say, warn
 from longvid.errors import ConfigError
 
 __all__ = ["add_commands"]
@@ -52,14 +51,13 @@ def _ask(options: argparse.Namespace) -> int:
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK
-    print(answer.text)
+    say(answer.text)
     print_evidence(answer.evidence)
     seconds = sum(value for step, value in answer.seconds.items() if step in ("llm", "load_models"))
     rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))
-    print(
+    remark(
         f"\n{answer.visual_tokens} visual tokens, {answer.prompt_tokens} in the prompt, "
         f"{answer.output_tokens} out · models {seconds:.2f} s, the rest {rest * 1000:.0f} ms",
-        file=sys.stderr,
     )
     return OK
 

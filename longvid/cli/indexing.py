@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import OK, print_report
+from longvid.cli.output import OK, print_report, remark
 from longvid.cli.store import known_kind
 from longvid.errors import ConfigError
 
@@ -93,7 +93,7 @@ def _retry(options: argparse.Namespace) -> int:
         if not named or any(matches(failure) for matches in named)
     ]
     if not failures:
-        print("Nothing to retry.", file=sys.stderr)
+        remark("Nothing to retry.")
         return OK
     config = Config.from_dict(store.config)
     run = dataclasses.replace(config.run, max_attempts=sys.maxsize)

@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import ERROR, OK, dump, table
+from longvid.cli.output import ERROR, OK, dump, say, table
 
 if TYPE_CHECKING:
     from longvid.model_inventory import Model
@@ -52,7 +52,7 @@ def _config(options: argparse.Namespace) -> int:
     if options.json:
         dump(tables)
     else:
-        print(tomli_w.dumps(tables), end="")
+        say(tomli_w.dumps(tables), end="")
     return OK
 
 
@@ -89,7 +89,7 @@ def _convert(options: argparse.Namespace) -> int:
     if options.json:
         dump({**dataclasses.asdict(written), "folder": str(written.folder)})
     else:
-        print(
+        say(
             f"{written.folder}: {written.num_tensors} tensors, {written.weight_bytes:,} bytes in "
             f"{written.num_files} files"
         )
@@ -105,7 +105,7 @@ def _models(options: argparse.Namespace) -> int:
         rows = [{**dataclasses.asdict(model), "found": _found(model)} for model in listed]
         dump({"families": sorted(FAMILIES), "models": rows})
         return OK
-    print(f"families: {', '.join(sorted(FAMILIES))}\n")
+    say(f"families: {', '.join(sorted(FAMILIES))}\n")
     # What one checkpoint is named for in one preset is one row.
     parts: dict[tuple[str, ...], list[str]] = {}
     for model in listed:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from longvid.errors import LongvidError
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
@@ -16,11 +21,17 @@ __all__ = [
     "ERROR",
     "FAILURES",
     "OK",
+    "OutputError",
+    "ReaderGoneError",
     "clock",
     "dump",
     "failure_row",
+    "flush",
     "print_evidence",
     "print_report",
+    "printable",
+    "remark",
+    "say",
     "share",
     "table",
     "warn",
@@ -28,6 +39,9 @@ __all__ = [
 
 #: Exit statuses: done · an error told in one sentence · finished, some videos failed.
 OK, ERROR, FAILURES = 0, 1, 3
+
+#: Columns of a terminal below which a long cell is not folded further.
+_FOLDED = 14
 
 
 def print_report(report: IndexReport, as_json: bool) -> int:
@@ -37,7 +51,7 @@ def print_report(report: IndexReport, as_json: bool) -> int:
         dump(dataclasses.asdict(report))
     else:
         speed = report.video_seconds / report.seconds if report.seconds else 0.0
-        print(
+        say(
             f"{report.videos_indexed} indexed, {report.videos_skipped} already there, "
             f"{report.videos_failed} failed: {report.segments} segments, {report.frames} frames, "
             f"{report.tokens} tokens from {clock(report.video_seconds)} of video in "
@@ -52,14 +66,58 @@ def print_report(report: IndexReport, as_json: bool) -> int:
 
 
 def warn(note: str) -> None:
-    """Say a caveat on stderr; "" says nothing."""
+    """Print a caveat on stderr; nothing for ""."""
     if note:
-        print(f"longvid: {note}", file=sys.stderr)
+        remark(f"longvid: {note}")
+
+
+class OutputError(LongvidError):
+    """The result cannot be written to stdout."""
+
+
+class ReaderGoneError(OutputError):
+    """The program that reads stdout has ended, as `head` does."""
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print a result on stdout.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    _written(lambda: print(text, end=end))
+
+
+def flush() -> None:
+    """Write what stdout still holds back.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if sys.stdout is not None:
+        _written(sys.stdout.flush)
+
+
+def _written(write: Callable[[], None]) -> None:
+    if sys.stdout is None:
+        raise OutputError("The result cannot be written: stdout is closed.")
+    try:
+        write()
+    except BrokenPipeError as error:
+        raise ReaderGoneError("The reader of stdout has ended.") from error
+    except OSError as error:
+        raise OutputError(f"The result cannot be written to stdout: {error.strerror}.") from error
+
+
+def remark(text: str) -> None:
+    """Print something that is no result on stderr; where that is impossible, nobody can be told."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def dump(value: Any) -> None:
     """Print a value as JSON; what JSON has no word for becomes its text."""
-    print(json.dumps(value, indent=1, default=str))
+    say(json.dumps(value, indent=1, default=str))
 
 
 def print_evidence(evidence: Sequence[Any]) -> None:
@@ -94,10 +152,15 @@ def failure_row(failure: Any) -> tuple[str, ...]:
 
 
 def clock(seconds: float) -> str:
-    """Write seconds as people read them off a player: 1:02:03.4."""
-    minutes, rest = divmod(max(0.0, seconds), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    """Write seconds as a player shows them, to a tenth.
+
+    >>> clock(3723.44), clock(59.97)
+    ('1:02:03.4', '1:00.0')
+    """
+    minutes, tenths = divmod(max(0, round(seconds * 10)), 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
 def share(part: int, whole: int | None) -> str:
@@ -106,19 +169,62 @@ def share(part: int, whole: int | None) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: with rules on a terminal, tab-separated into a pipe."""
+    """Print a table: aligned on a terminal, tab-separated into a pipe.
+
+    Nothing is cut: a long cell is folded, and a terminal too narrow for the columns gets a line a
+    cell.
+    """
     if not rows:
         return
-    if not sys.stdout.isatty():
-        for row in (header, *rows):
-            print("\t".join(str(cell) for cell in row))
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    if sys.stdout is None or not sys.stdout.isatty():
+        for row in (list(header), *cells):
+            say("\t".join(row))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in header:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    say(_laid_out(header, cells, Console().width), end="")
+
+
+def _laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """Return a table as lines of at most `width` columns."""
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
+    needed = sum(min(one, _FOLDED) for one in widths) + 2 * (len(header) - 1)
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=True, highlight=False)
+    if needed <= width:
+        grid = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for name, natural in zip(header, widths, strict=True):
+            grid.add_column(name, overflow="fold", min_width=min(natural, _FOLDED))
+        for row in rows:
+            grid.add_row(*map(Text, row))  # as Text, brackets in a name are no markup
+        console.print(grid)
+        return buffer.getvalue()
+    for index, row in enumerate(rows):
+        if index:
+            console.print()
+        for name, cell in zip(header, row, strict=True):
+            if cell:
+                console.print(
+                    Text.assemble((f"{name or 'state'}: ", "bold"), cell), overflow="fold"
+                )
+    return buffer.getvalue()
+
+
+def printable(text: str) -> str:
+    """Write control characters and broken Unicode as escapes, so that a name cannot move a cursor.
+
+    >>> print(printable("a\\tb"))
+    a\\tb
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

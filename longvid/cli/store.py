@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from typing import Any
 
 from longvid.cli.command import Commands
-from longvid.cli.output import ERROR, OK, clock, dump, failure_row, share, table
+from longvid.cli.output import ERROR, OK, clock, dump, failure_row, remark, say, share, table
 from longvid.errors import ConfigError
 
 __all__ = ["add_commands", "known_kind"]
@@ -53,12 +52,12 @@ def _status(options: argparse.Namespace) -> int:
             }
         )
         return OK
-    print(
+    say(
         f"{status.num_videos} videos, {clock(status.duration_seconds)}: {status.num_segments} "
         f"segments, {status.num_tokens} tokens, {status.num_bytes / 1e6:.1f} MB"
         f"{share(status.num_bytes, status.source_bytes)}, {status.num_failures} failures"
     )
-    print(f"fingerprint {store.fingerprint}, token space {store.space}")
+    say(f"fingerprint {store.fingerprint}, token space {store.space}")
     rows = [_stored_row(stored) for stored in store.videos()]
     table(tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
     return OK
@@ -98,10 +97,10 @@ def _failures(options: argparse.Namespace) -> int:
         if options.stderr:
             for failure in failures:
                 if failure.stderr:
-                    print(f"\n{failure.path}:\n{failure.stderr}")
-        print(f"\nTry them again with: longvid retry --store {options.store}", file=sys.stderr)
+                    say(f"\n{failure.path}:\n{failure.stderr}")
+        remark(f"\nTry them again with: longvid retry --store {options.store}")
     else:
-        print("No failures.", file=sys.stderr)
+        remark("No failures.")
     return OK
 
 
@@ -117,7 +116,7 @@ def _remove(options: argparse.Namespace) -> int:
     if options.json:
         dump({"removed": video_ids})
     else:
-        print(f"{len(video_ids)} removed, {store.status().num_videos} left")
+        say(f"{len(video_ids)} removed, {store.status().num_videos} left")
     return OK
 
 
@@ -132,14 +131,14 @@ def _store(options: argparse.Namespace) -> int:
         if options.json:
             dump(made)
         else:
-            print(f"rebuilt from {status.num_videos} videos of {status.num_segments} segments")
+            say(f"rebuilt from {status.num_videos} videos of {status.num_segments} segments")
         return OK
     if options.action == "clean":
         removed = store.clean()
         if options.json:
             dump({"removed": removed})
         else:
-            print(f"{len(removed)} leftovers removed")
+            say(f"{len(removed)} leftovers removed")
         return OK
     findings = store.verify()
     if options.json:
@@ -150,7 +149,7 @@ def _store(options: argparse.Namespace) -> int:
             [(finding.kind, finding.name, finding.message) for finding in findings],
         )
     else:
-        print(f"{store.status().num_videos} videos, every object as its manifest says")
+        say(f"{store.status().num_videos} videos, every object as its manifest says")
     # Leftovers that no reader sees are no damage.
     harmless = ("orphan", "foreign")
     return ERROR if any(finding.kind not in harmless for finding in findings) else OK

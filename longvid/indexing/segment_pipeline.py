@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from longvid.config import Config
 from longvid.errors import OpError
 from longvid.lazy_import import torch
+from longvid.models.transformers_logging import loading
 from longvid.types import Failure, FrameBatch, Segment, Video
 
 __all__ = ["SegmentPipeline", "encoding_threads"]
@@ -22,9 +23,10 @@ class SegmentPipeline:
     """
 
     def __init__(self, config: Config, device: str) -> None:
-        self.reducer = config.reducer.setup(device)
-        self.encoder = config.encoder.setup(device)
-        self.compressors = [part.setup(device) for part in config.compressors]
+        with loading():
+            self.reducer = config.reducer.setup(device)
+            self.encoder = config.encoder.setup(device)
+            self.compressors = [part.setup(device) for part in config.compressors]
 
     def __call__(self, batch: FrameBatch) -> Segment:
         """Turn one batch into one segment."""

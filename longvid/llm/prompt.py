@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ __all__ = [
     "split_at_video",
     "texts_around",
     "unknown_words",
+    "with_subtitles",
 ]
 
 _FIELD = re.compile(r"\{(video|question|choices)\}")
@@ -261,6 +262,15 @@ def in_words(number: int) -> str:
     thousands, rest = divmod(number, 1000)
     seam = " and " if rest < 100 else ", "
     return f"{in_words(thousands)} thousand" + (seam + in_words(rest) if rest else "")
+
+
+def with_subtitles(question: str, lines: Iterable[str]) -> str:
+    """List subtitles before a question, as Video-MME does.
+
+    >>> with_subtitles("Who is it?", ["Hello."])
+    "This video's subtitles are listed below:\\nHello.\\nWho is it?"
+    """
+    return "\n".join(("This video's subtitles are listed below:", *lines, question))
 
 
 def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:

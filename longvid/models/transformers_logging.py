@@ -1,14 +1,36 @@
-"""Keep what transformers says to a terminal, and nobody can act on, off it."""
+"""Call transformers: without messages that nobody can act on, and one thread at a time."""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["quiet"]
+__all__ = ["loading", "quiet"]
+
+# Held by the thread that loads something. transformers replaces functions of torch while it builds
+# a model, and filters of warnings belong to the process: of two threads that load at once, one
+# gets a model without storage, and the process keeps the replaced functions.
+_LOADING_LOCK = threading.RLock()
+# torch writes its default into the environment when transformers imports a part of it.
+_SET_BY_TORCH = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load models or tokenizers in this thread alone, and leave the environment as it was."""
+    with _LOADING_LOCK:
+        was_set = _SET_BY_TORCH in os.environ
+        try:
+            yield
+        finally:
+            if not was_set:
+                os.environ.pop(_SET_BY_TORCH, None)
+
 
 _LOGGERS = ("configuration_utils", "generation.configuration_utils")
 #: Parts of the complaints.
@@ -23,12 +45,19 @@ _IDLE = (
 def quiet() -> Iterator[None]:
     """Silence progress bars for weights, and complaints that nobody can act on.
 
+    Other threads that load wait until the block ends.
+
     Reading any SigLIP checkpoint makes transformers build its own default text configuration,
     whose token ids (49406, 49407) lie outside its own default vocabulary, and warn of them. Reading
     the tokenizer of LLaMA-VID makes it warn of a name in a configuration that it has no use for;
     that of LongVU, of an architecture that it does not know and need not; Vicuna's weights, of
     settings for sampling, which longvid takes from its own configuration.
     """
+    with loading():
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     import transformers
 
     # Typed only in part, so it is handled as an untyped library is.

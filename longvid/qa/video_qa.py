@@ -1,11 +1,12 @@
 """The ask wing: a question in, an answer with evidence out. No video file is opened here.
 
 embed the question → search the store → load candidates → select under the budget → language model
+
+`candidates.py` searches and loads, `evidence.py` chooses spans, `prompt_text.py` adds subtitles.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,26 +14,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from longvid import registry
 from longvid.config import Config, load_config, torch_device
 from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
+from longvid.lazy_import import torch
+from longvid.models.transformers_logging import loading
 from longvid.protocols import Encoder, Generation, LanguageModel
-from longvid.select.shots import shots_around
-from longvid.store import Hit, Store, StoredVideo, read_subtitles
-from longvid.timed_text.alignment import listed, spoken_after, spoken_over
+from longvid.qa.arguments import (
+    require_budget,
+    require_questions,
+    require_top_k,
+    store_name,
+    video_name,
+)
+from longvid.qa.candidates import CandidateSearch
+from longvid.qa.evidence import evidence_of, merge_spans, supporting
+from longvid.qa.prompt_text import PromptText
+from longvid.store import Hit, Store
 from longvid.timed_text.lexical_search import rank
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection, TextLine
 
-__all__ = ["VideoQA", "evenly", "merge_spans", "supporting"]
-
-#: Videos whose subtitles are kept at hand.
-_VIDEOS_KEPT = 64
+__all__ = ["VideoQA"]
 
 
 class VideoQA:
     """Asks questions of one store; models are loaded once, at the first question that needs them.
+
+    Several threads may ask one VideoQA. As a context manager it gives the models' memory back at
+    the end of the block.
 
     Args:
         store: Folder or URI of a store.
@@ -52,7 +60,7 @@ class VideoQA:
         config: str | Path | Config | None = None,
         device: str | None = None,
     ) -> None:
-        self.store = Store.open(str(store))
+        self.store = Store.open(store_name(store))
         if config is None:
             config = Config.from_dict({**self.store.config, "run": {}})
         elif not isinstance(config, Config):
@@ -61,37 +69,86 @@ class VideoQA:
         self.device = torch_device(config.run.device if device is None else device)
         self._embedder: Encoder | None = None
         self._llm: LanguageModel | None = None
-        self._spoken: dict[str, tuple[TextLine, ...]] = {}
-        #: Subtitles, in order of their start, in place of those that the store knows of a video.
-        self.subtitles: dict[str, Sequence[TextLine]] = {}
+        self._closed = False
+        self._candidates = CandidateSearch(self.store, config.ask)
+        self._prompt_text = PromptText(self.store, config.ask.subtitles)
         self._selectors = [part.setup(self.device) for part in config.selectors]
+
+    def __repr__(self) -> str:
+        table = self.config.to_dict()["llm"]
+        model = table.get("model") or table["name"]
+        return f"VideoQA({self.store.uri!r}, model={model!r}, device={self.device!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise LongvidError(
+            "A VideoQA holds loaded models and cannot be pickled or copied; send the store's name "
+            f"and make VideoQA({self.store.uri!r}) in the other process."
+        )
+
+    def __enter__(self) -> VideoQA:
+        self._require_open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory of the models back; nothing can be asked afterwards."""
+        self._closed = True
+        self._embedder = self._llm = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise QuestionError(
+                f"This VideoQA of {self.store.uri} was closed; make another one to ask again."
+            )
+
+    @property
+    def subtitles(self) -> dict[str, Sequence[TextLine]]:
+        """Subtitles by video id, in order of their start, in place of those in the store."""
+        return self._prompt_text.replaced
 
     @property
     def embedder(self) -> Encoder:
         """The text side of the encoder that the store was made with."""
-        if self._embedder is None:
-            self._embedder = self.config.encoder.setup_embedder(self.device)
-        return self._embedder
+        embedder = self._embedder
+        if embedder is None:
+            with loading():
+                self._require_open()
+                embedder = self._embedder
+                if embedder is None:
+                    embedder = self.config.encoder.setup_embedder(self.device)
+                    self._embedder = embedder
+        return embedder
 
     @property
     def llm(self) -> LanguageModel:
         """The language model, checked against the store's token space."""
-        if self._llm is None:
-            spaces = self.config.llm.spaces()
-            if self.store.space not in spaces:  # said before the weights are read
-                raise QuestionError(
-                    f"The store's tokens are of {self.store.space}, but the language model reads "
-                    f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
-                    "the store's own."
-                )
-            self._llm = self.config.llm.setup(self.device)
-        return self._llm
+        llm = self._llm
+        if llm is None:
+            with loading():
+                self._require_open()
+                llm = self._llm
+                if llm is None:
+                    self._require_same_space()
+                    llm = self._llm = self.config.llm.setup(self.device)
+        return llm
+
+    def _require_same_space(self) -> None:
+        """Refuse a language model that cannot read the store, before its weights are read."""
+        spaces = self.config.llm.spaces()
+        if self.store.space not in spaces:
+            raise QuestionError(
+                f"The store's tokens are of {self.store.space}, but the language model reads "
+                f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
+                "the store's own."
+            )
 
     def ask(
         self,
         text: str,
         *,
-        video: str | None = None,
+        video: str | Path | None = None,
         choices: Sequence[str] = (),
         budget: int | None = None,
     ) -> Answer:
@@ -111,10 +168,8 @@ class VideoQA:
             StoreError: No such video.
             BudgetError: The budget cannot hold even one frame.
         """
-        ids = (self.store.find(video),) if video is not None else ()
-        return self._answered(
-            self._prepare(Question(text, video_ids=ids, choices=tuple(choices)), budget)
-        )
+        question = Question(text, choices=choices)  # type: ignore[arg-type]  # made a tuple there
+        return self._answered(self._prepare(replace(question, video_ids=self._ids(video)), budget))
 
     def ask_many(
         self, questions: Sequence[Question], budget: int | None = None
@@ -135,6 +190,7 @@ class VideoQA:
             QuestionError: The language model reads another token space than the store's.
             ModelError: A checkpoint is missing.
         """
+        require_questions(questions)
         llm, _ = self.llm, self.embedder  # what concerns every question is said once
         answers: list[Answer | Failure] = []
         for first in range(0, len(questions), self.config.ask.batch_questions):
@@ -173,8 +229,14 @@ class VideoQA:
         ids = tuple(self.store.find(name) for name in question.video_ids)
         return self._prepare(replace(question, video_ids=ids), budget).selection
 
+    def _ids(self, video: str | Path | None) -> tuple[str, ...]:
+        """Return the id of the one video that is asked about, none for the whole store."""
+        return () if video is None else (self.store.find(video_name(video)),)
+
     def _prepare(self, question: Question, budget: int | None) -> _Prepared:
         """Do everything but the language model's work."""
+        budget = self.config.ask.budget if budget is None else budget
+        require_budget(budget)
         clock = _Clock()
         with clock("load_models"):
             llm, embedder = self.llm, self.embedder
@@ -182,85 +244,13 @@ class VideoQA:
             text = question.text
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
-            hits = self._hits(query, self.config.ask.num_segments)
-        budget = self.config.ask.budget if budget is None else budget
+            hits = self._candidates.hits(query, self.config.ask.num_segments)
         with clock("load"):
-            if len(question.video_ids) == 1 and hits[0].score < self.config.ask.least_score:
-                hits, candidates = self._spread(query, budget)
-            else:
-                found = [(hit.video_id, hit.segment_index) for hit in hits]
-                candidates = self.store.load(self.store.around(found, self.config.ask.neighbours))
-                if self.config.ask.num_segments and self.config.ask.shot_frames:
-                    candidates = shots_around(query, candidates, found, self.config.ask)
+            hits, candidates = self._candidates.load(query, hits, budget)
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
-            if self.config.ask.subtitles != "none":
-                question, selection = self._with_subtitles(question, selection)
+            question, selection = self._prompt_text.add(question, selection)
         return _Prepared(query, question, selection, clock)
-
-    def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
-        """Take frames from all over the one video that is asked about, whatever was found.
-
-        Returns:
-            Every segment as a hit, and as many whole frames as the budget holds.
-        """
-        [video_id] = query.question.video_ids
-        hits = self._hits(query, 0)
-        stored = sorted(hit.segment_index for hit in hits)
-        [first] = self.store.load([(video_id, stored[0])])
-        cost = max(1, len(first.tokens) // max(1, first.num_frames))  # tokens of a whole frame
-        keys = [(video_id, stored[place]) for place in evenly(len(stored), budget // cost)]
-        uniform = registry.find("selector", "uniform")()
-        return hits, uniform(query, self.store.load(keys), max(budget, cost))
-
-    def _with_subtitles(
-        self, question: Question, selection: Selection
-    ) -> tuple[Question, Selection]:
-        """Add what is said in the shown segments, listed before the question or between frames."""
-        by_video = itertools.groupby(selection.segments, lambda segment: segment.video_id)
-        spoken: list[tuple[str, ...]] = []
-        lines: list[str] = []
-        for _, group in by_video:
-            segments = list(group)
-            said = self._said(segments)
-            shown = torch.cat([s.tokens.counts(s.num_frames) > 0 for s in segments])
-            pts_seconds = torch.cat([segment.pts_seconds for segment in segments])[shown]
-            if self.config.ask.subtitles == "listed":
-                lines += listed(said, pts_seconds.tolist())
-                continue
-            place = spoken_after if self.config.ask.subtitles == "interleaved" else spoken_over
-            after = iter(place(said, pts_seconds.tolist()))
-            texts = [next(after) if seen else "" for seen in shown.tolist()]
-            for segment in segments:
-                spoken.append(tuple(texts[: segment.num_frames]))
-                del texts[: segment.num_frames]
-        if lines:
-            text = "\n".join(dict.fromkeys(lines))
-            heading = "This video's subtitles are listed below:"
-            question = replace(question, text=f"{heading}\n{text}\n{question.text}")
-        return question, replace(selection, spoken=tuple(spoken))
-
-    def _said(self, segments: Sequence[Segment]) -> tuple[TextLine, ...]:
-        """Return the subtitles of the shown segments of one video, each once."""
-        return tuple(
-            line
-            for line in self._subtitles(segments[0].video_id)
-            if any(
-                line.start_seconds < segment.end_seconds
-                and line.end_seconds > segment.start_seconds
-                for segment in segments
-                if len(segment.tokens)
-            )
-        )
-
-    def _subtitles(self, video_id: str) -> Sequence[TextLine]:
-        if video_id in self.subtitles:
-            return self.subtitles[video_id]
-        if video_id not in self._spoken:
-            while len(self._spoken) >= _VIDEOS_KEPT:
-                del self._spoken[next(iter(self._spoken))]
-            self._spoken[video_id] = read_subtitles(self.store, video_id)
-        return self._spoken[video_id]
 
     def _answered(self, prepared: _Prepared) -> Answer:
         with prepared.clock("llm"):
@@ -284,7 +274,9 @@ class VideoQA:
             note=self.llm.note,
         )
 
-    def search(self, text: str, *, video: str | None = None, top_k: int = 5) -> list[Evidence]:
+    def search(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> list[Evidence]:
         """Find the segments nearest to a text, without a language model.
 
         Args:
@@ -294,15 +286,19 @@ class VideoQA:
 
         Returns:
             Spans with their similarity, best first; neighbours are not merged.
+
+        Raises:
+            QuestionError: The text or top_k is none, or the store is empty.
+            StoreError: No such video.
         """
-        ids = (self.store.find(video),) if video is not None else ()
-        query = Query(
-            Question(text, video_ids=ids), self.embedder.embed_text([text])[0], torch.empty(0, 0)
-        )
-        return [self._evidence(hit, self._videos()) for hit in self._hits(query, top_k)]
+        require_top_k(top_k)
+        question = replace(Question(text), video_ids=self._ids(video))
+        query = Query(question, self.embedder.embed_text([text])[0], torch.empty(0, 0))
+        videos = self._candidates.videos()
+        return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
 
     def search_subtitles(
-        self, text: str, *, video: str | None = None, top_k: int = 5
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
     ) -> list[Evidence]:
         """Find what is said by its words, without a model.
 
@@ -317,9 +313,13 @@ class VideoQA:
         Raises:
             StoreError: No such video.
         """
-        ids = (self.store.find(video),) if video is not None else tuple(self._videos())
-        lines = [(video_id, line) for video_id in ids for line in self._subtitles(video_id)]
-        videos = self._videos()
+        require_top_k(top_k)
+        text = Question(text).text
+        videos = self._candidates.videos()
+        ids = self._ids(video) or tuple(videos)
+        lines = [
+            (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
+        ]
         return [
             Evidence(
                 video_id=lines[index][0],
@@ -332,23 +332,6 @@ class VideoQA:
             for score, index in rank([line.text for _, line in lines], text)[:top_k]
         ]
 
-    def _hits(self, query: Query, num_segments: int) -> list[Hit]:
-        if query.embedding.shape[0] != self.store.embedding_width:
-            raise QuestionError(
-                f"The store holds embeddings of width {self.store.embedding_width}, the question "
-                f"was embedded to {query.embedding.shape[0]}; ask with the store's own embedder."
-            )
-        videos = self._videos()
-        asked = query.question.video_ids or tuple(videos)
-        total = sum(videos[video_id].num_segments for video_id in asked)
-        if not total:
-            raise QuestionError(
-                f"The store {self.store.uri} holds no indexed video yet; run `longvid index` first."
-            )
-        return self.store.search(
-            query.embedding, min(num_segments or total, total), query.question.video_ids
-        )
-
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int
     ) -> Selection:
@@ -357,75 +340,9 @@ class VideoQA:
             chosen = select(query, chosen, budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
         seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
-        videos = self._videos()
-        evidence = merge_spans([self._evidence(hit, videos) for hit in supporting(seen)])
+        videos = self._candidates.videos()
+        evidence = merge_spans([evidence_of(hit, videos) for hit in supporting(seen)])
         return Selection(tuple(chosen), tuple(evidence[: self.config.ask.num_evidence]), budget)
-
-    def _videos(self) -> dict[str, StoredVideo]:
-        return {stored.video.video_id: stored for stored in self.store.videos()}
-
-    def _evidence(self, hit: Hit, videos: dict[str, StoredVideo]) -> Evidence:
-        return Evidence(
-            video_id=hit.video_id,
-            path=videos[hit.video_id].video.path,
-            start_seconds=hit.start_seconds,
-            end_seconds=hit.end_seconds,
-            score=hit.score,
-        )
-
-
-def evenly(num_places: int, count: int) -> list[int]:
-    """Spread a count over places, the first and the last among them; all where there are fewer.
-
-    >>> evenly(10, 4)
-    [0, 3, 6, 9]
-    """
-    if num_places <= max(2, count):
-        return list(range(num_places))
-    steps = max(2, count) - 1
-    return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]
-
-
-def supporting(hits: Sequence[Hit]) -> list[Hit]:
-    """Keep the hits in the upper half of the range of scores: what stands out from the rest.
-
-    All that was shown would be poor evidence: for a short video that is the whole of it.
-
-    Args:
-        hits: Segments that were shown.
-    """
-    if not hits:
-        return []
-    scores = [hit.score for hit in hits]
-    middle = (max(scores) + min(scores)) / 2
-    return [hit for hit in hits if hit.score >= middle]
-
-
-def merge_spans(spans: Sequence[Evidence]) -> list[Evidence]:
-    """Join spans of one video that touch; a joined span has the best score among its parts.
-
-    Args:
-        spans: In any order.
-
-    Returns:
-        Disjoint spans, best score first, then earliest.
-    """
-    joined: list[Evidence] = []
-    for span in sorted(spans, key=lambda span: (span.video_id, span.start_seconds)):
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and last.video_id == span.video_id
-            and span.start_seconds <= last.end_seconds
-        ):
-            joined[-1] = replace(
-                last,
-                end_seconds=max(last.end_seconds, span.end_seconds),
-                score=max(last.score, span.score),
-            )
-        else:
-            joined.append(span)
-    return sorted(joined, key=lambda span: (-span.score, span.video_id, span.start_seconds))
 
 
 def _failure(question: Question, error: LongvidError) -> Failure:

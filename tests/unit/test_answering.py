@@ -11,7 +11,9 @@ import torch
 import longvid
 from longvid.config import load_config
 from longvid.errors import BudgetError, QuestionError, StoreError
-from longvid.qa.video_qa import VideoQA, evenly, merge_spans, supporting
+from longvid.qa.candidates import evenly
+from longvid.qa.evidence import merge_spans, supporting
+from longvid.qa.video_qa import VideoQA
 from longvid.store import Hit
 from longvid.types import Evidence, Question
 

@@ -20,7 +20,7 @@ from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.config import Ask, Config
-from longvid.qa.video_qa import evenly
+from longvid.qa.candidates import evenly
 from longvid.select import algorithms
 from longvid.select.frames import (
     AdaptiveKeyframes,
@@ -152,7 +152,7 @@ def of_parts(
 
 
 def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
-    """Take frames from all over a film, as `longvid.qa.video_qa` does where it trusts no search."""
+    """Take frames from all over a film, as `longvid.qa.candidates` does if nothing was found."""
     cost = max(1, len(segments[0].tokens) // max(1, segments[0].num_frames))
     places = [segments[index] for index in evenly(len(segments), budget // cost)]
     return Uniform()(query, places, max(budget, cost))

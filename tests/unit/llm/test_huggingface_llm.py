@@ -132,7 +132,7 @@ def test_a_choice_is_one_of_the_choices(folder: Path, choice_answer: str) -> Non
 
 
 def test_equal_choices_tie_to_the_first(worker: Worker) -> None:
-    question = Question(QUESTION.text, choices=("red", "red"))
+    question = Question(QUESTION.text, choices=("red", "Red"))  # one word to mini
     answer = worker.answer(question, show(segment(worker, [4])))
     assert answer.choice == 0
     assert answer.choice_scores[0] == answer.choice_scores[1]

@@ -1,0 +1,74 @@
+"""Arguments that a caller gives, checked at the border: one sentence instead of a TypeError."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from longvid.errors import BudgetError, QuestionError, StoreError
+from longvid.types import Question
+
+__all__ = ["require_budget", "require_questions", "require_top_k", "store_name", "video_name"]
+
+
+def store_name(store: object) -> str:
+    """Return the folder or URI of a store as text.
+
+    Raises:
+        StoreError: It is neither text nor a path, or it is empty.
+    """
+    name = os.fspath(store) if isinstance(store, (str, Path)) else ""
+    if not name.strip():
+        raise StoreError(f"store must be a folder or a URI, got {store!r}.")
+    return name
+
+
+def video_name(video: object) -> str:
+    """Return the name, path or id of a video as text.
+
+    Raises:
+        QuestionError: It is neither text nor a path, or it is empty.
+    """
+    name = os.fspath(video) if isinstance(video, (str, Path)) else ""
+    if not name.strip():
+        raise QuestionError(f"video must be the name, path or id of one video, got {video!r}.")
+    return name
+
+
+def require_budget(budget: object) -> None:
+    """Refuse what is no number of tokens.
+
+    Raises:
+        BudgetError: It is no whole number of at least 1.
+    """
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+        raise BudgetError(
+            f"budget must be a whole number of visual tokens, at least 1, got {budget!r}."
+        )
+
+
+def require_top_k(top_k: object) -> None:
+    """Refuse what is no number of results.
+
+    Raises:
+        QuestionError: It is no whole number of at least 1.
+    """
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        raise QuestionError(f"top_k must be a whole number of at least 1, got {top_k!r}.")
+
+
+def require_questions(questions: object) -> None:
+    """Refuse what is no list of questions.
+
+    Raises:
+        QuestionError: It is none, or holds something else.
+    """
+    if isinstance(questions, str) or not isinstance(questions, Sequence):
+        raise QuestionError(f"ask_many takes a list of longvid.Question, got {questions!r}.")
+    for question in questions:
+        if not isinstance(question, Question):
+            raise QuestionError(
+                f"ask_many takes longvid.Question objects, got {question!r}; write "
+                f"longvid.Question({question!r})."
+            )

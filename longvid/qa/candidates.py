@@ -1,0 +1,98 @@
+"""Candidates: the segments of a store that a question may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longvid import registry
+from longvid.config import Ask
+from longvid.errors import QuestionError
+from longvid.select.shots import shots_around
+from longvid.store import Hit, Store, StoredVideo
+from longvid.types import Query, Segment
+
+__all__ = ["CandidateSearch", "evenly"]
+
+
+class CandidateSearch:
+    """Finds what a question may be shown.
+
+    Args:
+        store: Where segments are searched and loaded.
+        ask: How many, and what around them.
+    """
+
+    def __init__(self, store: Store, ask: Ask) -> None:
+        self._store = store
+        self._ask = ask
+
+    def videos(self) -> dict[str, StoredVideo]:
+        """Return the stored videos by id."""
+        return {stored.video.video_id: stored for stored in self._store.videos()}
+
+    def hits(self, query: Query, num_segments: int) -> list[Hit]:
+        """Return the segments nearest to a question, best first; 0 ranks all of them.
+
+        Raises:
+            QuestionError: The store is empty, or its embeddings are of another model.
+        """
+        if query.embedding.shape[0] != self._store.embedding_width:
+            raise QuestionError(
+                f"The store holds embeddings of width {self._store.embedding_width}, the question "
+                f"was embedded to {query.embedding.shape[0]}; ask with the store's own embedder."
+            )
+        videos = self.videos()
+        asked = query.question.video_ids or tuple(videos)
+        total = sum(videos[video_id].num_segments for video_id in asked)
+        if not total:
+            raise QuestionError(
+                f"The store {self._store.uri} holds no indexed video; run `longvid index` first."
+            )
+        return self._store.search(
+            query.embedding, min(num_segments or total, total), query.question.video_ids
+        )
+
+    def load(
+        self, query: Query, hits: list[Hit], budget: int
+    ) -> tuple[list[Hit], Sequence[Segment]]:
+        """Load what was found, or frames from all over the one video where nothing was.
+
+        Returns:
+            The hits that count, and their segments.
+        """
+        ask = self._ask
+        if len(query.question.video_ids) == 1 and hits[0].score < ask.least_score:
+            return self._spread(query, budget)
+        found = [(hit.video_id, hit.segment_index) for hit in hits]
+        around = self._store.around(found, ask.neighbours)
+        candidates: Sequence[Segment] = self._store.load(around)
+        if ask.num_segments and ask.shot_frames:
+            candidates = shots_around(query, candidates, found, ask)
+        return hits, candidates
+
+    def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
+        """Take frames from all over the one video that is asked about, whatever was found.
+
+        Returns:
+            Every segment as a hit, and as many whole frames as the budget holds.
+        """
+        [video_id] = query.question.video_ids
+        hits = self.hits(query, 0)
+        stored = sorted(hit.segment_index for hit in hits)
+        [first] = self._store.load([(video_id, stored[0])])
+        cost = max(1, len(first.tokens) // max(1, first.num_frames))  # tokens of a whole frame
+        keys = [(video_id, stored[place]) for place in evenly(len(stored), budget // cost)]
+        uniform = registry.find("selector", "uniform")()
+        return hits, uniform(query, self._store.load(keys), max(budget, cost))
+
+
+def evenly(num_places: int, count: int) -> list[int]:
+    """Spread a count over places, the first and the last among them; all where there are fewer.
+
+    >>> evenly(10, 4)
+    [0, 3, 6, 9]
+    """
+    if num_places <= max(2, count):
+        return list(range(num_places))
+    steps = max(2, count) - 1
+    return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]

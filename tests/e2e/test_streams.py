@@ -1,0 +1,81 @@
+"""Standard streams that are closed, full, or of another alphabet; threads that ask at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import longvid
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the shell in which `longvid` is this command line."""
+    words = f'longvid() {{ {sys.executable} -m longvid.cli "$@"; }}; {command}'
+    return subprocess.run(
+        ["bash", "-c", words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "sentence"),
+    [
+        ("longvid status --store {store} >&-", 1, "stdout is closed"),
+        ("longvid status --store {store} >/dev/full", 1, "No space left on device"),
+        ("longvid status --store {store} | head -0; exit ${{PIPESTATUS[0]}}", 0, ""),
+        ("longvid status --store {store} 2>&-", 0, ""),
+    ],
+)
+def test_a_stream_that_takes_nothing(
+    command: str, status: int, sentence: str, small_store: Path
+) -> None:
+    result = shell(command.format(store=small_store))
+    assert result.returncode == status
+    assert result.stderr.count("\n") == (1 if sentence else 0)
+    assert sentence in result.stderr
+
+
+def test_a_name_that_stdout_has_no_letters_for(few_clips: Path, tmp_path: Path) -> None:
+    name = tmp_path / "na\u0142me\x1b[31m.mkv"
+    shutil.copy(few_clips / "sign_book_640x480.mkv", name)
+    longvid.index(name, store=tmp_path / "store")
+    result = shell(f"longvid status --store {tmp_path / 'store'}", PYTHONIOENCODING="latin-1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"na\u0142me\x1b[31m.mkv" in result.stdout
+
+
+_THREADS = """
+import json, os, sys, threading
+before = set(os.environ)
+import longvid
+qa, answers = longvid.VideoQA(sys.argv[1]), []
+def ask():
+    answers.append(qa.ask("where is the star?").text)
+threads = [threading.Thread(target=ask) for _ in range(4)]
+threads += [threading.Thread(target=lambda: longvid.search("a star", store=sys.argv[1]))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+ask()
+print(json.dumps([answers, sorted(set(os.environ) - before)]))
+"""
+
+
+def test_threads_that_ask_before_models_are_loaded(small_store: Path) -> None:
+    command = [sys.executable, "-c", _THREADS, str(small_store)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    answers, left_in_environment = json.loads(result.stdout)
+    assert len(answers) == 5
+    assert len(set(answers)) == 1
+    assert result.stderr == ""
+    assert left_in_environment == []

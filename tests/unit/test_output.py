@@ -1,0 +1,63 @@
+"""How results look on a terminal: nothing cut, no control characters, times as on a player."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from longvid.cli.output import clock, printable, table
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0:00.0"),
+        (-1, "0:00.0"),
+        (9.96, "0:10.0"),
+        (59.94, "0:59.9"),
+        (59.97, "1:00.0"),
+        (3599.96, "1:00:00.0"),
+        (3723.44, "1:02:03.4"),
+    ],
+)
+def test_clock(seconds: float, written: str) -> None:
+    assert clock(seconds) == written
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert printable("a\tb\nc\x1b[31m\u202ed\udcff") == r"a\tb\nc\x1b[31m\u202ed\udcff"
+    assert printable("Zürich 東京 \u00a0é") == "Zürich 東京 \u00a0é"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_no_cell_is_cut(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout", Terminal())
+    error = "The file is cut off: " + "its last frames are missing; " * 6 + "download it again."
+    row = ("[bold]a_rather_long_name_of_a_video[/x].mp4", "decode", "corrupt", "0:01.0", error)
+    header = ("video", "stage", "kind", "from", "error")
+    table(header, [row, row])
+    import sys
+
+    printed = ESCAPES.sub("", sys.stdout.getvalue())  # type: ignore[attr-defined]
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= columns
+    if columns < 80:  # a line a cell
+        words = " ".join(printed.split())
+        assert words.count("download it again.") == 2
+    for word in {*error.split(), "decode", "corrupt", "0:01.0"}:
+        assert printed.count(word) >= 2
+    assert "…" not in printed
+
+
+def test_a_pipe_gets_whole_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("video", "error"), [("a\tb.mp4", "x" * 300)])
+    assert capsys.readouterr().out == "video\terror\n" + r"a\tb.mp4" + "\t" + "x" * 300 + "\n"
