@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longvid.config import Config, load_config, preset_names
 from longvid.errors import ModelError
@@ -102,7 +103,9 @@ def require_models(config: Config) -> None:
 
 def _named(config: Config) -> Iterator[_Named]:
     """Yield what a configuration names, in the order of the path."""
-    reducer, encoder, llm = config.reducer, config.encoder, config.llm
+    reducer: Any = config.reducer
+    encoder: Any = config.encoder
+    llm: Any = config.llm
     features = getattr(reducer, "features", "pixels")
     if features != "pixels":
         yield _hub("dino", "reducer.features", features)

@@ -1,47 +1,71 @@
-"""The six kinds of part, as protocols: what each must do, in the order of the path.
+"""The nine kinds of part, as protocols: what each must do, in the order of the path.
 
 A part is a frozen dataclass whose fields are its configuration. `setup(device)` loads what it
 needs and returns a worker that does the work; a part that needs nothing returns itself. A
 configuration can therefore be compared, hashed, printed and sent to another process, and the
 weights never travel with it.
 
-    decoder ─ reducer ─ encoder ─ compressor ║ selector ─ llm
+    decoder ─ reducer ─ encoder ─ compressor ║ reranker ─ selector ─ llm ─ grounder
+            └ text source (speech, screen)   ║
+
+`KindPart` is the configuration, `Kind` the worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from longvid.errors import LongvidError
 from longvid.lazy_import import torch
 from longvid.types import (
+    Answer,
+    Audio,
+    Candidate,
     Chunk,
     Failure,
     FrameBatch,
     FrameSize,
+    Picture,
     Query,
     Question,
     Segment,
     Selection,
+    TextLine,
+    Track,
     Video,
 )
 
 __all__ = [
+    "PROTOCOLS",
     "RUN_ONLY",
     "Compressor",
+    "CompressorPart",
     "Decoder",
     "DecoderPart",
     "Encoder",
     "EncoderPart",
     "Generation",
+    "Grounder",
+    "GrounderPart",
     "LanguageModel",
     "LanguageModelPart",
     "Part",
     "Reducer",
     "ReducerPart",
+    "Reranker",
+    "RerankerPart",
+    "ScreenText",
+    "ScreenTextPart",
     "Selector",
+    "SelectorPart",
+    "Speech",
+    "SpeechPart",
+    "TextEmbedder",
+    "TextSourcePart",
+    "members",
 ]
 
 #: Metadata of a field that changes how a part runs but not what it returns (a deadline, a batch
@@ -51,9 +75,11 @@ RUN_ONLY: dict[str, Any] = {"fingerprint": False}
 
 @runtime_checkable
 class Part(Protocol):
-    """A configuration that can be made to work."""
+    """A configuration that can be made to work: a frozen dataclass."""
 
-    def setup(self, device: str = "cpu") -> Any:
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def setup(self, device: str = "cpu") -> object:
         """Load what the part needs onto `device` and return the worker."""
 
 
@@ -65,7 +91,7 @@ class Decoder(Protocol):
 
         Args:
             path: A local file.
-            video_id: Its `listing.content_id`, if the caller has it already.
+            video_id: Its `inputs.content_id`, if the caller has it already.
 
         Raises:
             VideoError: The file cannot be opened as a video.
@@ -78,7 +104,7 @@ class Decoder(Protocol):
         """Stop every process that belongs to the decoder."""
 
 
-class DecoderPart(Protocol):
+class DecoderPart(Part, Protocol):
     """A decoder's configuration. `size` is set by the encoder that the frames are for."""
 
     @property
@@ -92,11 +118,11 @@ class DecoderPart(Protocol):
 class Reducer(Protocol):
     """Drops frames that show nothing new. Keeps at least one."""
 
-    def __call__(self, batch: FrameBatch) -> FrameBatch:
+    def __call__(self, batch: FrameBatch, /) -> FrameBatch:
         """Return the batch with fewer or equally many frames."""
 
 
-class ReducerPart(Protocol):
+class ReducerPart(Part, Protocol):
     """A reducer's configuration."""
 
     def identity(self) -> str:
@@ -106,25 +132,30 @@ class ReducerPart(Protocol):
         """Load what it needs."""
 
 
-class Encoder(Protocol):
-    """Turns frames into tokens and embeddings."""
+class TextEmbedder(Protocol):
+    """The side of an encoder that a question needs."""
 
-    space: str
-    embedding_width: int
     note: str
-
-    def __call__(self, batch: FrameBatch) -> Segment:
-        """Encode the frames of one segment with their full patch grid."""
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
 
 
-class EncoderPart(Protocol):
+class Encoder(TextEmbedder, Protocol):
+    """Turns frames into tokens and embeddings."""
+
+    space: str
+    embedding_width: int
+
+    def __call__(self, batch: FrameBatch, /) -> Segment:
+        """Encode the frames of one segment with their full patch grid."""
+
+
+class EncoderPart(Part, Protocol):
     """An encoder's configuration."""
 
     def frame_size(self) -> FrameSize:
-        """Say the size of frame the encoder wants, without loading its weights."""
+        """Return the size of frame the encoder wants, without loading its weights."""
 
     def identity(self) -> str:
         """Name the weights, so that two checkpoints never share a store."""
@@ -141,22 +172,110 @@ class EncoderPart(Protocol):
     def setup(self, device: str = "cpu") -> Encoder:
         """Load the weights."""
 
-    def setup_embedder(self, device: str = "cpu") -> Encoder:
+    def setup_embedder(self, device: str = "cpu") -> TextEmbedder:
         """Load only what `embed_text` needs: a question never needs the vision tower."""
 
 
 class Compressor(Protocol):
     """Shrinks the tokens of one segment, knowing no question. Never adds tokens."""
 
-    def __call__(self, segment: Segment) -> Segment:
+    def __call__(self, segment: Segment, /) -> Segment:
         """Return the segment with fewer or equally many tokens."""
+
+
+class CompressorPart(Part, Protocol):
+    """A compressor's configuration.
+
+    `conserves_size` states whether the sizes of the tokens returned add up to those given: True
+    for merging and pooling, False where tokens are dropped.
+    """
+
+    conserves_size: ClassVar[bool]
+
+    def setup(self, device: str = "cpu") -> Compressor:
+        """Load what it needs."""
+
+
+class Speech(Protocol):
+    """Writes down what is said."""
+
+    def __call__(self, audio: Iterable[Audio], /) -> Iterator[TextLine]:
+        """Yield the lines of one video in time order, from the blocks of its sound track."""
+
+
+class SpeechPart(Part, Protocol):
+    """A text source that hears. The sound reaches it as mono of `sample_rate`."""
+
+    source: ClassVar[Literal["speech"]]
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second that it wants."""
+
+    def identity(self) -> str:
+        """Name the weights and the version of the engine: the fingerprint of its lines."""
+
+    def setup(self, device: str = "cpu") -> Speech:
+        """Load the weights."""
+
+
+class ScreenText(Protocol):
+    """Reads what is written in frames."""
+
+    def __call__(self, frames: Iterable[FrameBatch], /) -> Iterator[TextLine]:
+        """Yield the lines of one video in time order, from its frames."""
+
+
+class ScreenTextPart(Part, Protocol):
+    """A text source that reads. It has frames of its own: text is not legible at an encoder's."""
+
+    source: ClassVar[Literal["screen"]]
+
+    @property
+    def every_seconds(self) -> float:
+        """Seconds between the frames that it wants."""
+
+    def frame_size(self) -> FrameSize:
+        """Return the size of frame that it wants."""
+
+    def identity(self) -> str:
+        """Name the weights and the version of the engine: the fingerprint of its lines."""
+
+    def setup(self, device: str = "cpu") -> ScreenText:
+        """Load the weights."""
+
+
+TextSourcePart = SpeechPart | ScreenTextPart
+
+
+class Reranker(Protocol):
+    """Scores what a search found once more, more slowly and better."""
+
+    def __call__(self, question: Question, candidates: Sequence[Candidate], /) -> Sequence[float]:
+        """Return one finite score a candidate; higher is better."""
+
+
+class RerankerPart(Part, Protocol):
+    """A reranker's configuration."""
+
+    def setup(self, device: str = "cpu") -> Reranker:
+        """Load the weights."""
 
 
 class Selector(Protocol):
     """Chooses what a question is shown. Never returns more tokens than the budget."""
 
-    def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
+    def __call__(
+        self, query: Query, segments: Sequence[Segment], budget: int, /
+    ) -> Sequence[Segment]:
         """Return segments in time order whose tokens fit the budget."""
+
+
+class SelectorPart(Part, Protocol):
+    """A selector's configuration."""
+
+    def setup(self, device: str = "cpu") -> Selector:
+        """Load what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +325,7 @@ class LanguageModel(Protocol):
         """Answer several questions; one entry each, in order, an error in place of its answer."""
 
 
-class LanguageModelPart(Protocol):
+class LanguageModelPart(Part, Protocol):
     """A language model's configuration."""
 
     def spaces(self) -> tuple[str, ...]:
@@ -214,3 +333,45 @@ class LanguageModelPart(Protocol):
 
     def setup(self, device: str = "cpu") -> LanguageModel:
         """Load the weights."""
+
+
+class Grounder(Protocol):
+    """Finds in pictures what an answer speaks of."""
+
+    def __call__(
+        self, question: Question, answer: Answer, pictures: Sequence[Picture], /
+    ) -> Sequence[Track]:
+        """Return one track a thing found; their boxes are in the pictures given."""
+
+
+class GrounderPart(Part, Protocol):
+    """A grounder's configuration."""
+
+    def setup(self, device: str = "cpu") -> Grounder:
+        """Load the weights."""
+
+
+#: The protocol of each kind of part, in the order of the path; a text source fits one of two.
+PROTOCOLS: dict[str, tuple[type, ...]] = {
+    "decoder": (DecoderPart,),
+    "reducer": (ReducerPart,),
+    "encoder": (EncoderPart,),
+    "compressor": (CompressorPart,),
+    "text_source": (SpeechPart, ScreenTextPart),
+    "reranker": (RerankerPart,),
+    "selector": (SelectorPart,),
+    "llm": (LanguageModelPart,),
+    "grounder": (GrounderPart,),
+}
+
+
+def members(protocol: type) -> tuple[str, ...]:
+    """Name what a protocol asks for, in the order of its definition."""
+    names = [
+        name
+        for base in reversed(protocol.__mro__)
+        if base not in (Protocol, object) and base.__module__ == __name__
+        for name in (*inspect.get_annotations(base), *vars(base))
+        if not name.startswith("_")
+    ]
+    return tuple(dict.fromkeys(names))

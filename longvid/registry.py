@@ -1,16 +1,28 @@
 """The names of all parts, by kind: a new part is one file and one line here.
 
+A part from another package needs no line. It is named by its place, `package.module:Class`, or by
+an entry point of the group `longvid.parts` whose name is its kind and its own:
+
+    [project.entry-points."longvid.parts"]
+    "compressor.every_other" = "mypackage.every_other:EveryOther"
+
 Upper rooms are named as strings, so that this module imports none of them.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
+import importlib.metadata
 from typing import Any
 
 from longvid.errors import ConfigError
+from longvid.protocols import PROTOCOLS, members
 
-__all__ = ["KINDS", "PARTS", "find", "name_of"]
+__all__ = ["ENTRY_POINTS", "KINDS", "PARTS", "find", "name_of", "names"]
+
+ENTRY_POINTS = "longvid.parts"
 
 PARTS: dict[str, dict[str, str]] = {
     "decoder": {
@@ -41,6 +53,8 @@ PARTS: dict[str, dict[str, str]] = {
         "random": "longvid.compress.prune:RandomPruning",
         "tome": "longvid.compress.merge:TokenMerging",
     },
+    "text_source": {},
+    "reranker": {},
     "selector": {
         "uniform": "longvid.select.frames:Uniform",
         "top_k": "longvid.select.frames:TopK",
@@ -57,9 +71,15 @@ PARTS: dict[str, dict[str, str]] = {
         "longvu": "longvid.systems.longvu.language_model:LongVULanguageModel",
         "slowfast_llava": "longvid.systems.slowfast_llava.language_model:SlowFastLanguageModel",
     },
+    "grounder": {},
 }
 
 KINDS = tuple(PARTS)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """List the names of a kind's parts: the project's own first, then those of entry points."""
+    return tuple(dict.fromkeys([*PARTS[kind], *_entry_points(kind)]))
 
 
 def find(kind: str, name: str) -> type[Any]:
@@ -67,23 +87,87 @@ def find(kind: str, name: str) -> type[Any]:
 
     Args:
         kind: One of KINDS.
-        name: A name listed under that kind.
+        name: A name listed under that kind, one of an entry point, or "package.module:Class".
+            The project's own names come first: no package can take one of them over.
 
     Raises:
-        ConfigError: The name is not known; the sentence lists the known ones.
+        ConfigError: The name is not known, the class cannot be imported, or it is no part of that
+            kind; the sentence says which.
     """
     known = PARTS[kind]
-    if name not in known:
-        raise ConfigError(f"No {kind} is named {name!r}; known are {', '.join(known)}.")
-    module, _, attribute = known[name].partition(":")
-    part: type[Any] = getattr(importlib.import_module(module), attribute)
+    if name in known:
+        place = known[name]
+    elif ":" in name:
+        place = name
+    else:
+        outside = _entry_points(kind)
+        if name not in outside:
+            raise ConfigError(
+                f"No {kind} is named {name[:80]!r}; known are "
+                f"{', '.join(names(kind)) or 'none of this kind'}, and one of your own is named by "
+                "its place, as package.module:Class."
+            )
+        place = outside[name]
+    part: type[Any] = _import(kind, place)
+    if not place.startswith("longvid."):
+        _check(kind, place, part)
     return part
 
 
 def name_of(kind: str, part: object) -> str:
-    """Return the name under which a part's class is registered."""
-    location = f"{type(part).__module__}:{type(part).__qualname__}"
+    """Return the name by which `find` finds a part's class; its place, for one from outside."""
+    place = f"{type(part).__module__}:{type(part).__qualname__}"
     for name, target in PARTS[kind].items():
-        if target == location:
+        if target == place:
             return name
-    raise ConfigError(f"{location} is not registered as a {kind}; add a line to registry.py.")
+    if "<" in place or place.startswith("__main__:"):
+        raise ConfigError(
+            f"{place} cannot be found again by its name; define it at the top of a module that can "
+            "be imported."
+        )
+    return place
+
+
+@functools.cache
+def _entry_points(kind: str) -> dict[str, str]:
+    """Return the places of installed parts of a kind by name; of two of one name, the first."""
+    found: dict[str, str] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        prefix, _, name = entry.name.partition(".")
+        if prefix == kind and name:
+            found.setdefault(name, entry.value)
+    return found
+
+
+def _import(kind: str, place: str) -> Any:
+    module, _, path = place.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for step in path.split("."):
+            found = getattr(found, step)
+    except Exception as error:  # importing runs code that is not ours
+        raise ConfigError(
+            f"The {kind} {place[:120]!r} cannot be imported: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0][:200]}."
+        ) from error
+    return found
+
+
+def _check(kind: str, place: str, part: Any) -> None:
+    """Refuse a class from outside that is no part of its kind, in one sentence."""
+    if not isinstance(part, type) or not dataclasses.is_dataclass(part):
+        raise ConfigError(f"{place} is no dataclass; a {kind} is a frozen dataclass.")
+    if not part.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # of a dataclass
+        raise ConfigError(f"{place} is not frozen; write @dataclass(frozen=True, slots=True).")
+    fields = {item.name for item in dataclasses.fields(part)}
+    lacking = min(
+        (
+            [name for name in members(protocol) if name not in fields and not hasattr(part, name)]
+            for protocol in PROTOCOLS[kind]
+        ),
+        key=len,
+    )
+    if lacking:
+        raise ConfigError(
+            f"{place} is no {kind}: it lacks {', '.join(lacking)}; see longvid/protocols.py."
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.errors import AnnotationError
-from longvid.errors import VideoError
+from longvid.errors import LongvidError, VideoError
 from longvid.timed_text.formats import in_time_order, plain_text, read_sidecar
 from longvid.types import TextLine
 
@@ -47,7 +47,7 @@ def read_spoken(
         raise AnnotationError(str(error)) from error
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, LongvidError) as error:
         raise AnnotationError(
             f"{path} is not a list of lines, each with start, end and line, or with timestamp and "
             f"text ({type(error).__name__}: {error})."

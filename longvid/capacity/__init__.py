@@ -16,6 +16,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -114,8 +115,9 @@ def needs_of(config: Config, hours: float) -> Needs:
     if not (hours > 0 and math.isfinite(hours)):
         raise ConfigError(f"--hours must be above 0, got {hours}.")
     device = torch_device(config.run.device)
-    llm = config.llm
-    index_bytes = resolve_dtype(config.encoder.dtype, device).itemsize
+    encoder: Any = config.encoder  # of one system, known by its name below
+    llm: Any = config.llm
+    index_bytes = resolve_dtype(encoder.dtype, device).itemsize
     ask_bytes = resolve_dtype(llm.dtype, device).itemsize
     parts = _parts_of(config, index_bytes, ask_bytes)
     stored = _stored(config, hours, parts)
@@ -170,7 +172,8 @@ def _parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
 
 def _reading_bytes(config: Config, parts: Parts, prompt: int, item_bytes: int) -> int:
     text = parts.text
-    span = min(prompt, config.llm.prefill_tokens)
+    llm: Any = config.llm
+    span = min(prompt, llm.prefill_tokens)
     layer = held_bytes(span, text.hidden_size, text.intermediate_size, item_bytes)
     return int(layer + 4 * text.vocab_size)
 

@@ -29,7 +29,8 @@ def parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
         ConfigError: The language model is one of a published system.
         ModelError: A checkpoint has no folder or no config.json.
     """
-    encoder, llm = config.encoder, config.llm
+    encoder: Any = config.encoder
+    llm: Any = config.llm
     vision = checkpoint_files.part_of(checkpoint_files.locate(encoder.model), checkpoint_files.VLM)
     language = checkpoint_files.part_of(checkpoint_files.locate(llm.model), checkpoint_files.VLM)
     embedder = checkpoint_files.part_of(
@@ -96,22 +97,24 @@ def _encoding_bytes(config: Config, folder: Path, grid: tuple[int, int], item_by
     vision = whole.vision_config
     patches = grid[0] * grid[1] * _patches_joined(whole) ** 2
     mlp = getattr(vision, "intermediate_size", None) or 4 * vision.hidden_size
-    size = config.encoder.frame_size()
+    encoder: Any = config.encoder
+    size = encoder.frame_size()
     per_frame = held_bytes(patches, vision.hidden_size, mlp, item_bytes)
     pixels = 2 * 3 * size.height * size.width * 4
-    return int(config.encoder.batch_frames * (per_frame + pixels))
+    return int(encoder.batch_frames * (per_frame + pixels))
 
 
 def _grid(config: Config, folder: Path) -> tuple[int, int]:
     """Return rows and columns of tokens that the encoder gives a frame."""
     family = family_of(folder)
+    encoder: Any = config.encoder
     whole = family.config(folder)
     vision = whole.vision_config
-    wanted = family.pixel_format(folder, getattr(config.encoder, "most_pixels", 0))
+    wanted = family.pixel_format(folder, getattr(encoder, "most_pixels", 0))
     patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
     side = patch * _patches_joined(whole)
     height, width = wanted.height // side, wanted.width // side
-    if config.encoder.grid == "model" and family.name == "llava_onevision":
+    if encoder.grid == "model" and family.name == "llava_onevision":
         height, width = math.ceil(height / 2), math.ceil(width / 2)
     return height, width
 

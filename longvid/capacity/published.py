@@ -46,7 +46,8 @@ def llama_vid_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
     Raises:
         ModelError: A folder is missing or incomplete, or there is no vision tower.
     """
-    encoder, llm = config.encoder, config.llm
+    encoder: Any = config.encoder
+    llm: Any = config.llm
     _require_same(config)
     folder = checkpoint_files.locate(encoder.model)
     embedder = checkpoint_files.part_of(
@@ -91,7 +92,8 @@ def longvu_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
     Raises:
         ModelError: A folder is missing or incomplete, or is of a checkpoint for still images.
     """
-    encoder, llm = config.encoder, config.llm
+    encoder: Any = config.encoder
+    llm: Any = config.llm
     _require_same(config)
     folder, siglip, dino = map(
         checkpoint_files.locate, (encoder.model, encoder.siglip, encoder.dino)
@@ -127,7 +129,7 @@ def longvu_parts(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
 
 def _longvu_activations(config: Config, item_bytes: int) -> int:
     """Estimate what a segment takes in both towers, one after the other, and in the aggregator."""
-    encoder = config.encoder
+    encoder: Any = config.encoder
     siglip, dino = checkpoint_files.locate(encoder.siglip), checkpoint_files.locate(encoder.dino)
     towers = (
         (checkpoint_files.read_config(siglip)["vision_config"], pixel_format_of(siglip).height),

@@ -18,7 +18,7 @@ from longvid.config import Config, load_config, torch_device
 from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
-from longvid.protocols import Encoder, Generation, LanguageModel
+from longvid.protocols import Generation, LanguageModel, TextEmbedder
 from longvid.qa.arguments import (
     require_budget,
     require_questions,
@@ -67,7 +67,7 @@ class VideoQA:
             config = load_config(config)
         self.config = config
         self.device = torch_device(config.run.device if device is None else device)
-        self._embedder: Encoder | None = None
+        self._embedder: TextEmbedder | None = None
         self._llm: LanguageModel | None = None
         self._closed = False
         self._candidates = CandidateSearch(self.store, config.ask)
@@ -109,7 +109,7 @@ class VideoQA:
         return self._prompt_text.replaced
 
     @property
-    def embedder(self) -> Encoder:
+    def embedder(self) -> TextEmbedder:
         """The text side of the encoder that the store was made with."""
         embedder = self._embedder
         if embedder is None:

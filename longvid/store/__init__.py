@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from longvid.config import StoreOptions
 from longvid.store.annotations import AnnotationKey, AnnotationPart, Annotations
 from longvid.store.catalog import StoredVideo
 from longvid.store.chunkfile import ChunkRecord, SegmentRecord
-from longvid.store.header import StoreOptions
 from longvid.store.status import StoreStatus
 from longvid.store.store import Store
 from longvid.store.subtitles import read_subtitles, subtitles_beside, write_subtitles

@@ -15,9 +15,8 @@ from __future__ import annotations
 from longvid.errors import StoreError
 from longvid.lazy_import import F, torch
 
-__all__ = ["GROUP", "KINDS", "bytes_per_row", "dequantise", "quantise"]
+__all__ = ["GROUP", "bytes_per_row", "dequantise", "quantise"]
 
-KINDS = ("float16", "bfloat16", "float32", "int8", "int4")
 #: Values that share a scale under int4.
 GROUP = 64
 
@@ -43,7 +42,7 @@ def quantise(values: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tenso
 
     Args:
         values: (N, D) floating point.
-        kind: One of KINDS.
+        kind: One of `longvid.config.TOKEN_KINDS`.
 
     Returns:
         What is stored, and its scales: (N, D) with None for a float type; (N, D) int8 with (N,)

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from longvid.config import StoreOptions
 from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store import catalog as catalogs
@@ -26,7 +27,7 @@ from longvid.store.catalog import Catalog, StoredVideo
 from longvid.store.chunkfile import ChunkRecord, encode_chunk
 from longvid.store.failures import FailureLog
 from longvid.store.find_video import find_video
-from longvid.store.header import Header, StoreOptions
+from longvid.store.header import Header
 from longvid.store.layout import (
     CATALOG,
     HEADER,

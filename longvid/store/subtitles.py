@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from longvid.errors import LongvidError
 from longvid.store.layout import checksum, dump_json, subtitles_name
 from longvid.store.objects import Objects
 from longvid.types import TextLine
@@ -52,7 +53,7 @@ def read_subtitles(store: Store, video_id: str) -> tuple[TextLine, ...]:
     try:
         lines = json.loads(data)["lines"]
         return tuple(TextLine(float(start), float(end), str(text)) for start, end, text in lines)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, LongvidError):
         return ()
 
 

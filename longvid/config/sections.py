@@ -1,0 +1,215 @@
+"""The sections of a configuration that are no parts: store, question, machine, cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longvid.errors import ConfigError
+from longvid.sample import Sampling
+
+__all__ = [
+    "FIXED_SECTIONS",
+    "OPTIONAL_PARTS",
+    "PART_LISTS",
+    "SECTION_NAMES",
+    "SINGLE_PARTS",
+    "TOKEN_KINDS",
+    "Ask",
+    "RayResources",
+    "Run",
+    "StoreOptions",
+]
+
+#: Types in which a store can keep tokens.
+TOKEN_KINDS = ("float16", "bfloat16", "float32", "int8", "int4")
+_EMBEDDING_KINDS = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How segments are kept.
+
+    Args:
+        tokens: Type of stored tokens. "int8" keeps one scale a token and halves float16; an
+            element is then off by at most half its token's scale, max(abs(token)) / 254. "int4"
+            keeps a scale for 64 elements, which are off by at most a 14th of their greatest, and
+            takes 0.53 of int8.
+        embeddings: Type of frame embeddings and search vectors: "float32", "float16" or "int8".
+            They are read back with unit norm; int8 moves a cosine by about 0.0005.
+        vectors_per_segment: How many search vectors stand for one segment: the means of equal
+            consecutive groups of its frame embeddings. More find short events better.
+    """
+
+    tokens: str = "float16"
+    embeddings: str = "float32"
+    vectors_per_segment: int = 4
+
+    def __post_init__(self) -> None:
+        if self.tokens not in TOKEN_KINDS:
+            raise ConfigError(
+                f"store.tokens is {self.tokens!r}; use one of {', '.join(TOKEN_KINDS)}."
+            )
+        if self.embeddings not in _EMBEDDING_KINDS:
+            raise ConfigError(
+                f"store.embeddings is {self.embeddings!r}; use one of "
+                f"{', '.join(_EMBEDDING_KINDS)}."
+            )
+        if self.vectors_per_segment < 1:
+            raise ConfigError(
+                f"store.vectors_per_segment is {self.vectors_per_segment}; use 1 or more."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a question is put to a store.
+
+    Args:
+        budget: The most visual tokens that the language model is shown.
+        num_segments: Segments taken from the search as candidates; 0 takes every segment of the
+            videos in question, as the published systems do.
+        neighbours: Segments before and after each of those that are candidates too: what came
+            before or after a moment lies outside the segment that a search finds.
+        least_score: A question about one video whose best segment scores less names no place in it
+            ("what comes first?"): frames spread evenly over the video, from its first segment to
+            its last, are shown instead. -1 trusts every search; other values suit one embedder.
+        shot_frames: Of what a search found, show the shot of the best frame with the shots right
+            before and after it, and of that shot so many frames at most; `neighbours` says how
+            far it is looked for. 0 shows whole segments, as does a `num_segments` of 0.
+        beside_frames: The most frames of each shot beside it.
+        cut_similarity: Two frames that follow each other belong to one shot if the cosine of
+            their embeddings is at least this; it suits one embedder and one rate of sampling.
+        num_evidence: The most spans listed with an answer.
+        batch_questions: Questions that `ask_many` prepares and answers side by side.
+        subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
+            lines at the shown frames before the question (Video-MME), "interleaved" writes them
+            after the frames they belong to (LLaMA-VID), "covering" only those that cover a shown
+            frame (LongVideoBench).
+    """
+
+    budget: int = 512
+    num_segments: int = 8
+    neighbours: int = 0
+    least_score: float = -1.0
+    shot_frames: int = 0
+    beside_frames: int = 4
+    cut_similarity: float = 0.5
+    num_evidence: int = 5
+    batch_questions: int = 8
+    subtitles: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.subtitles not in ("none", "listed", "interleaved", "covering"):
+            raise ConfigError(
+                f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."
+            )
+        counts = (self.budget, self.num_evidence, self.batch_questions)
+        others = (self.num_segments, self.neighbours, self.shot_frames, self.beside_frames)
+        if min(counts) < 1 or min(others) < 0:
+            raise ConfigError(
+                "ask needs budget, num_evidence and batch_questions of at least 1, and "
+                "num_segments, neighbours, shot_frames and beside_frames of at least 0, got "
+                f"{', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run uses the machine. Nothing here changes a result.
+
+    Args:
+        device: Where models run: "cpu", "cuda" or "cuda:N"; "auto" takes a GPU if torch sees one.
+        decode_workers: Decoding processes; 0 takes one a processor core.
+        prefetch_mb: Megabytes of decoded frames that may wait for the encoder. Enough that
+            decoding goes on while weights load; a segment of 16 frames of 384 pixels takes 7.
+        max_attempts: A video that failed this often is left alone until `longvid retry`.
+        max_failure_rate: A run stops when a larger share of its videos fail, counted from the
+            20th on; 1 goes on whatever happens.
+        cache_mb: Megabytes of remote videos that a machine keeps beside those being read.
+    """
+
+    device: str = "auto"
+    decode_workers: int = 0
+    prefetch_mb: int = 64
+    max_attempts: int = 3
+    max_failure_rate: float = 1.0
+    cache_mb: int = 20_000
+
+    def __post_init__(self) -> None:
+        if self.decode_workers < 0 or self.prefetch_mb < 1 or self.max_attempts < 1:
+            raise ConfigError(
+                "run needs decode_workers >= 0, prefetch_mb >= 1 and max_attempts >= 1, "
+                f"got {self.decode_workers}, {self.prefetch_mb} and {self.max_attempts}."
+            )
+        if not 0 <= self.max_failure_rate <= 1 or self.cache_mb < 0:
+            raise ConfigError(
+                "run needs max_failure_rate from 0 to 1 and cache_mb >= 0, got "
+                f"{self.max_failure_rate} and {self.cache_mb}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RayResources:
+    """What each stage of the Ray runner asks of the cluster. Nothing here changes a result.
+
+    The defaults fit a machine of two cores with room for the tasks that list and probe.
+
+    Args:
+        decode_actors: Decoding actors, 0 for as many as the processors allow.
+        decode_cpus: Processor share of one decoding actor.
+        encode_actors: Encoding actors.
+        encode_cpus, encode_gpus: Processor and GPU share of one encoding actor.
+        probe_actors: Probing actors, which hash and open files.
+        probe_cpus: Processor share of one probing actor.
+        fused: Let the encoding actors decode too, so that frames never leave their process;
+            there are then `encode_actors` of them and no decoding actors. Each decodes as many
+            chunks at a time as `decode_actors` and the processors allow. A cluster of one machine
+            is used so unless `decode_actors` asks for actors of their own.
+        frame_batches: Decoded segments that may wait in the object store or be on their way to it
+            (Ray frees those that were read within a second); 0 allows two chunks for every actor.
+    """
+
+    decode_actors: int = 0
+    decode_cpus: float = 0.5
+    encode_actors: int = 1
+    encode_cpus: float = 0.5
+    encode_gpus: float = 0.0
+    probe_actors: int = 1
+    probe_cpus: float = 0.25
+    fused: bool = False
+    frame_batches: int = 0
+
+    def __post_init__(self) -> None:
+        shares = (self.decode_cpus, self.encode_cpus, self.encode_gpus, self.probe_cpus)
+        if min(shares) < 0 or self.decode_cpus == 0 or self.encode_actors < 1:
+            raise ConfigError(
+                "ray needs shares of 0 or more, decode_cpus above 0 and encode_actors >= 1, got "
+                f"decode_cpus {self.decode_cpus}, encode_cpus {self.encode_cpus}, encode_gpus "
+                f"{self.encode_gpus}, probe_cpus {self.probe_cpus}, encode_actors "
+                f"{self.encode_actors}."
+            )
+        if self.decode_actors < 0 or self.probe_actors < 1 or self.frame_batches < 0:
+            raise ConfigError(
+                "ray needs decode_actors >= 0, probe_actors >= 1 and frame_batches >= 0, got "
+                f"{self.decode_actors}, {self.probe_actors} and {self.frame_batches}."
+            )
+
+
+#: Sections of one fixed class.
+FIXED_SECTIONS: dict[str, type] = {
+    "sample": Sampling,
+    "store": StoreOptions,
+    "ask": Ask,
+    "run": Run,
+    "ray": RayResources,
+}
+#: Sections that are parts, and the kind of each.
+SINGLE_PARTS = {"decoder": "decoder", "reducer": "reducer", "encoder": "encoder", "llm": "llm"}
+OPTIONAL_PARTS = {"grounder": "grounder"}
+PART_LISTS = {
+    "compressors": "compressor",
+    "text_sources": "text_source",
+    "rerankers": "reranker",
+    "selectors": "selector",
+}
+SECTION_NAMES = (*FIXED_SECTIONS, *SINGLE_PARTS, *OPTIONAL_PARTS, *PART_LISTS)

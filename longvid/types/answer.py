@@ -1,0 +1,151 @@
+"""Questions, what is shown for them, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longvid.errors import QuestionError
+from longvid.types.carrier import Tensors, require
+from longvid.types.tokens import Segment
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Answer", "Evidence", "Query", "Question", "Selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Args:
+        text: The question.
+        video_ids: Restricts it to these videos; empty means the whole store.
+        choices: Answers to choose from; empty means an open question.
+    """
+
+    text: str
+    video_ids: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_text("The question", self.text)
+        object.__setattr__(self, "video_ids", _texts("video_ids", self.video_ids))
+        object.__setattr__(self, "choices", _texts("choices", self.choices))
+        if len(self.choices) == 1:
+            raise QuestionError("A multiple-choice question needs two choices, got one.")
+        stripped = [choice.strip() for choice in self.choices]
+        repeated = next((one for one in stripped if stripped.count(one) > 1), None)
+        if repeated is not None:
+            raise QuestionError(f"The choice {repeated!r} is given twice; name each choice once.")
+
+
+def _require_text(what: str, given: object) -> None:
+    if not isinstance(given, str):
+        raise QuestionError(f"{what} must be text, got {given!r}.")
+    if not given.strip():
+        raise QuestionError(f"{what} is empty; write some text.")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise QuestionError(
+            f"{what} holds {given[error.start]!r}, which is not valid Unicode; leave it out."
+        ) from error
+
+
+def _texts(what: str, given: object) -> tuple[str, ...]:
+    """Return a list of texts as a tuple."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise QuestionError(f"{what} must be a list of texts, got {given!r}; write [{given!r}].")
+    for one in given:
+        _require_text(f"An entry of {what}", one)
+    return tuple(given)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Query(Tensors):
+    """A question with its embedding.
+
+    Args:
+        question: What is asked.
+        embedding: (E,) float32, unit norm, in the text-aligned space.
+        text_tokens: (L, D) the question in the language model's own input embeddings, for
+            selectors that score tokens against words (LongVU); may be empty (0, D).
+    """
+
+    question: Question
+    embedding: torch.Tensor
+    text_tokens: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A span that supports an answer, and the score or the words (`text`) that found it."""
+
+    video_id: str
+    path: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Selection:
+    """What the language model is shown: segments in time order, never over the budget.
+
+    Args:
+        segments: In time order within each video.
+        evidence: One entry a contiguous span, best first.
+        budget: The most visual tokens that may be shown.
+        spoken: What is said after each frame of each segment, "" for nothing; empty where no
+            subtitles are interleaved.
+    """
+
+    segments: tuple[Segment, ...]
+    evidence: tuple[Evidence, ...]
+    budget: int
+    spoken: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        require(
+            self.num_tokens <= self.budget,
+            f"The selection holds {self.num_tokens} tokens, over its budget of {self.budget}; "
+            "raise the budget to that, or add a selector, which keeps to it.",
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Visual tokens shown."""
+        return sum(len(segment.tokens) for segment in self.segments)
+
+    def __repr__(self) -> str:
+        shown = f"{len(self.segments)} segments, {self.num_tokens} of {self.budget} tokens"
+        return f"Selection({shown})"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and what it rests on.
+
+    Args:
+        text: The answer, or the chosen option.
+        evidence: Spans that were shown, best first.
+        visual_tokens, prompt_tokens, output_tokens: Counts.
+        seconds: Wall time by step ("embed", "search", "load", "select", "llm", ...).
+        choice: For multiple choice, the index chosen.
+        choice_scores: For multiple choice, the log-likelihood of each option.
+        note: A caveat that a person must see (random weights, words a model does not know).
+    """
+
+    text: str
+    evidence: tuple[Evidence, ...]
+    visual_tokens: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: dict[str, float]
+    choice: int | None = None
+    choice_scores: tuple[float, ...] = ()
+    note: str = ""

@@ -1,0 +1,121 @@
+"""Every registered part is what its kind's protocol says. mypy checks the assignments."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import longvid.protocols
+from longvid.compress.flashvid import FlashVID
+from longvid.compress.merge import TokenMerging
+from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
+from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
+from longvid.compress.ranking import (
+    DifferentialTokenDrop,
+    EfficientVideoSampling,
+    VCast,
+    VidCom2,
+)
+from longvid.decode.decord import DecordDecoder
+from longvid.decode.pyav import PyAVDecoder
+from longvid.decode.torchcodec import TorchcodecDecoder
+from longvid.encode.huggingface import HuggingFaceEncoder
+from longvid.llm.huggingface import HuggingFaceLanguageModel
+from longvid.protocols import (
+    PROTOCOLS,
+    CompressorPart,
+    DecoderPart,
+    EncoderPart,
+    GrounderPart,
+    LanguageModelPart,
+    ReducerPart,
+    RerankerPart,
+    SelectorPart,
+    TextSourcePart,
+    members,
+)
+from longvid.reduce import KeepAll, TemporalReduction
+from longvid.registry import KINDS, PARTS
+from longvid.select.frames import (
+    AdaptiveKeyframes,
+    Determinantal,
+    InverseTransform,
+    MarginalRelevance,
+    TopK,
+    Uniform,
+)
+from longvid.select.tiers import QFrame, QueryGuided
+from longvid.systems.llama_vid.encoder import LlamaVidEncoder
+from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
+from longvid.systems.longvu.encoder import LongVUEncoder
+from longvid.systems.longvu.language_model import LongVULanguageModel
+from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel
+
+DECODERS: tuple[DecoderPart, ...] = (PyAVDecoder(), TorchcodecDecoder(), DecordDecoder())
+REDUCERS: tuple[ReducerPart, ...] = (KeepAll(), TemporalReduction())
+ENCODERS: tuple[EncoderPart, ...] = (HuggingFaceEncoder(), LlamaVidEncoder(), LongVUEncoder())
+COMPRESSORS: tuple[CompressorPart, ...] = (
+    SlowFastPooling(),
+    ContentTokens(),
+    GridPooling(),
+    SpatialTokenCompression(),
+    DyCoke(),
+    RandomPruning(),
+    TokenMerging(),
+    EfficientVideoSampling(),
+    VidCom2(),
+    VCast(),
+    DifferentialTokenDrop(),
+    FlashVID(),
+)
+TEXT_SOURCES: tuple[TextSourcePart, ...] = ()
+RERANKERS: tuple[RerankerPart, ...] = ()
+SELECTORS: tuple[SelectorPart, ...] = (
+    Uniform(),
+    TopK(),
+    InverseTransform(),
+    AdaptiveKeyframes(),
+    MarginalRelevance(),
+    Determinantal(),
+    QFrame(),
+    QueryGuided(),
+)
+LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
+    HuggingFaceLanguageModel(),
+    LlamaVidLanguageModel(),
+    LongVULanguageModel(),
+    SlowFastLanguageModel(),
+)
+GROUNDERS: tuple[GrounderPart, ...] = ()
+
+ASSIGNED: dict[str, tuple[object, ...]] = {
+    "decoder": DECODERS,
+    "reducer": REDUCERS,
+    "encoder": ENCODERS,
+    "compressor": COMPRESSORS,
+    "text_source": TEXT_SOURCES,
+    "reranker": RERANKERS,
+    "selector": SELECTORS,
+    "llm": LANGUAGE_MODELS,
+    "grounder": GROUNDERS,
+}
+
+
+def test_every_registered_part_is_assigned_to_its_protocol() -> None:
+    for kind in KINDS:
+        places = {f"{type(part).__module__}:{type(part).__qualname__}" for part in ASSIGNED[kind]}
+        assert places == set(PARTS[kind].values()), f"assign every {kind} above"
+
+
+def test_every_kind_has_a_protocol_and_each_asks_for_setup() -> None:
+    assert set(PROTOCOLS) == set(KINDS)
+    for protocols in PROTOCOLS.values():
+        for protocol in protocols:
+            assert "setup" in members(protocol)
+
+
+def test_the_configuration_carries_no_any() -> None:
+    root = Path(inspect.getfile(longvid.protocols)).parent
+    source = (root / "config" / "configuration.py").read_text()
+    fields = source.partition("class Config")[2].partition("def to_dict")[0]
+    assert "Any" not in fields
