@@ -9,19 +9,29 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from longvid.decode.clock import (
+    RESTARTS_AT_ANY_TIME_SECONDS,
+    RESTARTS_BY_DAMAGE_SECONDS,
+    CarriedTimes,
+    carried_on,
+    usual_interval,
+)
 from longvid.decode.container import packets
 from longvid.decode.engine import Progress
 from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
+from longvid.decode.packet_checks import HeaderCheck, irregular_test
 
-__all__ = ["FrameTimes", "PacketTable", "scan"]
+__all__ = ["FrameTimes", "PacketTable", "joins", "longest_gap_ticks", "scan"]
 
 Int64s = npt.NDArray[np.int64]
 
@@ -37,12 +47,14 @@ class FrameTimes:
         pts: (F,) int64 strictly increasing, in units of time_base.
         end: Where the last frame ends, in the same units.
         numerator, denominator: The time base in seconds.
+        joins: Where the stream's clock was carried on, and by how much it jumps there.
     """
 
     pts: Int64s
     end: int
     numerator: int
     denominator: int
+    joins: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -70,12 +82,14 @@ class PacketTable:
     """A stream's packets in decoding order.
 
     Args:
-        pts: (K,) int64.
+        pts: (K,) int64, carried on where the stream's clock is discontinuous.
         keyframe: (K,) bool.
         disposable: (K,) bool, or None if nobody asked.
         times: The frames shown.
         packet_of: (F,) int64, the packet that each shown frame comes from.
-        reliable: Each shown packet has its own pts, so that packets foretell frames.
+        reliable: Each shown packet has its own pts, and keyframes stand alone, so that packets
+            foretell frames.
+        seekable: The pts are the stream's own, so that one leads to its packet.
         claimed_end_seconds: Where the header says the video ends, if it was found to end earlier
             because the file is cut or damaged.
     """
@@ -86,6 +100,7 @@ class PacketTable:
     times: FrameTimes
     packet_of: Int64s
     reliable: bool
+    seekable: bool
     claimed_end_seconds: float | None
 
     @cached_property
@@ -107,6 +122,68 @@ class PacketTable:
         return int(hidden[-1]) if len(hidden) else None
 
 
+class _Packets:
+    """What is noted of each packet while a file is read."""
+
+    def __init__(self, stream: VideoStream, disposable: Disposable | None, cut: bool) -> None:
+        codec = stream.codec_context
+        self._extradata = codec.extradata
+        self._disposable = disposable
+        self._invisible = invisible_test(codec.name)
+        self._irregular = irregular_test(codec.name, codec.extradata)
+        self._headers = HeaderCheck(codec.name, codec.extradata)
+        self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
+        self.flags = array("b")
+        self.num_packets = 0
+        self.damaged = cut
+        #: Every packet has a time and is one picture, and nothing is said only once.
+        self.regular = True
+
+    def add(self, packet: Packet[VideoStream] | None) -> None:
+        """Note the next packet; None is a read error."""
+        if packet is None:
+            self.damaged = True
+            return
+        self.num_packets += 1
+        self.damaged |= packet.is_corrupt
+        data = memoryview(packet)
+        # An edit list discards a packet, or the codec hides it: decoded, never shown.
+        hidden = packet.is_discard or (self._invisible is not None and self._invisible(data))
+        if packet.pts is None or self._says_once(packet):
+            self.regular = False
+        if self._irregular is not None and self._irregular(data):
+            self.regular = False
+        if packet.is_keyframe:
+            self._headers.add(data)
+        if packet.pts is None:
+            return
+        self.pts.append(packet.pts)
+        self.dts.append(_NO_TIME if packet.dts is None else packet.dts)
+        self.durations.append(packet.duration or 0)
+        flags = _KEY if packet.is_keyframe else 0
+        if not hidden:
+            flags |= _SHOWN
+        if self._disposable is not None and self._disposable(data):
+            flags |= _DISPOSABLE
+        self.flags.append(flags)
+
+    def _says_once(self, packet: Packet[VideoStream]) -> bool:
+        """Return True if a packet changes the decoder for all that follow.
+
+        The demuxer says it with this packet only, and says it to whoever reads the packet first.
+        """
+        if packet.has_sidedata("palette") or packet.has_sidedata("param_change"):
+            return True
+        if not packet.has_sidedata("new_extradata"):
+            return False
+        return bytes(packet.get_sidedata("new_extradata")) != self._extradata
+
+    @property
+    def headers_are_inherited(self) -> bool:
+        """Whether a decoder that starts at a keyframe may lack its headers."""
+        return self._headers.inherited
+
+
 def scan(
     container: InputContainer,
     stream: VideoStream,
@@ -122,63 +199,86 @@ def scan(
         disposable: If given, also note which packets nothing refers to.
         cut: The file is known to have lost its end.
     """
-    invisible = invisible_test(stream.codec_context.name)
-    pts, durations, flags = array("q"), array("q"), array("b")
-    complete = True
-    damaged = cut
-    num_packets = 0
+    read = _Packets(stream, disposable, cut)
     for packet in packets(container, stream):
         progress()
-        if packet is None:
-            damaged = True
-            continue
-        num_packets += 1
-        damaged |= packet.is_corrupt
-        ticks = packet.pts
-        # An edit list discards a packet, or the codec hides it: decoded, never shown.
-        hidden = packet.is_discard or (invisible is not None and invisible(memoryview(packet)))
-        if ticks is None:
-            complete = False
-            continue
-        pts.append(ticks)
-        durations.append(packet.duration or 0)
-        flags.append(_flags(packet, hidden, disposable))
-    bits = np.array(flags, np.int8)
-    table_pts = np.array(pts, np.int64)
-    shown = np.flatnonzero(bits & _SHOWN)
-    packet_of = shown[np.argsort(table_pts[shown], kind="stable")]
+        read.add(packet)
+    bits = np.array(read.flags, np.int8)
     base = stream.time_base
     numerator, denominator = (base.numerator, base.denominator) if base else (1, 90_000)
+    own_pts, dts = np.array(read.pts, np.int64), _known(read.dts, read.pts)
+    longest_gap = longest_gap_ticks(container, numerator, denominator)
+    carried = carried_on(dts, longest_gap)
+    table_pts = own_pts + carried.offsets
+    shown = np.flatnonzero(bits & _SHOWN)
+    packet_of = shown[np.argsort(table_pts[shown], kind="stable")]
     frame_pts = table_pts[packet_of]
     times = FrameTimes(
         frame_pts,
-        _end(frame_pts, np.array(durations, np.int64)[packet_of]),
+        _end(frame_pts, np.array(read.durations, np.int64)[packet_of]),
         numerator,
         denominator,
+        joins(table_pts, carried),
     )
+    seekable = not carried.places
     return PacketTable(
         pts=table_pts,
         keyframe=(bits & _KEY) > 0,
         disposable=(bits & _DISPOSABLE) > 0 if disposable is not None else None,
         times=times,
         packet_of=packet_of,
-        reliable=complete
+        reliable=read.regular
+        and not read.headers_are_inherited
         and bool((np.diff(frame_pts) > 0).all())
-        and not _times_lack_reordering(container, stream, table_pts),
-        claimed_end_seconds=_missing_tail(container, stream, times, num_packets, damaged),
+        and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
+        and not _times_lack_reordering(container, stream, own_pts),
+        seekable=seekable,
+        claimed_end_seconds=_missing_tail(container, stream, times, read.num_packets, read.damaged)
+        if seekable
+        else None,
     )
 
 
+_TS_DISCONT: Any = Flags.ts_discont.value  # PyAV's stubs take the value for the member
 _KEY, _SHOWN, _DISPOSABLE = 1, 2, 4
+_NO_TIME = -(1 << 63)
 
 
-def _flags(packet: Packet[VideoStream], hidden: bool, disposable: Disposable | None) -> int:
-    flags = _KEY if packet.is_keyframe else 0
-    if not hidden:
-        flags |= _SHOWN
-    if disposable is not None and disposable(memoryview(packet)):
-        flags |= _DISPOSABLE
-    return flags
+def longest_gap_ticks(container: InputContainer, numerator: int, denominator: int) -> int:
+    """Return how far a clock may step forward and still be right."""
+    seconds = (
+        RESTARTS_AT_ANY_TIME_SECONDS
+        if container.format.flags & _TS_DISCONT
+        else RESTARTS_BY_DAMAGE_SECONDS
+    )
+    return int(seconds * denominator / numerator)
+
+
+def joins(ticks: Int64s, carried: CarriedTimes) -> tuple[tuple[int, int], ...]:
+    """Pair each discontinuity's time, carried on, with the jump of the stream's own clock."""
+    return tuple(
+        (int(ticks[at]), jump) for at, jump in zip(carried.places, carried.jumps, strict=True)
+    )
+
+
+def _known(dts: array[int], pts: array[int]) -> Int64s:
+    """Return decoding times; where one is missing, that of the packet before, or its pts."""
+    times = np.array(dts, np.int64)
+    missing = times == _NO_TIME
+    if not missing.any():
+        return times
+    if missing.all():
+        return np.array(pts, np.int64)
+    last = np.maximum.accumulate(np.where(missing, 0, np.arange(len(times))))
+    first = int(np.flatnonzero(~missing)[0])
+    times = times[last]
+    times[:first] = times[first]
+    return times
+
+
+def _most_apart(pts: Int64s, longest_gap: int) -> int:
+    """Return how far a packet's pts may lie from its dts; farther off, one of them is wrong."""
+    return max(17 * usual_interval(pts), longest_gap)
 
 
 def _end(pts: Int64s, durations: Int64s) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from longvid.decode.codec import DecoderSettings, first_picture
 from longvid.decode.container import open_video, unusable
 from longvid.decode.convert import Painter, Size, orientation_of
 from longvid.decode.engine import (
@@ -25,19 +26,13 @@ from longvid.decode.engine import (
     SegmentRequest,
     VideoFacts,
 )
-from longvid.decode.frame_source import (
-    DecoderSettings,
-    Opened,
-    PacketsMislead,
-    PlannedSource,
-    SequentialSource,
-    Source,
-    first_picture,
-)
+from longvid.decode.frame_source import Opened, PacketsMislead, Source
 from longvid.decode.gop_plan import nearest_allowed, on_display
 from longvid.decode.non_reference import disposable_test
 from longvid.decode.packet_table import FrameTimes, PacketTable, scan
+from longvid.decode.planned_source import PlannedSource
 from longvid.decode.segment_assembler import assemble
+from longvid.decode.sequential_source import SequentialSource
 from longvid.decode.truncated import is_cut
 from longvid.errors import VideoError
 
@@ -53,6 +48,7 @@ class _OpenVideo:
     source: Source
     table: PacketTable | None  # None where packets foretell nothing
     pixel_aspect: float
+    claimed_end_seconds: float | None  # as of `PacketTable`
     upright: tuple[int, int] | None = None  # height and width, once a picture was decoded
 
 
@@ -128,7 +124,7 @@ class PyAVEngine:
         chosen = [self._choose(video, ranks) for ranks in exact]
         painter = Painter(size, video.pixel_aspect)
         yield from assemble(video.source, segments, exact, chosen, painter, allocate)
-        claimed = video.table.claimed_end_seconds if video.table is not None else None
+        claimed = video.claimed_end_seconds
         end = times.seconds(times.end)
         if claimed is not None and segments[-1].end_seconds >= end - _LAST_SEGMENT_SECONDS:
             yield Gap(end, claimed, f"the file is cut or damaged from {end:.2f} s on")
@@ -196,16 +192,14 @@ class PyAVEngine:
         disposable = None
         if self._approximate == "reference":
             disposable = disposable_test(codec.name, codec.extradata)
-        table: PacketTable | None = scan(
-            container, stream, self._progress, disposable, is_cut(path)
-        )
+        table = scan(container, stream, self._progress, disposable, is_cut(path))
+        planned = plan and table.reliable
         source: Source
-        if plan and table is not None and table.reliable:
+        if planned:
             opened = (container, stream)
             source = PlannedSource(reopen, opened, table, self._settings, self._progress)
         else:
             container.close()
-            table = None
             source = SequentialSource(reopen, self._settings, self._progress)
         times = source.times
         if not len(times) or self._other_source is not None:
@@ -214,7 +208,9 @@ class PyAVEngine:
             raise unusable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
             source = self._other_source(path, times)
-        return _OpenVideo(source, table, pixel_aspect)
+        return _OpenVideo(
+            source, table if planned else None, pixel_aspect, table.claimed_end_seconds
+        )
 
 
 def engine_over(

@@ -25,6 +25,7 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         times=FrameTimes(pts[order], int(pts.max()) + 1, 1, 10),
         packet_of=order,
         reliable=True,
+        seekable=True,
         claimed_end_seconds=None,
     )
 

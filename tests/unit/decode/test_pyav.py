@@ -320,17 +320,17 @@ def test_without_the_loop_filter_times_are_exact_and_pictures_close(data: Path) 
 def test_dropping_leaves_out_work_but_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from longvid.decode import frame_source
+    from longvid.decode.codec import PacketDecoder
 
     path = encode(tmp_path / "clip.mp4", 100, options={"g": "50", "bf": "3"})
     sent: list[int] = []
-    plain = frame_source._Decoder.decode
+    plain = PacketDecoder.decode
 
     def counted(self: Any, packet: Any) -> Any:
         sent.append(packet is not None)
         return plain(self, packet)
 
-    monkeypatch.setattr(frame_source._Decoder, "decode", counted)
+    monkeypatch.setattr(PacketDecoder, "decode", counted)
     results = []
     for drop in (True, False):
         decoder = dataclasses.replace(EXACT, drop_disposable=drop).setup()
@@ -346,16 +346,16 @@ def test_dropping_leaves_out_work_but_changes_nothing(
 def test_packets_that_mislead_are_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from longvid.decode import frame_source
+    from longvid.decode.codec import PacketDecoder
 
     # Every third packet gives no picture, without any error, as the second fields of frames do.
     path = encode(tmp_path / "clip.ts", 60, codec="mpeg2video", options={"g": "12"})
-    plain = frame_source._Decoder.decode
+    plain = PacketDecoder.decode
 
     def without_some(self: Any, packet: Any) -> Any:
         return [frame for frame in plain(self, packet) if (frame.pts // 3600) % 3 != 2]
 
-    monkeypatch.setattr(frame_source._Decoder, "decode", without_some)
+    monkeypatch.setattr(PacketDecoder, "decode", without_some)
     shown = [pts for pts, frame in all_frames(path) if (frame.pts // 3600) % 3 != 2]
     decoder = EXACT.setup()
     video = decoder.probe(str(path))

@@ -1,0 +1,101 @@
+"""The codec of a stream: packets in, pictures out, damaged packets survived."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from longvid.decode.container import decoder_options, packets
+from longvid.decode.engine import Progress
+
+__all__ = ["DecoderSettings", "PacketDecoder", "first_picture"]
+
+_LEAST_ROOM_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """How pictures are decoded.
+
+    Args:
+        max_pixels: Larger frames are refused.
+        loop_filter: Off, decoding is a quarter faster and pictures differ from the exact ones.
+        drop_disposable: Leave out packets that nothing refers to and nobody wants.
+    """
+
+    max_pixels: int
+    loop_filter: bool = True
+    drop_disposable: bool = True
+
+    def codec_options(self) -> dict[str, str]:
+        """Return them as the decoder's options."""
+        more = {} if self.loop_filter else {"skip_loop_filter": "all"}
+        return decoder_options(self.max_pixels, **more)
+
+
+class PacketDecoder:
+    """The codec of a stream, on one thread, that survives damaged packets."""
+
+    def __init__(self, stream: VideoStream, settings: DecoderSettings, progress: Progress) -> None:
+        self._codec: Any = stream.codec_context
+        self._progress = progress
+        self.num_errors = 0
+        if not self._codec.is_open:
+            self._codec.options = settings.codec_options()
+            self._codec.thread_count = 1
+            self._codec.thread_type = "NONE"
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Return the pictures that a packet completes; None asks for all that are left."""
+        self._progress()
+        try:
+            decoded: list[VideoFrame] = self._codec.decode(packet)
+        except EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from error
+            self._require_room()
+            self.num_errors += 1
+            return []
+        sound = [frame for frame in decoded if not frame.is_corrupt]
+        self.num_errors += len(decoded) - len(sound)
+        return sound
+
+    def _require_room(self) -> None:
+        """Raise MemoryError if what looks like damage is a decoder that got no memory.
+
+        Several of FFmpeg's decoders say "invalid data" when an allocation fails.
+        """
+        pixels = (self._codec.height or 0) * (self._codec.width or 0)
+        try:
+            mmap.mmap(-1, max(_LEAST_ROOM_BYTES, 8 * pixels)).close()
+        except OSError as error:
+            raise MemoryError from error
+
+    def flush(self) -> None:
+        """Forget everything, to start again at a keyframe."""
+        self._codec.flush_buffers()
+
+
+def first_picture(
+    container: InputContainer,
+    stream: VideoStream,
+    settings: DecoderSettings,
+    progress: Progress,
+) -> VideoFrame | None:
+    """Decode the first picture that can be decoded, from the start of the file."""
+    decoder = PacketDecoder(stream, settings, progress)
+    for packet in packets(container, stream):
+        if packet is not None and (decoded := decoder.decode(packet)):
+            return decoded[0]
+    decoded = decoder.decode(None)
+    return decoded[0] if decoded else None

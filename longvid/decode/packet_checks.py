@@ -1,0 +1,130 @@
+"""Tell from packets that they do not hold what a plan takes for granted.
+
+A plan takes each packet for one picture, and a keyframe for a place at which a decoder can start.
+Some files break that, and their keyframe flags and times do not say so:
+
+    packed MPEG-4   DivX and XviD put a B-picture into the packet of the picture that it precedes,
+                    and an empty picture of a few bytes into the packet that is left over
+    headers         a parameter set that changes in mid-stream and is not repeated at each keyframe
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Sequence
+
+from longvid.decode.non_reference import nal_units
+
+__all__ = ["HeaderCheck", "irregular_test"]
+
+_VOP = b"\0\0\1\xb6"
+#: "DivX503b1393p": the p says that pictures are packed.
+_PACKED = re.compile(rb"\x00\x00\x01\xb2DivX\d+[bB]\d+p")
+#: A picture that is "not coded" takes 7 bytes at most, unless seconds are skipped.
+_EMPTY_PICTURE_BYTES = 9
+
+
+def irregular_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool] | None:
+    """Return a test for packets that are not exactly one picture; None where nothing is known.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        extradata: The stream's headers.
+    """
+    if codec != "mpeg4":
+        return None
+    if _PACKED.search(extradata or b""):
+        return lambda _: True
+    return _irregular_mpeg4
+
+
+def _irregular_mpeg4(data: memoryview) -> bool:
+    content = bytes(data)
+    return (
+        len(content) < _EMPTY_PICTURE_BYTES
+        or content.count(_VOP) != 1
+        or _PACKED.search(content) is not None
+    )
+
+
+class HeaderCheck:
+    """Compares the headers in front of keyframes.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        extradata: The stream's headers.
+    """
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self._headers_of = _headers_of(codec, extradata or b"")
+        self._last = b""
+        #: Headers changed, and a later keyframe lacks them: a decoder cannot start there.
+        self.inherited = False
+        self._changed = False
+
+    def add(self, keyframe: memoryview) -> None:
+        """Look at the next keyframe."""
+        if self._headers_of is None:
+            return
+        headers = self._headers_of(keyframe)
+        if not headers:
+            self.inherited |= self._changed
+        elif headers != self._last:
+            self._changed |= bool(self._last)
+            self._last = headers
+
+
+#: For codecs with start codes: that of the first header, and those that end the headers.
+_START_CODES = {
+    "mpeg1video": (b"\0\0\1\xb3", (b"\0\0\1\xb8", b"\0\0\1\0")),
+    "mpeg2video": (b"\0\0\1\xb3", (b"\0\0\1\xb8", b"\0\0\1\0")),
+    "mpeg4": (b"\0\0\1\x20", (b"\0\0\1\xb3", _VOP)),
+    "vc1": (b"\0\0\1\x0f", (b"\0\0\1\x0d",)),
+}
+
+
+def _headers_of(codec: str, extradata: bytes) -> Callable[[memoryview], bytes] | None:
+    """Return what cuts the headers out of a keyframe; None for codecs without any."""
+    if codec == "h264":
+        length_bytes = (extradata[4] & 3) + 1 if extradata[:1] == b"\1" else 0
+        return lambda packet: _parameter_sets(packet, length_bytes, 0, 31, range(1, 6), (7, 8))
+    if codec == "hevc":
+        is_record = extradata[:1] == b"\1" and len(extradata) > 22
+        length_bytes = (extradata[21] & 3) + 1 if is_record else 0
+        return lambda packet: _parameter_sets(packet, length_bytes, 1, 63, range(32), (32, 33, 34))
+    if codec in _START_CODES:
+        first, ends = _START_CODES[codec]
+        return lambda packet: _between(bytes(packet), first, ends)
+    return None
+
+
+def _parameter_sets(
+    packet: memoryview,
+    length_bytes: int,
+    shift: int,
+    mask: int,
+    slices: Container[int],
+    sets: Container[int],
+) -> bytes:
+    """Join the parameter sets in front of the first slice; the rest as in `nal_units`.
+
+    Args:
+        shift, mask: Where a unit's first byte holds its type.
+        slices, sets: The types that are slices, and parameter sets.
+    """
+    found = []
+    for unit in nal_units(packet, length_bytes):
+        kind = unit[0] >> shift & mask if len(unit) else -1
+        if kind < 0 or kind in slices:
+            break
+        if kind in sets:
+            found.append(bytes(unit).rstrip(b"\0"))
+    return b"".join(found)
+
+
+def _between(content: bytes, first: bytes, ends: Sequence[bytes]) -> bytes:
+    start = content.find(first)
+    if start < 0:
+        return b""
+    stops = [stop for stop in (content.find(end, start) for end in ends) if stop >= 0]
+    return content[start : min(stops, default=len(content))]

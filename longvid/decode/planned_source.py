@@ -1,0 +1,246 @@
+"""Frames by a plan: only the groups of pictures that hold wanted frames are decoded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from longvid.decode.codec import DecoderSettings, PacketDecoder
+from longvid.decode.container import packets
+from longvid.decode.engine import Progress
+from longvid.decode.frame_source import Opened, PacketsMislead, Reopen
+from longvid.decode.gop_plan import Run, plan_runs
+from longvid.decode.non_reference import disposable_test
+from longvid.decode.packet_table import FrameTimes, PacketTable
+
+__all__ = ["PlannedSource"]
+
+#: Reading so many packets costs about as much as a seek.
+_SKIP_PACKETS = 256
+#: After a seek a packet of the table must come up within so many.
+_SEARCH_PACKETS = 4096
+
+#: Codecs of which every visible packet is one picture, unless it is damaged.
+_ONE_PICTURE = ("h264", "hevc", "vp8", "vp9", "av1", "libdav1d")
+
+_RECOVERY_POINTS = ("h264", "hevc")
+
+#: Containers whose packets are whole frames, even when these are interlaced.
+_WHOLE_FRAMES = ("mov", "matroska", "flv", "avi", "asf")
+_UNKNOWN_ORDER, _PROGRESSIVE = 0, 1
+
+
+class PlannedSource:
+    """Decodes only what the wanted frames need.
+
+    Args:
+        reopen: Opens the file anew.
+        opened: The file, already open; this source moves and closes it.
+        table: Of the same file; must be reliable.
+        settings: How pictures are decoded.
+        progress: Called for every packet.
+    """
+
+    def __init__(
+        self,
+        reopen: Reopen,
+        opened: Opened,
+        table: PacketTable,
+        settings: DecoderSettings,
+        progress: Progress,
+    ) -> None:
+        self._reopen, self._settings, self._progress = reopen, settings, progress
+        self._table = table
+        self._read_errors = 0
+        self._use(opened)
+
+    def _use(self, opened: Opened) -> None:
+        self._container, self._stream = opened
+        self._decoder = PacketDecoder(self._stream, self._settings, self._progress)
+        self._packets = packets(self._container, self._stream)
+        self._next = -1  # the packet that reading on would give, where that is known
+        self._whole_frames = self._packets_are_frames()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    @property
+    def times(self) -> FrameTimes:
+        """When each frame is shown."""
+        return self._table.times
+
+    def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+        """Yield each wanted frame once, or None where it cannot be decoded."""
+        drop = self._settings.drop_disposable and self._whole_frames
+        for run in plan_runs(self._table, ranks):
+            missing = yield from self._decode(run, drop=drop)
+            if missing and drop:
+                missing = yield from self._decode(_only(run, missing), drop=False)
+            earlier = self._keyframe_before(run.start)
+            if missing and earlier is not None:
+                missing = yield from self._decode(_only(run, missing, earlier), drop=False)
+            for rank in missing:
+                yield rank, None
+
+    def _keyframe_before(self, packet: int) -> int | None:
+        place = int(np.searchsorted(self._table.keys, packet)) - 1
+        return int(self._table.keys[place]) if place >= 0 else None
+
+    def _packets_are_frames(self) -> bool:
+        """False where a packet may be one field of a frame, whose other half must not be lost."""
+        order = int(getattr(self._stream.codec_context, "field_order", _UNKNOWN_ORDER))
+        whole = self._container.format.name.split(",")[0] in _WHOLE_FRAMES
+        return order == _PROGRESSIVE or (whole and order == _UNKNOWN_ORDER)
+
+    def _decode(
+        self, run: Run, *, drop: bool
+    ) -> Generator[tuple[int, VideoFrame], None, list[int]]:
+        """Yield the wanted frames of a run as they come; return the ranks of those that do not.
+
+        What a decoder makes up for damaged data depends on every packet before it. So from the
+        first error on nothing is taken from a run in which packets were left out.
+
+        Raises:
+            PacketsMislead: Frames are missing though every packet was decoded and none is damaged.
+        """
+        waiting = {int(self.times.pts[rank]): rank for rank in run.ranks}
+        errors = self._num_errors
+        first = True
+        with closing(self._pictures(run, drop)) as pictures:
+            for picture in pictures:
+                if drop and self._num_errors > errors:
+                    break
+                if first and self._starts_in_the_middle(picture) and self._num_errors == errors:
+                    raise PacketsMislead
+                first = False
+                if picture.pts in waiting:
+                    yield waiting.pop(picture.pts), picture
+                    if not waiting:
+                        return []
+        if not drop and self._num_errors == errors and not self._missing_means_damage():
+            raise PacketsMislead
+        return sorted(waiting.values())
+
+    def _starts_in_the_middle(self, picture: VideoFrame) -> bool:
+        """Return True if a run does not begin with a keyframe, whatever its packet's flag says.
+
+        H.264 and HEVC may also start at a recovery point, whose picture is no keyframe.
+        """
+        return self._stream.codec_context.name not in _RECOVERY_POINTS and not picture.key_frame
+
+    def _missing_means_damage(self) -> bool:
+        return self._whole_frames and self._stream.codec_context.name in _ONE_PICTURE
+
+    @property
+    def _num_errors(self) -> int:
+        return self._read_errors + self._decoder.num_errors
+
+    def _pictures(self, run: Run, drop: bool) -> Generator[VideoFrame, None, None]:
+        """Decode the packets of a run, and what the decoder still holds after the last."""
+        codec = self._stream.codec_context
+        disposable = disposable_test(codec.name, codec.extradata) if drop else None
+        needed = {int(self._table.packet_of[rank]) for rank in run.ranks}
+        stop = run.stop if self._whole_frames else run.stop + 2
+        self._go_to(run.start)
+        self._decoder.flush()
+        try:
+            for index, packet in self._read(run.start):
+                if (
+                    disposable is not None
+                    and disposable(memoryview(packet))
+                    and index not in needed
+                ):
+                    self._progress()
+                else:
+                    yield from self._decoder.decode(packet)
+                if index >= stop:
+                    break
+            yield from self._decoder.decode(None)
+        finally:
+            self._decoder.flush()
+
+    def _read(self, start: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """Yield packets of the table from `start` on, with their place in it."""
+        strangers = 0
+        for packet in self._packets:
+            if packet is None:
+                self._read_errors += 1
+                continue
+            index = self._place_of(packet)
+            if index is None:
+                strangers += 1
+                if strangers > _SEARCH_PACKETS:
+                    break
+                continue
+            self._next = index + 1
+            if index >= start:
+                yield index, packet
+            else:
+                self._progress()
+        self._next = -1
+
+    def _place_of(self, packet: Packet[VideoStream]) -> int | None:
+        """Find a packet in the table, and give it the time that it has there."""
+        if self._table.seekable:
+            return self._table.index_of(packet.pts, self._next)
+        # Its own time may occur twice. But this file is only read from its start, so it can be
+        # counted.
+        if self._next >= len(self._table.pts):
+            return None
+        packet.pts = int(self._table.pts[self._next])
+        packet.dts = None
+        return self._next
+
+    def _go_to(self, start: int) -> None:
+        """Stand at or before a packet: read on, seek, seek earlier, or open again."""
+        far = _SKIP_PACKETS if self._table.seekable else len(self._table.pts)
+        if 0 <= self._next <= start <= self._next + far:
+            return
+        if self._table.seekable and self._seek(start):
+            return
+        self._container.close()
+        self._read_errors += self._decoder.num_errors  # a new decoder counts from 0
+        self._use(self._reopen())
+        self._next = 0
+
+    def _seek(self, start: int) -> bool:
+        """Seek to a packet or shortly before it; False if that is not possible."""
+        keys = self._table.keys
+        place = int(np.searchsorted(keys, start, side="right")) - 1
+        for back in (0, 1, 4):
+            if place - back < 0:
+                continue
+            try:
+                target = int(self._table.pts[keys[place - back]])
+                self._container.seek(target, stream=self._stream)
+            except av.error.FFmpegError:
+                break
+            if self._peek() <= start:
+                return True
+        return False
+
+    def _peek(self) -> int:
+        """Return the place of the next packet without consuming it; past the end if unknown."""
+        self._next = -1
+        self._packets = packets(self._container, self._stream)
+        for packet in itertools.islice(self._packets, _SEARCH_PACKETS):
+            if packet is None:
+                continue
+            index = self._table.index_of(packet.pts, -1)
+            if index is not None:
+                self._next = index
+                self._packets = itertools.chain((packet,), self._packets)
+                return index
+        return len(self._table.pts)
+
+
+def _only(run: Run, ranks: Sequence[int], start: int | None = None) -> Run:
+    return Run(run.start if start is None else start, run.stop, tuple(sorted(ranks)))
