@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from longvid.decode.channel import Channel, ChannelClosed
-from longvid.decode.engine import DecodedSegment, Engine, FrameArray, SegmentRequest
+from longvid.decode.engine import DecodedSegment, Engine, FrameArray, plan_from_message
 from longvid.errors import VideoError
+from longvid.types import SegmentPlan
 
 __all__ = ["main"]
 
@@ -113,20 +114,17 @@ class _Server:
 
     def _answer(self, request: dict[str, Any]) -> None:
         if request["kind"] == "probe":
-            facts = self._engine.probe(request["path"])
-            self._channel.send({"kind": "facts", **asdict(facts)})
+            video = self._engine.probe(request["path"], request["video_id"])
+            self._channel.send({"kind": "video", "video": asdict(video)})
             return
-        segments = [
-            SegmentRequest(**{**segment, "sample_seconds": tuple(segment["sample_seconds"])})
-            for segment in request["segments"]
-        ]
+        segments = [plan_from_message(segment) for segment in request["segments"]]
         memory = _SharedFrames()
         try:
             self._stream(request["path"], segments, memory)
         finally:
             memory.close()
 
-    def _stream(self, path: str, segments: list[SegmentRequest], memory: _SharedFrames) -> None:
+    def _stream(self, path: str, segments: list[SegmentPlan], memory: _SharedFrames) -> None:
         unread = 0
         for item in self._engine.decode(path, segments, memory.allocate):
             if not isinstance(item, DecodedSegment):

@@ -18,23 +18,14 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from longvid.decode.engine import FrameArray
 from longvid.errors import VideoError
+from longvid.types import FrameSize
 
-__all__ = ["Orientation", "Painter", "Placement", "Size", "orientation_of", "place"]
+__all__ = ["Orientation", "Painter", "Placement", "orientation_of", "place"]
 
 #: A narrow frame that must fill a square is scaled to a strip; this is as long as one may get.
 _MOST_SCALED_PIXELS = 1 << 26
 
 Picture = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The asked size; the fields are those of `longvid.types.FrameSize`."""
-
-    height: int
-    width: int
-    fit: str
-    fill: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,7 @@ class Placement:
     to_column: int = 0
 
 
-def place(height: int, width: int, pixel_aspect: float, size: Size) -> Placement:
+def place(height: int, width: int, pixel_aspect: float, size: FrameSize) -> Placement:
     """Fit an upright picture into the asked size.
 
     Args:
@@ -150,7 +141,7 @@ class Painter:
         pixel_aspect: Of the stored pixels.
     """
 
-    def __init__(self, size: Size, pixel_aspect: float) -> None:
+    def __init__(self, size: FrameSize, pixel_aspect: float) -> None:
         self.size = size
         self._pixel_aspect = pixel_aspect
         self._orientation: tuple[int, Orientation] | None = None

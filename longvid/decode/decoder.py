@@ -9,12 +9,12 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from longvid.decode.engine import DecodedSegment, Engine, EngineFactory, SegmentRequest
+from longvid.decode.engine import DecodedSegment, Engine, EngineFactory, video_from_message
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 from longvid.inputs import content_id
@@ -76,23 +76,24 @@ class RunningDecoder:
         Raises:
             VideoError: The file cannot be used as a video.
         """
-        facts: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
         with self._busy:
             try:
                 child = self._ready_child(path)
-                for message, _ in child.ask({"kind": "probe", "path": path}):
-                    facts = message
+                request = {"kind": "probe", "path": path, "video_id": video_id or ""}
+                for message, _ in child.ask(request):
+                    answer = message["video"]
             except ChildFailure as failure:
                 sentence = _sentence(path, failure)
                 raise VideoError(sentence, kind=failure.kind, path=path, stage="probe") from failure
             finally:
                 self._release()
+        video = video_from_message(answer)
         try:
-            identity = video_id or content_id(path)
+            return video if video_id else replace(video, video_id=content_id(path))
         except OSError as error:
             sentence = f"{path} cannot be read: {error.strerror or error}."
             raise VideoError(sentence, kind="unreadable", path=path, stage="probe") from error
-        return _video(path, identity, facts)
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, as soon as it is ready, and a failure for a gap.
@@ -107,7 +108,7 @@ class RunningDecoder:
                 request = {
                     "kind": "decode",
                     "path": chunk.video.path,
-                    "segments": [asdict(_request(plan)) for plan in left],
+                    "segments": [asdict(plan) for plan in left],
                 }
                 for message, memory in child.ask(request):
                     if message["kind"] == "gap":
@@ -180,15 +181,13 @@ class InProcessDecoder:
 
     def probe(self, path: str, video_id: str | None = None) -> Video:
         """Read what a file says of itself, checked against its packets."""
-        facts = self._engine.probe(path)
-        return _video(path, video_id or content_id(path), asdict(facts))
+        return self._engine.probe(path, video_id or content_id(path))
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order and a failure for a gap."""
         plans = {plan.segment_index: plan for plan in chunk.segments}
-        requests = [_request(plan) for plan in chunk.segments]
         try:
-            for item in self._engine.decode(chunk.video.path, requests, _heap_frames):
+            for item in self._engine.decode(chunk.video.path, chunk.segments, _heap_frames):
                 if not isinstance(item, DecodedSegment):
                     message = {**asdict(item), "failure_kind": item.kind}
                     yield _gap(chunk.video, message)
@@ -217,26 +216,6 @@ def _no_progress() -> None:
 
 def _heap_frames(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.empty(shape, np.uint8)
-
-
-def _request(plan: SegmentPlan) -> SegmentRequest:
-    return SegmentRequest(
-        plan.segment_index, plan.start_seconds, plan.end_seconds, plan.sample_seconds
-    )
-
-
-def _video(path: str, video_id: str, facts: dict[str, Any]) -> Video:
-    duration = facts["end_seconds"] - facts["start_seconds"]
-    return Video(
-        path=path,
-        video_id=video_id,
-        start_seconds=facts["start_seconds"],
-        duration_seconds=duration,
-        average_fps=facts["num_frames"] / duration if duration > 0 else 0.0,
-        num_frames=facts["num_frames"],
-        height=facts["height"],
-        width=facts["width"],
-    )
 
 
 def _batch(

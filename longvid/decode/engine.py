@@ -1,7 +1,7 @@
 """What a decoding engine is asked and what it gives back, as plain data that crosses a pipe.
 
-An engine runs inside the child process. It knows files, times and pixels; it knows neither torch
-nor longvid's carriers, which would cost the child a second of start-up and a gigabyte.
+An engine runs inside the child process. It knows files, times and pixels, but not torch, which
+would cost the child a second of start-up and a gigabyte.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from longvid.types import SegmentPlan, Video
+
 __all__ = [
     "Allocate",
     "DecodedSegment",
@@ -20,8 +22,8 @@ __all__ = [
     "FrameArray",
     "Gap",
     "Progress",
-    "SegmentRequest",
-    "VideoFacts",
+    "plan_from_message",
+    "video_from_message",
     "without_missing_rows",
 ]
 
@@ -33,34 +35,6 @@ Allocate = Callable[[tuple[int, ...]], FrameArray]
 
 #: Called whenever an engine has done a bit of work, so that a hang can be told from slowness.
 Progress = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class VideoFacts:
-    """What a file says of itself, checked against its packets.
-
-    Args:
-        start_seconds: Presentation time of the first frame.
-        end_seconds: End of the last readable frame.
-        num_frames: Frames that are shown.
-        height, width: Pixels after rotation.
-    """
-
-    start_seconds: float
-    end_seconds: float
-    num_frames: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRequest:
-    """The wanted times of one segment, increasing, and the span that it stands for."""
-
-    segment_index: int
-    start_seconds: float
-    end_seconds: float
-    sample_seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +70,11 @@ class Gap:
 class Engine(Protocol):
     """Reads one file at a time. Raises VideoError for a file that cannot be used at all."""
 
-    def probe(self, path: str) -> VideoFacts:
-        """Read what the file says of itself."""
+    def probe(self, path: str, video_id: str) -> Video:
+        """Read what the file says of itself, checked against its packets."""
 
     def decode(
-        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+        self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
         """Yield each segment in order as soon as it is complete, and gaps where they end."""
 
@@ -110,6 +84,18 @@ class Engine(Protocol):
 
 #: Makes an engine of its options.
 EngineFactory = Callable[[dict[str, Any], Progress], Engine]
+
+
+def plan_from_message(message: dict[str, Any]) -> SegmentPlan:
+    """Restore a plan that crossed a pipe as JSON."""
+    wanted, slow = tuple(message["sample_seconds"]), tuple(message["slow"])
+    return SegmentPlan(**{**message, "sample_seconds": wanted, "slow": slow})
+
+
+def video_from_message(message: dict[str, Any]) -> Video:
+    """Restore a video that crossed a pipe as JSON."""
+    jumps = tuple((at, jump) for at, jump in message["clock_jumps"])
+    return Video(**{**message, "clock_jumps": jumps})
 
 
 def without_missing_rows(

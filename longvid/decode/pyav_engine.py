@@ -17,14 +17,12 @@ import numpy as np
 
 from longvid.decode.codec import DecoderSettings, first_picture
 from longvid.decode.container import open_video, unusable
-from longvid.decode.convert import Painter, Size, orientation_of
+from longvid.decode.convert import Painter, orientation_of
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
     Gap,
     Progress,
-    SegmentRequest,
-    VideoFacts,
 )
 from longvid.decode.frame_source import Opened, PacketsMislead, Source
 from longvid.decode.gop_plan import nearest_allowed, on_display
@@ -35,6 +33,7 @@ from longvid.decode.segment_assembler import assemble
 from longvid.decode.sequential_source import SequentialSource
 from longvid.decode.truncated import is_cut
 from longvid.errors import VideoError
+from longvid.types import FrameSize, SegmentPlan, Video
 
 __all__ = ["PyAVEngine", "engine_over"]
 
@@ -69,7 +68,7 @@ class PyAVEngine:
         other_source: Callable[[str, FrameTimes], Source] | None = None,
     ) -> None:
         self._other_source = other_source
-        self._size = Size(**{**options["size"], "fill": tuple(options["size"]["fill"])})
+        self._size = FrameSize(**{**options["size"], "fill": tuple(options["size"]["fill"])})
         self._settings = DecoderSettings(
             max_pixels=options["max_pixels"],
             loop_filter=options["loop_filter"],
@@ -81,21 +80,27 @@ class PyAVEngine:
         self._progress = progress
         self._open: OrderedDict[tuple[object, ...], _OpenVideo] = OrderedDict()
 
-    def probe(self, path: str) -> VideoFacts:
+    def probe(self, path: str, video_id: str) -> Video:
         """Read every packet of a file and decode its first picture."""
         video = self._video(path)
         times = video.source.times
         height, width = self._upright(path, video)
-        return VideoFacts(
-            start_seconds=times.pts_seconds(0),
-            end_seconds=times.seconds(times.end),
+        start = times.pts_seconds(0)
+        duration = times.seconds(times.end) - start
+        return Video(
+            path=path,
+            video_id=video_id,
+            start_seconds=start,
+            duration_seconds=duration,
+            average_fps=len(times) / duration if duration > 0 else 0.0,
             num_frames=len(times),
             height=height,
             width=width,
+            clock_jumps=tuple((times.seconds(at), times.seconds(jump)) for at, jump in times.joins),
         )
 
     def decode(
-        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+        self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
         """Yield the segments in order, and gaps."""
         left = list(segments)
@@ -112,7 +117,7 @@ class PyAVEngine:
         self,
         path: str,
         video: _OpenVideo,
-        segments: Sequence[SegmentRequest],
+        segments: Sequence[SegmentPlan],
         allocate: Allocate,
     ) -> Iterator[DecodedSegment | Gap]:
         size = self._size

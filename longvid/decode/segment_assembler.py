@@ -15,11 +15,11 @@ from longvid.decode.engine import (
     DecodedSegment,
     FrameArray,
     Gap,
-    SegmentRequest,
     without_missing_rows,
 )
 from longvid.decode.frame_source import Source
 from longvid.decode.packet_table import FrameTimes
+from longvid.types import SegmentPlan
 
 __all__ = ["assemble"]
 
@@ -27,10 +27,8 @@ __all__ = ["assemble"]
 class _Segment:
     """One segment being filled."""
 
-    def __init__(
-        self, request: SegmentRequest, exact: Sequence[int], chosen: Sequence[int]
-    ) -> None:
-        self.request = request
+    def __init__(self, plan: SegmentPlan, exact: Sequence[int], chosen: Sequence[int]) -> None:
+        self.plan = plan
         self._exact, self._chosen = exact, chosen
         self.ranks = sorted(set(chosen))  # one row each
         self.row_of = {rank: row for row, rank in enumerate(self.ranks)}
@@ -55,7 +53,7 @@ class _Segment:
         self.data = None
         kept = [rank for rank, here in zip(self.ranks, self.present, strict=True) if here]
         return DecodedSegment(
-            segment_index=self.request.segment_index,
+            segment_index=self.plan.segment_index,
             data=data,
             pts_seconds=tuple(times.pts_seconds(rank) for rank in kept),
             duration_seconds=tuple(
@@ -86,7 +84,7 @@ class _Gaps:
             elif self._start is None:
                 self._start = self._times.pts_seconds(rank)
         if self._start is not None:
-            self._end = max(self._end, segment.request.end_seconds)
+            self._end = max(self._end, segment.plan.end_seconds)
 
     def last(self) -> Iterator[Gap]:
         """Yield the gap that is open, if one is."""
@@ -101,7 +99,7 @@ class _Gaps:
 
 def assemble(
     source: Source,
-    requests: Sequence[SegmentRequest],
+    plans: Sequence[SegmentPlan],
     exact: Sequence[Sequence[int]],
     chosen: Sequence[Sequence[int]],
     painter: Painter,
@@ -111,7 +109,7 @@ def assemble(
 
     Args:
         source: Gives the frames.
-        requests: The segments wanted.
+        plans: The segments wanted.
         exact: For each segment and wanted time, the rank of the frame on display.
         chosen: The same, after approximation: what is decoded.
         painter: Converts pictures to the asked size.
@@ -119,7 +117,7 @@ def assemble(
     """
     times = source.times
     height, width = painter.size.height, painter.size.width
-    segments = [_Segment(*parts) for parts in zip(requests, exact, chosen, strict=True)]
+    segments = [_Segment(*parts) for parts in zip(plans, exact, chosen, strict=True)]
     wanted_by: dict[int, list[_Segment]] = defaultdict(list)
     for segment in segments:
         for rank in segment.ranks:

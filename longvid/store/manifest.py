@@ -66,6 +66,8 @@ class Manifest:
         """Serialise, equal manifests to equal bytes."""
         video = asdict(self.video)
         del video["path"]
+        if not self.video.clock_jumps:  # the clocks of most videos do not jump
+            del video["clock_jumps"]
         return dump_json(
             {
                 "video": video,
@@ -82,7 +84,12 @@ class Manifest:
             return None
         try:
             document: dict[str, Any] = json.loads(data)
-            video = Video(path="", **document["video"])
+            jumps = document["video"].pop("clock_jumps", ())
+            video = Video(
+                path="",
+                clock_jumps=tuple((float(at), float(jump)) for at, jump in jumps),
+                **document["video"],
+            )
             return cls(
                 video=video,
                 chunks=tuple(ChunkRecord.from_dict(chunk) for chunk in document["chunks"]),

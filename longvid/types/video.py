@@ -48,6 +48,8 @@ class Video:
         average_fps: Frames by duration; a variable rate has no other.
         num_frames: As counted from packets; a header is not believed.
         height, width: Pixels after rotation.
+        clock_jumps: Where the clock of the stream starts again or jumps, seconds, and by how many
+            seconds it is off there. All other times are as if it went on.
     """
 
     path: str
@@ -58,6 +60,7 @@ class Video:
     num_frames: int
     height: int
     width: int
+    clock_jumps: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         require(

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from longvid.decode.engine import DecodedSegment, SegmentRequest, VideoFacts
+from longvid.decode.engine import DecodedSegment
 from longvid.errors import VideoError
+from longvid.types import SegmentPlan, Video
 
 Allocate = Callable[[tuple[int, ...]], np.ndarray[Any, Any]]
 
@@ -29,13 +30,13 @@ class Engine:
         if options["misdeed"] == "not_start":
             raise VideoError("no engine today.", kind="unsupported", path="", stage="probe")
 
-    def probe(self, path: str) -> VideoFacts:
+    def probe(self, path: str, video_id: str) -> Video:
         if self._options.get("at", -1) == -1:
             self._misbehave()
-        return VideoFacts(0.0, 10.0, 10, 4, 6)
+        return Video(path, video_id, 0.0, 10.0, 1.0, 10, 4, 6)
 
     def decode(
-        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+        self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment]:
         for segment in segments:
             if segment.segment_index == self._options.get("at"):

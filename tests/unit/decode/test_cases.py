@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from longvid.decode import PyAVDecoder
+from longvid.store.manifest import Manifest
 from longvid.types import Failure, FrameBatch, FrameSize, Video
 from tests.unit.decode.footage import all_frames, as_rgb, decoded, encode, failures, one_segment
 
@@ -66,6 +68,15 @@ def test_a_clock_that_starts_again_or_jumps_is_carried_on(cases: Path, name: str
     every = pictures(cases / name)
     video, found = at_rate(cases / name, 25.0)
     assert video.num_frames == len(every) == len(found) == 150
+    ((at, jump),) = video.clock_jumps
+    assert (at, jump) == (
+        pytest.approx(video.start_seconds + 3.0),
+        pytest.approx(-3.0 if "restart" in name else 20 * 3600.0 - 3.08, abs=0.2),
+    )
+    manifest = Manifest(video=video, chunks=(), gaps=(), source_bytes=1)
+    assert Manifest.from_json(manifest.to_json()) == replace(
+        manifest, video=replace(video, path="")
+    )
     assert video.duration_seconds == pytest.approx(6.0)
     for data, picture in zip(found.values(), every, strict=True):
         assert (data == picture).all()

@@ -12,27 +12,40 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from longvid.decode.convert import Painter, Placement, Size, orientation_of, place
+from longvid.decode.convert import Painter, Placement, orientation_of, place
+from longvid.types import FrameSize
 from tests.unit.decode.footage import as_rgb, encode, picture
 
 
 @pytest.mark.parametrize(
     ("source", "size", "aspect", "expected"),
     [
-        ((720, 1280), Size(224, 224, "squash", (0, 0, 0)), 1.0, Placement(224, 224)),
-        ((720, 1280), Size(720, 1280, "native", (0, 0, 0)), 1.0, Placement(720, 1280)),
-        ((720, 1280), Size(224, 224, "pad", (0, 0, 0)), 1.0, Placement(126, 224, to_row=49)),
-        ((1280, 720), Size(224, 224, "pad", (0, 0, 0)), 1.0, Placement(224, 126, to_column=49)),
-        ((720, 1280), Size(224, 224, "crop", (0, 0, 0)), 1.0, Placement(224, 398, from_column=87)),
-        ((576, 720), Size(90, 160, "pad", (0, 0, 0)), 64 / 45, Placement(90, 160)),
-        ((1, 4000), Size(10, 10, "pad", (0, 0, 0)), 1.0, Placement(1, 10, to_row=4)),
+        ((720, 1280), FrameSize(224, 224, "squash"), 1.0, Placement(224, 224)),
+        ((720, 1280), FrameSize(720, 1280, "native"), 1.0, Placement(720, 1280)),
+        ((720, 1280), FrameSize(224, 224, "pad"), 1.0, Placement(126, 224, to_row=49)),
+        (
+            (1280, 720),
+            FrameSize(224, 224, "pad", (0, 0, 0)),
+            1.0,
+            Placement(224, 126, to_column=49),
+        ),
+        (
+            (720, 1280),
+            FrameSize(224, 224, "crop", (0, 0, 0)),
+            1.0,
+            Placement(224, 398, from_column=87),
+        ),
+        ((576, 720), FrameSize(90, 160, "pad", (0, 0, 0)), 64 / 45, Placement(90, 160)),
+        ((1, 4000), FrameSize(10, 10, "pad"), 1.0, Placement(1, 10, to_row=4)),
     ],
 )
-def test_placement(source: tuple[int, int], size: Size, aspect: float, expected: Placement) -> None:
+def test_placement(
+    source: tuple[int, int], size: FrameSize, aspect: float, expected: Placement
+) -> None:
     assert place(*source, aspect, size) == expected
 
 
-def painted(frame: VideoFrame, size: Size) -> np.ndarray[Any, Any]:
+def painted(frame: VideoFrame, size: FrameSize) -> np.ndarray[Any, Any]:
     out = np.full((3, size.height, size.width), 99, np.uint8)
     Painter(size, 1.0).paint(frame, out)
     return out.transpose(1, 2, 0)
@@ -40,7 +53,7 @@ def painted(frame: VideoFrame, size: Size) -> np.ndarray[Any, Any]:
 
 def test_pad_centres_the_picture_on_the_fill() -> None:
     frame = VideoFrame.from_ndarray(picture(0, 40, 80), format="rgb24")
-    out = painted(frame, Size(50, 50, "pad", (1, 2, 3)))
+    out = painted(frame, FrameSize(50, 50, "pad", (1, 2, 3)))
     assert (out[:12] == (1, 2, 3)).all()
     assert (out[37:] == (1, 2, 3)).all()
     assert (out[12:37] == as_rgb(frame, 25, 50)).all()
@@ -48,7 +61,7 @@ def test_pad_centres_the_picture_on_the_fill() -> None:
 
 def test_crop_keeps_the_centre() -> None:
     frame = VideoFrame.from_ndarray(picture(0, 40, 80), format="rgb24")
-    out = painted(frame, Size(20, 20, "crop", (0, 0, 0)))
+    out = painted(frame, FrameSize(20, 20, "crop", (0, 0, 0)))
     assert (out == as_rgb(frame, 20, 40)[:, 10:30]).all()
 
 
@@ -58,7 +71,7 @@ def test_one_pass_equals_a_plain_reformat(pix_fmt: str, size: tuple[int, int]) -
     drawn = VideoFrame.from_ndarray(picture(3), format="rgb24").reformat(format=pix_fmt)
     for colorspace, color_range in itertools.product((1, 2, 5), (0, 1, 2)):
         drawn.colorspace, drawn.color_range = colorspace, color_range
-        out = painted(drawn, Size(*size, "squash", (0, 0, 0)))
+        out = painted(drawn, FrameSize(*size, "squash", (0, 0, 0)))
         assert (out == as_rgb(drawn, *size)).all()
 
 
@@ -88,7 +101,7 @@ def test_every_turn_and_mirror(
         matrix = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32)[:5].tolist()
     height, width = orientation_of(frame).shape(frame.height, frame.width)
     stored = frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
-    out = painted(frame, Size(height, width, "native", (0, 0, 0)))
+    out = painted(frame, FrameSize(height, width, "native", (0, 0, 0)))
     assert (out == by_matrix(stored, matrix)).all()
     if (degrees, horizontal, vertical) not in ((0, False, False), (180, True, True)):
         assert out.shape != stored.shape or (out != stored).any()
@@ -128,7 +141,7 @@ def test_transparency_shows_black(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
     assert any(component.is_alpha for component in frame.format.components)
-    out = painted(frame, Size(20, 40, "native", (0, 0, 0)))
+    out = painted(frame, FrameSize(20, 40, "native", (0, 0, 0)))
     assert (out[:, :20] == (250, 0, 0)).all()
     assert (out[:, 20:] == 0).all()
 
@@ -136,5 +149,7 @@ def test_transparency_shows_black(tmp_path: Path) -> None:
 def test_half_transparency_is_halved() -> None:
     rgba = np.zeros((8, 8, 4), np.uint8)
     rgba[..., 0], rgba[..., 3] = 200, 128
-    out = painted(VideoFrame.from_ndarray(rgba, format="rgba"), Size(8, 8, "native", (9, 9, 9)))
+    out = painted(
+        VideoFrame.from_ndarray(rgba, format="rgba"), FrameSize(8, 8, "native", (9, 9, 9))
+    )
     assert (out == (100, 0, 0)).all()
