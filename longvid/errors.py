@@ -5,6 +5,7 @@ other libraries are mapped here by the one room that calls the library (`raise .
 
     LongvidError
     ├── ConfigError        a configuration, preset, part name or setting is wrong
+    │   └── LawError       a part from outside breaks a law of its kind
     ├── FailureRateError   so many videos fail that going on makes no sense
     ├── ClusterError       a Ray cluster cannot be reached, or broke down during a run
     ├── VideoError         one video cannot be used; carries kind, stage and path
@@ -22,6 +23,7 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "FailureRateError",
+    "LawError",
     "LongvidError",
     "ModelError",
     "OpError",
@@ -37,6 +39,10 @@ class LongvidError(Exception):
 
 class ConfigError(LongvidError):
     """A configuration, preset, part name or setting is wrong."""
+
+
+class LawError(ConfigError):
+    """A part breaks a law of its kind; `longvid.testing` checks them all."""
 
 
 class FailureRateError(LongvidError):

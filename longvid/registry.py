@@ -169,5 +169,5 @@ def _check(kind: str, place: str, part: Any) -> None:
     )
     if lacking:
         raise ConfigError(
-            f"{place} is no {kind}: it lacks {', '.join(lacking)}; see longvid/protocols.py."
+            f"{place} is no {kind}: it lacks {', '.join(lacking)}; see longvid.protocols."
         )

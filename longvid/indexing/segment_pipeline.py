@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from longvid.config import Config
 from longvid.errors import OpError
+from longvid.laws import require_compressed
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.types import Failure, FrameBatch, Segment, Video
@@ -26,13 +27,13 @@ class SegmentPipeline:
         with loading():
             self.reducer = config.reducer.setup(device)
             self.encoder = config.encoder.setup(device)
-            self.compressors = [part.setup(device) for part in config.compressors]
+            self.compressors = [(part, part.setup(device)) for part in config.compressors]
 
     def __call__(self, batch: FrameBatch) -> Segment:
         """Turn one batch into one segment."""
-        segment: Segment = self.encoder(self.reducer(batch))
-        for compress in self.compressors:
-            segment = compress(segment)
+        segment = self.encoder(self.reducer(batch))
+        for part, compress in self.compressors:
+            segment = require_compressed(part, segment, compress(segment))
         return segment
 
     def try_chunk(

@@ -16,6 +16,7 @@ from typing import Any
 
 from longvid.config import Config, load_config, torch_device
 from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
+from longvid.laws import require_selected
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import Generation, LanguageModel, TextEmbedder
@@ -72,7 +73,7 @@ class VideoQA:
         self._closed = False
         self._candidates = CandidateSearch(self.store, config.ask)
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
-        self._selectors = [part.setup(self.device) for part in config.selectors]
+        self._selectors = [(part, part.setup(self.device)) for part in config.selectors]
 
     def __repr__(self) -> str:
         table = self.config.to_dict()["llm"]
@@ -336,8 +337,8 @@ class VideoQA:
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int
     ) -> Selection:
         chosen: Sequence[Segment] = candidates
-        for select in self._selectors:
-            chosen = select(query, chosen, budget)
+        for part, select in self._selectors:
+            chosen = require_selected(part, chosen, select(query, chosen, budget), budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
         seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
         videos = self._candidates.videos()

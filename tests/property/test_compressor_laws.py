@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from longvid.errors import LongvidError, OpError
 from longvid.registry import PARTS, find
-from longvid.types import Segment, Tokens
+from longvid.testing import check_compressor
+from longvid.testing.compressor_laws import require_well_compressed
+from longvid.testing.synthetic import make_segment, outcome
+from longvid.types import Segment
 from tests.conftest import require
-from tests.property.synthetic import fingerprint, make_segment, outcome
 
 # Settings besides the defaults. A part that is not named here is tested with its defaults.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -68,86 +70,15 @@ segments = st.builds(
 )
 
 
-def check_laws(part: Any, segment: Segment, result: Segment) -> None:
-    tokens = result.tokens
-    assert len(tokens) <= len(segment.tokens)
-    assert bool((tokens.frame.diff() >= 0).all())
-    assert tokens.data.dtype == segment.tokens.data.dtype
-    assert tokens.data.shape[1] == segment.tokens.data.shape[1]
-    assert tokens.position.dtype == tokens.size.dtype == torch.float32
-    assert bool(tokens.data.isfinite().all())
-    assert bool((tokens.size > 0).all())
-    assert bool(((tokens.position >= 0) & (tokens.position <= 1)).all())
-    # A compressor shrinks tokens and touches nothing else.
-    assert fingerprint(result.with_tokens(segment.tokens)) == fingerprint(segment)
-    conserves_size = getattr(type(part), "conserves_size", None)
-    assert isinstance(conserves_size, bool), "declare conserves_size: ClassVar[bool] on the part"
-    if conserves_size:
-        assert float(tokens.size.sum()) == pytest.approx(float(segment.tokens.size.sum()))
-
-
 @pytest.mark.parametrize("part", COMPRESSORS)
 @given(segment=segments)
 def test_laws(part: Any, segment: Segment) -> None:
-    before = fingerprint(segment)
-    worker = part.setup()
-    result = outcome(lambda: worker(segment))
-    again = outcome(lambda: part.setup()(segment))
-    assert fingerprint(segment) == before
-    if isinstance(result, LongvidError) or isinstance(again, LongvidError):
-        # Tokens that do not fit the part are refused in words, and the same way every time.
-        assert isinstance(result, OpError)
-        assert "grid" in str(result)
-        assert str(again) == str(result)
-        return
-    check_laws(part, segment, result)
-    assert fingerprint(again) == fingerprint(result)
+    check_compressor(part, [segment])
 
 
 @pytest.mark.parametrize("part", COMPRESSORS)
-@pytest.mark.parametrize(
-    "shape",
-    [(6, 8, 8), (1, 8, 8), (5, 9, 9), (16, 12, 12)],
-    ids=lambda shape: "x".join(map(str, shape)),
-)
-def test_full_square_grids_are_always_accepted(part: Any, shape: tuple[int, int, int]) -> None:
-    segment = make_segment(*shape, seed=7, slow_every=4)
-    check_laws(part, segment, part.setup()(segment))
-
-
-@pytest.mark.parametrize("part", COMPRESSORS)
-def test_segment_without_tokens_stays_without(part: Any) -> None:
-    segment = make_segment(4, 8, 8, keep=0.0)
-    assert len(part.setup()(segment).tokens) == 0
-
-
-@pytest.mark.parametrize("part", COMPRESSORS)
-def test_zero_tokens_are_handled(part: Any) -> None:
-    segment = make_segment(4, 8, 8)
-    zeros = Tokens.from_grid(torch.zeros(4, 8, 8, segment.tokens.data.shape[1]))
-    result = part.setup()(segment.with_tokens(zeros))
-    assert bool((result.tokens.data == 0).all())
-
-
-@pytest.mark.parametrize("part", COMPRESSORS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_tokens_that_are_not_finite_are_refused_or_passed_on_untouched(
-    part: Any, value: float
-) -> None:
-    segment = make_segment(4, 8, 8)
-    data = segment.tokens.data.clone()
-    data[70, 3] = value
-    spoilt = segment.with_tokens(
-        Tokens(data, segment.tokens.frame, segment.tokens.position, segment.tokens.size)
-    )
-    result = outcome(lambda: part.setup()(spoilt))
-    if isinstance(result, LongvidError):
-        assert isinstance(result, OpError)
-        for words in ("NaN or infinity", "frame 1", "(256, 24)"):
-            assert words in str(result)
-    else:
-        # Only a part that computes nothing may let it through: then it stays one token.
-        assert int((~result.tokens.data.isfinite()).any(dim=1).sum()) <= 1
+def test_laws_on_the_awkward_inputs(part: Any) -> None:
+    check_compressor(part)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +96,7 @@ def test_compressors_chain_or_say_why_not(first: Any, second: Any) -> None:
         assert isinstance(result, OpError)
         assert "grid" in str(result)
     else:
-        check_laws(second, middle, result)
+        require_well_compressed(second, middle, result)
 
 
 @pytest.mark.gpu

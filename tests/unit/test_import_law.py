@@ -23,6 +23,7 @@ FLOORS = {
     "longvid.registry": 1,
     "longvid.config": 1,
     "longvid.protocols": 1,
+    "longvid.laws": 1,
     "longvid.sample": 1,
     "longvid.remote_files": 1,
     "longvid.inputs": 1,
@@ -49,6 +50,7 @@ FLOORS = {
     "longvid.demo": 8,
     "longvid.doctor": 8,
     "longvid.progress": 8,
+    "longvid.testing": 8,
     "pipelines": 9,
     "benchmarks": 10,
 }

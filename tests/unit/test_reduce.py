@@ -11,8 +11,8 @@ import torch
 from longvid.errors import ConfigError, ModelError
 from longvid.reduce import KeepAll, TemporalReduction, pixel_features
 from longvid.systems import longvu
+from longvid.testing.synthetic import make_frames
 from longvid.types import FrameBatch
-from tests.property.synthetic import make_frames
 
 
 def shots(*lengths: int) -> FrameBatch:

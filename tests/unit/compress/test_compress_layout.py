@@ -7,8 +7,8 @@ import torch
 
 from longvid.compress.grid import equal_groups, full_grids, require_finite, same_grid
 from longvid.errors import OpError
+from longvid.testing.synthetic import make_segment
 from longvid.types import Segment, Tokens
-from tests.property.synthetic import make_segment
 
 
 def joined(first: Segment, second: Segment) -> Segment:

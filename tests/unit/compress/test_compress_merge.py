@@ -9,8 +9,8 @@ import torch
 
 from longvid.compress.merge import TokenMerging
 from longvid.errors import ConfigError, OpError
+from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens
-from tests.property.synthetic import WIDTH, make_segment
 
 
 def tome_by_loop(x: torch.Tensor, r: int) -> torch.Tensor:

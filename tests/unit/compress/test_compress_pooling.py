@@ -13,8 +13,8 @@ from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.errors import ConfigError, OpError
 from longvid.methods import slowfast_pooling
 from longvid.systems.llama_vid import network
+from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Tokens
-from tests.property.synthetic import WIDTH, make_segment
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch
 from longvid.compress.pooling import SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.errors import ConfigError, OpError
+from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens
-from tests.property.synthetic import WIDTH, make_segment
 
 
 def drifting(num_frames: int, side: int, noise: float = 0.7) -> Segment:

@@ -20,8 +20,8 @@ from longvid.compress.ranking import (
 from longvid.compress.whole_video import compress_video
 from longvid.errors import ConfigError, OpError
 from longvid.methods import flashvid
+from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens
-from tests.property.synthetic import WIDTH, make_segment
 
 NAN = float("nan")
 PARTS = [EfficientVideoSampling(), VidCom2(), VCast(), DifferentialTokenDrop(), FlashVID()]

@@ -18,8 +18,8 @@ from longvid.select.frames import (
     TopK,
     Uniform,
 )
+from longvid.testing.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 from longvid.types import Segment
-from tests.property.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 
 ALL = [
     Uniform(),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from longvid.select import algorithms
-from tests.property.synthetic import unit_rows
+from longvid.testing.synthetic import unit_rows
 
 
 def drawn(num_frames: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

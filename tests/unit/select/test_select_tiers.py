@@ -12,8 +12,8 @@ from longvid.compress.pooling import GridPooling
 from longvid.errors import BudgetError, ConfigError, OpError
 from longvid.select.tiers import QFrame, QueryGuided
 from longvid.systems import longvu
+from longvid.testing.synthetic import WIDTH, make_query, make_segment
 from longvid.types import Segment
-from tests.property.synthetic import WIDTH, make_query, make_segment
 
 
 def video(num_segments: int = 3, num_frames: int = 8, side: int = 6) -> list[Segment]:

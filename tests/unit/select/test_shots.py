@@ -9,8 +9,8 @@ import torch
 from longvid.config import Ask
 from longvid.select.candidates import candidates
 from longvid.select.shots import shot_numbers, shots_around
+from longvid.testing.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 from longvid.types import Segment
-from tests.property.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 
 ASK = Ask(shot_frames=4, beside_frames=2, cut_similarity=0.5)
 

@@ -87,10 +87,25 @@ def make_query(seed: int = 0, num_words: int = 5) -> Query:
     )
 
 
-def make_frames(num_frames: int, *, seed: int = 0, repeated: bool = False) -> FrameBatch:
-    """Make decoded frames of 24 x 40 pixels."""
+def make_frames(
+    num_frames: int,
+    *,
+    height: int = 24,
+    width: int = 40,
+    seed: int = 0,
+    repeated: bool = False,
+) -> FrameBatch:
+    """Make decoded frames, one a second.
+
+    Args:
+        num_frames, height, width: How many, and their pixels.
+        seed: Of every pixel.
+        repeated: All frames show the same.
+    """
     generator = torch.Generator().manual_seed(seed)
-    data = torch.randint(0, 256, (num_frames, 3, 24, 40), generator=generator, dtype=torch.uint8)
+    data = torch.randint(
+        0, 256, (num_frames, 3, height, width), generator=generator, dtype=torch.uint8
+    )
     if repeated:
         data = data[:1].expand_as(data).contiguous()
     return FrameBatch(
