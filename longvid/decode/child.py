@@ -114,8 +114,9 @@ class _Server:
 
     def _answer(self, request: dict[str, Any]) -> None:
         if request["kind"] == "probe":
-            video = self._engine.probe(request["path"], request["video_id"])
-            self._channel.send({"kind": "video", "video": asdict(video)})
+            del request["kind"]
+            facts = self._engine.probe(**request)
+            self._channel.send({"kind": "facts", **asdict(facts)})
             return
         segments = [plan_from_message(segment) for segment in request["segments"]]
         memory = _SharedFrames()

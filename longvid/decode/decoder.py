@@ -82,7 +82,7 @@ class RunningDecoder:
                 child = self._ready_child(path)
                 request = {"kind": "probe", "path": path, "video_id": video_id or ""}
                 for message, _ in child.ask(request):
-                    answer = message["video"]
+                    answer = message
             except ChildFailure as failure:
                 sentence = _sentence(path, failure)
                 raise VideoError(sentence, kind=failure.kind, path=path, stage="probe") from failure

@@ -95,7 +95,8 @@ def plan_from_message(message: dict[str, Any]) -> SegmentPlan:
 def video_from_message(message: dict[str, Any]) -> Video:
     """Restore a video that crossed a pipe as JSON."""
     jumps = tuple((at, jump) for at, jump in message["clock_jumps"])
-    return Video(**{**message, "clock_jumps": jumps})
+    fields = {name: value for name, value in message.items() if name != "kind"}
+    return Video(**{**fields, "clock_jumps": jumps})
 
 
 def without_missing_rows(
