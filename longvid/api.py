@@ -15,7 +15,7 @@ from longvid.qa.arguments import store_name, video_name
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
-__all__ = ["ask", "index", "index_into_cache", "search"]
+__all__ = ["ask", "cache_folder", "index", "index_into_cache", "search"]
 
 
 def index(
@@ -96,7 +96,7 @@ def search(
     return VideoQA(store).search(text, video=video, top_k=top_k)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Say where longvid keeps what it can make again: $LONGVID_HOME or ~/.cache/longvid."""
     return Path(os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid")
 
@@ -118,7 +118,7 @@ def index_into_cache(video: str, config: str | Path | Config | None) -> tuple[st
         config = "mini"
     if not isinstance(config, Config):
         config = load_config(config)
-    store = str(_cache_folder() / "stores" / config.fingerprint())
+    store = str(cache_folder() / "stores" / config.fingerprint())
     report = index([video], store=store, config=config)
     if report.videos_failed:
         raise QuestionError(f"The video could not be indexed. {report.failures[0].error}")

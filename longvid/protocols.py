@@ -41,6 +41,7 @@ from longvid.types import (
 __all__ = [
     "PROTOCOLS",
     "RUN_ONLY",
+    "AnswerListener",
     "Compressor",
     "CompressorPart",
     "Decoder",
@@ -302,6 +303,19 @@ class Generation:
     visual_tokens: int | None = None
 
 
+class AnswerListener(Protocol):
+    """Hears what becomes of questions while they are answered, and may stop them."""
+
+    def selected(self, index: int, selection: Selection) -> None:
+        """Take note of what a question's model will be shown."""
+
+    def text(self, index: int, text: str) -> None:
+        """Take note of an answer's text so far."""
+
+    def stopped(self, index: int) -> bool:
+        """Return whether nobody waits for an answer any more; it then ends as it is."""
+
+
 class LanguageModel(Protocol):
     """Reads selected tokens and answers."""
 
@@ -320,9 +334,14 @@ class LanguageModel(Protocol):
         """
 
     def answer_many(
-        self, asked: Sequence[tuple[Question, Selection]]
+        self,
+        asked: Sequence[tuple[Question, Selection]],
+        listener: AnswerListener | None = None,
     ) -> list[Generation | LongvidError]:
-        """Answer several questions; one entry each, in order, an error in place of its answer."""
+        """Answer several questions; one entry each, in order, an error in place of its answer.
+
+        The listener hears of each by its place in `asked`.
+        """
 
 
 class LanguageModelPart(Part, Protocol):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from longvid import __version__
-from longvid.cli import asking, indexing, info, store
+from longvid.cli import asking, indexing, info, serving, store
 from longvid.cli.command import Commands
 from longvid.cli.output import (
     ERROR,
@@ -96,6 +96,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longvid {__version__}")
     commands = Commands(parser)
-    for group in (indexing, asking, store, info):
+    for group in (indexing, asking, store, serving, info):
         group.add_commands(commands)
     return parser

@@ -7,7 +7,7 @@ twins are the model's own `generate` and the scoring of one option after the oth
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from longvid.lazy_import import no_grad, torch
@@ -67,6 +67,7 @@ def continue_rows(
     rows: Rows,
     max_new_tokens: int,
     choose: Callable[[torch.Tensor], torch.Tensor] = most_likely,
+    on_step: Callable[[Sequence[Sequence[int]]], Collection[int]] | None = None,
 ) -> list[tuple[int, ...]]:
     """Continue every prompt until its end token.
 
@@ -75,6 +76,8 @@ def continue_rows(
         rows: At least one prompt.
         max_new_tokens: Most tokens of each.
         choose: Turns logits (B, V) into the next ids (B,).
+        on_step: Called after each step with the new ids of every row so far; returns the rows
+            that shall end as they are.
 
     Returns:
         The new ids of each prompt, the end token included.
@@ -89,12 +92,17 @@ def continue_rows(
     position = torch.tensor([prompt.next_position for prompt in prompts], device=device)[:, None]
     found: list[list[int]] = [[] for _ in prompts]
     penalty = _Penalty(decoder)
+    ended: set[int] = set()
     for step in range(max_new_tokens):
         chosen = choose(penalty(logits, prompts, found))  # (B,)
-        for row, token in zip(found, chosen.tolist(), strict=True):
-            if not row or row[-1] not in ends:
+        for index, (row, token) in enumerate(zip(found, chosen.tolist(), strict=True)):
+            if index not in ended:
                 row.append(token)
-        if step + 1 == max_new_tokens or all(row[-1] in ends for row in found):
+                if token in ends:
+                    ended.add(index)
+        if on_step is not None:
+            ended.update(on_step(found))
+        if step + 1 == max_new_tokens or len(ended) == len(found):
             break
         # Rows that have ended are carried along; what follows their end is not kept.
         embeds = _embed(decoder, chosen.tolist()).transpose(0, 1)  # (B, 1, D)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,14 @@ from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPie
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.models.transformers_logging import quiet
-from longvid.protocols import Generation
+from longvid.protocols import AnswerListener, Generation
 from longvid.types import Question, Selection
 
 __all__ = ["HuggingFaceLanguageModel"]
 
 _FROM_CHECKPOINT = "auto"
+
+_OnStep = Callable[[Sequence[Sequence[int]]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,16 @@ class Worker:
             return self._answer_alone(self._ask(question, selection))
 
     def answer_many(
-        self, asked: Sequence[tuple[Question, Selection]]
+        self,
+        asked: Sequence[tuple[Question, Selection]],
+        listener: AnswerListener | None = None,
     ) -> list[Generation | LongvidError]:
         """Answer several questions, the open ones side by side; an error stands for its question.
 
         Args:
             asked: Questions with what each is shown. Neighbours over the same selection share
                 what is read of it.
+            listener: Hears the text of open answers as it grows, and may stop each.
 
         Returns:
             One entry a question, in order. A side-by-side answer differs from `answer` by no more
@@ -188,21 +193,22 @@ class Worker:
                     else:
                         one = self._ask(question, selection)
                         if one.num_prompt + one.num_new > self._divisible_below:
-                            found[index] = self._answer_alone(one)
+                            found[index] = self._answer_alone(one, self._steps(listener, [index]))
                         else:
                             together.append((index, one))
                 except LongvidError as error:
                     found[index] = error
-            found.update(self._answer_together(together))
+            found.update(self._answer_together(together, listener))
             return [found[index] for index in range(len(asked))]
 
     def _answer_together(
-        self, asked: Sequence[tuple[int, _Asked]]
+        self, asked: Sequence[tuple[int, _Asked]], listener: AnswerListener | None
     ) -> dict[int, Generation | LongvidError]:
         found: dict[int, Generation | LongvidError] = {}
         try:
             if len(asked) > 1:
-                generations = self._generate([one for _, one in asked])
+                steps = self._steps(listener, [index for index, _ in asked])
+                generations = self._generate([one for _, one in asked], steps)
                 return {index: one for (index, _), one in zip(asked, generations, strict=True)}
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -210,14 +216,14 @@ class Worker:
             self._reader.forget()  # one by one they need less
         for index, one in asked:
             try:
-                found[index] = self._answer_alone(one)
+                found[index] = self._answer_alone(one, self._steps(listener, [index]))
             except LongvidError as error:
                 found[index] = error
         return found
 
-    def _answer_alone(self, asked: _Asked) -> Generation:
+    def _answer_alone(self, asked: _Asked, on_step: _OnStep | None = None) -> Generation:
         try:
-            return self._choose(asked) if asked.options else self._generate([asked])[0]
+            return self._choose(asked) if asked.options else self._generate([asked], on_step)[0]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -249,17 +255,35 @@ class Worker:
         num_new = sum(map(len, asked.options)) or asked.num_new
         return self._reader.read(asked.pieces, newline=self._newline, num_new=num_new)
 
-    def _generate(self, asked: Sequence[_Asked]) -> list[Generation]:
+    def _steps(self, listener: AnswerListener | None, indices: Sequence[int]) -> _OnStep | None:
+        """Return what tells a listener of each step of some rows, None without a listener."""
+        if listener is None:
+            return None
+
+        def on_step(rows: Sequence[Sequence[int]]) -> list[int]:
+            for index, row in zip(indices, rows, strict=True):
+                listener.text(index, self._text(row))
+            return [row for row, index in enumerate(indices) if listener.stopped(index)]
+
+        return on_step
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()
+
+    def _generate(
+        self, asked: Sequence[_Asked], on_step: _OnStep | None = None
+    ) -> list[Generation]:
         """Continue prompts side by side, each read by itself."""
         rows = Rows(len(asked), max(one.num_prompt for one in asked), self._max_new_tokens)
         for one in asked:
             rows.add(self._read(one))
         started = time.perf_counter()
-        outputs = continue_rows(self._decoder, rows, self._max_new_tokens, self._next_ids)
+        outputs = continue_rows(self._decoder, rows, self._max_new_tokens, self._next_ids, on_step)
         seconds = time.perf_counter() - started
         return [
             Generation(
-                text=self._tokenizer.decode(output, skip_special_tokens=True).strip(),
+                text=self._text(output),
                 prompt_tokens=prompt.num_tokens,
                 output_tokens=len(output),
                 seconds={"prefill": prompt.seconds, "decode": seconds},

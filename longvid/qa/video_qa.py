@@ -19,7 +19,7 @@ from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
 from longvid.laws import require_selected
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
-from longvid.protocols import Generation, LanguageModel, TextEmbedder
+from longvid.protocols import AnswerListener, Generation, LanguageModel, TextEmbedder
 from longvid.qa.arguments import (
     require_budget,
     require_questions,
@@ -173,7 +173,10 @@ class VideoQA:
         return self._answered(self._prepare(replace(question, video_ids=self._ids(video)), budget))
 
     def ask_many(
-        self, questions: Sequence[Question], budget: int | None = None
+        self,
+        questions: Sequence[Question],
+        budget: int | None = None,
+        listener: AnswerListener | None = None,
     ) -> list[Answer | Failure]:
         """Answer many questions, several side by side; the error of one never stops the others.
 
@@ -183,6 +186,7 @@ class VideoQA:
         Args:
             questions: On any videos of the store; `video_ids` may also hold paths or names.
             budget: The most visual tokens shown for each; None takes the configuration's.
+            listener: Hears of each question, by its place, what was selected and the text so far.
 
         Returns:
             One entry a question, in order: the answer that `ask` gives, or why there is none.
@@ -197,23 +201,29 @@ class VideoQA:
         for first in range(0, len(questions), self.config.ask.batch_questions):
             batch = questions[first : first + self.config.ask.batch_questions]
             prepared: list[_Prepared | Failure] = []
-            for question in batch:
+            for index, question in enumerate(batch, first):
                 try:
                     ids = tuple(self.store.find(name) for name in question.video_ids)
-                    prepared.append(self._prepare(replace(question, video_ids=ids), budget))
+                    one = self._prepare(replace(question, video_ids=ids), budget)
+                    if listener is not None:
+                        listener.selected(index, one.selection)
+                    prepared.append(one)
                 except LongvidError as error:
                     prepared.append(_failure(question, error))
             ready = [one for one in prepared if isinstance(one, _Prepared)]
-            generations = iter(llm.answer_many([(one.question, one.selection) for one in ready]))
-            for question, one in zip(batch, prepared, strict=True):
-                if isinstance(one, Failure):
-                    answers.append(one)
+            places = [first + n for n, one in enumerate(prepared) if isinstance(one, _Prepared)]
+            heard = None if listener is None else _Renumbered(listener, places)
+            asked = [(one.question, one.selection) for one in ready]
+            generations = iter(llm.answer_many(asked, heard))
+            for question, ready_or_failed in zip(batch, prepared, strict=True):
+                if isinstance(ready_or_failed, Failure):
+                    answers.append(ready_or_failed)
                     continue
                 generation = next(generations)
                 if isinstance(generation, LongvidError):
                     answers.append(_failure(question, generation))
                 else:
-                    answers.append(self._answer(one, generation))
+                    answers.append(self._answer(ready_or_failed, generation))
         return answers
 
     def select(self, question: Question, budget: int | None = None) -> Selection:
@@ -356,6 +366,23 @@ def _failure(question: Question, error: LongvidError) -> Failure:
         kind = "out-of-memory" if short else "model"
     path = question.video_ids[0] if question.video_ids else ""
     return Failure(video_id="", path=path, stage="ask", kind=kind, error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Renumbered:
+    """A listener that hears of a batch's questions by their places among all."""
+
+    listener: AnswerListener
+    places: Sequence[int]
+
+    def selected(self, index: int, selection: Selection) -> None:
+        self.listener.selected(self.places[index], selection)
+
+    def text(self, index: int, text: str) -> None:
+        self.listener.text(self.places[index], text)
+
+    def stopped(self, index: int) -> bool:
+        return self.listener.stopped(self.places[index])
 
 
 @dataclass(frozen=True, slots=True)

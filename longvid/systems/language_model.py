@@ -153,11 +153,11 @@ class PublishedWorker(Worker):
                 part.inv_freq = part.original_inv_freq.to(part.inv_freq.device, copy=True)
         return Worker._read(self, asked)
 
-    def _generate(self, asked: Sequence[Any]) -> list[Generation]:
+    def _generate(self, asked: Sequence[Any], on_step: Any = None) -> list[Generation]:
         # Each row draws from its own, so an answer does not depend on its neighbours.
         seed = self._part.seed
         self._generators = [torch.Generator().manual_seed(seed) for _ in asked]
-        generations = Worker._generate(self, asked)
+        generations = Worker._generate(self, asked, on_step)
         return [_counted(one, of) for one, of in zip(generations, asked, strict=True)]
 
     def _choose(self, asked: Any) -> Generation:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from longvid.config import load_config
 from longvid.qa.video_qa import VideoQA
-from longvid.types import Answer, Failure, Question
+from longvid.types import Answer, Failure, Question, Selection
 
 OPEN = ("what shape is the sign?", "where is the star?", "what color is the circle?")
 CHOICES = ("red", "top left", "blue")
@@ -67,3 +68,40 @@ def test_a_budget_that_holds_nothing_is_a_failure_of_each(qa: VideoQA) -> None:
 
 def test_no_question_gives_no_answer(qa: VideoQA) -> None:
     assert qa.ask_many([]) == []
+
+
+class _Notes:
+    """Writes down what it hears, and stops one question after its first word."""
+
+    def __init__(self, stop: int) -> None:
+        self.stop = stop
+        self.heard: list[tuple[int, str]] = []
+
+    def selected(self, index: int, selection: Selection) -> None:
+        self.heard.append((index, f"{selection.num_tokens} tokens"))
+
+    def text(self, index: int, text: str) -> None:
+        self.heard.append((index, text))
+
+    def stopped(self, index: int) -> bool:
+        return index == self.stop
+
+
+def test_a_listener_hears_selections_and_text_and_stops_one_answer(qa: VideoQA) -> None:
+    """Across two batches of two; the others answer as without a listener."""
+    qa = VideoQA(qa.store.uri, load_config("mini", ["ask.batch_questions=2"]))
+    asked = [Question(OPEN[1]), Question(OPEN[0]), Question(OPEN[1])]
+    usual = qa.ask_many(asked)
+    notes = _Notes(stop=2)
+    heard = qa.ask_many(asked, listener=notes)
+    for index, (one, other) in enumerate(zip(usual, heard, strict=True)):
+        assert isinstance(one, Answer)
+        assert isinstance(other, Answer)
+        mine = [text for place, text in notes.heard if place == index]
+        assert mine[0] == f"{one.visual_tokens} tokens"
+        assert mine[-1] == other.text
+        assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(mine[1:]))
+        if index == notes.stop:
+            assert other.output_tokens == 1 < one.output_tokens
+        else:
+            assert other.text == one.text

@@ -51,6 +51,8 @@ FLOORS = {
     "longvid.doctor": 8,
     "longvid.progress": 8,
     "longvid.testing": 8,
+    "longvid.server": 8,
+    "longvid.mcp": 8,
     "pipelines": 9,
     "benchmarks": 10,
 }

@@ -1,0 +1,127 @@
+"""Commands that open other doors: serve, mcp, clip."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+from longvid.cli.command import Commands
+from longvid.cli.output import OK, dump, remark, say
+from longvid.errors import ConfigError, VideoError
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Register them."""
+    serve = commands.add("serve", _serve, "Serve stores: an OpenAI endpoint, an API and a page.")
+    serve.add_argument(
+        "--store",
+        action="append",
+        required=True,
+        metavar="[NAME=]PATH|URI",
+        help="a store, made when it does not exist; give it again for another",
+    )
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--config", default="mini", metavar="NAME|FILE", help="of a new store")
+    serve.add_argument("--data", type=Path, help="uploads and jobs (default: in the cache folder)")
+    serve.add_argument("--api-key-file", type=Path, metavar="FILE", help="TOML with [[key]] tables")
+    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME")
+    serve.add_argument(
+        "--root", action="append", default=[], type=Path, help="folder whose files may be indexed"
+    )
+    serve.add_argument("--base-url", default="", help="address for links in answers")
+
+    clip = commands.add("clip", _clip, "Cut a span out of a video, as H.264 in MP4.")
+    clip.add_argument("video", help="a local file")
+    clip.add_argument("start", help="seconds or h:mm:ss")
+    clip.add_argument("end", help="seconds or h:mm:ss")
+    clip.add_argument("--output", type=Path, help="default: VIDEO.START-END.mp4 in this folder")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from longvid.server.app import create_app
+    except ImportError as error:
+        raise ConfigError(
+            f"longvid serve needs packages that are not installed ({error}); install "
+            "longvid[server]."
+        ) from error
+    from longvid.api import cache_folder
+    from longvid.server.settings import ServerSettings
+
+    stores = dict(_named(text) for text in options.store)
+    settings = ServerSettings(
+        stores=stores,
+        data_dir=options.data or cache_folder() / "server",
+        host=options.host,
+        port=options.port,
+        config=options.config,
+        api_key_file=options.api_key_file,
+        allowed_hosts=tuple(options.allow_host),
+        roots=tuple(options.root),
+        base_url=options.base_url,
+    )
+    app = create_app(settings)
+    remark(f"longvid serves http://{options.host}:{options.port} (stop it with Ctrl-C)")
+    # uvicorn raises the signal again after it has shut down; by then there is nothing to stop.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        timeout_graceful_shutdown=int(settings.limits.shutdown_seconds),
+    )
+    return OK
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Split NAME=PATH; a store without a name is called after its folder."""
+    name, equals, uri = text.partition("=")
+    if equals and name.isidentifier():
+        return name, uri
+    return Path(text.rstrip("/")).name or "store", text
+
+
+def _clip(options: argparse.Namespace) -> int:
+    from longvid.decode.clips import cut_clip
+
+    start, end = _seconds(options.start), _seconds(options.end)
+    stem = Path(options.video).stem
+    target = options.output or Path(f"{stem}.{start:g}-{end:g}.mp4")
+    try:
+        facts = cut_clip(options.video, start, end, target)
+    except OSError as error:
+        raise VideoError(
+            f"{target} cannot be written: {error.strerror}.",
+            kind="unreadable",
+            path=str(target),
+            stage="clip",
+        ) from error
+    if options.json:
+        dump({"clip": str(target), **facts})
+    else:
+        say(str(target))
+    return OK
+
+
+def _seconds(text: str) -> float:
+    """Read seconds, m:ss or h:mm:ss.
+
+    >>> _seconds("1:02:03.5")
+    3723.5
+    """
+    try:
+        total = 0.0
+        for number in text.split(":"):
+            total = total * 60 + float(number)
+    except ValueError:
+        total = float("nan")
+    if not 0 <= total < 1e9:
+        raise ConfigError(f"{text!r} is no time; give seconds, m:ss or h:mm:ss.")
+    return total

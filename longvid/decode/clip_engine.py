@@ -1,0 +1,249 @@
+"""Cut a clip out of a video, or put it into another container: an engine for the child process.
+
+A player cannot show every codec and container. `inspect` says what a browser can do with a file,
+`remux` copies its packets into an MP4 file, and `cut` encodes a span as H.264 and AAC, exact to the
+frame. Writing is to one named file that does not exist yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+from av.stream import Discard
+
+from longvid.decode.container import FORMATS, open_video
+from longvid.errors import VideoError
+
+__all__ = ["ClipEngine", "ClipFacts"]
+
+#: Video codecs that current browsers decode, and containers that they open, without help.
+_BROWSER_CODECS = ("h264", "vp8", "vp9", "av1", "libdav1d")
+_BROWSER_CONTAINERS = ("mp4", "webm")
+_AUDIO_CODECS = (
+    *("aac", "mp3", "mp3float", "opus", "vorbis", "ac3", "eac3", "flac", "mp2"),
+    *("pcm_s16le", "pcm_s16be", "pcm_u8", "pcm_s24le", "pcm_f32le"),
+)
+_MOST_HEIGHT = 720
+_MOST_WIDTH = 1280
+_AUDIO_RATE = 48_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What was found, or written.
+
+    Args:
+        playable: "direct", "remux" or "proxy": what a browser needs to play the file.
+        num_frames: Frames written.
+        start_seconds, end_seconds: Span of the written frames, in the time of the source.
+        width, height: Size of the written frames, pixels.
+    """
+
+    playable: str
+    num_frames: int = 0
+    start_seconds: float = 0.0
+    end_seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+
+
+class ClipEngine:
+    """Answers `probe` with what its options ask for.
+
+    Args:
+        options: mode ("inspect", "remux" or "cut"), target (a path, not for inspect),
+            start_seconds, end_seconds (for cut, in stream time), max_pixels.
+        tick: Called while it works, so that the parent knows it lives.
+    """
+
+    def __init__(self, options: dict[str, Any], tick: Callable[[], None]) -> None:
+        self._options = options
+        self._tick = tick
+
+    def probe(self, path: str) -> ClipFacts:
+        """Do it.
+
+        Raises:
+            VideoError: The file is no video that may be read, or nothing lies in the span.
+        """
+        mode = self._options["mode"]
+        try:
+            if mode == "cut":
+                return self._cut(path)
+            playable = self._playable(path)
+            if mode == "remux":
+                self._remux(path)
+            return ClipFacts(playable)
+        except av.error.FFmpegError as error:
+            raise _error(path, f"cannot be cut: {error.strerror}.") from error
+
+    def decode(self, *_: object) -> Any:
+        """Refuse: this engine gives no frames."""
+        raise _error("A clip engine", "gives no frames.")
+
+    def close(self) -> None:
+        """Release nothing: no file stays open."""
+
+    def _playable(self, path: str) -> str:
+        container, stream = open_video(path, self._options["max_pixels"])
+        with container:
+            codec = stream.codec_context
+            eight_bits = codec.pix_fmt in (None, "yuv420p", "yuvj420p")
+            if codec.name not in _BROWSER_CODECS or not eight_bits:
+                return "proxy"
+            formats = container.format.name.split(",")
+            if codec.name == "h264" and "mp4" not in formats:
+                return "remux"
+            return "direct" if any(name in formats for name in _BROWSER_CONTAINERS) else "remux"
+
+    def _remux(self, path: str) -> None:
+        with (
+            _open_all(path) as source,
+            av.open(self._options["target"], "w", format="mp4", options=_FAST_START) as target,
+        ):
+            pairs = {}
+            video = source.streams.best("video")
+            for stream in (video, source.streams.best("audio")):
+                if stream is not None:
+                    pairs[stream.index] = target.add_stream_from_template(stream)
+            _discard_others(source, pairs)
+            packets = source.demux([source.streams[index] for index in pairs])
+            for packet in _with_decode_times(packets):
+                packet.stream = pairs[packet.stream.index]
+                target.mux(packet)
+                self._tick()
+
+    def _cut(self, path: str) -> ClipFacts:
+        start, end = self._options["start_seconds"], self._options["end_seconds"]
+        container, stream = open_video(path, self._options["max_pixels"])
+        size = _clip_size(stream.codec_context.width, stream.codec_context.height)
+        target = av.open(self._options["target"], "w", format="mp4", options=_FAST_START)
+        times: list[float] = []
+        with container, target:
+            output = target.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+            output.width, output.height = size
+            output.pix_fmt = "yuv420p"
+            output.codec_context.time_base = Fraction(1, 90_000)
+            sound = _Sound(path, target, start, end)
+            _seek(container, stream, start)
+            for frame in container.decode(stream):
+                self._tick()
+                seconds = frame.time
+                if seconds is None or seconds < start:
+                    continue
+                if seconds >= end:
+                    break
+                picture = frame.reformat(*size, format="yuv420p")  # may be the frame itself
+                picture.pts = round((seconds - start) * 90_000)
+                picture.time_base = Fraction(1, 90_000)
+                picture.pict_type = 0  # the encoder decides, whatever the source had here
+                times.append(seconds)
+                target.mux(output.encode(picture))
+            if not times:
+                raise _error(path, f"has no frame from {start:g} to {end:g} s.")
+            target.mux(output.encode(None))
+            sound.write()
+        return ClipFacts("direct", len(times), times[0], min(end, times[-1]), *size)
+
+
+_FAST_START = {"movflags": "+faststart"}
+
+
+class _Sound:
+    """The sound of a span, if the file has any that may be decoded."""
+
+    def __init__(self, path: str, target: Any, start: float, end: float) -> None:
+        self._span = start, end
+        self._target = target
+        self._source: Any = _open_all(path)
+        self._stream = self._source.streams.best("audio")
+        codec = None if self._stream is None else self._stream.codec_context
+        if codec is None or codec.name not in _AUDIO_CODECS:
+            self._source.close()
+            self._source = None
+            return
+        _discard_others(self._source, {self._stream.index})
+        self._output = target.add_stream("aac", rate=_AUDIO_RATE, layout="stereo")
+
+    def write(self) -> None:
+        """Encode what lies in the span."""
+        if self._source is None:
+            return
+        start, end = self._span
+        resampler = av.AudioResampler("fltp", "stereo", _AUDIO_RATE, frame_size=1024)
+        with self._source:
+            _seek(self._source, self._stream, start)
+            for frame in self._source.decode(self._stream):
+                if frame.time is None or frame.time < start:
+                    continue
+                if frame.time >= end:
+                    break
+                frame.pts = round((frame.time - start) * frame.sample_rate)
+                frame.time_base = Fraction(1, frame.sample_rate)
+                for block in resampler.resample(frame):
+                    self._target.mux(self._output.encode(block))
+            for block in resampler.resample(None):
+                self._target.mux(self._output.encode(block))
+            self._target.mux(self._output.encode(None))
+
+
+def _open_all(path: str) -> Any:
+    """Open a file with all its streams, under the same lists as `open_video`."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(f"file:{os.path.abspath(path)}", options=options, metadata_errors="ignore")
+
+
+def _with_decode_times(packets: Iterator[Any]) -> Iterator[Any]:
+    """Give times of decoding to packets without: Matroska keeps none for the first of a stream.
+
+    They count back from the first that is known, a duration each.
+    """
+    waiting: dict[int, list[Any]] = {}
+    started: set[int] = set()
+    for packet in packets:
+        index = packet.stream.index
+        if not packet.size:
+            continue
+        if index not in started:
+            waiting.setdefault(index, []).append(packet)
+            if packet.dts is None:
+                continue
+            held = waiting.pop(index)
+            step = packet.duration or 1
+            for place, earlier in enumerate(held):
+                earlier.dts = packet.dts - (len(held) - 1 - place) * step
+            started.add(index)
+            yield from held
+        elif packet.dts is not None:
+            yield packet
+
+
+def _discard_others(container: Any, kept: Any) -> None:
+    for stream in container.streams:
+        if stream.index not in kept:
+            stream.discard = Discard.all
+
+
+def _seek(container: Any, stream: Any, seconds: float) -> None:
+    if seconds > 0 and stream.time_base:
+        container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+
+
+def _clip_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size of a clip's frames: as the source, at most 1280x720, even.
+
+    >>> _clip_size(1920, 1080)
+    (1280, 720)
+    """
+    scale = min(1.0, _MOST_WIDTH / width, _MOST_HEIGHT / height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _error(path: str, sentence: str) -> VideoError:
+    return VideoError(f"{path} {sentence}", kind="corrupt", path=path, stage="clip")

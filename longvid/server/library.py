@@ -1,0 +1,331 @@
+"""The native API: videos, jobs, search, ask, relevance, failures."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from longvid.server.answers import Asked, answer_events, whole_answer
+from longvid.server.api_errors import ApiError, clean_sentence
+from longvid.server.auth import COOKIE, key_of, require_role
+from longvid.server.jobs import Job
+from longvid.server.openai_wire import VideoPart, clock_range
+from longvid.server.requests import json_body, query_number
+from longvid.server.state import StoreView, state_of
+from longvid.server.streams import EventStream, keep_alive
+from longvid.server.videos import allowed_path, index_file, resolve_videos
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api")
+_PAGE = 100
+_MOST_POINTS = 2000
+
+
+@router.post("/session")
+async def open_session(request: Request) -> Response:
+    """Turn a key into a cookie, since a player cannot send a header."""
+    state = state_of(request)
+    body = await json_body(request, state.settings.limits.body_bytes)
+    key = state.keys.of_secret(str(body.get("key", "")))
+    if state.keys.open_to_all:
+        return JSONResponse({"name": "local", "role": "admin"})
+    if key is None:
+        raise ApiError(401, "invalid_api_key", "This key is not known here.")
+    response = JSONResponse({"name": key.name, "role": key.role})
+    secure = request.url.scheme == "https"
+    cookie = state.keys.open_session(key)
+    response.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.delete("/session")
+async def close_session(request: Request) -> Response:
+    """Forget the cookie."""
+    state_of(request).keys.close_session(request.cookies.get(COOKIE, ""))
+    response = JSONResponse({"closed": True})
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/status")
+async def status(request: Request) -> JSONResponse:
+    """Say what is served and how it is doing."""
+    state = state_of(request)
+    key = key_of(request)
+    stores = []
+    for name, view in state.stores.items():
+        if not key.may_use(name):
+            continue
+        worker = state.workers[name]
+        videos = await view.videos()
+        stores.append(
+            {
+                "name": name,
+                "num_videos": len(videos),
+                "duration_seconds": sum(one.video.duration_seconds for one in videos.values()),
+                "ready": worker.is_ready,
+                "problem": clean_sentence(worker.problem) if worker.problem else "",
+                "note": worker.note,
+            }
+        )
+    limits = dataclasses.asdict(state.settings.limits)
+    return JSONResponse({"name": key.name, "role": key.role, "stores": stores, "limits": limits})
+
+
+@router.get("/videos")
+async def videos(request: Request) -> JSONResponse:
+    """List the stored videos by name, a page at a time."""
+    view = _view(request)
+    query = request.query_params.get("query", "").casefold()
+    described = [view.described(stored) for stored in (await view.videos()).values()]
+    found = [one for one in described if query in one["filename"].casefold()]
+    found.sort(key=lambda one: (one["filename"].casefold(), one["video_id"]))
+    start = int(query_number(request, "cursor", 0))
+    page = found[start : start + _PAGE]
+    following = start + _PAGE if start + _PAGE < len(found) else None
+    return JSONResponse({"videos": page, "total": len(found), "next_cursor": following})
+
+
+@router.post("/videos")
+async def add_video(request: Request) -> JSONResponse:
+    """Queue an upload, or a file of an allowed folder, for indexing."""
+    state = state_of(request)
+    key = require_role(request, "user")
+    body = await json_body(request, state.settings.limits.body_bytes)
+    view = state.store_of(request, str(body.get("store", "")))
+    if isinstance(body.get("file_id"), str):
+        file = state.files.get(body["file_id"], key.name)
+        job = index_file(state, view, key, str(state.files.path(file)), file.filename)
+    elif isinstance(body.get("path"), str):
+        path = allowed_path(state, body["path"])
+        job = index_file(state, view, key, str(path), path.name)
+    else:
+        raise ApiError(400, "invalid_value", "Name a file_id or a path.", "file_id")
+    return JSONResponse(job.public(), 202)
+
+
+@router.get("/videos/{video_id}")
+async def video(request: Request, video_id: str) -> JSONResponse:
+    """Describe one video."""
+    view = _view(request)
+    return JSONResponse(view.described(await view.video(video_id)))
+
+
+@router.delete("/videos/{video_id}")
+async def delete_video(request: Request, video_id: str) -> JSONResponse:
+    """Queue a video for deletion: tokens, search vectors, pictures and text; an upload too."""
+    state = state_of(request)
+    key = require_role(request, "admin")
+    view = _view(request)
+    stored = await view.video(video_id)
+    label = view.described(stored)["filename"]
+    for path in stored.paths:
+        file = state.files.of_path(path)
+        if file is not None:
+            state.files.delete(file)
+    job = state.jobs.submit(key.name, view.name, "delete", stored.video.video_id, label)
+    return JSONResponse(job.public(), 202)
+
+
+@router.get("/videos/{video_id}/relevance")
+async def relevance(request: Request, video_id: str) -> JSONResponse:
+    """Score a question against every segment of a video: the curve over its time."""
+    state = state_of(request)
+    view = _view(request)
+    stored = await view.video(video_id)
+    question = request.query_params.get("question", "").strip()
+    if not question or len(question) > state.settings.limits.question_chars:
+        raise ApiError(400, "invalid_value", "Give a question.", "question")
+    rows = await state.workers[view.name].call(
+        "relevance", text=question, video=stored.video.video_id
+    )
+    points = int(query_number(request, "points", _MOST_POINTS))
+    kept = _decimated(rows, max(1, min(points, _MOST_POINTS)))
+    return JSONResponse(
+        {"times": [(row[0] + row[1]) / 2 for row in kept], "scores": [row[2] for row in kept]}
+    )
+
+
+def _decimated(rows: list[list[float]], most: int) -> list[list[float]]:
+    """Keep the best row of each stretch, so that no peak is lost.
+
+    >>> _decimated([[0, 1, 0.1], [1, 2, 0.9], [2, 3, 0.2], [3, 4, 0.3]], 2)
+    [[1, 2, 0.9], [3, 4, 0.3]]
+    """
+    if len(rows) <= most:
+        return rows
+    edges = [place * len(rows) // most for place in range(most + 1)]
+    return [
+        max(rows[start:end], key=lambda row: row[2]) for start, end in itertools.pairwise(edges)
+    ]
+
+
+@router.post("/search")
+async def search(request: Request) -> JSONResponse:
+    """Find the segments nearest to a text."""
+    state = state_of(request)
+    body = await json_body(request, state.settings.limits.body_bytes)
+    view = state.store_of(request, str(body.get("store", "")))
+    text, top_k = body.get("text"), body.get("top_k", 10)
+    if not isinstance(text, str) or not 0 < len(text) <= state.settings.limits.question_chars:
+        raise ApiError(400, "invalid_value", "Give a text to search for.", "text")
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= 1000:
+        raise ApiError(400, "invalid_value", "top_k must be 1 to 1000.", "top_k")
+    video_id = None
+    if body.get("video") is not None:
+        video_id = (await view.video(str(body["video"]))).video.video_id
+    found = await state.workers[view.name].call("search", text=text, video=video_id, top_k=top_k)
+    spans = [
+        {**{n: v for n, v in span.items() if n != "path"}, "filename": view.label(span["path"])}
+        for span in found
+    ]
+    return JSONResponse({"results": spans})
+
+
+@router.post("/ask")
+async def ask(request: Request) -> Response:
+    """Answer a question: events evidence, text and done, or the whole as JSON."""
+    state = state_of(request)
+    key = key_of(request)
+    body = await json_body(request, state.settings.limits.body_bytes)
+    view = state.store_of(request, str(body.get("store", "")))
+    asked = await _asked(request, view, body)
+    if not body.get("stream"):
+        answer, budget = await whole_answer(state, view, key, asked)
+        return JSONResponse({"answer": answer, "budget": budget})
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            async for event in answer_events(state, view, key, asked):
+                yield _event(event["event"], {k: v for k, v in event.items() if k != "event"})
+        except ApiError as error:
+            yield _event("error", error.body())
+
+    seconds = state.settings.limits.keep_alive_seconds
+    return EventStream(keep_alive(events(), seconds, raw=True))
+
+
+async def _asked(request: Request, view: StoreView, body: dict[str, Any]) -> Asked:
+    state = state_of(request)
+    limits = state.settings.limits
+    text, choices = body.get("question"), body.get("choices", [])
+    if not isinstance(text, str) or not text.strip() or len(text) > limits.question_chars:
+        most = limits.question_chars
+        raise ApiError(400, "invalid_value", f"Give a question of 1 to {most} characters.")
+    if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
+        raise ApiError(400, "invalid_value", "choices must be a list of texts.", "choices")
+    budget = body.get("budget")
+    whole = isinstance(budget, int) and not isinstance(budget, bool)
+    if budget is not None and not (whole and 1 <= budget <= limits.budget_tokens):
+        sentence = f"budget must be a whole number from 1 to {limits.budget_tokens}."
+        raise ApiError(400, "budget_too_large", sentence, "budget")
+    named = body.get("videos", [])
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise ApiError(400, "invalid_value", "videos must be a list of ids.", "videos")
+    parts = [VideoPart("stored", name) for name in named]
+    video_ids = await resolve_videos(state, view, key_of(request), parts)
+    history = [
+        (str(turn[0]), str(turn[1]))
+        for turn in body.get("history", [])
+        if isinstance(turn, list) and len(turn) == 2
+    ]
+    return Asked(
+        text.strip(),
+        video_ids,
+        tuple(choices),
+        budget,
+        tuple(history),
+        clock_range(body.get("time_range")),
+    )
+
+
+@router.get("/failures")
+async def failures(request: Request) -> JSONResponse:
+    """List what could not be indexed, and why."""
+    view = _view(request)
+    if not await view.videos():
+        return JSONResponse({"failures": []})
+    found = await asyncio.to_thread(lambda: view.open().failures())
+    rows = []
+    for failure in found:
+        row = dataclasses.asdict(failure)
+        del row["stderr"]
+        row["path"] = view.label(failure.path)
+        row["error"] = clean_sentence(failure.error)
+        rows.append(row)
+    return JSONResponse({"failures": rows})
+
+
+@router.get("/jobs")
+async def jobs(request: Request) -> JSONResponse:
+    """List the jobs of a store, newest first."""
+    rows = state_of(request).jobs.table.rows(_view(request).name)
+    return JSONResponse({"jobs": [job.public() for job in reversed(rows)]})
+
+
+@router.get("/jobs/{job_id}")
+async def job(request: Request, job_id: str) -> JSONResponse:
+    """Describe one job."""
+    return JSONResponse(_job(request, job_id).public())
+
+
+@router.delete("/jobs/{job_id}")
+async def cancel_job(request: Request, job_id: str) -> JSONResponse:
+    """Stop a job."""
+    require_role(request, "user")
+    return JSONResponse(state_of(request).jobs.cancel(_job(request, job_id).id).public())
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry_job(request: Request, job_id: str) -> JSONResponse:
+    """Queue a job that failed once more."""
+    require_role(request, "user")
+    return JSONResponse(state_of(request).jobs.retry(_job(request, job_id).id).public())
+
+
+@router.get("/events")
+async def events(request: Request) -> Response:
+    """Tell of every job as it changes; the first events are the state of all that are not over."""
+    state = state_of(request)
+    key = key_of(request)
+    clients = state.event_clients
+    if clients.get(key.name, 0) >= state.settings.limits.num_event_clients:
+        raise ApiError(429, "queue_full", "This key has too many open event streams.", None, 30)
+
+    async def lines() -> AsyncIterator[str]:
+        clients[key.name] = clients.get(key.name, 0) + 1
+        try:
+            for job in state.jobs.table.rows():
+                if not job.is_over and key.may_use(job.store):
+                    yield _event("job", job.public())
+            async for job in state.jobs.watch():
+                if key.may_use(job.store):
+                    yield _event("job", job.public())
+        finally:
+            clients[key.name] -= 1
+
+    seconds = state.settings.limits.keep_alive_seconds
+    return EventStream(keep_alive(lines(), seconds, raw=True))
+
+
+def _view(request: Request) -> StoreView:
+    return state_of(request).store_of(request, request.query_params.get("store", ""))
+
+
+def _job(request: Request, job_id: str) -> Job:
+    found = state_of(request).jobs.table.get(job_id)
+    if found is None or not key_of(request).may_use(found.store):
+        raise ApiError(404, "job_not_found", "There is no such job.")
+    return found
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, default=str)}\n\n"

@@ -1,0 +1,127 @@
+"""What a player needs: the video itself, clips, thumbnails, a storyboard, captions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+
+from longvid.decode.clips import cut_clip, inspect_playback, remux
+from longvid.errors import VideoError
+from longvid.server.api_errors import ApiError
+from longvid.server.requests import query_number
+from longvid.server.state import ServerState, state_of
+from longvid.store import StoredVideo
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/videos")
+_IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+_MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
+
+
+@router.get("/{video_id}/playback")
+async def playback(request: Request, video_id: str) -> JSONResponse:
+    """Say how a browser can play a video: as it is, repackaged, or as clips around the evidence."""
+    stored = await _stored(request, video_id)
+    path = _source(stored)
+    if path is None:
+        return JSONResponse({"mode": "missing", "url": None})
+    mode = await asyncio.to_thread(_mode, str(path))
+    base = f"/api/videos/{stored.video.video_id}"
+    urls = {"direct": f"{base}/content", "remux": f"{base}/remux.mp4", "proxy": None}
+    return JSONResponse({"mode": mode, "url": urls[mode]})
+
+
+def _mode(path: str) -> str:
+    try:
+        return inspect_playback(path)
+    except VideoError as error:
+        raise ApiError(422, error.kind, str(error)) from error
+
+
+@router.get("/{video_id}/content")
+async def content(request: Request, video_id: str) -> Response:
+    """Return the video file, in ranges where a player asks for them."""
+    path = _needed(await _stored(request, video_id))
+    media_type = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    return FileResponse(path, media_type=media_type, content_disposition_type="inline")
+
+
+@router.get("/{video_id}/remux.mp4")
+async def remuxed(request: Request, video_id: str) -> Response:
+    """Return the video in an MP4 container, its pictures untouched."""
+    state = state_of(request)
+    stored = await _stored(request, video_id)
+    path = _needed(stored)
+    target = await _cached(
+        state, f"{stored.video.video_id}.mp4", lambda target: remux(str(path), target)
+    )
+    return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
+
+
+@router.get("/{video_id}/clip.mp4")
+async def clip(request: Request, video_id: str) -> Response:
+    """Return a span as H.264, exact to the frame."""
+    state = state_of(request)
+    stored = await _stored(request, video_id)
+    path = _needed(stored)
+    start, end = query_number(request, "start"), query_number(request, "end")
+    most = state.settings.limits.clip_seconds
+    if not 0 <= start < end or end - start > most:
+        raise ApiError(400, "invalid_value", f"A clip has 0 to {most:g} seconds.", "end")
+    name = f"{stored.video.video_id}-{start:.3f}-{end:.3f}.mp4"
+    target = await _cached(state, name, lambda target: cut_clip(str(path), start, end, target))
+    return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
+
+
+async def _cached(state: ServerState, name: str, make: Any) -> Path:
+    """Return a file of the cache, made if it is not there; the oldest give way."""
+    folder = state.settings.data_dir / "clips"
+    folder.mkdir(exist_ok=True)
+    target = folder / name
+    async with state.clip_lock:
+        if not target.exists():
+            try:
+                await asyncio.to_thread(make, target)
+            except VideoError as error:
+                raise ApiError(422, error.kind, str(error)) from error
+            _shrink(folder, state.settings.limits.cache_bytes, keep=target)
+    os.utime(target)
+    return target
+
+
+def _shrink(folder: Path, most_bytes: int, keep: Path) -> None:
+    files = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in files)
+    for path in files:
+        if total <= most_bytes:
+            return
+        if path != keep:
+            total -= path.stat().st_size
+            path.unlink()
+
+
+async def _stored(request: Request, video_id: str) -> StoredVideo:
+    view = state_of(request).store_of(request, request.query_params.get("store", ""))
+    return await view.video(video_id)
+
+
+def _source(stored: StoredVideo) -> Path | None:
+    """Return the first of a video's names that is a file now."""
+    for name in stored.paths:
+        path = Path(name)
+        if path.is_file():
+            return path
+    return None
+
+
+def _needed(stored: StoredVideo) -> Path:
+    path = _source(stored)
+    if path is None:
+        raise ApiError(404, "source_missing", "The video file is no longer at its place.")
+    return path

@@ -1,0 +1,247 @@
+"""The process that holds a store's models: questions in, events out, a JSON object a line.
+
+It is started by `model_worker.py` as `python -m longvid.server.model_process STORE CONFIG`.
+Questions that wait are answered side by side, and each event carries the id of its request:
+
+    {"event": "ready", "model": …}
+    {"id": 3, "event": "evidence", "evidence": […], "budget": {…}}
+    {"id": 3, "event": "text", "text": "…so far"}
+    {"id": 3, "event": "done", "answer": {…}}    or    {"id": 3, "event": "error", …}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from longvid.config import load_config
+from longvid.errors import LongvidError, StoreError
+from longvid.indexing.ledger import open_store
+from longvid.qa.video_qa import VideoQA
+from longvid.server.api_errors import api_error_of
+from longvid.store import Store
+from longvid.types import Answer, Failure, Question, Selection
+
+__all__ = ["main"]
+
+
+class _Outbox:
+    """Writes events to the real standard output; whatever else prints goes to standard error."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._lock = threading.Lock()
+
+    def send(self, event: dict[str, Any]) -> None:
+        line = json.dumps(event, default=str)
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+class _Inbox:
+    """Requests that wait, and the ids that were cancelled, waiting or not."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._cancelled: set[int] = set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if request["kind"] == "cancel":
+                self._cancelled.add(request["id"])
+            else:
+                self._waiting.put(request)
+        self._waiting.put(None)  # the server is gone
+
+    def cancelled(self, request_id: int) -> bool:
+        return request_id in self._cancelled
+
+    def forget(self, request_id: int) -> None:
+        self._cancelled.discard(request_id)
+
+    def take(self, most: int) -> list[dict[str, Any]] | None:
+        """Wait for a request; return it with others that wait, None at the end."""
+        taken = [self._waiting.get()]
+        while len(taken) < most and not self._waiting.empty():
+            taken.append(self._waiting.get())
+        if None in taken:
+            return None
+        return [request for request in taken if request is not None]
+
+
+class _Listener:
+    """Passes on what becomes of the questions of one batch while it does."""
+
+    def __init__(self, ids: Sequence[int], outbox: _Outbox, inbox: _Inbox) -> None:
+        self._ids = ids
+        self._outbox = outbox
+        self._inbox = inbox
+
+    def selected(self, index: int, selection: Selection) -> None:
+        self._outbox.send({"id": self._ids[index], "event": "evidence", **described(selection)})
+
+    def text(self, index: int, text: str) -> None:
+        self._outbox.send({"id": self._ids[index], "event": "text", "text": text})
+
+    def stopped(self, index: int) -> bool:
+        return self._inbox.cancelled(self._ids[index])
+
+
+def described(selection: Selection) -> dict[str, Any]:
+    """Return what is shown to the model, as plain data: evidence, tokens, frames by detail.
+
+    Args:
+        selection: Of one question.
+    """
+    frames = []
+    for segment in selection.segments:
+        counts = segment.tokens.counts(segment.num_frames).tolist()
+        for seconds, tokens in zip(segment.pts_seconds.tolist(), counts, strict=True):
+            if tokens:
+                frames.append(
+                    {"video_id": segment.video_id, "seconds": seconds, "num_tokens": tokens}
+                )
+    tiers: dict[int, int] = {}
+    for frame in frames:
+        tiers[frame["num_tokens"]] = tiers.get(frame["num_tokens"], 0) + 1
+    return {
+        "evidence": [dataclasses.asdict(span) for span in selection.evidence],
+        "budget": {
+            "budget": selection.budget,
+            "visual_tokens": selection.num_tokens,
+            "num_frames": len(frames),
+            "tiers": [
+                {"tokens_per_frame": size, "num_frames": count, "num_tokens": size * count}
+                for size, count in sorted(tiers.items(), reverse=True)
+            ],
+            "frames": frames,
+        },
+    }
+
+
+class _Server:
+    def __init__(self, qa: VideoQA, inbox: _Inbox, outbox: _Outbox) -> None:
+        self._qa = qa
+        self._inbox = inbox
+        self._outbox = outbox
+
+    def run(self) -> None:
+        most = self._qa.config.ask.batch_questions
+        while (requests := self._inbox.take(most)) is not None:
+            asked = []
+            for request in requests:
+                if self._inbox.cancelled(request["id"]):
+                    self._error(request["id"], "cancelled", "The question was cancelled.", 499)
+                elif request["kind"] == "ask":
+                    asked.append(request)
+                else:
+                    self._do(request)
+            by_budget: dict[int | None, list[dict[str, Any]]] = {}
+            for request in asked:
+                by_budget.setdefault(request["budget"], []).append(request)
+            for budget, group in by_budget.items():
+                self._ask(group, budget)
+            for request in requests:
+                self._inbox.forget(request["id"])
+
+    def _ask(self, requests: Sequence[dict[str, Any]], budget: int | None) -> None:
+        questions: list[Question] = []
+        kept: list[int] = []
+        for request in requests:
+            try:
+                questions.append(
+                    Question(
+                        request["text"], tuple(request["video_ids"]), tuple(request["choices"])
+                    )
+                )
+                kept.append(request["id"])
+            except LongvidError as error:
+                self._refuse(request["id"], error)
+        if not questions:
+            return
+        listener = _Listener(kept, self._outbox, self._inbox)
+        try:
+            answers = self._qa.ask_many(questions, budget, listener=listener)
+        except LongvidError as error:
+            for request_id in kept:
+                self._refuse(request_id, error)
+            return
+        for request_id, answer in zip(kept, answers, strict=True):
+            if isinstance(answer, Answer):
+                done = {"answer": dataclasses.asdict(answer)}
+                self._outbox.send({"id": request_id, "event": "done", **done})
+            else:
+                self._fail(request_id, answer)
+
+    def _do(self, request: dict[str, Any]) -> None:
+        """Answer what needs the embedder alone."""
+        try:
+            if request["kind"] == "search":
+                found = self._qa.search(
+                    request["text"], video=request["video"], top_k=request["top_k"]
+                )
+                result: Any = [dataclasses.asdict(span) for span in found]
+            elif request["kind"] == "refresh":
+                self._qa.store.refresh()
+                result = None
+            elif request["kind"] == "relevance":
+                found = self._qa.search(request["text"], video=request["video"], top_k=1_000_000)
+                ordered = sorted(found, key=lambda span: span.start_seconds)
+                result = [[span.start_seconds, span.end_seconds, span.score] for span in ordered]
+            else:
+                raise ValueError(f"unknown request {request['kind']!r}")
+        except LongvidError as error:
+            self._refuse(request["id"], error)
+            return
+        self._outbox.send({"id": request["id"], "event": "done", "result": result})
+
+    def _fail(self, request_id: int, failure: Failure) -> None:
+        status = {"question": 400, "store": 503}.get(failure.kind, 503)
+        self._error(request_id, f"{failure.kind}_error", failure.error, status)
+
+    def _refuse(self, request_id: int, error: LongvidError) -> None:
+        refused = api_error_of(error)
+        self._error(request_id, refused.code, refused.message, refused.status)
+
+    def _error(self, request_id: int, code: str, message: str, status: int) -> None:
+        event = {"event": "error", "code": code, "message": message, "status": status}
+        self._outbox.send({"id": request_id, **event})
+
+
+def _open_or_make(store: str, config: str) -> str:
+    """Return a store's URI; one that is not there is made, so that it can be asked later."""
+    try:
+        Store.open(store)
+    except StoreError:
+        open_store(store, load_config(config))
+    return store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve one store until standard input closes."""
+    store, config = sys.argv[1:] if arguments is None else arguments
+    outbox = _Outbox()
+    inbox = _Inbox()
+    try:
+        qa = VideoQA(_open_or_make(store, config))
+        note = qa.llm.note or qa.embedder.note
+    except LongvidError as error:
+        outbox.send({"event": "failed", "message": str(error)})
+        return 1
+    outbox.send({"event": "ready", "note": note})
+    _Server(qa, inbox, outbox).run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

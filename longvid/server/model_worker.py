@@ -1,0 +1,202 @@
+"""The process that holds a store's models, seen from the server: started, asked, cancelled, ended.
+
+The queue of questions is bounded here; the process takes from it in batches. A process that dies
+fails its questions and is started again at the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from longvid.server.api_errors import ApiError
+from longvid.server.settings import Limits
+
+__all__ = ["ModelWorker", "worker_environment"]
+
+_LINE_BYTES = 64 << 20
+
+
+class ModelWorker:
+    """One store's models in a process of their own.
+
+    Args:
+        store_uri: Folder or URI of the store.
+        config: Preset or TOML file that an absent store is made with.
+        limits: Length of the queue, and the deadline of an answer.
+    """
+
+    def __init__(self, store_uri: str, config: str, limits: Limits) -> None:
+        self._store_uri = store_uri
+        self._config = config
+        self._limits = limits
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ids = itertools.count(1)
+        self._events: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self._waiting_by_key: dict[str, int] = {}
+        self._ready = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._mean_seconds = 1.0
+        #: Why the models cannot be loaded, "" while nothing is known against it.
+        self.problem = ""
+        #: A caveat of the models that people must see.
+        self.note = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the models are loaded."""
+        return self._ready.is_set()
+
+    @property
+    def num_waiting(self) -> int:
+        """Questions in the queue or being answered."""
+        return len(self._events)
+
+    async def start(self) -> None:
+        """Start the process unless it runs; does not wait for the models."""
+        async with self._lock:
+            if self._process is not None and self._process.returncode is None:
+                return
+            self._ready.clear()
+            self.problem = ""
+            self._process = await asyncio.create_subprocess_exec(
+                *(
+                    sys.executable,
+                    "-m",
+                    "longvid.server.model_process",
+                    self._store_uri,
+                    self._config,
+                ),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_LINE_BYTES,
+                env=worker_environment(),
+            )
+            self._reader = asyncio.create_task(self._read(self._process))
+
+    async def restart(self) -> None:
+        """End the process, so that the next question opens the store again."""
+        await self.close()
+        await self.start()
+
+    async def close(self) -> None:
+        """End the process; questions in it fail."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
+
+    async def call(self, kind: str, **request: Any) -> Any:
+        """Ask something that has one result.
+
+        Args:
+            kind: "search" or "relevance".
+            request: Its fields.
+
+        Raises:
+            ApiError: What went wrong.
+        """
+        async for event in self.stream(kind, "", **request):
+            if event["event"] == "done":
+                return event["result"]
+        raise ApiError(503, "model_unavailable", "The models gave no answer; try again.", None, 5)
+
+    async def stream(self, kind: str, key: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
+        """Ask, and yield the events of the answer as they come; leaving early cancels.
+
+        Args:
+            kind: "ask", or as in `call`.
+            key: Whose question it is; each has a share of the queue.
+            request: Its fields.
+
+        Raises:
+            ApiError: The queue is full, or what went wrong.
+        """
+        self._check_room(key)
+        request_id = next(self._ids)
+        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._events[request_id] = events
+        self._waiting_by_key[key] = self._waiting_by_key.get(key, 0) + 1
+        started = time.monotonic()
+        finished = False
+        try:
+            await self.start()
+            self._send({"id": request_id, "kind": kind, **request})
+            while True:
+                left = self._limits.answer_seconds - (time.monotonic() - started)
+                try:
+                    event = await asyncio.wait_for(events.get(), max(0.0, left))
+                except TimeoutError:
+                    raise ApiError(
+                        503,
+                        "answer_timeout",
+                        f"No answer within {self._limits.answer_seconds:g} s.",
+                        retry_after=self._mean_seconds * self.num_waiting,
+                    ) from None
+                if event["event"] == "error":
+                    finished = event["code"] != "model_died"
+                    raise ApiError(event["status"], event["code"], event["message"])
+                yield event
+                if event["event"] == "done":
+                    finished = True
+                    seconds = time.monotonic() - started
+                    self._mean_seconds = 0.9 * self._mean_seconds + 0.1 * seconds
+                    return
+        finally:
+            del self._events[request_id]
+            self._waiting_by_key[key] -= 1
+            if not finished:
+                with contextlib.suppress(ApiError):
+                    self._send({"id": request_id, "kind": "cancel"})
+
+    def _check_room(self, key: str) -> None:
+        full = len(self._events) >= self._limits.num_waiting
+        mine = self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
+        if full or mine:
+            whose = "The queue of questions is full" if full else "This key has too many questions"
+            after = self._mean_seconds * max(1, len(self._events)) / 2
+            raise ApiError(429, "queue_full", f"{whose}; try again later.", None, after)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        process = self._process
+        if process is None or process.stdin is None or process.stdin.is_closing():
+            raise ApiError(503, "model_loading", "The models are being started.", None, 5)
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            event = json.loads(line)
+            if event["event"] == "ready":
+                self.note = event["note"]
+                self._ready.set()
+            elif event["event"] == "failed":
+                self.problem = event["message"]
+            elif event["id"] in self._events:
+                self._events[event["id"]].put_nowait(event)
+        await process.wait()
+        self._ready.clear()
+        sentence = self.problem or "The process of the models ended; the question can be repeated."
+        lost = {"event": "error", "code": "model_died", "message": sentence, "status": 503}
+        for events in self._events.values():
+            events.put_nowait(lost)
+
+
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a process that must import the same longvid."""
+    import longvid
+
+    home = os.path.dirname(os.path.dirname(os.path.abspath(longvid.__file__)))
+    paths: Sequence[str] = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
