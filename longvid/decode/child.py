@@ -2,7 +2,8 @@
 
 It is started by `process.py`, imports neither torch nor the carriers, and dies with its parent. Its
 own limits on memory, processor time and open files are the second line behind the parent's
-deadline: they hold even when the parent hangs.
+deadline: they hold even when the parent hangs. It has no keys or tokens in its environment, and no
+network (`sandbox.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from longvid.decode.channel import Channel, ChannelClosed
 from longvid.decode.engine import DecodedSegment, Engine, FrameArray, plan_from_message
+from longvid.decode.sandbox import give_up_privileges
 from longvid.errors import VideoError
 from longvid.types import SegmentPlan
 
@@ -83,6 +85,7 @@ class _Server:
         module, _, name = setup["engine"].partition(":")
         factory = getattr(importlib.import_module(module), name)
         self._engine: Engine = factory(setup["options"], self._tick)
+        give_up_privileges()  # after the engine's libraries are loaded: that may start programs
         _limit_memory(setup["memory_bytes"])
         gc.freeze()  # what start-up made lives for ever; collecting the rest is then quick
         self._channel.send({"kind": "ready"})

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from longvid.decode.channel import Channel, ChannelClosed
+from longvid.decode.sandbox import child_environment
 
 __all__ = ["ChildFailure", "ChildProcess", "Limits"]
 
@@ -99,7 +100,7 @@ class ChildProcess:
                 stdout=self._stderr,
                 stderr=self._stderr,
                 pass_fds=(theirs.fileno(), lifeline_read),
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=child_environment(),
             )
         finally:
             theirs.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +83,18 @@ class Engine:
 
     def _be_killed(self) -> None:
         os.kill(os.getpid(), 9)
+
+    def _look_around(self) -> None:
+        found: dict[str, Any] = {"environment": dict(os.environ)}
+        for name, act in (
+            ("socket", socket.socket),
+            ("program", lambda: subprocess.run(["true"], check=False)),
+        ):
+            try:
+                act()
+            except OSError as error:
+                found[name] = error.strerror
+        raise VideoError(json.dumps(found), kind="unsupported", path="")
 
     def _have_a_bug(self) -> None:
         raise ZeroDivisionError("of the engine's own making")
