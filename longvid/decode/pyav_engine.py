@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from longvid.decode.codec import DecoderSettings, first_picture
-from longvid.decode.container import open_video, unusable
+from longvid.decode.container import encrypted, open_video, undecodable
 from longvid.decode.convert import Painter, orientation_of
 from longvid.decode.engine import (
     Allocate,
@@ -162,7 +162,7 @@ class PyAVEngine:
             finally:
                 container.close()
             if picture is None:
-                raise unusable(path, "corrupt", "holds no picture that can be decoded.")
+                raise undecodable(path, "corrupt", "holds no picture that can be decoded.")
             video.upright = orientation_of(picture).shape(picture.height, picture.width)
         return video.upright
 
@@ -198,6 +198,9 @@ class PyAVEngine:
         if self._approximate == "reference":
             disposable = disposable_test(codec.name, codec.extradata)
         table = scan(container, stream, self._progress, disposable, is_cut(path))
+        if table.encrypted:
+            container.close()
+            raise encrypted(path)
         planned = plan and table.reliable
         source: Source
         if planned:
@@ -210,7 +213,7 @@ class PyAVEngine:
         if not len(times) or self._other_source is not None:
             source.close()
         if not len(times):
-            raise unusable(path, "corrupt", "holds no frame that can be read.")
+            raise undecodable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
             source = self._other_source(path, times)
         return _OpenVideo(
