@@ -29,8 +29,8 @@ _DIED = ("decoder-crash", "out-of-memory")
 
 
 def sized_decoder(config: Config) -> Any:
-    """Return the decoder part set to the frame size that the encoder wants."""
-    return replace(config.decoder, size=config.encoder.frame_size())
+    """Return the decoder part set to the encoder's frame size and the store's pictures."""
+    return replace(config.decoder, size=config.encoder.frame_size(), pictures=config.store.pictures)
 
 
 def open_video(decoder: Decoder, path: str) -> Video | Failure:
