@@ -98,6 +98,16 @@ class Decoder(Protocol):
             VideoError: The file cannot be opened as a video.
         """
 
+    def read_text(self, path: str) -> tuple[TextLine, ...]:
+        """Read a subtitle file, or the text stream of a container; () where there is none.
+
+        Args:
+            path: A local file.
+
+        Raises:
+            VideoError: There is text and it cannot be read; the stage is "text".
+        """
+
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, or a failure for a gap."""
 
@@ -106,15 +116,11 @@ class Decoder(Protocol):
 
 
 class DecoderPart(Part, Protocol):
-    """A decoder's configuration. The encoder decides `size`, the store `pictures`."""
+    """A decoder's configuration. `size` is set by the encoder that the frames are for."""
 
     @property
     def size(self) -> FrameSize:
         """The size at which frames leave."""
-
-    @property
-    def pictures(self) -> str:
-        """Which frames also leave as small JPEG pictures: "none", one a "segment" or a "frame"."""
 
     def setup(self, device: str = "cpu") -> Decoder:
         """Return a decoder with its processes ready to start."""

@@ -15,15 +15,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 __all__ = [
+    "FileState",
     "LocalCopies",
-    "borrowed_copy",
     "file_bytes",
+    "file_state",
     "foreign_errors",
     "is_remote",
-    "open_file",
     "remote_file",
 ]
 
@@ -55,31 +55,48 @@ def remote_file(uri: str) -> tuple[Any, str]:
     return system, path
 
 
-def open_file(path: str, block_bytes: int) -> BinaryIO:
-    """Open a file for reading, one that is remote by ranges of its bytes.
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells one content of a file from the next, without reading it.
 
     Args:
-        path: Of a local file, or a URI.
-        block_bytes: Read ahead of a remote file.
+        num_bytes: Its size.
+        version: Its time of modification, or what the service says of the object's state.
+    """
+
+    num_bytes: int
+    version: str
+
+
+def file_state(path: str) -> FileState:
+    """Return the present state of a local or remote file.
 
     Raises:
-        Exception: One of `foreign_errors`.
+        OSError: It cannot be had.
     """
     if not is_remote(path):
-        return open(path.removeprefix("file://"), "rb")
-    system, inner = remote_file(path)
-    opened: BinaryIO = system.open(inner, "rb", block_size=block_bytes)
-    return opened
+        try:
+            status = os.stat(path.removeprefix("file://"))
+        except ValueError as error:  # a name that no system call takes, with a zero byte in it
+            raise OSError(str(error)) from error
+        return FileState(status.st_size, str(status.st_mtime_ns))
+    try:
+        system, inner = remote_file(path)
+        return _remote_state(system.info(inner))
+    except foreign_errors() as error:
+        raise _as_os_error(error) from error
+
+
+def _remote_state(info: dict[str, Any]) -> FileState:
+    version = info.get("ETag") or info.get("LastModified") or info.get("created")
+    return FileState(int(info["size"] or 0), str(version))
 
 
 def file_bytes(path: str) -> int:
     """Return a file's size, 0 for unknown when it is gone by now."""
     try:
-        if is_remote(path):
-            system, inner = remote_file(path)
-            return int(system.size(inner) or 0)
-        return os.path.getsize(path)
-    except foreign_errors():
+        return file_state(path).num_bytes
+    except OSError:
         return 0
 
 
@@ -134,33 +151,6 @@ class LocalCopies:
                 total -= size
 
 
-@contextlib.contextmanager
-def borrowed_copy(path: str) -> Iterator[str]:
-    """Give a local path for a file that is read once, until the block ends.
-
-    A copy that `LocalCopies` keeps is used; otherwise one is made that does not outlive the block,
-    so that the caller needs no limit and takes no room from those that others keep.
-
-    Raises:
-        OSError: The file cannot be fetched.
-    """
-    if not is_remote(path):
-        yield path.removeprefix("file://")
-        return
-    source = _source_of(path)
-    descriptor = _held(source.copy)
-    if descriptor is not None:
-        with os.fdopen(descriptor):
-            yield str(source.copy)
-        return
-    with _locked(source.copy.with_suffix(".lock")):
-        fetched = source.fetch()
-        try:
-            yield str(fetched)
-        finally:
-            fetched.unlink()
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A remote file, and where its copy lies if there is one."""
@@ -191,10 +181,10 @@ def _source_of(path: str) -> _Source:
     folder.mkdir(parents=True, exist_ok=True)
     # What the service says of the object's state is part of the name: a changed object under
     # the same URI is another file.
-    state = info.get("ETag") or info.get("LastModified") or info.get("created")
-    key = hashlib.blake2b(f"{path}\n{state}\n{info['size']}".encode(), digest_size=16)
+    state = _remote_state(info)
+    key = hashlib.blake2b(f"{path}\n{state.version}\n{state.num_bytes}".encode(), digest_size=16)
     copy = folder / (key.hexdigest() + os.path.splitext(inner)[1].lower())
-    return _Source(system, inner, int(info["size"]), copy)
+    return _Source(system, inner, state.num_bytes, copy)
 
 
 def _held(copy: Path) -> int | None:

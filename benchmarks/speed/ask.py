@@ -26,9 +26,10 @@ from benchmarks.measurements import Row
 from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import Config, load_config, torch_device
-from longvid.indexing.decode_workers import DecodingThreads
+from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.local_runner import run_local
-from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
+from longvid.indexing.messages import ChunkDone, DecodedItem
+from longvid.indexing.segment_pipeline import SegmentPipeline, torch_threads
 from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_chunks
 from longvid.types import (
@@ -94,7 +95,7 @@ def _speed(video: str, store: str, config: Config, options: argparse.Namespace) 
     first_token: list[float] = []
     same_selection: list[float] = []
     by_spread_frames: list[float] = []
-    with DecodingThreads(config) as threads:
+    with DecodeWorkers(config) as threads:
         usual = _UsualWay(video, qa, config, threads)
         usual.first_token(usual.spread)  # starts the decoding processes
         qa.ask(_QUESTIONS[0])  # loads models and the index
@@ -145,16 +146,15 @@ class _UsualWay:
         threads: Decode.
     """
 
-    def __init__(self, video: str, qa: VideoQA, config: Config, threads: DecodingThreads) -> None:
+    def __init__(self, video: str, qa: VideoQA, config: Config, threads: DecodeWorkers) -> None:
         self._qa = qa
         self._threads = threads
         self._budget = config.ask.budget
         self._device = torch_device(config.run.device)
         self._num_asked = 0
-        with encoding_threads(self._device):
+        with torch_threads(1 if self._device == "cpu" else None):
             self._pipeline = SegmentPipeline(config, self._device)
-        threads.submit_open(video)
-        opened = threads.get()[1]
+        opened = threads.open(video).result().found
         if isinstance(opened, Failure):
             sys.exit(opened.error)
         per_frame = qa.store.status().num_tokens / max(1, _frames_of(qa))
@@ -206,18 +206,19 @@ def _spread(video: Video, num_frames: int, config: Config) -> tuple[Chunk, ...]:
 
 
 def _encode(
-    threads: DecodingThreads, chunks: Sequence[Chunk], pipeline: SegmentPipeline, device: str
+    threads: DecodeWorkers, chunks: Sequence[Chunk], pipeline: SegmentPipeline, device: str
 ) -> list[Segment]:
     for chunk in chunks:
-        threads.submit_decode(chunk)
+        threads.decode(chunk)
     segments: list[Segment] = []
     left = len(chunks)
-    with encoding_threads(device):
+    with torch_threads(1 if device == "cpu" else None):
         while left:
-            _, result = threads.get()
-            left -= result is None
-            if isinstance(result, FrameBatch):
-                segments.append(pipeline(result))
+            match threads.get():
+                case DecodedItem(item=FrameBatch() as batch):
+                    segments.append(pipeline(batch))
+                case ChunkDone():
+                    left -= 1
     return sorted(segments, key=lambda segment: segment.segment_index)
 
 

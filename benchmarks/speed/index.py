@@ -23,10 +23,11 @@ from benchmarks.speed.footage import loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from benchmarks.speed.runners import compare_runners
 from longvid.config import Config, load_config, torch_device
-from longvid.indexing.decode_workers import DecodingThreads
+from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.ledger import open_store
 from longvid.indexing.local_runner import run_local
-from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
+from longvid.indexing.messages import ChunkDone, DecodedItem
+from longvid.indexing.segment_pipeline import SegmentPipeline, torch_threads
 from longvid.sample import plan_chunks
 from longvid.types import Failure, FrameBatch, Video
 
@@ -143,32 +144,32 @@ def _child(
     answers.put(subject(video, load_config(name, overrides), store))
 
 
-def _open(threads: DecodingThreads, path: str) -> Video:
-    threads.submit_open(path)
-    _, video = threads.get()
-    if isinstance(video, Failure):
-        sys.exit(video.error)
-    return video
+def _open(threads: DecodeWorkers, path: str) -> Video:
+    found = threads.open(path).result().found
+    if isinstance(found, Failure):
+        sys.exit(found.error)
+    return found
 
 
-def _decoded(threads: DecodingThreads, video: Video, config: Config) -> list[FrameBatch]:
+def _decoded(threads: DecodeWorkers, video: Video, config: Config) -> list[FrameBatch]:
     """Decode every chunk with all threads; keep what came."""
     chunks = plan_chunks(video, config.sample)
     for chunk in chunks:
-        threads.submit_decode(chunk)
+        threads.decode(chunk)
     batches = []
     left = len(chunks)
     while left:
-        _, result = threads.get()
-        left -= result is None
-        if isinstance(result, FrameBatch):
-            batches.append(result)
+        match threads.get():
+            case DecodedItem(item=FrameBatch() as batch):
+                batches.append(batch)
+            case ChunkDone():
+                left -= 1
     return batches
 
 
 def _decode(video: str, config: Config, store: str) -> float:
     started = time.perf_counter()
-    with DecodingThreads(config) as threads:
+    with DecodeWorkers(config) as threads:
         _decoded(threads, _open(threads, video), config)
     return time.perf_counter() - started
 
@@ -177,10 +178,10 @@ def _encode(video: str, config: Config, store: str) -> float:
     started = time.perf_counter()
     device = torch_device(config.run.device)
     target = open_store(store, config)
-    with encoding_threads(device):
+    with torch_threads(1 if device == "cpu" else None):
         pipeline = SegmentPipeline(config, device)
         loaded = time.perf_counter() - started
-        with DecodingThreads(config) as threads:
+        with DecodeWorkers(config) as threads:
             opened = _open(threads, video)
             batches = _decoded(threads, opened, config)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Actors of one kind, each with a bounded number of calls at a time; one that died is replaced."""
+"""Pools of actors: each has a bounded number of calls, and one that died is replaced."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import ray
 from longvid.cluster.actor import Actor
 from longvid.errors import ClusterError
 
-__all__ = ["GONE", "Pool", "Worker"]
+__all__ = ["ACTOR_LOST", "Pool", "Worker"]
 
 #: What Ray raises when an actor or its machine is gone, or cannot be reached.
-GONE = (
+ACTOR_LOST = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.OutOfMemoryError,
 )
-#: An actor that dies so often before it ever was ready will not be better the next time.
-_MOST_STARTS = 5
+#: An actor that died this often before it was ready will not become ready.
+_MAX_STARTS = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -29,31 +29,30 @@ class Worker:
 
     Args:
         actor: Its handle.
-        pool: That it belongs to.
-        name: Of this process and no other.
-        calls: That it has been given and has not returned.
-        ready: Whether it has become its stage.
+        pool: Its pool.
+        name: Unique among all processes.
+        num_calls: Calls that it has not returned.
+        ready: Whether its stage is loaded.
     """
 
     actor: Any
     pool: Pool
     name: str
-    calls: int = 0
+    num_calls: int = 0
     ready: bool = False
 
 
 class Pool:
-    """Actors that will do one stage. Work goes to those that are up, wherever the others are.
+    """Actors of one stage. Work goes to those that are ready.
 
     Args:
-        size: How many.
-        most_calls: That one actor is given at a time: by default one to work on and one that is at
-            hand when that is done.
-        options: What Ray is asked for.
+        size: Number of actors.
+        max_calls: Calls that one actor has at a time: by default one running and one queued.
+        options: Of Ray: the resources of one actor.
     """
 
-    def __init__(self, size: int, most_calls: int = 2, **options: Any) -> None:
-        self.most_calls = most_calls
+    def __init__(self, size: int, max_calls: int = 2, **options: Any) -> None:
+        self.max_calls = max_calls
         self.starting: dict[Any, Worker] = {}
         self._class = ray.remote(Actor).options(**options)
         self._stage: tuple[Any, ...] = ()
@@ -61,7 +60,7 @@ class Pool:
         self._workers = [self._started() for _ in range(size)]
 
     def load(self, stage: str, *arguments: Any) -> None:
-        """Let the actors become a stage, now and whenever one is replaced.
+        """Load a stage in all actors, and in those that replace them.
 
         Args:
             stage: A class of `longvid.cluster.stages`.
@@ -78,23 +77,23 @@ class Pool:
         self.starting[worker.actor.load.remote(*self._stage)] = worker
 
     def loaded(self, ref: Any) -> None:
-        """Take note that an actor has become its stage, or start another one if it died.
+        """Note that an actor has loaded its stage, or start another one if it died.
 
         Args:
             ref: One of `starting`.
 
         Raises:
-            RayError: The stage could not be made; the cause is in it.
+            RayError: The stage could not be loaded; the cause is in it.
             ClusterError: The actors of this stage die before they are ready.
         """
         worker = self.starting.pop(ref)
         try:
             ray.get(ref)
-        except GONE as error:
+        except ACTOR_LOST as error:
             self._failed_starts += 1
-            if self._failed_starts >= _MOST_STARTS:
+            if self._failed_starts >= _MAX_STARTS:
                 raise ClusterError(
-                    f"The process that does {self._stage[0]} died {_MOST_STARTS} times before it "
+                    f"The process that does {self._stage[0]} died {_MAX_STARTS} times before it "
                     f"was ready ({str(error).strip().splitlines()[0].strip()}); see its log in "
                     "Ray's session folder, or lower what the configuration loads."
                 ) from error
@@ -105,14 +104,14 @@ class Pool:
 
     def free(self) -> Worker | None:
         """Return the actor with the fewest calls that may be given one more."""
-        able = (each for each in self._workers if each.ready and each.calls < self.most_calls)
-        return min(able, key=lambda worker: worker.calls, default=None)
+        able = (each for each in self._workers if each.ready and each.num_calls < self.max_calls)
+        return min(able, key=lambda worker: worker.num_calls, default=None)
 
     def replace(self, worker: Worker) -> bool:
-        """Start another actor in the place of one that is gone; False if that is done already."""
+        """Replace a dead actor; False if that was done already."""
         if worker not in self._workers:
             return False
-        ray.kill(worker.actor)  # it may only be out of reach
+        ray.kill(worker.actor)  # it may only be unreachable
         self._workers.remove(worker)
         another = self._started()
         self._workers.append(another)

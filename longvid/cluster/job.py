@@ -1,11 +1,11 @@
-"""Keep the actors of a job at work: paths to probe, chunks to decode and encode, results to enter.
+"""Keep the actors of a job busy: paths to probe, chunks to decode and encode, results to enter.
 
     paths → [Probe] → chunks → [Decode] → frames → [Encode] → ledger          several machines
     paths →  driver → chunks → [DecodeAndEncode] → ledger                     one machine, few files
 
-Everything that a job knows lies in its driver, and only work in hand is known: an actor is given
-one call more than it works on, so a list of any length is read as it is worked off. Frames go from
-actor to actor; the driver holds references to them. What an actor that died was at is done again.
+The driver holds the state of the job, and only of running work: an actor gets one call more than it
+works on, so that a list of any length is read as it is worked off. Frames go from actor to actor;
+the driver holds references to them. What was running on an actor that died is done again.
 """
 
 from __future__ import annotations
@@ -13,26 +13,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import ray
 
-from longvid.cluster.actor_pool import GONE, Pool, Worker
-from longvid.cluster.retry_policy import POISON, WAIT, Supervisor
+from longvid.cluster.actor_pool import ACTOR_LOST, Pool, Worker
+from longvid.cluster.path_batches import PathBatches
+from longvid.cluster.retry_policy import RetryPolicy, Verdict, WorkItem
 from longvid.cluster.session import Actors
-from longvid.cluster.stages import Probe, Sums, Written, refresh
+from longvid.cluster.stages import Probe, refresh
 from longvid.config import Config
 from longvid.errors import ClusterError, LongvidError
 from longvid.indexing.ledger import Ledger, tried_out
-from longvid.remote_files import file_bytes, is_remote
+from longvid.indexing.messages import Opened, StageSums, Written
 from longvid.sample import try_plan_chunks
-from longvid.types import Chunk, Failure, Video
+from longvid.types import Chunk, Failure
 
 __all__ = ["Job", "unwrapped"]
-
-#: Paths that one call probes: hashing small files takes less time than a call.
-_PATHS_PER_CALL, _BYTES_PER_CALL = 64, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,64 +64,22 @@ class _Encoding:
 _Call = _Probing | _Decoding | _Encoding
 
 
-class _Paths:
-    """Paths to probe, as many at a time as make a call worth while.
-
-    Args:
-        paths: Read as they are needed.
-    """
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = iter(paths)
-        self._next: deque[str] = deque()
-        self._alone: deque[str] = deque()
-
-    def any_left(self) -> bool:
-        """Tell whether there are more."""
-        if not self._next:
-            self._next.extend(islice(self._paths, 1))
-        return bool(self._next or self._alone)
-
-    def take(self) -> tuple[str, ...]:
-        """Return those of the next call, at least one of `any_left`."""
-        if self._alone:
-            return (self._alone.popleft(),)
-        taken = [self._next.popleft()]
-        room = _BYTES_PER_CALL - _weight(taken[0])
-        while room > 0 and len(taken) < _PATHS_PER_CALL and self.any_left():
-            room -= _weight(self._next[0])
-            if room > 0:
-                taken.append(self._next.popleft())
-        return tuple(taken)
-
-    def alone(self, paths: Iterable[str]) -> None:
-        """Take back paths whose actor died, each for a call of its own."""
-        self._alone.extend(paths)
-
-
-def _weight(path: str) -> int:
-    """Return the bytes to hash; a remote file is fetched first, and so has a call of its own."""
-    return _BYTES_PER_CALL if is_remote(path) else file_bytes(path)
-
-
 class Job:
     """One job.
 
     Args:
         config: The whole configuration.
         actors: Started for it.
-        ledger: The job's account.
-        supervisor: Knows what is in the hands of actors.
+        ledger: Takes in the results.
+        policy: Decides what may start.
     """
 
-    def __init__(
-        self, config: Config, actors: Actors, ledger: Ledger, supervisor: Supervisor
-    ) -> None:
+    def __init__(self, config: Config, actors: Actors, ledger: Ledger, policy: RetryPolicy) -> None:
         self.num_paths = 0
         self._config, self._actors = config, actors
-        self._ledger, self._supervisor = ledger, supervisor
+        self._ledger, self._policy = ledger, policy
         self._given_up = tried_out(ledger.store, config.run.max_attempts)
-        self._paths = _Paths(())
+        self._paths = PathBatches()
         self._chunks: deque[Chunk] = deque()
         self._decoded: deque[tuple[Chunk, Any]] = deque()
         self._calls: dict[Any, _Call] = {}
@@ -138,49 +93,47 @@ class Job:
             self._decode.load("Decode", config)
 
     def probe_here(self, paths: Iterable[str]) -> None:
-        """Probe a few files in this process, while the actors come up."""
+        """Probe a few files in this process, while the actors start."""
         probe = Probe(self._config)
         try:
             for path in self._untried(paths):
-                self._probed(path, *probe.run([path])[0])
+                self._probed(probe.run([path])[0])
         finally:
             probe.close()
 
     def run(self, paths: Iterable[str] = (), together: bool = False) -> None:
-        """Work everything off, and what was probed before.
+        """Do all the work, with what was probed before.
 
         Args:
             paths: To be probed by actors; read as they are needed.
-            together: Begin when all actors are up, as a measurement wants it.
+            together: Begin when all actors are ready, as a measurement needs it.
 
         Raises:
             LongvidError: What a stage raised.
             ClusterError: The job broke down.
         """
-        self._paths = _Paths(self._untried(paths))
+        self._paths = PathBatches(self._untried(paths))
         try:
             if self._paths.any_left():
-                size, cpus = self._actors.plan.probe_actors, self._config.ray.probe_cpus
-                self._probe = Pool(size, num_cpus=cpus)
-                self._probe.load("Probe", self._config)
+                self._start_probe()
             while together and self._starting():
                 self._wait()
             while True:
-                self._hand_out()
-                if not self._calls and not self._left():
+                self._assign()
+                if not self._calls and not self._work_left():
                     return
                 self._wait()
         except ray.exceptions.RayError as error:
             raise unwrapped(error) from error
 
     def refresh(self) -> None:
-        """Bring the store's caches up to date, in an actor if one is up."""
+        """Bring the store's caches up to date, in an actor if one is ready."""
         worker = self._decode.free()
         try:
             if worker is not None:
                 ray.get(worker.actor.refresh.remote(self._ledger.store.uri))
                 return
-        except GONE:
+        except ACTOR_LOST:
             pass  # then here
         except ray.exceptions.RayError as error:
             raise unwrapped(error) from error
@@ -200,7 +153,7 @@ class Job:
             else:
                 yield path
 
-    def _left(self) -> bool:
+    def _work_left(self) -> bool:
         return bool(self._chunks or self._decoded) or self._paths.any_left()
 
     def _pools(self) -> list[Pool]:
@@ -209,42 +162,46 @@ class Job:
     def _starting(self) -> dict[Any, Pool]:
         return {ref: pool for pool in self._pools() for ref in pool.starting}
 
+    def _start_probe(self) -> None:
+        self._probe = Pool(self._actors.plan.probe_actors, num_cpus=self._config.ray.probe_cpus)
+        self._probe.load("Probe", self._config)
+
     # Work to actors
 
-    def _hand_out(self) -> None:
+    def _assign(self) -> None:
         """Give every actor what it can take, the end of the path first."""
-        while self._encode is not None and self._decoded and self._hand_decoded(self._encode):
+        while self._encode is not None and self._decoded and self._assign_decoded(self._encode):
             pass
-        while self._chunks and self._hand_chunk():
+        while self._chunks and self._assign_chunk():
             pass
         # A film is planned as a whole, and few films ahead of the decoders.
         most = 4 * self._actors.plan.num_decoders
         while self._probe is not None and len(self._chunks) < most and self._paths.any_left():
             worker = self._probe.free()
-            if worker is None or not self._hand_paths(worker):
+            if worker is None or not self._assign_paths(worker):
                 break
 
-    def _hand_decoded(self, pool: Pool) -> bool:
+    def _assign_decoded(self, pool: Pool) -> bool:
         """Give one decoded chunk to an encoder; False if it has to wait."""
         worker = pool.free()
         chunk, frames = self._decoded[0]
-        word = WAIT if worker is None else self._begin("encode", chunk, worker)
-        if worker is None or word == WAIT:
+        verdict = self._start("encode", chunk, worker)
+        if worker is None or verdict is Verdict.WAIT:
             return False
         self._decoded.popleft()
-        if word != POISON:
+        if verdict is Verdict.START:
             self._call(worker.actor.run.remote(chunk, frames), _Encoding(worker, chunk, frames))
         return True
 
-    def _hand_chunk(self) -> bool:
+    def _assign_chunk(self) -> bool:
         """Give one chunk to an actor that decodes; False if it has to wait."""
         worker = self._decode.free()
         chunk = self._chunks[0]
-        word = WAIT if worker is None else self._begin("decode", chunk, worker)
-        if worker is None or word == WAIT:
+        verdict = self._start("decode", chunk, worker)
+        if worker is None or verdict is Verdict.WAIT:
             return False
         self._chunks.popleft()
-        if word == POISON:
+        if verdict is Verdict.GIVE_UP:
             return True
         if self._encode is None:
             self._call(worker.actor.run.remote(chunk), _Decoding(worker, chunk))
@@ -253,39 +210,46 @@ class Job:
             self._call(done, _Decoding(worker, chunk, frames))
         return True
 
-    def _begin(self, stage: str, chunk: Chunk, worker: Worker) -> str:
-        """Ask what to do with a chunk, and enter it as a gap if nobody may touch it again."""
+    def _start(self, stage: str, chunk: Chunk, worker: Worker | None) -> Verdict:
+        """Ask what to do with a chunk, and enter it as a gap if it is given up."""
+        if worker is None:
+            return Verdict.WAIT
         batches = len(chunk.segments) if stage == "decode" else 0
-        word = self._supervisor.begin(stage, _item(chunk), worker.name, batches)
-        if word == POISON:
-            self._finish(chunk, Written(None, [_poison_gap(stage, chunk)], {}))
-        return word
+        verdict = self._policy.start(WorkItem(stage, *chunk.key), worker.name, batches)
+        if verdict is Verdict.GIVE_UP:
+            gap = replace(
+                _killer(stage, chunk.video.video_id, chunk.video.path),
+                start_seconds=chunk.start_seconds,
+                end_seconds=chunk.end_seconds,
+            )
+            self._finish(chunk, Written(chunk.video.video_id, None, (gap,), {}))
+        return verdict
 
-    def _hand_paths(self, worker: Worker) -> bool:
-        """Give a prober some paths; False if they have to wait."""
-        able = []
+    def _assign_paths(self, worker: Worker) -> bool:
+        """Give a probing actor some paths; False if they have to wait."""
+        started = []
         paths = self._paths.take()
         for path in paths:
-            word = self._supervisor.begin("probe", path, worker.name)
-            if word == WAIT:  # a path whose actor died, which comes alone
-                self._paths.alone([path])
+            verdict = self._policy.start(WorkItem("probe", path), worker.name)
+            if verdict is Verdict.WAIT:  # a path whose actor died, which comes alone
+                self._paths.add_alone([path])
                 return False
-            if word == POISON:
-                self._ledger.fail(_poison("probe", "", path))
+            if verdict is Verdict.GIVE_UP:
+                self._ledger.fail(_killer("probe", "", path))
             else:
-                able.append(path)
-        if able:
-            self._call(worker.actor.run.remote(able), _Probing(worker, tuple(able)))
+                started.append(path)
+        if started:
+            self._call(worker.actor.run.remote(started), _Probing(worker, tuple(started)))
         return True
 
     def _call(self, ref: Any, call: _Call) -> None:
-        call.worker.calls += 1
+        call.worker.num_calls += 1
         self._calls[ref] = call
 
     # Results from actors
 
     def _wait(self) -> None:
-        """Wait for the next news and take in all there are."""
+        """Block until a call finishes; process every finished call."""
         starting = self._starting()
         refs = [*self._calls, *starting]
         ready, rest = ray.wait(refs, fetch_local=False)
@@ -295,73 +259,75 @@ class Job:
             if ref in starting:
                 starting[ref].loaded(ref)
             else:
-                self._take(ref, self._calls.pop(ref))
+                self._receive(ref, self._calls.pop(ref))
 
-    def _take(self, ref: Any, call: _Call) -> None:
-        """Take in what one call gave."""
-        call.worker.calls -= 1
+    def _receive(self, ref: Any, call: _Call) -> None:
+        """Enter the result of one call."""
+        call.worker.num_calls -= 1
         try:
             result = ray.get(ref)
-        except GONE:
-            self._do_again(call)
+        except ACTOR_LOST:
+            self._repeat(call)
             return
         except ray.exceptions.ObjectLostError:
             if not isinstance(call, _Encoding):
                 raise
             # The frames were on a machine that is gone.
-            self._supervisor.take_back("encode", _item(call.chunk), call.worker.name)
+            self._policy.take_back(WorkItem("encode", *call.chunk.key), call.worker.name)
             self._chunks.appendleft(call.chunk)
             return
         match call:
             case _Probing():
-                for path, (found, sums) in zip(call.paths, result, strict=True):
-                    self._probed(path, found, sums, call.worker.name)
+                for opened in result:
+                    self._probed(opened, call.worker.name)
             case _Decoding(frames=None):
-                self._end("decode", call, result.sums)
+                self._count(("decode", "encode"), call, result.sums)
                 self._finish(call.chunk, result)
             case _Decoding():
-                self._end("decode", call, {"decode": result})
+                self._count(("decode",), call, {"decode": result})
                 self._decoded.append((call.chunk, call.frames))
             case _Encoding():
-                self._end("encode", call, result.sums)
+                self._count(("encode",), call, result.sums)
                 self._finish(call.chunk, result)
 
-    def _do_again(self, call: _Call) -> None:
-        """Put back what an actor was at when it died, first in line."""
+    def _repeat(self, call: _Call) -> None:
+        """Queue again, first in line, what was running on an actor that died."""
         worker = call.worker
         if worker.pool.replace(worker):
-            self._supervisor.died(worker.name)
+            self._policy.worker_died(worker.name)
         match call:
             case _Probing():
-                if len(call.paths) > 1:  # nobody knows which it was
+                if len(call.paths) > 1:  # nobody knows which path it was
                     for path in call.paths:
-                        self._supervisor.take_back("probe", path, worker.name)
-                self._paths.alone(call.paths)
+                        self._policy.take_back(WorkItem("probe", path), worker.name)
+                self._paths.add_alone(call.paths)
             case _Decoding():
                 self._chunks.appendleft(call.chunk)
             case _Encoding():
                 self._decoded.appendleft((call.chunk, call.frames))
 
-    def _probed(
-        self, path: str, found: Video | Failure, sums: Sums, worker: str = "driver"
-    ) -> None:
-        """Enter a file, and plan its chunks if nobody else has its content."""
-        self._supervisor.end("probe", path, worker, sums)
-        chunks = try_plan_chunks(found, self._config.sample)
+    def _probed(self, opened: Opened, worker: str = "driver") -> None:
+        """Enter a file, and plan its chunks unless its content is known already."""
+        sums = {"busy_seconds": opened.busy_seconds}
+        self._policy.finish(WorkItem("probe", opened.path), worker, sums)
+        chunks = try_plan_chunks(opened.found, self._config.sample)
         if isinstance(chunks, Failure):
             self._ledger.fail(chunks)
-        elif self._ledger.start(chunks[0].video, len(chunks)):
+        elif self._ledger.start(chunks[0].video, len(chunks), opened):
             self._chunks.extend(chunks)
 
-    def _end(self, stage: str, call: _Decoding | _Encoding, sums: dict[str, Sums]) -> None:
-        """Note that a stage, or all that one call did, is done with a chunk."""
-        for name in (stage, *(other for other in sums if other != stage)):
-            self._supervisor.end(name, _item(call.chunk), call.worker.name, sums[name])
+    def _count(
+        self, stages: tuple[str, ...], call: _Decoding | _Encoding, sums: dict[str, StageSums]
+    ) -> None:
+        """Count the stages that a call did with a chunk."""
+        for stage in stages:
+            item = WorkItem(stage, *call.chunk.key)
+            self._policy.finish(item, call.worker.name, sums[stage])
 
     def _finish(self, chunk: Chunk, written: Written) -> None:
-        """Enter what became of a chunk."""
-        self._supervisor.consumed(_item(chunk))
-        self._ledger.chunk_done(chunk.video.video_id, written.record, written.gaps)
+        """Enter the result of a chunk."""
+        self._policy.consumed(chunk.key)
+        self._ledger.chunk_done(written)
 
 
 def unwrapped(error: ray.exceptions.RayError) -> LongvidError:
@@ -377,12 +343,7 @@ def unwrapped(error: ray.exceptions.RayError) -> LongvidError:
     )
 
 
-def _item(chunk: Chunk) -> str:
-    """Name a chunk for the supervisor, alike however often it is worked on."""
-    return f"{chunk.video.video_id} {chunk.segments[0].segment_index}"
-
-
-def _poison(stage: str, video_id: str, path: str) -> Failure:
+def _killer(stage: str, video_id: str, path: str) -> Failure:
     return Failure(
         video_id,
         path,
@@ -391,8 +352,3 @@ def _poison(stage: str, video_id: str, path: str) -> Failure:
         f"The process that does {stage} died every time that it worked on {path}; the job went on "
         "without it.",
     )
-
-
-def _poison_gap(stage: str, chunk: Chunk) -> Failure:
-    failure = _poison(stage, chunk.video.video_id, chunk.video.path)
-    return replace(failure, start_seconds=chunk.start_seconds, end_seconds=chunk.end_seconds)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from longvid.cluster.job import Job
 from longvid.cluster.placement import Plan
-from longvid.cluster.retry_policy import Supervisor
+from longvid.cluster.retry_policy import RetryPolicy
 from longvid.indexing.ledger import Ledger
 from longvid.indexing.report import Progress
 
@@ -24,7 +24,7 @@ class Watch:
     Args:
         ledger: The job's account, read only.
         plan: Says how many actors share the work.
-        supervisor: Knows how long they were busy.
+        policy: Knows how long they were busy.
         job: Knows how many paths were listed.
         on_progress: Called in the thread of this watch.
     """
@@ -33,11 +33,11 @@ class Watch:
         self,
         ledger: Ledger,
         plan: Plan,
-        supervisor: Supervisor,
+        policy: RetryPolicy,
         job: Job,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._ledger, self._supervisor, self._job = ledger, supervisor, job
+        self._ledger, self._policy, self._job = ledger, policy, job
         self._on_progress = on_progress
         self._actors = {"decode": plan.num_decoders, "encode": plan.encode_actors}
         self._stop = threading.Event()
@@ -57,7 +57,7 @@ class Watch:
         busy = dict.fromkeys(self._actors, 0.0)
         before = time.monotonic()
         while not self._stop.wait(_INTERVAL_SECONDS):
-            sums = self._supervisor.sums()
+            sums = self._policy.sums()
             now = time.monotonic()
             shares: dict[str, float | None] = {}
             for stage, actors in self._actors.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from longvid.cluster.lister import few_files, listed
 from longvid.cluster.placement import plan_decoders, room_for_frames
-from longvid.cluster.retry_policy import Supervisor
+from longvid.cluster.retry_policy import RetryPolicy
 from longvid.cluster.session import Actors, connect, nodes, plan_for, start
 from longvid.config import Config, load_config
 from longvid.inputs import input_names
@@ -96,9 +96,9 @@ def run_job(
         ledger = Ledger(opened, config.run.max_failure_rate)
         few = few_files(inputs)
         plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
-        supervisor = Supervisor(plan.frame_batches, config.run.max_attempts)
-        job = Job(config, actors, ledger, supervisor)
-        with closing(job), Watch(ledger, plan, supervisor, job, on_progress):
+        policy = RetryPolicy(plan.frame_batches, config.run.max_attempts)
+        job = Job(config, actors, ledger, policy)
+        with closing(job), Watch(ledger, plan, policy, job, on_progress):
             if few is not None:
                 job.probe_here(few)
             job.run(listed(inputs) if few is None else (), together)
@@ -108,7 +108,7 @@ def run_job(
     finally:
         actors.close()
     seconds = time.perf_counter() - started
-    sums = supervisor.sums()
+    sums = policy.sums()
     opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})
     return ledger.report(seconds, config.encoder.note())
 

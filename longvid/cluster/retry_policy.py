@@ -1,119 +1,140 @@
-"""What a job has to remember of the work that is in its actors' hands.
+"""Decide whether an item of work may start, must wait, or has failed too often.
 
-It answers two questions: may another chunk be decoded now, or are enough frames waiting; and has
-the process that worked on this item died so often that the item is to blame. It also adds up what
-the stages did. It knows neither videos nor Ray, and its memory does not grow with their number.
+An item waits while enough decoded frames are waiting for the encoders, and while it must not run
+beside another item that may kill their process. It is given up when the process that worked on it
+died too often. This module also adds up what the stages did. It knows neither files nor Ray, and
+its memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-__all__ = ["GO", "POISON", "WAIT", "Supervisor"]
+from longvid.indexing.messages import StageSums
 
-#: What is to be done with an item.
-GO, WAIT, POISON = "go", "wait", "poison"
+__all__ = ["RetryPolicy", "Verdict", "WorkItem"]
 
 
-class Supervisor:
-    """Room for frames, attempts and sums. Only `sums` may be called from another thread.
+class Verdict(Enum):
+    """What to do with an item now."""
+
+    START = "start"
+    WAIT = "wait"
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A stage and what it works on; equal whenever the same work is repeated.
+
+    Args:
+        stage: "probe", "decode" or "encode".
+        video: The id of the chunk's video, or the path that is probed.
+        segment_index: Of the chunk's first segment; -1 where a whole file is probed.
+    """
+
+    stage: str
+    video: str
+    segment_index: int = -1
+
+
+class RetryPolicy:
+    """Limits waiting frames and attempts. Only `sums` may be called from another thread.
 
     Args:
         frame_batches: Decoded segments that may wait for the encoders.
-        max_attempts: How often an item may be begun without being ended; less often when other
-            chunks of the same video had to be taken out of work.
+        max_attempts: How often an item may start without finishing. The limit halves when one
+            chunk of the same video was given up, and so on: a film that kills its process in every
+            chunk would otherwise take three processes for each.
     """
 
     def __init__(self, frame_batches: int, max_attempts: int) -> None:
-        self._room = frame_batches
+        self._max_waiting = frame_batches
         self._max_attempts = max_attempts
-        self._begun: Counter[tuple[str, str]] = Counter()
-        self._at_work: dict[str, set[tuple[str, str]]] = {}
-        self._poison: dict[str, set[str]] = {}
-        self._waiting: dict[str, int] = {}
-        self._num_waiting = self._most_waiting = 0
+        self._attempts: Counter[WorkItem] = Counter()
+        self._running: dict[str, set[WorkItem]] = {}  # by worker
+        self._given_up: dict[str, set[WorkItem]] = {}  # by video
+        self._waiting: dict[tuple[str, int], int] = {}  # frame batches by chunk
+        self._num_waiting = self._peak_waiting = 0
         self._sums: dict[str, Counter[str]] = {}
-        self._first_begun: float | None = None
+        self._first_started: float | None = None
         self._last_ended = 0.0
 
-    def begin(self, stage: str, item: str, worker: str, frame_batches: int = 0) -> str:
-        """Say what to do with an item, and count that it was begun.
+    def start(self, item: WorkItem, worker: str, frame_batches: int = 0) -> Verdict:
+        """Decide about an item, and count an attempt if it starts.
 
         Args:
-            stage: What is to be done with it.
-            item: The same whenever the work is repeated.
-            worker: Names the process that would do it. What was in work when one died is begun
-                alone from then on, so that only the guilty is begun too often.
-            frame_batches: How many the work will leave to wait. Work that is repeated after a
-                loss has its room already.
-
-        Returns:
-            GO, WAIT (ask again) or POISON (do not touch it).
+            item: The work.
+            worker: Names the process that would do it. What was running when a process died runs
+                alone from then on, so that only the item that kills is started too often.
+            frame_batches: Decoded segments that the work will leave waiting. Work that is repeated
+                because its result was lost is counted already.
         """
-        video = item if stage == "probe" else item.partition(" ")[0]
-        # A film that kills in every chunk would take three workers for each: patience runs out.
-        if self._begun[stage, item] >= self._max_attempts // (1 + len(self._poison.get(video, ()))):
-            self._poison.setdefault(video, set()).add(item)
-            return POISON
-        if self._suspected(stage, item, worker):
-            return WAIT
-        if frame_batches and item not in self._waiting:
-            if self._num_waiting and self._num_waiting + frame_batches > self._room:
-                return WAIT
-            self._waiting[item] = frame_batches
+        num_given_up = len(self._given_up.get(item.video, ()))
+        if self._attempts[item] >= self._max_attempts // (1 + num_given_up):
+            self._given_up.setdefault(item.video, set()).add(item)
+            return Verdict.GIVE_UP
+        if self._must_run_alone(item, worker):
+            return Verdict.WAIT
+        chunk = (item.video, item.segment_index)
+        if frame_batches and chunk not in self._waiting:
+            if self._num_waiting and self._num_waiting + frame_batches > self._max_waiting:
+                return Verdict.WAIT
+            self._waiting[chunk] = frame_batches
             self._num_waiting += frame_batches
-            self._most_waiting = max(self._most_waiting, self._num_waiting)
-        if stage != "probe" and self._first_begun is None:
-            self._first_begun = time.monotonic()
-        self._begun[stage, item] += 1
-        self._at_work.setdefault(worker, set()).add((stage, item))
-        return GO
+            self._peak_waiting = max(self._peak_waiting, self._num_waiting)
+        if item.stage != "probe" and self._first_started is None:
+            self._first_started = time.monotonic()
+        self._attempts[item] += 1
+        self._running.setdefault(worker, set()).add(item)
+        return Verdict.START
 
-    def _suspected(self, stage: str, item: str, worker: str) -> bool:
-        """Tell whether this item, or one in work beside it, was in work when a process died."""
-        others = self._at_work.get(worker, set()) - {(stage, item)}
+    def _must_run_alone(self, item: WorkItem, worker: str) -> bool:
+        """True if this item, or one running on the same worker, was running when a worker died."""
+        others = self._running.get(worker, set()) - {item}
         return bool(others) and (
-            self._begun[stage, item] > 0 or any(self._begun[other] > 1 for other in others)
+            self._attempts[item] > 0 or any(self._attempts[other] > 1 for other in others)
         )
 
-    def died(self, worker: str) -> None:
-        """Note that a process is gone, with all that it was at."""
-        self._at_work.pop(worker, None)
+    def worker_died(self, worker: str) -> None:
+        """Forget what a dead process was running; the attempts stay counted."""
+        self._running.pop(worker, None)
 
-    def take_back(self, stage: str, item: str, worker: str) -> None:
-        """Note that an item was not done for no fault of its own."""
-        self._begun[stage, item] -= 1
-        self._at_work.get(worker, set()).discard((stage, item))
+    def take_back(self, item: WorkItem, worker: str) -> None:
+        """Do not count the last attempt: the item did not fail by itself."""
+        self._attempts[item] -= 1
+        self._running.get(worker, set()).discard(item)
 
-    def end(self, stage: str, item: str, worker: str, sums: dict[str, float]) -> None:
-        """Note that an item is done.
+    def finish(self, item: WorkItem, worker: str, sums: StageSums) -> None:
+        """Count a finished item.
 
         Args:
-            stage: What was done with it.
-            item: As it was begun.
+            item: As it was started.
             worker: Where.
             sums: Figures of this item, added to those of the stage.
         """
-        self._begun.pop((stage, item), None)
-        self._at_work.get(worker, set()).discard((stage, item))
-        if stage == "encode":
+        self._attempts.pop(item, None)
+        self._running.get(worker, set()).discard(item)
+        if item.stage == "encode":
             self._last_ended = time.monotonic()
-        total = self._sums.setdefault(stage, Counter())
+        total = self._sums.setdefault(item.stage, Counter())
         total["items"] += 1
         total.update(sums)
 
-    def consumed(self, item: str) -> None:
-        """Make room: its frames are encoded, or will never be."""
-        self._num_waiting -= self._waiting.pop(item, 0)
+    def consumed(self, chunk: tuple[str, int]) -> None:
+        """Make room: the frames of a chunk are encoded, or never will be."""
+        self._num_waiting -= self._waiting.pop(chunk, 0)
 
     def sums(self) -> dict[str, Any]:
-        """Return the figures so far by stage, and the queue of frame batches."""
+        """Return the figures so far by stage, and those of the waiting frame batches."""
         return {
-            # From the first chunk begun to the last one ended: without the start of processes.
-            "working_seconds": self._last_ended - (self._first_begun or self._last_ended),
+            # From the first chunk started to the last one finished: processes start before.
+            "working_seconds": self._last_ended - (self._first_started or self._last_ended),
             "stages": {stage: dict(total) for stage, total in list(self._sums.items())},
             "frame_batches_waiting": self._num_waiting,
-            "most_frame_batches_waiting": self._most_waiting,
+            "most_frame_batches_waiting": self._peak_waiting,
         }

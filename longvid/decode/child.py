@@ -8,7 +8,6 @@ network (`sandbox.py`).
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import gc
 import importlib
@@ -122,6 +121,13 @@ class _Server:
             facts = self._engine.probe(**request)
             self._channel.send({"kind": "facts", **asdict(facts)})
             return
+        if request["kind"] == "text":
+            # Imported here: most videos have no text, and it takes a while.
+            from longvid.decode.subtitle_engine import read_text
+
+            lines = read_text(request["path"], self._tick)
+            self._channel.send({"kind": "lines", "lines": lines})
+            return
         segments = [plan_from_message(segment) for segment in request["segments"]]
         memory = _SharedFrames()
         try:
@@ -175,10 +181,6 @@ def _described(segment: DecodedSegment) -> dict[str, Any]:
         "duration_seconds": segment.duration_seconds,
         "rows": segment.rows,
         "pts_error_seconds": segment.pts_error_seconds,
-        "pictures": [
-            {**asdict(picture), "jpeg": base64.b64encode(picture.jpeg).decode()}
-            for picture in segment.pictures
-        ],
     }
 
 

@@ -6,7 +6,6 @@ never raises for a video.
 
 from __future__ import annotations
 
-import base64
 import mmap
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 from longvid.inputs import content_id
 from longvid.lazy_import import torch
-from longvid.types import Chunk, Failure, FrameBatch, Picture, SegmentPlan, Video
+from longvid.timed_text.formats import Line, text_lines
+from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, TextLine, Video
 
 __all__ = ["InProcessDecoder", "RunningDecoder"]
 
@@ -95,6 +95,21 @@ class RunningDecoder:
         except OSError as error:
             sentence = f"{path} cannot be read: {error.strerror or error}."
             raise VideoError(sentence, kind="unreadable", path=path, stage="probe") from error
+
+    def read_text(self, path: str) -> tuple[TextLine, ...]:
+        """Read a subtitle file, or the text stream of a container; see `Decoder.read_text`."""
+        lines: list[Line] = []
+        with self._busy:
+            try:
+                child = self._ready_child(path)
+                for message, _ in child.ask({"kind": "text", "path": path}):
+                    lines = message["lines"]
+            except ChildFailure as failure:
+                sentence = _sentence(path, failure)
+                raise VideoError(sentence, kind=failure.kind, path=path, stage="text") from failure
+            finally:
+                self._release()
+        return text_lines(lines)
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, as soon as it is ready, and a failure for a gap.
@@ -184,6 +199,12 @@ class InProcessDecoder:
         """Read what a file says of itself, checked against its packets."""
         return self._engine.probe(path, video_id or content_id(path))
 
+    def read_text(self, path: str) -> tuple[TextLine, ...]:
+        """Read a subtitle file, or the text stream of a container."""
+        from longvid.decode.subtitle_engine import read_text
+
+        return text_lines(read_text(path, _no_progress))
+
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order and a failure for a gap."""
         plans = {plan.segment_index: plan for plan in chunk.segments}
@@ -198,7 +219,6 @@ class InProcessDecoder:
                     "duration_seconds": item.duration_seconds,
                     "rows": item.rows,
                     "shape": item.data.shape,
-                    "pictures": [asdict(picture) for picture in item.pictures],
                 }
                 self.max_pts_error_seconds = max(self.max_pts_error_seconds, item.pts_error_seconds)
                 plan = plans.pop(item.segment_index)
@@ -239,15 +259,7 @@ def _batch(
         pts_seconds=torch.tensor(message["pts_seconds"], dtype=torch.float64),
         duration_seconds=torch.tensor(message["duration_seconds"], dtype=torch.float64),
         slow=slow,
-        pictures=tuple(_picture(video.video_id, one) for one in message["pictures"]),
     )
-
-
-def _picture(video_id: str, message: dict[str, Any]) -> Picture:
-    """Restore a picture; across a pipe its bytes are base64."""
-    jpeg = message["jpeg"]
-    data = jpeg if isinstance(jpeg, bytes) else base64.b64decode(jpeg)
-    return Picture(video_id, message["pts_seconds"], data, message["height"], message["width"])
 
 
 def _gap(video: Video, message: dict[str, Any]) -> Failure:
@@ -264,7 +276,7 @@ def _gap(video: Video, message: dict[str, Any]) -> Failure:
 
 def _sentence(path: str, failure: ChildFailure) -> str:
     text = str(failure) or "the decoder ran out of the memory it may use"
-    return text if text.startswith(path) else f"{path}: {text.removesuffix('.')}."
+    return text if path in text else f"{path}: {text.removesuffix('.')}."
 
 
 def _failure(chunk: Chunk, left: list[SegmentPlan], failure: ChildFailure) -> Failure:

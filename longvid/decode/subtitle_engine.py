@@ -1,7 +1,11 @@
-"""Read subtitle files, and the text streams of a container: an engine for the child process.
+"""Read subtitle files, and the text stream of a container, inside the decoding process.
 
-It decodes nothing. Containers and protocols are those that videos may have, and only streams whose
-packets are plain text are read; a packet's bytes are the text.
+Nothing is decoded. Containers and protocols are those that videos may have, and only streams whose
+packets are plain text are read; a packet's bytes are the text: SubRip, WebVTT and ASS in Matroska
+and WebM, 3GPP timed text and WebVTT in MP4 and MOV. Not read are pictures of text (DVB, DVD,
+Blu-ray), teletext in MPEG-TS and MPEG-PS, and captions inside coded pictures (CEA-608 and 708):
+FFmpeg reads the first as pictures only, PyAV's build has no teletext, and captions need the whole
+film to be decoded. Most containers hold no text; their first bytes show it.
 """
 
 from __future__ import annotations
@@ -9,8 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -18,94 +21,123 @@ from av.stream import Discard
 
 from longvid.decode.container import FORMATS
 from longvid.errors import VideoError
-from longvid.timed_text.formats import MAX_LINES, SUFFIXES, read_sidecar
+from longvid.timed_text.formats import MAX_BYTES, MAX_LINES, SUFFIXES, Line, read_sidecar
 
-__all__ = ["SubtitleEngine", "TextStream"]
+__all__ = ["may_hold_text", "read_text"]
 
 _TEXT_CODECS = ("srt", "subrip", "mov_text", "webvtt", "ass", "ssa", "text")
 _WEBVTT_BOXES = "wvtt"
-_MOST_LINE_BYTES = 1 << 14
+_MAX_LINE_BYTES = 1 << 14
+_HEAD_BYTES = 1 << 20
+_MAX_MOOV_BYTES = 64 << 20
+#: Names of text tracks in Matroska and WebM, and of their sample entries in MP4 and MOV.
+_MATROSKA_TEXT = (b"S_TEXT/", b"D_WEBVTT/", b"S_ASS", b"S_SSA")
+_MP4_TEXT = (b"tx3g", b"wvtt", b"text")
 
 
-@dataclass(frozen=True, slots=True)
-class TextStream:
-    """The lines of one stream.
-
-    Args:
-        language: As the container says, "" if it does not.
-        lines: (start_seconds, end_seconds, text) each.
-    """
-
-    language: str = ""
-    lines: list[tuple[float, float, str]] = field(default_factory=list)
-
-    def add(self, start: float, end: float, text: str) -> None:
-        """Take in a line; one that goes on from the last, as WebVTT in MP4 is cut, lengthens it."""
-        if self.lines and self.lines[-1][1:] == (start, text):
-            start = self.lines.pop()[0]
-        self.lines.append((start, end, text))
-
-
-class SubtitleEngine:
-    """Answers `probe` with the text of a file; `decode` is for engines that give frames.
+def read_text(path: str, tick: Callable[[], None]) -> list[Line]:
+    """Read a subtitle file, or a container's English text stream, else its first.
 
     Args:
-        options: None are known.
+        path: A local file; an ending of a subtitle file makes it one.
         tick: Called while it works, so that the parent knows it lives.
+
+    Raises:
+        VideoError: The file cannot be read as a subtitle file, or opened as a container, or holds
+            too much text.
     """
+    if path.lower().endswith(SUFFIXES):
+        lines = read_sidecar(path)
+        return [(line.start_seconds, line.end_seconds, line.text) for line in lines]
+    if not may_hold_text(path, tick):
+        return []
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        with av.open(
+            f"file:{os.path.abspath(path)}", options=options, metadata_errors="ignore"
+        ) as container:
+            return _read_stream(container, path, tick)
+    except av.error.FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
+        raise _refusal(path, f"cannot be read: {error.strerror}") from error
 
-    def __init__(self, options: dict[str, Any], tick: Callable[[], None]) -> None:
-        self._tick = tick
 
-    def probe(self, path: str) -> TextStream:
-        """Read a subtitle file, or a container's English text stream, else its first.
+def _read_stream(container: Any, path: str, tick: Callable[[], None]) -> list[Line]:
+    streams = [stream for stream in container.streams.subtitles if stream.name in _TEXT_CODECS]
+    # FFmpeg has no name for WebVTT in MP4 and calls it data.
+    in_mp4 = "mov" in container.format.name
+    if in_mp4 and not streams:
+        streams = [stream for stream in container.streams.data if stream.codec_context is None]
+    if not streams:
+        return []
+    chosen = min(streams, key=lambda stream: (not _is_english(stream), stream.index))
+    if in_mp4:  # whose index says where the text is, so that the pictures are not read
+        for stream in container.streams:
+            if stream.index != chosen.index:
+                stream.discard = Discard.all
+    lines: list[Line] = []
+    num_bytes = 0
+    for packet in container.demux():
+        tick()
+        timed = packet.pts is not None and packet.time_base is not None and packet.duration
+        if packet.stream_index != chosen.index or not timed:
+            continue
+        start = float(packet.pts * packet.time_base)
+        end = start + float(packet.duration * packet.time_base)
+        text = _text_of(bytes(packet)[:_MAX_LINE_BYTES], chosen.name or _WEBVTT_BOXES)
+        num_bytes += len(text)
+        # WebVTT in MP4 is cut where cues overlap: a piece that goes on lengthens its line.
+        if lines and lines[-1][1:] == (start, text):
+            start = lines.pop()[0]
+        lines.append((start, end, text))
+        if len(lines) > MAX_LINES or num_bytes > MAX_BYTES:
+            sentence = f"is longer than the {MAX_LINES:,} lines and {MAX_BYTES:,} bytes allowed"
+            raise _refusal(path, sentence, "too-large")
+    return lines
 
-        Raises:
-            VideoError: The file cannot be read as a subtitle file, or opened as a container.
-        """
-        if path.lower().endswith(SUFFIXES):
-            lines = read_sidecar(path)
-            return TextStream(
-                lines=[(line.start_seconds, line.end_seconds, line.text) for line in lines]
-            )
-        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-        try:
-            with av.open(
-                f"file:{os.path.abspath(path)}", options=options, metadata_errors="ignore"
-            ) as container:
-                return self._read(container)
-        except av.error.FFmpegError as error:
-            if error.errno == errno.ENOMEM:
-                raise MemoryError from error
-            sentence = f"{path} holds subtitles that cannot be read: {error.strerror}."
-            raise VideoError(sentence, kind="unsupported", path=path) from error
 
-    def _read(self, container: Any) -> TextStream:
-        streams = [stream for stream in container.streams.subtitles if stream.name in _TEXT_CODECS]
-        # FFmpeg has no name for WebVTT in MP4 and calls it data.
-        in_mp4 = "mov" in container.format.name
-        if in_mp4 and not streams:
-            streams = [stream for stream in container.streams.data if stream.codec_context is None]
-        if not streams:
-            return TextStream()
-        chosen = min(streams, key=lambda stream: (not _is_english(stream), stream.index))
-        if in_mp4:  # whose index says where the text lies, so that the pictures are not read
-            for stream in container.streams:
-                if stream.index != chosen.index:
-                    stream.discard = Discard.all
-        found = TextStream(chosen.language or "")
-        for packet in container.demux():
-            self._tick()
-            timed = packet.pts is not None and packet.time_base is not None and packet.duration
-            if packet.stream_index != chosen.index or not timed:
-                continue
-            start = float(packet.pts * packet.time_base)
-            end = start + float(packet.duration * packet.time_base)
-            text = _text_of(bytes(packet)[:_MOST_LINE_BYTES], chosen.name or _WEBVTT_BOXES)
-            found.add(start, end, text)
-            if len(found.lines) >= MAX_LINES:
-                break
-        return found
+def _refusal(path: str, what: str, kind: str = "unsupported") -> VideoError:
+    sentence = f"{path} holds a text stream that {what}."
+    return VideoError(sentence, kind=kind, path=path, stage="text")
+
+
+def may_hold_text(path: str, tick: Callable[[], None]) -> bool:
+    """Tell from a few bytes whether a container may hold a stream of text.
+
+    Args:
+        path: A local file. One that cannot be read holds none.
+        tick: Called while it works.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if head[4:8] == b"ftyp":
+                moov = _moov(file, tick)
+                return any(name in moov for name in _MP4_TEXT)
+            return any(name in head for name in _MATROSKA_TEXT)
+    except OSError:
+        return False
+
+
+def _moov(file: BinaryIO, tick: Callable[[], None]) -> bytes:
+    """Return the box of an MP4 file that describes its tracks, wherever it is."""
+    start = 0
+    size = file.seek(0, os.SEEK_END)
+    while start + 8 <= size:
+        tick()
+        file.seek(start)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if head[4:8] == b"moov":
+            file.seek(start)
+            return file.read(min(length or size, _MAX_MOOV_BYTES))
+        if length < 8:
+            break
+        start += length
+    return b""
 
 
 def _is_english(stream: Any) -> bool:

@@ -1,136 +1,121 @@
-"""Open and decode videos beside whatever else a run does: threads with a decoding process each.
+"""Threads that probe and decode videos, each with a decoding process of its own.
 
-This is the left end of the index wing. It knows files, chunks and frames, and nothing of models.
+This is the left end of the index side. It knows files, chunks and frames, and no models.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from longvid.config import Config
-from longvid.indexing.video_reader import Reader, open_video, sized_decoder
-from longvid.types import Chunk, Failure, FrameBatch, Video
+from longvid.indexing.frame_queue import FrameQueue, QueueClosed, max_batches
+from longvid.indexing.messages import ChunkDone, DecodedItem, Opened
+from longvid.indexing.video_reader import Reader
+from longvid.types import Chunk
 
-__all__ = ["DecodingThreads", "open_video", "sized_decoder"]
+__all__ = ["DecodeWorkers"]
 
-
-class _Stopped(Exception):
-    """Raised inside a decoding thread when the run ends early."""
-
-
-class _ByteQueue(queue.Queue[Any]):
-    """A queue that is full by the bytes of the frames in it: segments differ a hundredfold."""
-
-    def _init(self, maxsize: int) -> None:
-        super()._init(maxsize)
-        self._num_bytes = 0
-
-    def _qsize(self) -> int:
-        return self._num_bytes
-
-    def _put(self, item: Any) -> None:
-        self._num_bytes += _num_bytes(item)
-        super()._put(item)
-
-    def _get(self) -> Any:
-        item = super()._get()
-        self._num_bytes -= _num_bytes(item)
-        return item
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-def _num_bytes(item: Any) -> int:
-    """Return what a result weighs; at least 1, since a queue of weight 0 counts as empty."""
-    batch = item[1] if isinstance(item, tuple) else None
-    return 1 + (batch.data.nbytes if isinstance(batch, FrameBatch) else 0)
-
-
-class DecodingThreads:
-    """Threads with a decoding process each, whose results arrive in one bounded queue.
-
-    The queue is what keeps memory flat: when the encoder falls behind, decoding waits.
+class DecodeWorkers:
+    """Threads with a decoding process each, whose frames arrive in one bounded queue.
 
     Args:
-        config: Names the decoder, the number of threads and the size of the queue.
+        config: Names the decoder and the size of the queue.
+        num_threads: None takes `run.decode_workers`, or a thread for each processor.
 
     Raises:
         ConfigError: The decoder cannot be used here.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._results = _ByteQueue(config.run.prefetch_mb * 1_000_000)
-        self._stop = threading.Event()
-        self._local = threading.local()
-        self.num_threads = config.run.decode_workers or os.cpu_count() or 1
+    def __init__(self, config: Config, num_threads: int | None = None) -> None:
+        self.num_threads = num_threads or config.run.decode_workers or os.cpu_count() or 1
+        self._queue = FrameQueue(config.run.prefetch_mb * 1_000_000, max_batches())
         # Made here, not in the threads: what their decoder refuses is raised to the caller.
         self._readers = [Reader(config) for _ in range(self.num_threads)]
         self._unused = iter(self._readers)
+        self._local = threading.local()
         self._pool = ThreadPoolExecutor(self.num_threads, "decode", self._start_thread)
 
     def _start_thread(self) -> None:
         self._local.reader = next(self._unused)
 
-    def __enter__(self) -> DecodingThreads:
+    def __enter__(self) -> DecodeWorkers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self.close()
+
+    def close(self) -> None:
+        """End the decoding processes and the threads; their results are dropped."""
+        self._queue.close()
         for reader in self._readers:
             reader.close()
         self._pool.shutdown(cancel_futures=True)
 
-    def submit_open(self, path: str) -> None:
-        """Probe a file; gives one `(path, Video | Failure)`."""
-        self._pool.submit(self._run, lambda: self._put((path, self._open(path))))
-
-    def submit_decode(self, chunk: Chunk) -> None:
-        """Decode a chunk; gives `(chunk, FrameBatch | Failure)` a segment, then `(chunk, None)`."""
-        self._pool.submit(self._run, lambda: self._decode(chunk))
-
-    def rest_until(self, other: Future[Any]) -> None:
-        """Let one thread decode nothing until something else is done; not the only one.
+    def open(self, path: str) -> Future[Opened]:
+        """Probe a file.
 
         Args:
-            other: What needs a processor.
+            path: Of a local file, or a URI.
+        """
+        return self._pool.submit(self._open, path)
+
+    def decode(self, chunk: Chunk) -> None:
+        """Decode a chunk: `get` returns a DecodedItem for each segment, then a ChunkDone."""
+        self._submit(self._decode, chunk)
+
+    def rest_until(self, other: Future[None]) -> None:
+        """Keep one thread idle until something else is done, unless it is the only thread.
+
+        Args:
+            other: What needs a processor more.
         """
         if self.num_threads > 1:
-            self._pool.submit(other.exception)
+            self._submit(other.exception)
 
-    def get(self) -> Any:
-        """Wait for the next result; what a thread did not expect is raised here."""
-        result = self._results.get()
-        if isinstance(result, BaseException):
-            raise result
-        return result
+    def get(self) -> DecodedItem | ChunkDone:
+        """Wait for the next message of `decode`.
 
-    def _open(self, path: str) -> Video | Failure:
-        found: Video | Failure = self._local.reader.open(path)
-        return found
+        Raises:
+            QueueClosed: There will be none.
+            BaseException: What a thread did not expect.
+        """
+        return self._queue.get()
+
+    def cancel(self, error: BaseException) -> None:
+        """Stop decoding because nobody can take the frames; `get` raises the error."""
+        self._queue.close(error)
+
+    def _open(self, path: str) -> Opened:
+        opened: Opened = self._local.reader.open(path)
+        return opened
 
     def _decode(self, chunk: Chunk) -> None:
+        busy_seconds = 0.0
+        started = time.perf_counter()
         for item in self._local.reader.decode(chunk):
-            self._put((chunk, item))
-        self._put((chunk, None))
+            busy_seconds += time.perf_counter() - started
+            self._queue.put(DecodedItem(chunk, item))
+            del item  # frames may be large, and the next ones are being decoded
+            started = time.perf_counter()
+        busy_seconds += time.perf_counter() - started
+        self._queue.put(ChunkDone(chunk, busy_seconds))
 
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except _Stopped:
-            return
-        except BaseException as error:  # noqa: BLE001  # raised again by get(), nothing is lost
-            with contextlib.suppress(_Stopped):
-                self._put(error)
+    def _submit(
+        self, work: Callable[_Arguments, object], *args: _Arguments.args, **named: _Arguments.kwargs
+    ) -> None:
+        self._pool.submit(work, *args, **named).add_done_callback(self._report)
 
-    def _put(self, result: Any) -> None:
-        while not self._stop.is_set():
-            try:
-                self._results.put(result, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-        raise _Stopped
+    def _report(self, task: Future[object]) -> None:
+        """Hand on what a thread did not expect."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, QueueClosed):
+            self._queue.close(error)

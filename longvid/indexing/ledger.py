@@ -9,10 +9,11 @@ from typing import Any
 
 from longvid.config import Config
 from longvid.errors import ConfigError, FailureRateError
+from longvid.indexing.messages import Opened, VideoText, Written
 from longvid.indexing.report import IndexReport, Progress
-from longvid.indexing.subtitle_keeper import SubtitleKeeper
+from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
-from longvid.remote_files import file_bytes
+from longvid.remote_files import FileState
 from longvid.store import ChunkRecord, Store
 from longvid.types import Failure, Video
 
@@ -61,7 +62,8 @@ class _OpenVideo:
     chunks_left: int
     records: list[ChunkRecord] = field(default_factory=list)
     gaps: list[Failure] = field(default_factory=list)
-    other_paths: list[str] = field(default_factory=list)
+    state: FileState | None = None
+    texts: dict[str, VideoText] = field(default_factory=dict)  # by name, the first one first
 
 
 class Ledger:
@@ -81,7 +83,6 @@ class Ledger:
         self, store: Store, max_failure_rate: float = 1.0, again: Collection[str] = ()
     ) -> None:
         self.store = store
-        self._subtitles = SubtitleKeeper(store)
         self.progress = Progress()
         self.failures: list[Failure] = []
         self.segments = self.frames = self.tokens = self.num_bytes = 0
@@ -91,16 +92,29 @@ class Ledger:
         self._owners = store.names()
         self._open: dict[str, _OpenVideo] = {}
 
-    def start(self, video: Video, num_chunks: int) -> bool:
-        """Open a video; False when its content has another name in work or in the store."""
+    def start(self, video: Video, num_chunks: int, opened: Opened) -> bool:
+        """Open a video; False when its content has another name in work or in the store.
+
+        Args:
+            video: As it was planned.
+            num_chunks: Of the plan.
+            opened: What probing gave.
+        """
         anew = video.video_id in self._again
         if video.video_id in self._open:
-            self._open[video.video_id].other_paths.append(video.path)
+            self._open[video.video_id].texts[video.path] = opened.text
         elif not anew and self.store.has(video.video_id):
-            self._record(self._subtitles.add_name(video.video_id, video.path))
+            add_subtitles(self.store, video.video_id, video.path, opened.text)
+            self._record(opened.text.failures)
             self._add_path(video.video_id, video.path)
         else:
-            self._open[video.video_id] = _OpenVideo(video, num_chunks, num_chunks)
+            self._open[video.video_id] = _OpenVideo(
+                video,
+                num_chunks,
+                num_chunks,
+                state=opened.state,
+                texts={video.path: opened.text},
+            )
             self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
             return True
         self.skip(video.path)
@@ -115,15 +129,14 @@ class Ledger:
         self._record([failure])
         self._count_failed(failure.path)
 
-    def chunk_done(
-        self, video_id: str, record: ChunkRecord | None, gaps: Sequence[Failure]
-    ) -> None:
-        """Take in a written chunk (None if nothing of it could be read) and its gaps."""
-        entry = self._open[video_id]
+    def chunk_done(self, written: Written) -> None:
+        """Take in a written chunk and its gaps."""
+        record = written.record
+        entry = self._open[written.video_id]
         entry.chunks_left -= 1
         done = entry.video.duration_seconds / entry.num_chunks
         self._count(seconds_done=done, current=entry.video.path)
-        entry.gaps.extend(gaps)
+        entry.gaps.extend(written.gaps)
         if record is not None:
             entry.records.append(record)
             self.segments += len(record.segments)
@@ -131,7 +144,7 @@ class Ledger:
             self.tokens += sum(segment.num_tokens for segment in record.segments)
             self.num_bytes += record.num_bytes
         if entry.chunks_left == 0:
-            del self._open[video_id]
+            del self._open[written.video_id]
             self._finish(entry)
 
     def _finish(self, entry: _OpenVideo) -> None:
@@ -143,18 +156,18 @@ class Ledger:
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
         self.store.clear_failures([video.video_id, video.path])
-        no_text = self._subtitles.keep(video.video_id, [video.path, *entry.other_paths])
+        keep_subtitles(self.store, video.video_id, entry.texts)
         self.store.finish(
             video,
             entry.records,
             gaps,
-            source_bytes=file_bytes(video.path),
+            source_bytes=entry.state.num_bytes if entry.state else 0,
             replace=video.video_id in self._again,
         )
         self._again.discard(video.video_id)
-        for path in [video.path, *entry.other_paths]:
+        for path in entry.texts:
             self._add_path(video.video_id, path)
-        self._record([*gaps, *no_text])
+        self._record([*gaps, *(each for text in entry.texts.values() for each in text.failures)])
         self._count(
             videos_indexed=1,
             videos_open=-1,
@@ -182,7 +195,7 @@ class Ledger:
             raise FailureRateError(
                 f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
                 f"{self._max_failure_rate:g} allows; what was finished is kept. See longvid "
-                f"failures --store {self.store.uri}, fix the cause and run the same command again."
+                f"failures --store {self.store.uri}, mend the cause and run the same command again."
             )
 
     def _count(self, *, current: str, **changes: float) -> None:

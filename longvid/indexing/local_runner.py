@@ -1,22 +1,24 @@
-"""The index wing on one machine: decoding processes beside one encoder.
+"""The index side on one machine.
 
-The stages are the same whoever runs them: `open_video` → `try_plan_chunks` → a decoder → a
+The stages are the same for every runner: `Reader.open` → `try_plan_chunks` → a decoder → a
 `SegmentPipeline` → `Ledger`. `longvid.cluster` puts them on Ray.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 from longvid.config import Config, torch_device
-from longvid.indexing.decode_workers import DecodingThreads
+from longvid.indexing.decode_encode_worker import DecodeEncodeWorker
+from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
+from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
-from longvid.indexing.segment_pipeline import SegmentPipeline, encoding_threads
 from longvid.sample import try_plan_chunks
-from longvid.types import Failure, FrameBatch, Segment
+from longvid.types import Failure
 
 __all__ = ["run_local"]
 
@@ -28,87 +30,103 @@ def run_local(
     on_progress: Callable[[Progress], None] | None = None,
     again: Collection[str] = (),
 ) -> IndexReport:
-    """Run the index wing on this machine: decoding processes beside one encoder.
+    """Index videos on this machine: decoding processes beside one encoder.
 
     The next chunk of an open video is decoded before another file is opened, so that one long
     film occupies every decoder and few videos are open at a time.
 
     Args:
-        paths: Local files; consumed as needed.
-        store_uri: Where the store lies.
+        paths: Local files or URIs; consumed as needed.
+        store_uri: Folder or URI of the store.
         config: The whole configuration.
-        on_progress: Called in this thread whenever a video changed state.
+        on_progress: Called in this thread whenever a file was opened or a chunk finished.
         again: Videos to index anew although the store holds them.
     """
     started = time.perf_counter()
-    device = torch_device(config.run.device)
-    waiting = iter(paths)
-    encoded: dict[tuple[str, int], tuple[list[Segment], list[Failure]]] = {}
-    running = 0
-    num_paths = 0
-
-    # Weights load while the first chunk is being decoded, and not at all when there is none.
-    loading: Future[SegmentPipeline] | None = None
-    with (
-        ThreadPoolExecutor(1, "load") as loader,
-        encoding_threads(device),
-        # Before the store is made: a decoder that cannot be used leaves none behind.
-        DecodingThreads(config) as threads,
-    ):
+    # Before the store is made: a decoder that cannot be used leaves none behind.
+    with DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
         ledger = Ledger(store, config.run.max_failure_rate, again)
-        given_up = tried_out(store, config.run.max_attempts)
-        while True:
-            # Twice as many tasks as threads: one in work, one at hand when it is done.
-            while running < 2 * threads.num_threads:
-                path = next(waiting, None)
-                if path is None:
-                    break
-                num_paths += 1
-                if path in given_up:
-                    ledger.skip(path)
-                    continue
-                threads.submit_open(path)
-                running += 1
-            if not running:
-                break
-            task, result = threads.get()
-            if isinstance(task, str):
-                running -= 1
-                planned = try_plan_chunks(result, config.sample)
-                if isinstance(planned, Failure):
-                    ledger.fail(planned)
-                elif ledger.start(planned[0].video, len(planned)):
-                    if loading is None:
-                        loading = loader.submit(SegmentPipeline, config, device)
-                        # Everything waits for the weights: a processor is left to them.
-                        threads.rest_until(loading)
-                    # All at once: while the encoder is busy or still loading, the queue's
-                    # size is what holds decoding back, not this thread.
-                    for chunk in planned:
-                        threads.submit_decode(chunk)
-                    running += len(planned)
-            else:
-                video_id = task.video.video_id
-                segments, gaps = encoded.setdefault(
-                    (video_id, task.segments[0].segment_index), ([], [])
-                )
-                if isinstance(result, FrameBatch) and loading is not None:
-                    result = loading.result().try_segment(task.video, result)
-                if isinstance(result, Segment):
-                    segments.append(result)
-                elif isinstance(result, Failure):
-                    gaps.append(result)
-                else:
-                    running -= 1
-                    del encoded[video_id, task.segments[0].segment_index]
-                    record = store.write_chunk(video_id, segments) if segments else None
-                    ledger.chunk_done(video_id, record, gaps)
-            if on_progress is not None:
-                on_progress(ledger.progress)
-    if not num_paths:
+        one_thread = 1 if torch_device(config.run.device) == "cpu" else None
+        with DecodeEncodeWorker(config, store, decoding, one_thread) as worker:
+            run = _Run(paths, config, worker, ledger)
+            for _ in run.steps(2 * decoding.num_threads):
+                if on_progress is not None:
+                    on_progress(ledger.progress)
+    if not run.num_paths:
         raise no_video_named()
     store.refresh()
     seconds = time.perf_counter() - started
     store.record_run({"runner": "local", **ledger.summary(seconds)})
     return ledger.report(seconds, config.encoder.note())
+
+
+class _Run:
+    """The files and chunks in work.
+
+    Args:
+        paths: Consumed as needed.
+        config: The whole configuration.
+        worker: Does the work.
+        ledger: Takes in the results.
+    """
+
+    def __init__(
+        self, paths: Iterable[str], config: Config, worker: DecodeEncodeWorker, ledger: Ledger
+    ) -> None:
+        self.num_paths = 0
+        self._paths = iter(paths)
+        self._config, self._worker, self._ledger = config, worker, ledger
+        self._given_up = tried_out(ledger.store, config.run.max_attempts)
+        self._num_running = 0
+        self._done: SimpleQueue[Future[Opened] | Future[Written]] = SimpleQueue()
+
+    def steps(self, num_tasks: int) -> Iterator[None]:
+        """Do the work; yield after every file that was opened and every chunk that was written.
+
+        Args:
+            num_tasks: Files are opened while fewer tasks are running: twice the threads, so that
+                each has one running and one queued.
+        """
+        while True:
+            while self._num_running < num_tasks and self._open_next():
+                pass
+            if not self._num_running:
+                return
+            result = self._done.get().result()
+            self._num_running -= 1
+            match result:
+                case Opened():
+                    self._start(result)
+                case Written():
+                    self._ledger.chunk_done(result)
+            yield
+
+    def _open_next(self) -> bool:
+        """Open the next file; False when there is none."""
+        path = next(self._paths, None)
+        if path is None:
+            return False
+        self.num_paths += 1
+        if path in self._given_up:
+            self._ledger.skip(path)
+        else:
+            self._submit(self._worker.open(path))
+        return True
+
+    def _start(self, opened: Opened) -> None:
+        """Plan an opened video and submit its chunks, unless the store has its content.
+
+        All chunks at once: while the encoder is busy or still loading, the size of the frame queue
+        holds decoding back.
+        """
+        chunks = try_plan_chunks(opened.found, self._config.sample)
+        if isinstance(chunks, Failure):
+            self._ledger.fail(chunks)
+        elif self._ledger.start(chunks[0].video, len(chunks), opened):
+            for chunk in chunks:
+                self._submit(self._worker.index(chunk))
+
+    def _submit(self, task: Future[Opened] | Future[Written]) -> None:
+        self._num_running += 1
+        task.add_done_callback(self._done.put)

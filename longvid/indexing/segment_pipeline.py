@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from longvid.config import Config
 from longvid.errors import OpError
@@ -13,7 +12,7 @@ from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.types import Failure, FrameBatch, Segment, Video
 
-__all__ = ["SegmentPipeline", "encoding_threads"]
+__all__ = ["SegmentPipeline", "torch_threads"]
 
 
 class SegmentPipeline:
@@ -56,7 +55,7 @@ class SegmentPipeline:
     def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
         """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
         try:
-            return replace(self(batch), pictures=batch.pictures)
+            return self(batch)
         except (RuntimeError, OpError) as error:
             memory = isinstance(error, torch.OutOfMemoryError)
             return Failure(
@@ -72,15 +71,15 @@ class SegmentPipeline:
 
 
 @contextlib.contextmanager
-def encoding_threads(device: str) -> Iterator[None]:
-    """Give the encoder one thread while decoding processes occupy the other processors.
+def torch_threads(num_threads: int | None) -> Iterator[None]:
+    """Let one operation of torch use so many threads until the block ends.
 
-    Threads of one operation wait for each other; beside busy decoders they wait for most of the
-    time, which made indexing slower than decoding and encoding one after the other.
+    Args:
+        num_threads: None changes nothing.
     """
     before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     try:
         yield
     finally:

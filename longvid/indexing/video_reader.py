@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from longvid import registry
 from longvid.config import Config
 from longvid.errors import VideoError
+from longvid.indexing.messages import Opened, VideoText
+from longvid.indexing.subtitle_reader import SubtitleReader
 from longvid.inputs import content_id
-from longvid.protocols import Decoder
-from longvid.remote_files import LocalCopies
+from longvid.protocols import Decoder, DecoderPart
+from longvid.remote_files import FileState, LocalCopies, file_state
 from longvid.types import Chunk, Failure, FrameBatch, Video
 
 __all__ = ["Reader", "open_video", "sized_decoder"]
 
-Item = TypeVar("Item", Video, FrameBatch, Failure, Video | Failure, FrameBatch | Failure)
+Item = TypeVar("Item", Video | Failure, FrameBatch | Failure)
 
 #: What a decoder dies of that need not be the video's doing: anybody may have killed it.
 _DIED = ("decoder-crash", "out-of-memory")
 
 
-def sized_decoder(config: Config) -> Any:
-    """Return the decoder part set to the encoder's frame size and the store's pictures."""
-    return replace(config.decoder, size=config.encoder.frame_size(), pictures=config.store.pictures)
+def sized_decoder(config: Config) -> DecoderPart:
+    """Return the decoder part set to the frame size that the encoder wants."""
+    sized: DecoderPart = replace(config.decoder, size=config.encoder.frame_size())
+    return sized
 
 
 def open_video(decoder: Decoder, path: str) -> Video | Failure:
@@ -42,8 +46,6 @@ def open_video(decoder: Decoder, path: str) -> Video | Failure:
     """
     video_id = ""
     try:
-        if "\0" in path:  # no system call takes such a name
-            return _unreadable(path, "a zero byte is in its name")
         # A pipe would block for ever and a device never ends: only regular files are opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise VideoError(
@@ -55,7 +57,7 @@ def open_video(decoder: Decoder, path: str) -> Video | Failure:
         video_id = content_id(path)
         return decoder.probe(path, video_id)
     except OSError as error:
-        return _unreadable(path, error.strerror or str(error), video_id)
+        return _unreadable(path, error, video_id)
     except VideoError as error:
         return Failure(video_id, path, error.stage, error.kind, str(error))
 
@@ -73,21 +75,30 @@ class Reader:
         self._decoder: Decoder = sized_decoder(config).setup("cpu")
         self._name = registry.name_of("decoder", config.decoder)
         self._copies = LocalCopies(config.run.cache_mb * 1_000_000)
+        self._subtitles = SubtitleReader(self._decoder)
 
-    def open(self, path: str) -> Video | Failure:
-        """Identify and probe one file.
+    def open(self, path: str) -> Opened:
+        """Identify and probe one file, and read its timed text.
 
         Args:
             path: Of a local file, or a URI.
         """
+        started = time.perf_counter()
+        state: FileState | None = None
+        text = VideoText()
+        found: Video | Failure
         try:
+            state = file_state(path)
             with self._copies.open(path) as local:
                 found = open_video(self._decoder, local)
                 if isinstance(found, Failure) and found.kind in _DIED:
                     found = open_video(self._decoder, local)
-                return self._named(found, path, local)
+                found = self._named(found, path, local)
+                if isinstance(found, Video):
+                    text = self._subtitles.read(found, local)
         except OSError as error:
-            return _unreadable(path, error.strerror or str(error))
+            found = _unreadable(path, error)
+        return Opened(path, found, state, text, time.perf_counter() - started)
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, and a failure for a gap.
@@ -102,7 +113,7 @@ class Reader:
                     yield self._named(item, path, local)
         except OSError as error:
             yield replace(
-                _unreadable(path, error.strerror or str(error), chunk.video.video_id),
+                _unreadable(path, error, chunk.video.video_id),
                 stage="decode",
                 start_seconds=chunk.start_seconds,
                 end_seconds=chunk.end_seconds,
@@ -142,6 +153,6 @@ class Reader:
         return item
 
 
-def _unreadable(path: str, reason: str, video_id: str = "") -> Failure:
-    sentence = f"{path} cannot be read: {reason}."
+def _unreadable(path: str, error: OSError, video_id: str = "") -> Failure:
+    sentence = f"{path} cannot be read: {error.strerror or error}."
     return Failure(video_id, path, "probe", "unreadable", sentence)

@@ -20,11 +20,13 @@ __all__ = [
     "MAX_BYTES",
     "MAX_LINES",
     "SUFFIXES",
+    "Line",
     "in_time_order",
     "parse_subtitles",
     "plain_text",
     "read_sidecar",
     "sidecar_of",
+    "text_lines",
 ]
 
 #: A subtitle file of more bytes, or of more lines with a time, is refused.
@@ -54,6 +56,16 @@ _MARKUP = re.compile(
 )
 _DRAWING = re.compile(r"\{[^{}]*\\p[1-9]")
 _SIDECAR = re.compile(r"(?:\.([a-z]{2,3}(?:-[a-z0-9]{2,8})?))?(\.[a-z]+)", re.IGNORECASE)
+
+
+Line = tuple[float, float, str]
+"""Start and end in seconds, and text that may hold markup."""
+
+
+def text_lines(lines: Iterable[Line]) -> tuple[TextLine, ...]:
+    """Remove markup, lines without text and lines without a duration; sort by time."""
+    plain = ((start, end, plain_text(text)) for start, end, text in lines)
+    return in_time_order(TextLine(*line) for line in plain if line[2] and line[1] > line[0])
 
 
 def parse_subtitles(text: str) -> tuple[TextLine, ...]:
@@ -178,7 +190,7 @@ def _foreign(text: str, suffix: str, path: str) -> tuple[TextLine, ...]:
         subtitles = pysubs2.SSAFile.from_string(text, _PYSUBS2[suffix])
     except (pysubs2.Pysubs2Error, xml.etree.ElementTree.ParseError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        sentence = f"is not a {suffix} subtitle file: {reason}; remove or repair it"
+        sentence = f"is not a {suffix} subtitle file: {reason}; remove it or mend it"
         raise _refusal(path, sentence, "corrupt") from error
     found = []
     for event in subtitles[:MAX_LINES]:

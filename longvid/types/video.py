@@ -107,6 +107,11 @@ class Chunk:
     segments: tuple[SegmentPlan, ...]
 
     @property
+    def key(self) -> tuple[str, int]:
+        """Names the chunk: its video's id and the index of its first segment."""
+        return self.video.video_id, self.segments[0].segment_index
+
+    @property
     def start_seconds(self) -> float:
         """Where the first segment starts."""
         return self.segments[0].start_seconds

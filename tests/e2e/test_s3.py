@@ -15,9 +15,10 @@ from benchmarks.speed.stand_ins import stand_in_config
 from longvid.cli import main
 from longvid.config import Config
 from longvid.decode.pyav import PyAVDecoder
-from longvid.decode.subtitles import SubtitleReader
 from longvid.errors import ConfigError, StoreError
 from longvid.indexing.local_runner import run_local
+from longvid.indexing.messages import VideoText
+from longvid.indexing.video_reader import Reader
 from longvid.inputs import content_id, list_videos
 from longvid.remote_files import LocalCopies
 from longvid.store import Store, read_subtitles
@@ -160,18 +161,13 @@ def test_subtitles_inside_a_video_in_a_bucket(
     uri = f"{BUCKET}/told/film.{kind}"
     system = s3fs.S3FileSystem(skip_instance_cache=True)
     system.put(str(film), uri)
-    reader = SubtitleReader()
-    try:
-        # Nobody keeps a copy: one is made, and goes.
-        alone = reader.inside(uri)
-        assert [line.text for line in alone][:2] == [line.text for line in SAID][:2]
-        assert [path.suffix for path in own_copies.iterdir()] == [".lock"]
-        assert reader.inside(f"{bucket}/a.mp4") == reader.inside(f"{bucket}/none.mp4") == ()
-        assert [path.suffix for path in own_copies.iterdir()] == [".lock"]
-        with LocalCopies(limit_bytes=1).open(uri):
-            assert reader.inside(uri) == alone
-    finally:
-        reader.close()
+    reader = Reader(config())
+    opened = reader.open(uri)
+    assert [line.text for line in opened.text.inside][:2] == [line.text for line in SAID][:2]
+    (copy,) = [path for path in own_copies.iterdir() if path.suffix != ".lock"]
+    assert copy.read_bytes() == film.read_bytes()
+    assert reader.open(f"{bucket}/a.mp4").text == VideoText()
+    reader.close()
 
 
 @pytest.mark.ray

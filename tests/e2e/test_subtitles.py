@@ -15,8 +15,8 @@ import torch
 import longvid
 from longvid.cli import main
 from longvid.config import load_config
-from longvid.decode.subtitle_engine import _text_of
-from longvid.decode.subtitles import SubtitleReader, may_hold_text
+from longvid.decode.pyav import PyAVDecoder
+from longvid.decode.subtitle_engine import _text_of, may_hold_text
 from longvid.errors import VideoError
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
@@ -172,23 +172,33 @@ def test_damaged_subtitles_are_none(store: Path, damage: bytes) -> None:
     write_subtitles(opened, video, ())
 
 
+def read_text(path: Path) -> tuple[TextLine, ...]:
+    """Let a decoding process read the text of a file."""
+    with PyAVDecoder().setup() as decoder:
+        return decoder.read_text(str(path))
+
+
 def test_hostile_files_have_no_subtitles(tmp_path: Path) -> None:
-    """A name in the bytes is not a stream: the child looks, finds nothing, and lives on."""
-    reader = SubtitleReader()
+    """A name in the bytes is not a stream: the process looks, finds nothing, and lives on."""
     fake = tmp_path / "fake.mkv"
     fake.write_bytes(b"\x1a\x45\xdf\xa3" + b"S_TEXT/UTF8" * 9)
     playlist = tmp_path / "list.mkv"
     playlist.write_text("#EXTM3U\nS_TEXT/\nfile:///etc/passwd\n")
     (tmp_path / "dead.srt").write_bytes(b"\x00\xff\xfe" * 99)
     (tmp_path / "dead.mp4").write_bytes(b"")
-    for path in (tmp_path / "dead.mp4", tmp_path / "gone.mkv"):
-        assert reader.beside(str(path)) == reader.inside(str(path)) == ()
+    for name in ("dead.mp4", "gone.mkv", "dead.srt"):
+        assert read_text(tmp_path / name) == ()
     for path in (fake, playlist):
-        assert reader.beside(str(path)) == ()
         with pytest.raises(VideoError, match=str(path)) as caught:
-            reader.inside(str(path))
+            read_text(path)
         assert caught.value.stage == "text"
-    reader.close()
+
+
+def test_boxes_without_end_are_cut_off(tmp_path: Path) -> None:
+    """Eight million empty boxes before the index: the process has a deadline, the parent waits."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"\0\0\0\x08ftyp" + b"\0\0\0\x08free" * 100_000)
+    assert read_text(film) == ()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "large"])
@@ -210,6 +220,24 @@ def test_a_bad_subtitle_file_is_one_failure_and_the_video_stays(
     assert (again.videos_skipped, again.videos_failed) == (1, 0)
 
 
+def test_a_stream_with_too_much_text_is_one_failure(tmp_path: Path, data: Path) -> None:
+    words, film = tmp_path / "words.srt", tmp_path / "film.mkv"
+    cues = []
+    for number in range(100_001):
+        minutes, seconds = divmod(number, 60)
+        start = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
+        cues.append(f"{number}\n{start},000 --> {start},500\nword {number}\n\n")
+    words.write_text("".join(cues))
+    embed(data / "bbb_rabbit_5s.mp4", words, film)
+    with pytest.raises(VideoError, match="longer than the 100,000 lines") as caught:
+        read_text(film)
+    assert (caught.value.stage, caught.value.kind) == ("text", "too-large")
+
+
+def do_nothing() -> None:
+    """Tick."""
+
+
 def test_a_stream_of_text_is_told_from_a_few_bytes(tmp_path: Path, data: Path) -> None:
     def box(kind: bytes, body: bytes) -> bytes:
         return (8 + len(body)).to_bytes(4, "big") + kind + body
@@ -218,8 +246,8 @@ def test_a_stream_of_text_is_told_from_a_few_bytes(tmp_path: Path, data: Path) -
     for name in (b"tx3g", b"wvtt", b"avc1"):
         moov = box(b"moov", box(b"trak", box(b"stsd", name)))
         film.write_bytes(box(b"ftyp", b"isom") + box(b"mdat", b"tx3g" * 100) + moov)
-        assert may_hold_text(str(film)) == (name != b"avc1")
-    assert not may_hold_text(str(data / "bottles_40s.mp4"))
+        assert may_hold_text(str(film), do_nothing) == (name != b"avc1")
+    assert not may_hold_text(str(data / "bottles_40s.mp4"), do_nothing)
 
 
 def timed_text(video: Path, target: Path, *, webvtt: bool = False) -> None:
@@ -268,10 +296,8 @@ def test_streams_of_text_in_containers(kind: str, tmp_path: Path, data: Path) ->
         embed(data / "bbb_bird_vp9_642x642.webm", words, film)
     else:
         timed_text(data / "bottles_40s.mp4", film, webvtt="webvtt" in kind)
-    assert may_hold_text(str(film))
-    reader = SubtitleReader()
-    found = reader.inside(str(film))
-    reader.close()
+    assert may_hold_text(str(film), do_nothing)
+    found = read_text(film)
     assert [line.text for line in found[:2]] == [line.text for line in SAID[:2]]
     for line, wanted in zip(found[:2], SAID[:2], strict=True):
         assert line.start_seconds == pytest.approx(wanted.start_seconds, abs=0.01)

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
 import longvid
 from longvid.config import Config, load_config
-from longvid.indexing.decode_workers import open_video, sized_decoder
+from longvid.indexing.video_reader import open_video, sized_decoder
 from longvid.methods.slowfast_pooling import SlowFastLayout, aggregate
 from longvid.sample import plan_chunks
 from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel

@@ -232,7 +232,7 @@ def test_the_majority_of_three_decides_and_a_tie_does_not(tmp_path: Path, serve:
     assert "judge:majority" not in scored(run)["metrics"]
     judged(run, f"openai:c@{yes.url}")
     assert scored(run)["metrics"]["judge:majority"]["all"]["all"]["mean"] == 1.0
-    with pytest.raises(JudgeError, match="have the same name"):
+    with pytest.raises(JudgeError, match="named alike"):
         judged(run, f"openai:a@{yes.url}", f"openai:a@{no.url}")
 
 

@@ -26,7 +26,6 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         packet_of=order,
         reliable=True,
         seekable=True,
-        encrypted=False,
         claimed_end_seconds=None,
     )
 

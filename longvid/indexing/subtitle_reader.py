@@ -1,0 +1,105 @@
+"""Find and read the subtitles of a video: a file beside it, else a text stream inside it.
+
+Both are read by the decoder, in its process that can be killed. A file may be beside a video in a
+bucket too, wherever folders can be listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from longvid.errors import VideoError
+from longvid.indexing.messages import VideoText
+from longvid.protocols import Decoder
+from longvid.remote_files import foreign_errors, is_remote, remote_file
+from longvid.timed_text.formats import MAX_BYTES, SUFFIXES, sidecar_of
+from longvid.types import Failure, TextLine, Video
+
+__all__ = ["SubtitleReader"]
+
+_MAX_FOLDERS = 64
+
+
+class SubtitleReader:
+    """Reads the subtitles of videos, one after the other.
+
+    Args:
+        decoder: Reads them in its process.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        # A folder is listed once, however many videos are in it.
+        self._names = lru_cache(_MAX_FOLDERS)(_subtitle_names)
+
+    def read(self, video: Video, local: str) -> VideoText:
+        """Read the subtitle file beside a video, else the text stream inside it.
+
+        Args:
+            video: Its path is the user's name for it, of a local file or a URI.
+            local: The video, or its copy, on this machine.
+        """
+        failures: list[Failure] = []
+        beside: tuple[TextLine, ...] = ()
+        inside: tuple[TextLine, ...] = ()
+        try:
+            beside = self._beside(video.path)
+        except VideoError as error:
+            failures.append(_failure(video, error))
+        if not beside:
+            try:
+                inside = self._decoder.read_text(local)
+            except VideoError as error:
+                failure = _failure(video, error)
+                failures.append(replace(failure, error=failure.error.replace(local, video.path)))
+        return VideoText(beside, inside, tuple(failures))
+
+    def _beside(self, path: str) -> tuple[TextLine, ...]:
+        sidecar = sidecar_of(path, self._names(os.path.dirname(path)))
+        if sidecar is None:
+            return ()
+        if not is_remote(sidecar):
+            return self._decoder.read_text(sidecar)
+        with tempfile.TemporaryDirectory() as folder:
+            local = os.path.join(folder, "subtitles" + os.path.splitext(sidecar)[1])
+            try:
+                system, inner = remote_file(sidecar)
+                data = system.cat_file(inner, end=MAX_BYTES + 1)
+            except foreign_errors() as error:
+                sentence = f"The subtitle file {sidecar} cannot be fetched: {error}."
+                raise VideoError(sentence, kind="unreadable", path=path, stage="text") from error
+            with open(local, "wb") as file:
+                file.write(data)
+            try:
+                return self._decoder.read_text(local)
+            except VideoError as error:
+                sentence = str(error).replace(local, sidecar)
+                raise VideoError(sentence, kind=error.kind, path=path, stage="text") from error
+
+
+def _failure(video: Video, error: VideoError) -> Failure:
+    return Failure(video.video_id, video.path, error.stage, error.kind, str(error))
+
+
+def _subtitle_names(folder: str) -> tuple[str, ...]:
+    """List the subtitle files of a folder; none where it cannot be listed."""
+    with contextlib.suppress(*foreign_errors()):
+        return tuple(name for name in _names(folder) if name.lower().endswith(SUFFIXES))
+    return ()
+
+
+def _names(folder: str) -> Iterator[str]:
+    """Yield the names in a folder, those of a local one without holding them all."""
+    if not is_remote(folder):
+        with os.scandir(folder or ".") as entries:
+            for entry in entries:
+                yield entry.name
+        return
+    system, inner = remote_file(folder)
+    for name in system.ls(inner, detail=False):
+        yield os.path.basename(name)

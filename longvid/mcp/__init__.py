@@ -1,1 +1,0 @@
-"""The face for agents: indexing, search and answers as tools of the Model Context Protocol."""
