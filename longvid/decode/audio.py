@@ -1,0 +1,93 @@
+"""Read the sound of videos in blocks, through a child process that can be killed."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from longvid.decode.audio_engine import SAMPLE_RATE
+from longvid.decode.engine import SegmentRequest
+from longvid.decode.process import ChildFailure, ChildProcess, Limits
+from longvid.errors import VideoError
+from longvid.types import AudioBlock
+
+__all__ = ["SAMPLE_RATE", "AudioReader"]
+
+_LIMITS = Limits(deadline_seconds=3600.0, stall_seconds=60.0, memory_bytes=1 << 30)
+_END = 1e12  # JSON has no infinity
+
+
+class AudioReader:
+    """Reads the sound of videos, one after the other; close it at the end.
+
+    Args:
+        language: ISO 639-1 or -2 code of the track that is wanted where there are several; ""
+            takes the default one.
+    """
+
+    def __init__(self, language: str = "") -> None:
+        self._language = language
+        self._child: ChildProcess | None = None
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def languages(self, path: str) -> tuple[str, ...]:
+        """Return the languages of the sound tracks, "" for one that is not known.
+
+        Raises:
+            VideoError: The file cannot be opened; the stage is "text".
+        """
+        for message, _ in self._ask({"kind": "probe", "path": path}, path):
+            return tuple(message["languages"])
+        return ()
+
+    def blocks(
+        self, path: str, start_seconds: float = -math.inf, end_seconds: float = math.inf
+    ) -> Iterator[AudioBlock]:
+        """Yield the sound of a span in time order, at most 30 s at a time; none without sound.
+
+        Args:
+            path: A local file.
+            start_seconds, end_seconds: In presentation time of the file.
+
+        Raises:
+            VideoError: The sound cannot be decoded; the stage is "text".
+        """
+        span = SegmentRequest(0, max(start_seconds, -_END), min(end_seconds, _END), ())
+        request = {"kind": "decode", "path": path, "segments": [asdict(span)]}
+        for message, memory in self._ask(request, path):
+            if memory is not None:
+                samples = np.frombuffer(memory, np.float32, math.prod(message["shape"]) // 4)
+                yield AudioBlock(message["pts_seconds"][0], samples.copy())
+                del samples, memory
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _ask(
+        self, request: dict[str, object], path: str
+    ) -> Iterator[tuple[dict[str, Any], mmap.mmap | None]]:
+        try:
+            if self._child is None or not self._child.alive:
+                self.close()
+                engine = "longvid.decode.audio_engine:AudioEngine"
+                self._child = ChildProcess(engine, {"language": self._language}, _LIMITS)
+            yield from self._child.ask(request)
+        except ChildFailure as failure:
+            self.close()
+            sentence = str(failure)
+            if path not in sentence:
+                sentence = f"The sound of {path} cannot be read: {sentence}."
+            raise VideoError(sentence, kind=failure.kind, path=path, stage="text") from failure
