@@ -53,7 +53,13 @@ PARTS: dict[str, dict[str, str]] = {
         "random": "longvid.compress.prune:RandomPruning",
         "tome": "longvid.compress.merge:TokenMerging",
     },
-    "text_source": {},
+    "text_source": {
+        "screen_text": "longvid.transcribe.screen_text:ScreenText",
+        "whisper": "longvid.transcribe.whisper:Whisper",
+        "faster_whisper": "longvid.transcribe.faster_whisper:FasterWhisper",
+        "remote": "longvid.transcribe.remote:RemoteSpeech",
+        "pocketsphinx": "longvid.transcribe.pocketsphinx:PocketSphinx",
+    },
     "reranker": {},
     "selector": {
         "uniform": "longvid.select.frames:Uniform",

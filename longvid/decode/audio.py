@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from longvid.decode.audio_engine import SAMPLE_RATE
 from longvid.decode.engine import SegmentRequest
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
-from longvid.types import AudioBlock
+from longvid.lazy_import import torch
+from longvid.types import Audio
 
 __all__ = ["SAMPLE_RATE", "AudioReader"]
 
@@ -51,12 +50,17 @@ class AudioReader:
         return ()
 
     def blocks(
-        self, path: str, start_seconds: float = -math.inf, end_seconds: float = math.inf
-    ) -> Iterator[AudioBlock]:
+        self,
+        path: str,
+        video_id: str = "",
+        start_seconds: float = -math.inf,
+        end_seconds: float = math.inf,
+    ) -> Iterator[Audio]:
         """Yield the sound of a span in time order, at most 30 s at a time; none without sound.
 
         Args:
             path: A local file.
+            video_id: Written into the blocks.
             start_seconds, end_seconds: In presentation time of the file.
 
         Raises:
@@ -66,9 +70,10 @@ class AudioReader:
         request = {"kind": "decode", "path": path, "segments": [asdict(span)]}
         for message, memory in self._ask(request, path):
             if memory is not None:
-                samples = np.frombuffer(memory, np.float32, math.prod(message["shape"]) // 4)
-                yield AudioBlock(message["pts_seconds"][0], samples.copy())
-                del samples, memory
+                count = math.prod(message["shape"]) // 4
+                data = torch.frombuffer(memory, dtype=torch.float32, count=count).clone()
+                yield Audio(video_id, message["pts_seconds"][0], SAMPLE_RATE, data)
+                del memory
 
     def close(self) -> None:
         """End the child."""
@@ -77,7 +82,7 @@ class AudioReader:
             self._child = None
 
     def _ask(
-        self, request: dict[str, object], path: str
+        self, request: dict[str, Any], path: str
     ) -> Iterator[tuple[dict[str, Any], mmap.mmap | None]]:
         try:
             if self._child is None or not self._child.alive:

@@ -37,6 +37,7 @@ FLOORS = {
     "longvid.select": 4,
     "longvid.llm": 4,
     "longvid.store": 4,
+    "longvid.transcribe": 4,
     "longvid.world": 4,
     "longvid.systems": 5,
     "longvid.indexing": 6,

@@ -50,6 +50,11 @@ from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
 from longvid.systems.longvu.encoder import LongVUEncoder
 from longvid.systems.longvu.language_model import LongVULanguageModel
 from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel
+from longvid.transcribe.faster_whisper import FasterWhisper
+from longvid.transcribe.pocketsphinx import PocketSphinx
+from longvid.transcribe.remote import RemoteSpeech
+from longvid.transcribe.screen_text import ScreenText
+from longvid.transcribe.whisper import Whisper
 
 DECODERS: tuple[DecoderPart, ...] = (PyAVDecoder(), TorchcodecDecoder(), DecordDecoder())
 REDUCERS: tuple[ReducerPart, ...] = (KeepAll(), TemporalReduction())
@@ -68,7 +73,13 @@ COMPRESSORS: tuple[CompressorPart, ...] = (
     DifferentialTokenDrop(),
     FlashVID(),
 )
-TEXT_SOURCES: tuple[TextSourcePart, ...] = ()
+TEXT_SOURCES: tuple[TextSourcePart, ...] = (
+    ScreenText(),
+    Whisper(),
+    FasterWhisper(),
+    RemoteSpeech(),
+    PocketSphinx(),
+)
 RERANKERS: tuple[RerankerPart, ...] = ()
 SELECTORS: tuple[SelectorPart, ...] = (
     Uniform(),

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from longvid.types import AudioBlock
+from longvid.types import Audio
 
 
 def tone_file(
@@ -68,12 +68,12 @@ def tone_file(
     return path
 
 
-def onsets(blocks: Sequence[AudioBlock]) -> list[float]:
+def onsets(blocks: Sequence[Audio]) -> list[float]:
     """Return when bursts begin, in presentation time."""
     found: list[float] = []
     last = -1.0
     for block in blocks:
-        loud: npt.NDArray[np.bool_] = np.abs(block.samples) > 0.1
+        loud: npt.NDArray[np.bool_] = np.abs(block.data.numpy()) > 0.1
         for place in np.flatnonzero(loud):
             seconds = block.start_seconds + place / block.sample_rate
             if seconds - last > 0.2:

@@ -1,0 +1,1 @@
+"""Text sources: parts that write down what a video says and shows."""

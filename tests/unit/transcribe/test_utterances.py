@@ -1,0 +1,97 @@
+"""What nobody can have said is dropped; words and lines are on the clock of the video."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from longvid.transcribe import recogniser
+from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
+from longvid.transcribe.utterances import (
+    Utterance,
+    compression_ratio,
+    is_hallucination,
+    is_loop,
+    lines_of,
+)
+from longvid.transcribe.voice_activity import VoiceActivity, spans_of
+from longvid.types import Audio
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("so so so so so so", True),
+        ("we go on and we go on and we go on and we go on and we go on and", True),
+        ("it was the best of times it was the worst of times it was the age of wisdom", False),
+        ("no no no", False),
+        ("", False),
+    ],
+)
+def test_loops(text: str, loop: bool) -> None:
+    assert is_loop(text) is loop
+
+
+def test_hallucinations() -> None:
+    assert compression_ratio("") == 0.0
+    assert is_hallucination(Utterance(0, 9, "thanks for watching and subscribing " * 9))
+    assert is_hallucination(Utterance(0, 1, "Bye.", log_probability=-1.4, no_speech=0.7))
+    assert not is_hallucination(Utterance(0, 1, "Bye.", log_probability=-0.2, no_speech=0.7))
+    assert not is_hallucination(Utterance(0, 1, "Bye.", log_probability=-1.4, no_speech=0.1))
+
+
+def test_lines_are_cut_and_placed() -> None:
+    words = tuple((float(k), k + 0.5, f"w{k}") for k in range(3))
+    later = tuple((10 + 0.4 * k, 10.3 + 0.4 * k, f" v{k}") for k in range(20))
+    utterance = Utterance(0.0, 99.0, "all", words + later, math.log(0.25), language="en")
+    lines = list(lines_of([utterance, Utterance(0, 1, "  ")], 100.0, 117.0))
+    assert [line.text for line in lines] == [
+        "w0 w1 w2",
+        " ".join(f"v{k}" for k in range(10)),
+        " ".join(f"v{k}" for k in range(10, 20)),
+    ]
+    assert (lines[0].start_seconds, lines[0].end_seconds) == (100.0, 102.5)
+    assert lines[-1].end_seconds == 117.0  # no line leaves the span that was recognised
+    assert lines[0].words[1].start_seconds == 101.0
+    assert (lines[0].confidence, lines[0].language, lines[0].source) == (0.25, "en", "speech")
+    [plain] = lines_of([Utterance(1.0, 2.0, "no words")], 5.0, 6.5, "de")
+    assert (plain.start_seconds, plain.end_seconds, plain.language) == (6.0, 6.5, "de")
+
+
+def test_spans_of_speech() -> None:
+    step = 512 / SAMPLE_RATE
+    speech, pause, click = [0.9] * 20, [0.1] * 10, [0.1] * 40 + [0.9] * 3
+    probabilities = [0.1] * 10 + speech + pause + speech + click
+    [(start, end)] = spans_of(probabilities, len(probabilities) * step)
+    assert start == pytest.approx(10 * step - 0.2)
+    assert end == pytest.approx(60 * step + 0.2)
+    assert spans_of([0.9] * 20, 0.5) == [(0.0, 0.5)]
+    assert spans_of([], 0.0) == []
+
+
+def test_only_speech_reaches_the_recogniser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recogniser, "VoiceActivity", lambda: lambda samples: [(1.0, 2.0)])
+    heard: list[int] = []
+
+    def recognise(samples: np.ndarray) -> list[Utterance]:
+        heard.append(len(samples))
+        return [Utterance(0.25, 0.5, "hello")]
+
+    blocks = [Audio("v", start, SAMPLE_RATE, torch.zeros(3 * SAMPLE_RATE)) for start in (7.0, 60.0)]
+    lines = list(SpeechReader(recognise, "en")(blocks))
+    assert heard == [SAMPLE_RATE, SAMPLE_RATE]
+    assert [line.start_seconds for line in lines] == [8.25, 61.25]
+
+
+def test_tones_and_noise_are_no_speech() -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("silero_vad")
+    voice = VoiceActivity()
+    seconds = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = (0.3 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, len(seconds)).astype(np.float32)
+    for samples in (tone, noise, np.zeros_like(tone), tone[:0], tone[:100]):
+        assert voice(samples) == []
