@@ -9,11 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from longvid.decode.audio_engine import SAMPLE_RATE
-from longvid.decode.engine import SegmentRequest
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 from longvid.lazy_import import torch
-from longvid.types import Audio
+from longvid.types import Audio, SegmentPlan
 
 __all__ = ["SAMPLE_RATE", "AudioReader"]
 
@@ -66,7 +65,8 @@ class AudioReader:
         Raises:
             VideoError: The sound cannot be decoded; the stage is "text".
         """
-        span = SegmentRequest(0, max(start_seconds, -_END), min(end_seconds, _END), ())
+        start, end = max(start_seconds, -_END), min(end_seconds, _END)
+        span = SegmentPlan(0, start, end, (start,), (False,))
         request = {"kind": "decode", "path": path, "segments": [asdict(span)]}
         for message, memory in self._ask(request, path):
             if memory is not None:

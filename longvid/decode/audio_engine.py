@@ -20,8 +20,9 @@ import numpy.typing as npt
 from av.stream import Discard, Disposition
 
 from longvid.decode.container import FORMATS
-from longvid.decode.engine import Allocate, DecodedSegment, Gap, SegmentRequest
+from longvid.decode.engine import Allocate, DecodedSegment, Gap
 from longvid.errors import VideoError
+from longvid.types import SegmentPlan
 
 __all__ = ["MAX_BLOCK_SECONDS", "SAMPLE_RATE", "AudioEngine", "AudioFacts", "quietest"]
 
@@ -109,7 +110,7 @@ class AudioEngine:
             return AudioFacts(tuple(_language(stream) for stream in container.streams.audio))
 
     def decode(
-        self, path: str, segments: Sequence[SegmentRequest], allocate: Allocate
+        self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
         """Yield the blocks of the span that each request names, numbered from its index.
 
