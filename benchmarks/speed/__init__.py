@@ -10,6 +10,7 @@ __all__ = ["MEASUREMENTS", "add_arguments", "run"]
 MEASUREMENTS = {
     "decode": "frames of a video, beside other decoders",
     "ops": "token operations, beside eager torch",
+    "compress": "question-free compressors, beside their authors' algorithms in eager torch",
     "store": "bytes kept of a video, as longvid status counts them",
     "index": "the whole index side, beside decoding alone and encoding alone",
     "search": "FAISS search over a store's vectors",
