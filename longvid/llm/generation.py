@@ -194,8 +194,8 @@ def score_one_by_one(
     for option in options:
         logits = prompt.logits
         cache = prompt.cache
-        if any(layer.is_sliding for layer in cache.layers):
-            cache = copy.deepcopy(cache)  # a window that moved on cannot be moved back
+        if not all(_goes_back(layer) for layer in cache.layers):
+            cache = copy.deepcopy(cache)  # a window or a state that moved on cannot be moved back
         if len(option) > 1:
             embeds = _embed(decoder, option[:-1])
             steps = torch.arange(embeds.shape[1], device=logits.device)[None]
@@ -208,6 +208,11 @@ def score_one_by_one(
         targets = torch.tensor(option, device=logits.device)[:, None]
         scores.append(float(logits.log_softmax(-1).gather(1, targets).double().sum()))
     return scores
+
+
+def _goes_back(layer: Any) -> bool:
+    """Tell whether a layer can forget its last tokens: it holds keys and values of all."""
+    return not hasattr(layer, "recurrent_states") and not layer.is_sliding
 
 
 def end_ids(decoder: Decoder) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _FIELD = re.compile(r"\{(video|question|choices)\}")
-_FRAME_FIELD = re.compile(r"\{(seconds|clock|index)\}")
+_FRAME_FIELD = re.compile(r"\{(seconds|whole_seconds|clock|index)\}")
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -221,17 +221,19 @@ def texts_around(prompt: Prompt, pts_seconds: Sequence[float], end_seconds: floa
     """
     if not pts_seconds:
         return [""]
-    prefixes = [
-        _fill_frame(prompt.frame_prefix, index, seconds)
-        for index, seconds in enumerate(pts_seconds, start=1)
-    ]
+    prefixes, suffixes = (
+        [_fill_frame(text, index, seconds) for index, seconds in enumerate(pts_seconds, start=1)]
+        for text in (prompt.frame_prefix, prompt.frame_suffix)
+    )
     opening = prompt.video_prefix.replace("{num_frames}", in_words(len(pts_seconds)))
     opening = opening.replace("{duration}", str(timedelta(seconds=int(end_seconds))))
-    joint = prompt.frame_suffix + prompt.frame_separator
     return [
         opening + prefixes[0],
-        *(joint + prefix for prefix in prefixes[1:]),
-        prompt.frame_suffix,
+        *(
+            suffix + prompt.frame_separator + prefix
+            for suffix, prefix in zip(suffixes, prefixes[1:], strict=False)
+        ),
+        suffixes[-1],
     ]
 
 
@@ -239,6 +241,7 @@ def _fill_frame(text: str, index: int, seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     values = {
         "seconds": f"{seconds:.1f}",
+        "whole_seconds": str(int(seconds)),
         "clock": f"{minutes:02d}:{rest:02d}",
         "index": str(index),
     }

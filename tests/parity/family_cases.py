@@ -197,7 +197,7 @@ NEXT_VIDEO = Case(
 
 # Qwen-VL: frames that are not square, an odd number of them, and windows that do not fit.
 _STEP = 2 * PATCH
-_QWEN_SIZE = (3 * _STEP, 5 * _STEP)
+QWEN_SIZE = (3 * _STEP, 5 * _STEP)
 _QWEN_IDS = {mark: MARKS.index(mark) for mark in MARKS}
 _QWEN_TOKENS = {
     "image_token_id": _QWEN_IDS["<|image_pad|>"],
@@ -205,15 +205,15 @@ _QWEN_TOKENS = {
     "vision_start_token_id": _QWEN_IDS["<|vision_start|>"],
     "vision_end_token_id": _QWEN_IDS["<|vision_end|>"],
 }
-_QWEN_PIXELS = {"size": {"shortest_edge": 4 * _STEP**2, "longest_edge": 40 * _STEP**2}}
-_QWEN_GRID = torch.tensor([[2, 6, 10]])  # two steps of two frames, in patches
+QWEN_PIXELS = {"size": {"shortest_edge": 4 * _STEP**2, "longest_edge": 40 * _STEP**2}}
+QWEN_GRID = torch.tensor([[2, 6, 10]])  # two steps of two frames, in patches
 
 
-def _qwen_decoder(**kwargs: Any) -> dict[str, Any]:
+def qwen_decoder(**kwargs: Any) -> dict[str, Any]:
     return decoder(vocab_size=NUM_BYTE_IDS, hidden_size=64, **{"initializer_range": 0.1, **kwargs})
 
 
-def _qwen_tower(**kwargs: Any) -> dict[str, Any]:
+def qwen_tower(**kwargs: Any) -> dict[str, Any]:
     return {
         "depth": 4,
         "hidden_size": 32,
@@ -228,13 +228,18 @@ def _qwen_tower(**kwargs: Any) -> dict[str, Any]:
     }
 
 
+def qwen_ids() -> dict[str, int]:
+    """Return the ids of the marks around a video."""
+    return dict(_QWEN_TOKENS)
+
+
 def _qwen2_5() -> Any:
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
     return Qwen2_5_VLConfig(
-        vision_config=_qwen_tower(
+        vision_config=qwen_tower(
             window_size=4 * PATCH, fullatt_block_indexes=[1, 3], tokens_per_second=2
         ),
-        text_config=_qwen_decoder(rope_parameters=rope),
+        text_config=qwen_decoder(rope_parameters=rope),
         **_QWEN_TOKENS,
     )
 
@@ -242,8 +247,8 @@ def _qwen2_5() -> Any:
 def _qwen3_parts(**kwargs: Any) -> dict[str, Any]:
     rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 1e4}
     return {
-        "vision_config": _qwen_tower(deepstack_visual_indexes=[0, 2], num_position_embeddings=36),
-        "text_config": _qwen_decoder(rope_parameters=rope, head_dim=16, **kwargs),
+        "vision_config": qwen_tower(deepstack_visual_indexes=[0, 2], num_position_embeddings=36),
+        "text_config": qwen_decoder(rope_parameters=rope, head_dim=16, **kwargs),
         **_QWEN_TOKENS,
     }
 
@@ -257,25 +262,28 @@ def _qwen3_moe() -> Any:
     return Qwen3VLMoeConfig(**_qwen3_parts(num_hidden_layers=3, decoder_sparse_step=1, **experts))
 
 
-def _qwen_own(pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
+def qwen_own(pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
     return {
-        "pixel_values_videos": _cut_slowly(pixels),
-        "video_grid_thw": _QWEN_GRID,
+        "pixel_values_videos": cut_slowly(pixels),
+        "video_grid_thw": QWEN_GRID,
         "mm_token_type_ids": 2 * (ids == _QWEN_IDS["<|video_pad|>"]).int(),
     }
 
 
-def _cut_slowly(pixels: torch.Tensor) -> torch.Tensor:
+def cut_slowly(pixels: torch.Tensor, num_frames: int = 2) -> torch.Tensor:
     """Cut frames into patches, one at a time, in the order that Qwen-VL's merger reads them."""
-    pixels = torch.cat([pixels, pixels[-1:]])  # an odd frame is repeated
+    pixels = torch.cat([pixels, pixels[-1:]])  # a frame that lacks others is repeated
     patches = []
-    for first in range(0, len(pixels), 2):
+    for first in range(0, len(pixels) // num_frames * num_frames, num_frames):
         for top in range(0, pixels.shape[2], _STEP):
             for left in range(0, pixels.shape[3], _STEP):
                 for row in (top, top + PATCH):
                     for column in (left, left + PATCH):
                         cut = pixels[
-                            first : first + 2, :, row : row + PATCH, column : column + PATCH
+                            first : first + num_frames,
+                            :,
+                            row : row + PATCH,
+                            column : column + PATCH,
                         ]
                         patches.append(cut.transpose(0, 1).flatten())
     return torch.stack(patches)
@@ -292,13 +300,13 @@ def _qwen_marks() -> SimpleNamespace:
 
 
 def _qwen2_5_video() -> str:
-    inputs = {"video_grid_thw": _QWEN_GRID}
+    inputs = {"video_grid_thw": QWEN_GRID}
     return Qwen2_5_VLProcessor.replace_video_token(_qwen_marks(), inputs, 0)
 
 
 def _qwen3_video() -> str:
     times = SimpleNamespace(fps=1.0, frames_indices=list(range(NUM_FRAMES)))
-    inputs = {"video_grid_thw": _QWEN_GRID, "video_metadata": [times]}
+    inputs = {"video_grid_thw": QWEN_GRID, "video_metadata": [times]}
     return Qwen3VLProcessor.replace_video_token(_qwen_marks(), inputs, 0)
 
 
@@ -310,12 +318,12 @@ QWEN2_5 = Case(
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "<|vision_start|>{video}<|vision_end|>{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
     # One frame a second, two frames a step.
-    lambda pixels, ids: {**_qwen_own(pixels, ids), "second_per_grid_ts": [2.0]},
+    lambda pixels, ids: {**qwen_own(pixels, ids), "second_per_grid_ts": [2.0]},
     _qwen2_5_video,
-    size=_QWEN_SIZE,
+    size=QWEN_SIZE,
     bytewise=True,
     around="<|vision_start|>{video}<|vision_end|>",
-    preprocessor=_QWEN_PIXELS,
+    preprocessor=QWEN_PIXELS,
 )
 QWEN3 = Case(
     "qwen3_vl",
@@ -323,11 +331,11 @@ QWEN3 = Case(
     Qwen3VLForConditionalGeneration,
     "<|video_pad|>",
     "<|im_start|>user\n{video}{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
-    _qwen_own,
+    qwen_own,
     _qwen3_video,
-    size=_QWEN_SIZE,
+    size=QWEN_SIZE,
     bytewise=True,
-    preprocessor=_QWEN_PIXELS,
+    preprocessor=QWEN_PIXELS,
 )
 QWEN3_MOE = Case(
     **{

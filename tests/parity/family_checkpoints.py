@@ -32,6 +32,8 @@ MARKS = (
     *("<|vision_start|>", "<|vision_end|>", "<|video_pad|>", "<|image_pad|>"),
     *("<img>", "</img>", "<IMG_CONTEXT>"),
     *("<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
+    *("<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>"),
+    *("<|begin_of_video|>", "<|end_of_video|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>"),
 )
 _CORPUS = (
     "You are provided the following series of three frames from a video. Frame from: what color "

@@ -26,6 +26,7 @@ from tests.parity import family_cases as cases
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import LLAVA, ONEVISION, Case
 from tests.parity.family_checkpoints import NUM_FRAMES, NUM_PATCHES, SIDE
+from tests.parity.recent_families import RECENT
 
 QUESTION = "what color is it ?"
 
@@ -37,7 +38,10 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=cases.ALL, ids=lambda case: case.name)
+ALL = (*cases.ALL, *RECENT)
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
@@ -76,7 +80,7 @@ def own(case: Case, folder: Path) -> Any:
 
 def test_every_known_family_is_tried() -> None:
     adapted = {name for name, place in FAMILIES.items() if "systems" not in place}
-    assert {case.name for case in cases.ALL} == adapted
+    assert {case.name for case in ALL} == adapted
 
 
 def test_logits_equal_the_models_own(case: Case, folder: Path, segment: Segment, own: Any) -> None:

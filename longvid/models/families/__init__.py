@@ -1,17 +1,28 @@
 """The families of video language models that can be run: one adapter file each.
 
     protocol.py          what a family must do, and the carriers between prompt and model
-    adapter.py           what families have in common
+    hf_family.py         what families have in common
     llava.py             LLaVA-1.5: every frame is an image
     llava_next.py        LLaVA-NeXT: the same, and a newline after each frame
     llava_next_video.py  LLaVA-NeXT-Video: patches pooled 2 x 2 before the projector
     llava_onevision.py   LLaVA-OneVision: frames pooled 2 x 2 and a newline after the video
     qwen_pixels.py       pictures of any size, as the Qwen-VL towers want them
-    qwen2_5_vl.py        Qwen2.5-VL: pairs of frames, positions by time, row and column
-    qwen3_vl.py          Qwen3-VL, dense and MoE: time as text, features of several layers
+    qwen2_vl.py          Qwen2-VL: pairs of frames, positions by step, row and column
+    qwen2_5_vl.py        Qwen2.5-VL: the same, by time in place of the step
+    stepped.py           steps that are pictures of their own, their time written beside them
+    qwen3_vl.py          Qwen3-VL, dense and MoE: features of several layers
+    qwen3_5.py           Qwen3.5, dense and MoE: layers of linear attention
+    glm.py               GLM-4.1V, GLM-4.5V and GLM-4.6V: the time follows a step
+    video_llama_3.py     VideoLLaMA 3: frames of any size, the time before each
     internvl.py          InternVL3: frames are numbered
     smolvlm.py           SmolVLM2: frames with their time on the clock
-    published.py         LLaMA-VID and LongVU, in folders as their authors left them
+
+Left out, of the models of transformers that take video: Gemma 4 and Molmo2 (their language models
+let visual tokens see later ones, which reading a prompt in spans cannot do yet, and Gemma 4 reads
+ids beside embeddings), MiniCPM-V (windows of the tower move with slices of a picture), Perception
+LM (its tower needs timm), Qwen2.5-Omni and Qwen3-Omni (their speaker sits around the reader),
+Ernie 4.5 VL and Video-LLaVA (experts, or towers, by kind of token), InstructBLIP-Video (a Q-Former
+that reads the question).
 
 A family is told from `config.json`; a new one is a file here and a line in `FAMILIES`.
 """
@@ -33,9 +44,16 @@ FAMILIES: dict[str, str] = {
     "llava_next": "longvid.models.families.llava_next:LLAVA_NEXT",
     "llava_next_video": "longvid.models.families.llava_next_video:LLAVA_NEXT_VIDEO",
     "llava_onevision": "longvid.models.families.llava_onevision:LLAVA_ONEVISION",
+    "qwen2_vl": "longvid.models.families.qwen2_vl:QWEN2_VL",
     "qwen2_5_vl": "longvid.models.families.qwen2_5_vl:QWEN2_5_VL",
     "qwen3_vl": "longvid.models.families.qwen3_vl:QWEN3_VL",
     "qwen3_vl_moe": "longvid.models.families.qwen3_vl:QWEN3_VL_MOE",
+    "qwen3_5": "longvid.models.families.qwen3_5:QWEN3_5",
+    "qwen3_5_moe": "longvid.models.families.qwen3_5:QWEN3_5_MOE",
+    "glm4v": "longvid.models.families.glm:GLM4V",
+    "glm4v_moe": "longvid.models.families.glm:GLM4V_MOE",
+    "glm46v": "longvid.models.families.glm:GLM46V",
+    "video_llama_3": "longvid.models.families.video_llama_3:VIDEO_LLAMA_3",
     "internvl": "longvid.models.families.internvl:INTERNVL",
     "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
     "llama_vid": "longvid.systems.families:LLAMA_VID",

@@ -41,11 +41,11 @@ class Prompt:
         template: Text with the fields {video}, {question} and {choices}. The placeholder of the
             family ("<image>", "<video>") may stand for {video}.
         frame_prefix: Text before the tokens of each frame; "" for none. Its fields are {seconds}
-            (when the frame is shown, one decimal), {clock} (the same as MM:SS) and {index} (of
-            the frame among those shown, from 1).
+            (when the frame is shown, one decimal), {whole_seconds} (the same, cut), {clock} (the
+            same as MM:SS) and {index} (of the frame among those shown, from 1).
         newline: Whether the family's vector that closes a video, or each frame, is written.
         max_new_tokens: Longest answer.
-        frame_suffix: Text after the tokens of each frame; "" for none.
+        frame_suffix: Text after the tokens of each frame, with the same fields; "" for none.
         frame_separator: Text between two frames, after the one's suffix and before the other's
             prefix.
         video_prefix: Text before the first frame. Its fields are {num_frames}, in words, and

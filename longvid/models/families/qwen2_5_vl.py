@@ -95,7 +95,7 @@ class GridDecoder(LlavaDecoder):
                 shown.append(piece)
                 continue
             if shown:
-                parts += [at + self._in_video(frame) for frame in shown]
+                parts += [at + self._in_video(frame, index) for index, frame in enumerate(shown)]
                 at += max(max(frame.grid) for frame in shown)
             shown = [piece] if isinstance(piece, FramePiece) else []
             if piece is not None and not isinstance(piece, FramePiece):
@@ -107,13 +107,14 @@ class GridDecoder(LlavaDecoder):
         """Tell whether a frame is the first of another video than those just shown."""
         return bool(shown) and frame.pts_seconds < shown[-1].pts_seconds
 
-    def _in_video(self, frame: FramePiece) -> torch.Tensor:
+    def _in_video(self, frame: FramePiece, index: int) -> torch.Tensor:
         """Return the positions of a frame's tokens from where its video starts, (3, n) int64."""
         cells = _cells(frame)
-        time = torch.full((1, len(cells)), self._ticks(frame))
+        time = torch.full((1, len(cells)), self._ticks(frame, index))
         return torch.cat([time, cells.T])
 
-    def _ticks(self, frame: FramePiece) -> int:
+    def _ticks(self, frame: FramePiece, index: int) -> int:
+        """Return the place in time of the frame that is shown as number `index` of its video."""
         per_second = float(self.module.config.vision_config.tokens_per_second)
         seconds = frame.pts_seconds - frame.origin_seconds
         return max(0, math.floor(per_second * seconds + _SLACK))

@@ -24,8 +24,9 @@ from typing import Any
 from longvid.lazy_import import F, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
-from longvid.models.families.qwen2_5_vl import QWEN_CHAT, GridDecoder, PairTower
+from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.families.qwen_pixels import qwen_pixels
+from longvid.models.families.stepped import MeanTimeTower, SteppedDecoder
 
 __all__ = ["QWEN3_VL", "QWEN3_VL_MOE"]
 
@@ -34,21 +35,17 @@ def _layers_fed(config: Any) -> int:
     return 1 + len(config.vision_config.deepstack_visual_indexes)
 
 
-class _DeepTower(PairTower):
+class _DeepTower(MeanTimeTower):
     def __init__(self, module: Any) -> None:
         super().__init__(module)
         self.token_width *= _layers_fed(module.config)
-
-    def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
-        """Say when steps are shown: at the mean of their frames, (steps, 2) to (steps,)."""
-        return (pts_seconds[:, 0] + pts_seconds[:, -1]) / 2
 
     def _tokens(self, output: Any) -> torch.Tensor:
         layers = [output.pooler_output[0], *(of_layer[0] for of_layer in output.deepstack_features)]
         return torch.cat(layers, dim=-1)
 
 
-class _DeepDecoder(GridDecoder):
+class _DeepDecoder(SteppedDecoder):
     def __init__(self, module: Any) -> None:
         super().__init__(module)
         self._hidden_width = self.token_width
@@ -95,14 +92,6 @@ class _DeepDecoder(GridDecoder):
             yield
         finally:
             hook.remove()
-
-    def _begins_anew(self, shown: Sequence[FramePiece], frame: FramePiece) -> bool:
-        """Every step is a picture of its own."""
-        return bool(shown)
-
-    def _ticks(self, frame: FramePiece) -> int:
-        """The time of a step is in the text before it."""
-        return 0
 
 
 QWEN3_VL = Adapter(

@@ -17,7 +17,7 @@ from longvid.errors import ModelError
 from longvid.lazy_import import torch
 from longvid.models.preprocessing import PixelFormat, processor_table
 
-__all__ = ["AnySize", "fit_to_patches", "qwen_pixels", "to_patches"]
+__all__ = ["AnySize", "any_size", "fit_to_patches", "qwen_pixels", "to_patches"]
 
 # Of a frame, in tokens: the bounds of qwen-vl-utils.
 _FEWEST_TOKENS = 128
@@ -78,9 +78,6 @@ def fit_to_patches(
 def qwen_pixels(folder: Path, config: Any, most_pixels: int) -> AnySize:
     """Read the format of a Qwen-VL tower from its checkpoint.
 
-    The bounds are those of one frame: a budget over a whole video, which some processors share
-    out among its frames, is here the business of compressors and of `ask.budget`.
-
     Args:
         folder: The checkpoint.
         config: Its configuration.
@@ -91,6 +88,23 @@ def qwen_pixels(folder: Path, config: Any, most_pixels: int) -> AnySize:
     """
     vision = config.vision_config
     step = int(vision.patch_size) * int(vision.spatial_merge_size)
+    return any_size(folder, step, most_pixels)
+
+
+def any_size(folder: Path, step: int, most_pixels: int) -> AnySize:
+    """Read the format of a tower that takes any size in whole steps.
+
+    The bounds are those of one frame: a budget over a whole video, which some processors share
+    out among its frames, is here the business of compressors and of `ask.budget`.
+
+    Args:
+        folder: The checkpoint.
+        step: Pixels of a side of one token.
+        most_pixels: Of a frame; 0 takes the checkpoint's own number, at most 768 tokens.
+
+    Raises:
+        ModelError: `most_pixels` is less than one token.
+    """
     fewest, most = _bounds(folder, step)
     if most_pixels:
         if most_pixels < step * step:

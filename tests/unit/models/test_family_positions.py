@@ -18,6 +18,7 @@ from longvid.models.families.qwen_pixels import fit_to_patches
 from longvid.types import Question, Segment, Selection
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import INTERNVL, QWEN2_5, QWEN3, QWEN3_MOE, SMOLVLM, Case
+from tests.parity.recent_families import GLM4V, GLM46V, GRIDS, QWEN2, QWEN3_5, VIDEO_LLAMA_3
 
 QUESTION = Question("what color is it ?")
 GRID = (3, 5)
@@ -30,7 +31,9 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[QWEN2_5, QWEN3, QWEN3_MOE], ids=lambda case: case.name)
+@pytest.fixture(
+    scope="module", params=[QWEN2_5, QWEN3, QWEN3_MOE, *GRIDS], ids=lambda case: case.name
+)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
@@ -225,6 +228,54 @@ def test_time_of_qwen3_is_the_mean_of_two_frames(tmp_path: Path, embedder: Path)
         "<|vision_end|><102.0 seconds><|vision_start|>",
         "<|vision_end|>",
     ]
+
+
+@pytest.mark.parametrize(
+    ("case", "texts"),
+    [
+        (
+            QWEN3_5,
+            [
+                "<100.5 seconds><|vision_start|>",
+                "<|vision_end|><102.0 seconds><|vision_start|>",
+                "<|vision_end|>",
+            ],
+        ),
+        (
+            GLM4V,
+            [
+                "<|begin_of_image|>",
+                "<|end_of_image|>100<|begin_of_image|>",
+                "<|end_of_image|>102",
+            ],
+        ),
+        (
+            GLM46V,
+            [
+                "<|begin_of_image|>",
+                "<|end_of_image|>100.0 seconds<|begin_of_image|>",
+                "<|end_of_image|>102.0 seconds",
+            ],
+        ),
+        (VIDEO_LLAMA_3, ["Time 100.0s:", ",Time 101.0s:", ",Time 102.0s:"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+    indirect=["case"],
+)
+def test_times_are_written_as_trained(
+    case: Case, texts: list[str], tmp_path: Path, embedder: Path
+) -> None:
+    assert prefixes(case, tmp_path, embedder, 100.0) == texts
+
+
+def test_time_of_qwen2_counts_the_steps_shown(tmp_path: Path, embedder: Path) -> None:
+    QWEN2.save(tmp_path)
+    encoder = HuggingFaceEncoder(model=str(tmp_path), embedder=str(embedder)).setup()
+    segment = encoder(tiny.frames(QWEN2.size))
+    worker = HuggingFaceLanguageModel(model=str(tmp_path)).setup()
+    pieces = worker._layout((1, worker._placeholder_id, 1), show(segment, later(segment, 50.0)))
+    time = worker._decoder.splice(pieces, newline=False).position_ids[0, 0]
+    assert (time[1 : -1 : GRID[0] * GRID[1]] - 1).tolist() == [0, 1, 2, 3]
 
 
 def test_frames_of_internvl_are_numbered(tmp_path: Path, embedder: Path) -> None:

@@ -1,0 +1,31 @@
+"""What families share that see each step of a video as a picture of its own, its time as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longvid.lazy_import import torch
+from longvid.models.families.protocol import FramePiece
+from longvid.models.families.qwen2_5_vl import GridDecoder, PairTower
+
+__all__ = ["MeanTimeTower", "SteppedDecoder"]
+
+
+class MeanTimeTower(PairTower):
+    """A tower whose steps are shown at the mean of their frames' times."""
+
+    def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
+        """Say when steps are shown, (steps, 2) to (steps,)."""
+        return (pts_seconds[:, 0] + pts_seconds[:, -1]) / 2
+
+
+class SteppedDecoder(GridDecoder):
+    """A language model with three rotary axes, on which every step starts anew."""
+
+    def _begins_anew(self, shown: Sequence[FramePiece], frame: FramePiece) -> bool:
+        """Every step is a picture of its own."""
+        return bool(shown)
+
+    def _ticks(self, frame: FramePiece, index: int) -> int:
+        """The time of a step is in the text beside it."""
+        return 0
