@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.harness import command
 from benchmarks.tasks import NAMES
 from longvid.errors import LongvidError
 
@@ -26,6 +25,7 @@ TASKS = {
 
 # `longvid.world` is the renderer, which lies lower in the house; its task is the yardstick.
 _MODULES = {"world": "benchmarks.tasks.world"}
+_EXTRA = ("filelock", "httpx2", "scipy", "simplemma", "tenacity")
 STAGES = {
     "rejudge": "have the answers of a run judged by another judge",
     "score": "score a run again",
@@ -37,15 +37,21 @@ STAGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one task; 0 done, 1 an error told in one sentence, 2 wrong usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(given[0] if given else "").parse_args(given)
     try:
-        if options.task in NAMES:
-            return command.run_task(options.task, options)
-        if options.task in STAGES:
-            return command.run_stage(options.task, options)
+        options = _parser(given[0] if given else "").parse_args(given)
+        if options.task in (*NAMES, *STAGES):
+            from benchmarks.harness import command
+
+            run = command.run_task if options.task in NAMES else command.run_stage
+            return run(options.task, options)
         status: int = _module(options.task).run(options)
     except LongvidError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        print(f"benchmarks: {error.name} is missing: pip install 'longvid[bench]'", file=sys.stderr)
         return 1
     return status
 
@@ -62,10 +68,13 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
         added = tasks.add_parser(name, help=summary, description=summary)
         if name != wanted:
             continue
-        if name in NAMES:
-            command.add_arguments(added)
-        elif name in STAGES:
-            command.add_stage_arguments(added, name)
+        if name in (*NAMES, *STAGES):
+            from benchmarks.harness import command
+
+            if name in NAMES:
+                command.add_arguments(added)
+            else:
+                command.add_stage_arguments(added, name)
         else:
             _module(name).add_arguments(added)
     return parser

@@ -1,8 +1,9 @@
 """Compare an answer with gold answers, without a network: exact, exact up to word forms, contained.
 
-Gold answers of MSVD-QA and MSRVTT-QA are lemmas ("play", "discus"), made by cutting endings. A
-model writes "playing". Both are cut in every way that English endings allow, and match if any two
-results do; nothing but word forms can be forgiven that way.
+Gold answers of MSVD-QA and MSRVTT-QA are lemmas ("play"), made by cutting endings ("tenni",
+"discus"). A model writes "playing". Two words match if the table of a lemmatiser (simplemma) gives
+them one lemma, or if one is a regular form of the other that the table does not know as a word of
+its own: "news" is no form of "new", and "caring" none of "car".
 """
 
 from __future__ import annotations
@@ -10,64 +11,68 @@ from __future__ import annotations
 import functools
 import re
 
-__all__ = ["contains", "exact", "lemma", "lemmas", "normalise"]
+import simplemma
 
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+from benchmarks.harness.reply_text import canonical
+
+__all__ = ["contains", "exact", "lemma", "normalise", "same_word"]
+
+_UNITS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_NUMBERS = {
+    **{word: value for value, word in enumerate(_UNITS)},
+    **{word: 10 * value for value, word in enumerate(_TENS, 2)},
+}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 _ARTICLES = {"a", "an", "the"}
-_NOT_WORD = re.compile(r"[^\w\s]|_")
-
-_IRREGULAR = {
-    "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot",
-    "teeth": "tooth", "mice": "mouse", "geese": "goose", "wolves": "wolf", "knives": "knife",
-    "leaves": "leaf", "lives": "life", "ran": "run", "sang": "sing", "sung": "sing",
-    "swam": "swim", "ate": "eat", "eaten": "eat", "rode": "ride", "ridden": "ride",
-    "drove": "drive", "driven": "drive", "wrote": "write", "written": "write", "spoke": "speak",
-    "spoken": "speak", "fell": "fall", "fallen": "fall", "threw": "throw", "thrown": "throw",
-    "flew": "fly", "flown": "fly", "drew": "draw", "drawn": "draw", "made": "make",
-    "took": "take", "taken": "take", "gave": "give", "given": "give", "went": "go", "gone": "go",
-    "did": "do", "done": "do", "held": "hold", "fought": "fight", "caught": "catch",
-    "taught": "teach", "bought": "buy", "brought": "bring", "sat": "sit", "stood": "stand",
-    "told": "tell", "said": "say", "laid": "lay", "lay": "lie", "lying": "lie", "met": "meet",
-    "lit": "light", "shot": "shoot", "slept": "sleep", "kept": "keep", "built": "build",
-    "broke": "break", "broken": "break", "woke": "wake", "wore": "wear", "worn": "wear",
-    "dug": "dig", "hung": "hang", "began": "begin", "begun": "begin", "drank": "drink",
-    "saw": "see", "seen": "see", "was": "be", "were": "be", "is": "be", "are": "be", "been": "be",
-    "has": "have", "had": "have", "does": "do",
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NOT_WORD = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_")
+_NEGATIONS = {
+    "not", "no", "never", "without", "neither", "nor", "cannot", "cant", "isnt", "arent", "wasnt",
+    "werent", "doesnt", "dont", "didnt",
 }  # fmt: skip
+_AFTER_YES_OR_NO = {
+    "he", "she", "it", "they", "we", "i", "you", "there", "this", "that", "his", "her",
+}  # fmt: skip
+_NEGATION_REACH = 4
+_VOWELS = "aeiou"
 
 
 @functools.lru_cache(maxsize=8192)
 def normalise(text: str) -> str:
-    """Lower the case, drop punctuation and articles, and write small numbers as digits.
+    """Lower the case, drop punctuation and articles, and write numbers as digits.
 
-    >>> normalise("The Three Boys.")
-    '3 boys'
+    >>> normalise("The Three Boys."), normalise("1,000"), normalise("thirty-one cars")
+    ('3 boys', '1000', '31 cars')
     """
-    words = _NOT_WORD.sub(" ", text.lower().replace("'", "")).split()
-    return " ".join(_DIGITS.get(word, word) for word in words if word not in _ARTICLES)
+    text = _THOUSANDS.sub("", canonical(text).casefold().replace("'", ""))
+    words = [word for word in _NOT_WORD.sub(" ", text).split() if word not in _ARTICLES]
+    return " ".join(_with_digits(words))
+
+
+def _with_digits(words: list[str]) -> list[str]:
+    found: list[str] = []
+    total = current = 0
+    started = False
+    for word in [*words, ""]:
+        value, scale = _NUMBERS.get(word), _SCALES.get(word)
+        # "five six" are two numbers, "sixty five" is one.
+        fits = value is not None and (current % 100 == 0 or (value < 10 and current % 10 == 0))
+        if started and scale is None and not (fits and current):
+            found.append(str(total + current))
+            total, current, started = 0, 0, False
+        if value is not None:
+            current, started = current + value, True
+        elif scale == 100:
+            current, started = max(1, current) * 100, True
+        elif scale is not None:
+            total, current, started = total + max(1, current) * scale, 0, True
+        elif word:
+            found.append(word)
+    return found
 
 
 def exact(answer: str, golds: tuple[str, ...]) -> bool:
@@ -85,55 +90,97 @@ def lemma(answer: str, golds: tuple[str, ...]) -> bool:
     words = normalise(answer).split()
     for gold in golds:
         others = normalise(gold).split()
-        if words and len(words) == len(others):
-            pairs = zip(words, others, strict=True)
-            if all(lemmas(word) & lemmas(other) for word, other in pairs):
-                return True
+        if words and len(words) == len(others) and all(map(same_word, words, others)):
+            return True
     return False
 
 
 def contains(answer: str, golds: tuple[str, ...]) -> bool:
-    """Tell whether an answer holds a gold answer as whole words, up to word forms."""
-    words = normalise(answer).split()
-    for gold in golds:
-        others = normalise(gold).split()
-        for start in range(len(words) - len(others) + 1 if others else 0):
-            pairs = zip(words[start:], others, strict=False)
-            if all(lemmas(word) & lemmas(other) for word, other in pairs):
+    """Tell whether an answer holds a gold answer as whole words that nothing denies.
+
+    >>> contains("it is a dog", ("dog",)), contains("it is not a dog", ("dog",))
+    (True, False)
+    """
+    return any(_holds(answer, gold) for gold in golds)
+
+
+def _holds(answer: str, gold: str) -> bool:
+    wanted = normalise(gold).split()
+    if wanted in (["yes"], ["no"]):
+        return _begins_with(answer, wanted[0])
+    for clause in re.split(r"[,;:!?\n]|\.(?!\d)|\bbut\b", _THOUSANDS.sub("", canonical(answer))):
+        words = normalise(clause).split()
+        for start in range(len(words) - len(wanted) + 1 if wanted else 0):
+            before = words[max(0, start - _NEGATION_REACH) : start]
+            if all(map(same_word, words[start:], wanted)) and not _NEGATIONS.intersection(before):
                 return True
     return False
 
 
+def _begins_with(answer: str, word: str) -> bool:
+    """Tell whether an answer is a "yes" or "no", which "no way to know" is not."""
+    found = re.match(rf"\W*{word}\b(\W*)(\w*)", canonical(answer).casefold())
+    if found is None:
+        return False
+    return bool(re.search(r"[^\w\s]", found[1])) or found[2] in _AFTER_YES_OR_NO or not found[2]
+
+
 @functools.lru_cache(maxsize=16384)
-def lemmas(word: str) -> frozenset[str]:
-    """Return a word and all that is left of it when endings are cut.
+def same_word(word: str, gold: str) -> bool:
+    """Tell whether two words are forms of one.
 
-    >>> sorted(lemmas("running"))
-    ['run', 'rune', 'runn', 'runne', 'running']
+    >>> same_word("women", "woman"), same_word("caring", "car"), same_word("news", "new")
+    (True, False, False)
     """
-    found = {word}
-    if word in _IRREGULAR:
-        found.add(_IRREGULAR[word])
-    for _ in range(2):  # "discussing" loses two endings on its way to the gold "discus"
-        for form in tuple(found):
-            found |= _cut(form)
-    return frozenset(found)
+    if word == gold:
+        return True
+    if not (word.isalpha() and gold.isalpha()):
+        return False
+    of_word, of_gold = _lemma(word), _lemma(gold)
+    if of_word == of_gold or _is_form(word, gold) or _is_form(gold, word):
+        return True
+    # The sets' own lemmas lost an s: "kis", "discus", "tenni".
+    cut = gold + "s"
+    known = simplemma.is_known(gold, lang="en")
+    return cut in (word, of_word) and (gold.endswith("s") or not known)
 
 
-def _cut(word: str) -> set[str]:
-    found = set()
-    if word.endswith("ies") and len(word) > 4:
-        found.add(word[:-3] + "y")
-    if word.endswith("es") and len(word) > 4:
-        found.add(word[:-2])
-    if word.endswith("s") and len(word) > 3:
-        found.add(word[:-1])
-    for ending in ("ing", "ed"):
-        stem = word.removesuffix(ending)
-        if stem != word and len(stem) >= 2 and any(vowel in stem for vowel in "aeiouy"):
-            found |= {stem, stem + "e"}
-            if len(stem) > 2 and stem[-1] == stem[-2]:
-                found |= {stem[:-1], stem[:-1] + "e"}
-            if stem.endswith("i"):
-                found.add(stem[:-1] + "y")
-    return found
+@functools.lru_cache(maxsize=16384)
+def _lemma(word: str) -> str:
+    return "person" if word == "people" else str(simplemma.lemmatize(word, lang="en"))
+
+
+def _is_form(form: str, base: str) -> bool:
+    """Tell whether a form is made of a base by the rules, and is not known as another word."""
+    if len(base) < 2 or form not in _forms(base):
+        return False
+    # The table is sure of words that end in s or ed by chance; of "cutting" it is not.
+    return form.endswith("ing") or _lemma(form) != form or not simplemma.is_known(form, lang="en")
+
+
+@functools.lru_cache(maxsize=16384)
+def _forms(base: str) -> frozenset[str]:
+    """Return the regular plural, third person, past and -ing forms of a word."""
+    consonant_y = base.endswith("y") and base[-2] not in _VOWELS
+    forms = {base + "s"}
+    if base.endswith(("s", "x", "z", "ch", "sh", "o")):
+        forms.add(base + "es")
+    if consonant_y:
+        forms |= {base[:-1] + "ies", base[:-1] + "ied", base + "ing"}
+    elif base.endswith("fe"):
+        forms.add(base[:-2] + "ves")
+    elif base.endswith("f"):
+        forms.add(base[:-1] + "ves")
+    if base.endswith("ie"):
+        forms |= {base[:-2] + "ying", base + "d"}
+    elif base.endswith("e"):
+        stem = base if base.endswith(("ee", "oe", "ye")) else base[:-1]
+        forms |= {stem + "ing", base + "d"}
+    elif not consonant_y:
+        doubles = len(base) > 2 and base[-1] not in _VOWELS + "wxy" and base[-2] in _VOWELS
+        doubles = doubles and base[-3] not in _VOWELS
+        if doubles:
+            forms |= {base + base[-1] + "ing", base + base[-1] + "ed"}
+        if not doubles or len(re.findall(f"[{_VOWELS}y]+", base)) > 1:
+            forms |= {base + "ing", base + "ed"}
+    return frozenset(forms)

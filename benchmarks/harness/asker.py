@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -172,15 +172,21 @@ class Asker:
             failure.path: failure for failure in self._qa.store.failures() if not failure.is_gap
         }
 
-    def ask(self, rows: Sequence[tuple[Record, str]]) -> list[dict[str, Any]]:
+    def ask(self, rows: Sequence[tuple[Record, str]]) -> Iterator[dict[str, Any]]:
         """Answer rows, each with the path of its video; a row that fails says so.
 
         Args:
             rows: Best with the rows of one video side by side.
 
-        Returns:
-            One prediction a row, in the same order.
+        Yields:
+            One prediction a row, in the same order; as many at a time as are answered at a time
+            (`ask.batch_questions`), so that little is lost when the process dies.
         """
+        step = self._qa.config.ask.batch_questions
+        for first in range(0, len(rows), step):
+            yield from self._ask(rows[first : first + step])
+
+    def _ask(self, rows: Sequence[tuple[Record, str]]) -> list[dict[str, Any]]:
         self.notes.clear()
         self._qa.subtitles.clear()
         results: list[dict[str, Any]] = []
@@ -207,7 +213,7 @@ class Asker:
         for (place, question), answer in zip(asked, answers, strict=True):
             results[place].update(_told(answer, self.notes.shown.get(question, [])))
         if later:
-            for place, result in zip(later, self.ask([rows[i] for i in later]), strict=True):
+            for place, result in zip(later, self._ask([rows[i] for i in later]), strict=True):
                 results[place] = result
         return results
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.run import Run
 from benchmarks.harness.score import Scored, scored_rows
-from benchmarks.harness.statistics import Clustered, mcnemar, paired_difference
+from benchmarks.harness.statistics import Clustered, paired_test
 from benchmarks.judging.judgements import load_judgements
 
 __all__ = ["compare"]
@@ -44,8 +44,9 @@ def compare(first: Run, second: Run) -> str:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "video", "metric", "now", "gold", "answer A", "answer B"])
+        judges = [_judges(first), _judges(second)]
         for a, b in _pairs(first, second):
-            for metric in _metrics(a, b):
+            for metric in _metrics(a, judges[0] & judges[1]):
                 left, right = a.values.get(metric, 0.0), b.values.get(metric, 0.0)
                 both = sums.setdefault(metric, (Clustered(), Clustered()))
                 both[0].add(a.record.cluster, left)
@@ -66,18 +67,18 @@ def compare(first: Run, second: Run) -> str:
     lines = [
         f"# {first.folder.name} → {second.folder.name}\n",
         f"Differ in: {', '.join(differing) or 'nothing that decides an answer'}.\n",
-        "| metric | A | B | difference | ± | now right | now wrong | McNemar p |",
+        "| metric | A | B | difference | ± | now right | now wrong | p, by video |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for metric, (left_sums, right_sums) in sums.items():
         a_mean, b_mean = left_sums.estimate(), right_sums.estimate()
-        difference, error = paired_difference(left_sums, right_sums)
+        test = paired_test(left_sums, right_sums)
         worse, better = flips[metric]
         if a_mean is not None and b_mean is not None:
             lines.append(
                 f"| {metric} | {100 * a_mean.mean:.1f} % | {100 * b_mean.mean:.1f} % | "
-                f"{100 * difference:+.1f} | {100 * error:.1f} | {better} | {worse} | "
-                f"{mcnemar(worse, better):.3g} |"
+                f"{100 * test.difference:+.1f} | {100 * test.standard_error:.1f} | {better} | "
+                f"{worse} | {test.p_value:.3g} |"
             )
     lines += ["", *(["Flipped:", *examples] if examples else []), f"All flips: {path}"]
     return "\n".join(lines)
@@ -97,10 +98,19 @@ def _pairs(first: Run, second: Run) -> Iterator[tuple[Scored, Scored]]:
             yield a, b
 
 
-def _metrics(a: Scored, b: Scored) -> list[str]:
-    """Return what both runs can be compared by: a judge only where both have its verdict."""
-    names = dict.fromkeys([*a.values, *b.values])
-    return [n for n in names if not n.startswith("judge:") or (n in a.values and n in b.values)]
+def _judges(run: Run) -> set[str]:
+    with run.plan() as plan:
+        load_judgements(run, plan)
+        return {n for (n,) in plan.database.execute("SELECT DISTINCT judge FROM judgements")}
+
+
+def _metrics(row: Scored, judges: set[str]) -> list[str]:
+    """Return what both runs can be compared by; what a run did not answer is wrong in it."""
+    if not row.record.has_gold:
+        return []
+    if row.record.options:
+        return ["letter"]
+    return ["exact", "exact+lemma", "contains", *(f"judge:{name}" for name in sorted(judges))]
 
 
 def _gold(row: Scored) -> str:

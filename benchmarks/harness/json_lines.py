@@ -8,6 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+
+from benchmarks.harness.errors import RunError
+
 __all__ = ["Log", "read_lines"]
 
 
@@ -16,9 +20,20 @@ class Log:
 
     Args:
         path: Made when it is not there.
+
+    Raises:
+        RunError: Another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
+        self._lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunError(
+                f"{path} is being written by another process; wait until it ends, or give each "
+                "process a part of the rows with --shard I/N."
+            ) from None
         self._file = path.open("ab")
         if self._file.tell():
             with path.open("rb") as file:
@@ -32,6 +47,7 @@ class Log:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._lock.release()
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows, so that the system holds them before this returns."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "letter"]
 
 _REPEATED = re.compile(r"(.)\1{5,}|\b(\w+)(?:\W+\2\b){4,}", re.DOTALL)
 _LONG_CHARS = 400
 _MOST_KINDS = 10_000
 _SUSPICIOUS_SHARE = 0.6
+_FEWEST_CHOICES = 10
 
 
 class Outputs:
@@ -19,13 +21,18 @@ class Outputs:
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
-        self._other = self._total = self._empty = self._repeated = self._long = 0
+        self._chosen: Counter[int | None] = Counter()
+        self._golds: Counter[int] = Counter()
+        self._other = self._empty = self._repeated = self._long = 0
 
-    def add(self, answer: str, is_choice: bool) -> None:
-        """Take in one answer; a chosen option may be whatever the annotations say."""
-        self._total += 1
-        if is_choice:
-            return
+    def add_choice(self, choice: int | None, gold: int | None) -> None:
+        """Take in which option was chosen, None if the reply could not be read."""
+        self._chosen[choice] += 1
+        if gold is not None:
+            self._golds[gold] += 1
+
+    def add(self, answer: str) -> None:
+        """Take in one open answer."""
         text = answer.strip()
         self._empty += not text
         self._repeated += bool(_REPEATED.search(text))
@@ -52,6 +59,7 @@ class Outputs:
         ):
             if count > 0.05 * max(opened, 1):
                 warnings.append(f"{count} of {opened} open answers are {what}.")
+        warnings += self._about_choices()
         return {
             "open_answers": opened,
             "different": len(self._kinds),
@@ -59,5 +67,34 @@ class Outputs:
             "repetitive": self._repeated,
             "long": self._long,
             "commonest": [[text[:60], count] for text, count in common],
+            "choices": sum(self._chosen.values()),
+            "chosen": {
+                "unparsed" if choice is None else letter(choice): count
+                for choice, count in sorted(
+                    self._chosen.items(), key=lambda item: (item[0] is None, item[0])
+                )
+            },
             "warnings": warnings,
         }
+
+    def _about_choices(self) -> Iterator[str]:
+        total, unread = sum(self._chosen.values()), self._chosen[None]
+        if total < _FEWEST_CHOICES:
+            return
+        if unread > 0.05 * total:
+            yield f"{unread} of {total} replies to multiple-choice questions name no single option."
+        counts = [(count, choice) for choice, count in self._chosen.items() if choice is not None]
+        count, choice = max(counts, default=(0, 0))
+        read = total - unread
+        gold_share = self._golds[choice] / max(1, sum(self._golds.values()))
+        # Options of unlike texts may truly be right more often than others.
+        if read >= _FEWEST_CHOICES and count > (_SUSPICIOUS_SHARE + gold_share / 2) * read:
+            yield (
+                f"{count} of {read} replies choose {letter(choice)}: the model may prefer a letter "
+                "to what it sees."
+            )
+
+
+def letter(choice: int) -> str:
+    """Return the letter of an option."""
+    return chr(ord("A") + choice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from benchmarks.harness.json_lines import Log
@@ -25,8 +25,8 @@ Rows = Sequence[tuple[Record, str]]
 class Asks(Protocol):
     """What answers rows: `asking.Asker`, or a stand-in of a test."""
 
-    def ask(self, rows: Rows) -> list[dict[str, Any]]:
-        """Return one prediction a row, in order."""
+    def ask(self, rows: Rows) -> Iterable[dict[str, Any]]:
+        """Yield one prediction a row, in order, each as soon as it is known."""
 
 
 class Inference:
@@ -67,46 +67,56 @@ def infer(
     """
     done = Inference()
     total = plan.choose(selection)
-    done.torn = run.load_predictions(plan.database)
-    outstanding = list(_videos_of_outstanding(plan, retry))
-    if not outstanding:
-        done.kept = total
-        return done
-    videos = open_videos()
-    paths: dict[str, str | None] = {}
-    for cluster, names in outstanding:
-        paths[cluster] = videos.find(names)
-    found = [path for path in paths.values() if path is not None]
     with Log(run.prediction_path(selection.shard)) as log:
-        asker = prepare(list(dict.fromkeys(found))) if found else None
-        started = told = time.monotonic()
-        batch: list[tuple[Record, str]] = []
-        for record, status in _outstanding(plan, retry):
-            path = paths.get(record.cluster)
-            if path is None:
-                done.missing += 1
-                if status != "video_missing":
-                    log.append([_missing(record)])
-                continue
-            # A batch holds whole videos, as long as they are small enough.
-            if len(batch) >= BATCH and (
-                batch[-1][0].cluster != record.cluster or len(batch) >= 2 * BATCH
-            ):
-                done.asked += _put(asker, batch, log)
-            batch.append((record, path))
-            if time.monotonic() - told > _TELL_SECONDS:
-                told = time.monotonic()
-                rate = done.asked / (told - started)
-                print(f"asked {done.asked} rows, {rate:.1f} a second", file=sys.stderr)
-        done.asked += _put(asker, batch, log)
+        # Another process may have added answers until the lock was free.
+        done.torn = run.load_predictions(plan.database)
+        outstanding = list(_videos_of_outstanding(plan, retry))
+        if outstanding:
+            videos = open_videos()
+            paths = {cluster: videos.find(names) for cluster, names in outstanding}
+            found = list(dict.fromkeys(path for path in paths.values() if path is not None))
+            asker = prepare(found) if found else None
+            _ask(plan, log, asker, paths, done, retry=retry)
     done.kept = total - done.asked - done.missing
     return done
+
+
+def _ask(
+    plan: Plan,
+    log: Log,
+    asker: Asks | None,
+    paths: Mapping[str, str | None],
+    done: Inference,
+    *,
+    retry: bool,
+) -> None:
+    started = told = time.monotonic()
+    batch: list[tuple[Record, str]] = []
+    for record, status in _outstanding(plan, retry):
+        path = paths.get(record.cluster)
+        if path is None:
+            done.missing += 1
+            if status != "video_missing":
+                log.append([_missing(record)])
+            continue
+        # A batch holds whole videos, as long as they are small enough.
+        if len(batch) >= BATCH and (
+            batch[-1][0].cluster != record.cluster or len(batch) >= 2 * BATCH
+        ):
+            done.asked += _put(asker, batch, log)
+        batch.append((record, path))
+        if time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            rate = done.asked / (told - started)
+            print(f"asked {done.asked} rows, {rate:.1f} a second", file=sys.stderr)
+    done.asked += _put(asker, batch, log)
 
 
 def _put(asker: Asks | None, batch: list[tuple[Record, str]], log: Log) -> int:
     if not batch or asker is None:
         return 0
-    log.append(asker.ask(batch))
+    for prediction in asker.ask(batch):
+        log.append([prediction])
     count = len(batch)
     batch.clear()
     return count

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PublishedFigure", "beside", "whole_split"]
+__all__ = ["PublishedFigure", "beside", "not_comparable"]
 
 _JUDGES = {
     "gpt-3.5-turbo-0301": "MAR",
@@ -68,18 +68,37 @@ _ROWS = {
     ("tgif-frameqa", "test"): 13691,
     ("next-qa", "val"): 4996,
     ("egoschema", "subset"): 500,
+    ("egoschema", "full"): 5031,
+    ("mlvu", "dev"): 2174,
     ("video-mme", "test"): 2700,
     ("longvideobench", "val"): 1337,
     ("mvbench", "test"): 4000,
 }
 
 
-def whole_split(identity: Mapping[str, Any], num_rows: int) -> str:
-    """Return "" when a run is over all rows of a split, else why it is not comparable."""
+def not_comparable(result: Mapping[str, Any]) -> str:
+    """Return why a run is of another kind than published ones, "" when it is of the same.
+
+    Args:
+        result: What score.json holds.
+    """
+    identity, num_rows = result["identity"], result["rows"]
     wanted = _ROWS.get((identity["task"], identity["split"]))
-    if wanted is None or wanted == num_rows:
+    answered = sum(result["coverage"][name] for name in ("ok", "unparsed"))
+    unjudged = sum(judge["unjudged"] for judge in result["judges"].values())
+    if wanted is None:
+        why = "How many rows the authors count in this split is not known"
+    elif wanted != num_rows:
+        why = f"The split has {wanted} rows and this run {num_rows}"
+    elif identity.get("text_only"):
+        why = "No frame was shown in this run"
+    elif answered < num_rows:
+        why = f"{num_rows - answered} rows have no answer"
+    elif unjudged:
+        why = f"{unjudged} answers have no verdict"
+    else:
         return ""
-    return f"The split has {wanted} rows and this run {num_rows}: published figures are left out."
+    return f"{why}: published figures are left out."
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class Scored:
         values: By metric 0 or 1; a metric that does not apply is not there.
         verdicts: By judge its line.
         evidence: Whether a frame inside the true span was shown; None where that has no meaning.
+        choice: Index of the option that was chosen, None for none and for open rows.
+        tied: As many judges said yes as no.
     """
 
     record: Record
@@ -66,6 +68,8 @@ class Scored:
     values: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     evidence: bool | None = None
+    choice: int | None = None
+    tied: bool = False
 
 
 def scored_rows(run: Run, plan: Plan, ids: Collection[str] | None = None) -> Iterator[Scored]:
@@ -110,13 +114,13 @@ def _score_row(
         frames = prediction.get("frames", ())
         row.evidence = any(a <= at <= b for at in frames for a, b in record.evidence)
     if record.options:
-        choice = prediction.get("choice")
-        if choice is None:
-            choice = chosen_option(answer, record.options)
-        if choice is None:
+        row.choice = prediction.get("choice")
+        if row.choice is None:
+            row.choice = chosen_option(answer, record.options)
+        if row.choice is None:
             row.status = "unparsed"
         elif record.answer_index is not None:
-            row.values["letter"] = float(choice == record.answer_index)
+            row.values["letter"] = float(row.choice == record.answer_index)
         return row
     if not record.answers:
         return row
@@ -129,7 +133,8 @@ def _score_row(
             row.values[f"judge:{name}"] = float(match)
     if len(judges) > 1:
         votes = [row.values[f"judge:{name}"] for name in judges if f"judge:{name}" in row.values]
-        if votes and sum(votes) * 2 != len(votes):
+        row.tied = bool(votes) and sum(votes) * 2 == len(votes)
+        if votes and not row.tied:
             row.values[f"judge:{MAJORITY}"] = float(sum(votes) * 2 > len(votes))
     return row
 
@@ -149,6 +154,8 @@ class _Tally:
         self.right_given: dict[bool, Clustered] = {True: Clustered(), False: Clustered()}
         self.scores: dict[str, Clustered] = {}
         self.judge_errors: Counter[str] = Counter()
+        self.unjudged: Counter[str] = Counter()
+        self.ties = 0
         self.judge_agreement: dict[str, Clustered] = {}
         self.seconds: dict[str, float] = {}
         self.tokens: Counter[str] = Counter()
@@ -172,9 +179,9 @@ class _Tally:
         ]
         applying = [m for m in self.metrics if (m == "letter") == bool(record.options)]
         for metric in applying if record.has_gold else ():
-            # A judge's silence is no "no": such a row is out of both means of that judge.
+            # A row without a verdict is not attempted by that judge, and is not right over all.
             if metric.startswith("judge:") and row.status == "ok" and metric not in row.values:
-                continue
+                self.unjudged[metric.removeprefix("judge:")] += 1
             for group in groups:
                 key = (metric, *group)
                 value = row.values.get(metric, 0.0)
@@ -189,8 +196,12 @@ class _Tally:
             if main in row.values:
                 self.right_given[row.evidence].add(cluster, row.values[main])
         self._add_verdicts(row)
+        self.ties += row.tied
         if row.prediction.get("status") == "ok":
-            self.outputs.add(row.prediction["answer"], bool(record.options))
+            if record.options:
+                self.outputs.add_choice(row.choice, record.answer_index)
+            else:
+                self.outputs.add(row.prediction["answer"])
             for step, value in row.prediction.get("seconds", {}).items():
                 self.seconds[step] = self.seconds.get(step, 0.0) + value
             for name in ("visual_tokens", "prompt_tokens", "output_tokens"):
@@ -206,7 +217,7 @@ class _Tally:
             if verdict["status"] != "ok" or (verdict["match"] is None and verdict["score"] is None):
                 self.judge_errors[name] += 1
             if verdict["score"] is not None:
-                self.scores.setdefault(name, Clustered()).add(
+                self.scores.setdefault(name, Clustered(shares=False)).add(
                     row.record.cluster, float(int(verdict["score"]))
                 )
             if f"judge:{name}" in row.values and "exact+lemma" in row.values:
@@ -292,8 +303,7 @@ def _summary(run: Run, plan: Plan, tally: _Tally, judges: Sequence[str]) -> dict
         "metrics": _figures(tally),
         "macro": _macro(tally) if tally.subject.macro else {},
         "evidence_recall": {
-            _name(*group): _plain(sums.estimate(bootstrap=not group[0]))
-            for group, sums in sorted(tally.evidence.items())
+            _name(*group): _plain(sums.estimate()) for group, sums in sorted(tally.evidence.items())
         },
         "right_if_evidence_shown": _plain(tally.right_given[True].estimate()),
         "right_if_evidence_not_shown": _plain(tally.right_given[False].estimate()),
@@ -304,12 +314,14 @@ def _summary(run: Run, plan: Plan, tally: _Tally, judges: Sequence[str]) -> dict
                 if name in tally.scores
                 else None,
                 "judge_errors": tally.judge_errors[name],
+                "unjudged": tally.unjudged[name],
                 "agreement_with_exact+lemma": _plain(tally.judge_agreement[name].estimate())
                 if name in tally.judge_agreement
                 else None,
             }
             for name in judges
         },
+        "ties": tally.ties,
         "subtitles": dict(sorted(tally.subtitles.items())),
         "baselines": baselines(plan),
         "outputs": tally.outputs.summary(),
@@ -328,9 +340,9 @@ def _figures(tally: _Tally) -> dict[str, Any]:
     for key, sums in tally.everything.items():
         metric, group, value = key
         attempted = tally.attempted.get(key)
-        over_all = _plain(sums.estimate(bootstrap=not group))
+        over_all = _plain(sums.estimate())
         figures.setdefault(metric, {})[_name(group, value)] = {
-            "attempted": _plain(attempted.estimate(bootstrap=not group)) if attempted else None,
+            "attempted": _plain(attempted.estimate()) if attempted else None,
             "all": over_all,
         }
     return {

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
+import functools
 import json
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import httpx2
+import tenacity
 
 from benchmarks.harness.errors import JudgeError
 
 __all__ = ["CallFailed", "ChatClient"]
 
 _MOST_BYTES = 1 << 20
-_HOPELESS = {400, 401, 403, 404, 405, 422}
+#: The endpoint takes no calls at all with this key, model or address.
+_HOPELESS = {401, 403, 404, 405}
+#: This call is wrong, as one whose answer is too long; others may be right.
+_WRONG_CALL = {400, 413, 422}
 
 
 class CallFailed(Exception):
@@ -27,11 +29,22 @@ class CallFailed(Exception):
     Args:
         sentence: Why.
         wait_seconds: How long the server asked to be left alone, 0 if it did not say.
+        again: Whether another attempt may do better.
     """
 
-    def __init__(self, sentence: str, wait_seconds: float = 0.0) -> None:
+    def __init__(self, sentence: str, wait_seconds: float = 0.0, *, again: bool = True) -> None:
         super().__init__(sentence)
         self.wait_seconds = wait_seconds
+        self.again = again
+
+
+@functools.lru_cache(maxsize=4)
+def _client(timeout_seconds: float) -> httpx2.Client:
+    """Return the connections that all calls share.
+
+    No proxy of the environment comes between, as a judge is often served at home.
+    """
+    return httpx2.Client(timeout=timeout_seconds, trust_env=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +83,20 @@ class ChatClient:
             CallFailed: No reply after all retries.
             JudgeError: The endpoint refuses such calls altogether (key, model, address).
         """
-        wait = self.backoff_seconds
-        for attempt in range(self.retries + 1):
-            try:
-                return self._call(messages)
-            except CallFailed as error:
-                if attempt == self.retries:
-                    raise
-                time.sleep(min(max(wait, error.wait_seconds), self.timeout_seconds))
-                wait *= 2
-        raise CallFailed("The judge was never called; retries must not be negative.")
+        backoff = tenacity.wait_exponential(self.backoff_seconds, self.timeout_seconds)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.wait_seconds if isinstance(error, CallFailed) else 0.0
+            return min(max(backoff(state), asked), self.timeout_seconds)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, CallFailed) and e.again),
+            stop=tenacity.stop_after_attempt(1 + self.retries),
+            wait=wait,
+            reraise=True,
+        )
+        return retrying(self._call, messages)
 
     def _call(self, messages: Sequence[Mapping[str, str]]) -> str:
         body = {
@@ -88,17 +105,20 @@ class ChatClient:
             "temperature": 0,
             "max_tokens": self.max_tokens,
         }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        status, wait, data = self._post(json.dumps(body).encode(), headers)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        status, wait_seconds, data = self._post(body, headers)
+        told = data[:200].decode(errors="replace").strip()
         if status in _HOPELESS:
             raise JudgeError(
                 f"The judge at {self.base_url} refuses model {self.model!r} with status {status}: "
-                f"{data[:200].decode(errors='replace').strip()}"
+                f"{told}"
             )
         if status != 200:
-            raise CallFailed(f"The judge answered with status {status}.", wait)
+            raise CallFailed(
+                f"The judge answered with status {status}: {told}",
+                wait_seconds,
+                again=status not in _WRONG_CALL,
+            )
         try:
             text = json.loads(data)["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -107,43 +127,25 @@ class ChatClient:
             raise CallFailed("The judge's answer holds no text.")
         return text
 
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, float, bytes]:
-        parts = urlsplit(self.base_url)
-        path = parts.path.rstrip("/") + "/chat/completions"
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_seconds)
-        late = threading.Event()
-        watch: threading.Timer | None = None
+    def _post(self, body: object, headers: Mapping[str, str]) -> tuple[int, float, bytes]:
+        url = f"{self.base_url.rstrip('/')}/chat/completions"
+        end = time.monotonic() + self.timeout_seconds
+        late = f"The judge did not answer within {self.timeout_seconds:g} s."
+        data = bytearray()
         try:
-            connection.connect()
-            # The socket's own timeout starts anew with every byte; a server that drips would hold
-            # the call for ever. So the socket is shut from outside when the call's time is up.
-            watch = threading.Timer(self.timeout_seconds, _cut, (connection.sock, late))
-            watch.daemon = True
-            watch.start()
-            connection.request("POST", path, body, dict(headers))
-            response = connection.getresponse()
-            data = response.read(_MOST_BYTES)
-            if late.is_set():  # a cut connection looks like a short reply
-                raise TimeoutError
-            wait = response.headers.get("Retry-After", "0")
-            return response.status, float(wait) if wait.isdigit() else 0.0, data
-        except (OSError, http.client.HTTPException, ssl.SSLError, ValueError) as error:
-            if late.is_set() or isinstance(error, TimeoutError):
-                raise CallFailed(
-                    f"The judge did not answer within {self.timeout_seconds:g} s."
-                ) from error
+            client = _client(self.timeout_seconds)
+            with client.stream("POST", url, json=body, headers=dict(headers)) as response:
+                # The client's own timeout starts anew with every byte; a server that drips would
+                # hold the call for ever.
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if time.monotonic() > end:
+                        raise CallFailed(late)
+                    if len(data) > _MOST_BYTES:
+                        raise CallFailed("The judge's answer is longer than 1 MiB.", again=False)
+                wait = response.headers.get("Retry-After", "0")
+                return response.status_code, float(wait) if wait.isdigit() else 0.0, bytes(data)
+        except httpx2.TimeoutException as error:
+            raise CallFailed(late) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise CallFailed(f"The judge cannot be reached: {error}.") from error
-        finally:
-            if watch is not None:
-                watch.cancel()
-            connection.close()
-
-
-def _cut(opened: socket.socket, late: threading.Event) -> None:
-    late.set()
-    # A socket that was closed in the meantime is what was wanted.
-    with contextlib.suppress(OSError):
-        opened.shutdown(socket.SHUT_RDWR)

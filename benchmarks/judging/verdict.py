@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.harness.reply_text import after_thinking
+
 __all__ = ["PROMPT_HASH", "Verdict", "messages", "parse"]
 
 _SYSTEM = (
@@ -72,6 +74,10 @@ class Verdict:
 def parse(text: str) -> Verdict | None:
     """Read a judge's reply: a Python dictionary, JSON, either inside other text, or "yes, 4".
 
+    A draft inside `<think>` is no verdict, and of several dictionaries the last one counts. The
+    original script also counts `{'predicted': 'yes'}` and scores outside 0 to 5, which are no
+    verdict and no score here.
+
     >>> parse("```json\\n{\\"pred\\": \\"Yes\\", \\"score\\": 4}\\n```")
     Verdict(match=True, score=4.0)
     >>> parse("The answer seems right to me.") is None
@@ -80,7 +86,8 @@ def parse(text: str) -> Verdict | None:
     Returns:
         None when no verdict can be found: never a "no".
     """
-    for block in _OBJECT.findall(text):
+    text = after_thinking(text)
+    for block in reversed(_OBJECT.findall(text)):
         table = _table(block)
         if table is not None and ("pred" in table or "score" in table):
             return Verdict(_match(table.get("pred")), _score(table.get("score")))

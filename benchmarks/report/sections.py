@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.plan import Plan
-from benchmarks.harness.published_figures import beside, whole_split
+from benchmarks.harness.published_figures import beside, not_comparable
 from benchmarks.harness.run import Run, identity_hash, load_run
 
 __all__ = ["report"]
@@ -118,6 +118,8 @@ def _sections(
         short=True,
     )
     yield _coverage(result)
+    if identity["split"] == "full" and identity["task"] == "egoschema":
+        yield _submission(result)
     yield _figures(result, siblings)
     yield from _by_group(result)
     if result["evidence_recall"]:
@@ -157,6 +159,13 @@ def _coverage(result: Mapping[str, Any]) -> Section:
     return Section("Coverage", lines, ("status", "rows", "share"), rows, short=True)
 
 
+def _submission(result: Mapping[str, Any]) -> Section:
+    read, total = result["coverage"]["ok"], result["rows_of_split"]
+    line = f"submission.json holds {read} of the {total} rows that the server scores"
+    line += f"; {total - read} are missing, and count as wrong there." if read < total else "."
+    return Section("Submission", [line], short=True)
+
+
 _LONGEST = 400
 _SPREAD = ("mean", "standard_error", "low", "high")
 _REFUSED = "model_error: refused (the model cannot read the question)"
@@ -185,7 +194,8 @@ def _figures(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -
                 rows.append([name, *_cells(both["attempted"]), *_cells(both["all"])[:1]])
     lines = [
         "Accuracy over attempted rows and over all rows, where a row without an answer is wrong. "
-        "± is the standard error clustered by video, the interval a bootstrap over videos (95 %)."
+        "± is the standard error clustered by video; the interval (95 %) is Wilson's, for as many "
+        "independent rows as the clustered error amounts to."
     ]
     header = ("metric", "attempted", "±", "95 %", "rows", "over all")
     return Section("Accuracy", lines, header, rows, short=True)
@@ -241,14 +251,16 @@ def _judges(result: Mapping[str, Any]) -> Section:
                 name,
                 judge["prompt"],
                 f"{score['mean']:.2f}" if score else "",
-                str(judge["judge_errors"]),
+                str(judge["unjudged"]),
                 _percent(agreement["mean"]) if agreement else "",
             ]
         )
     lines = [
-        "Video-ChatGPT's question to the judge, word for word; scores cut to whole numbers. A call "
-        "without a verdict counts for nothing, never as a no."
+        "Video-ChatGPT's question to the judge, word for word; scores cut to whole numbers. A row "
+        "without a verdict is not attempted, and is not right over all rows."
     ]
+    if result["ties"]:
+        lines.append(f"{result['ties']} rows are ties between the judges: they have no majority.")
     header = ("judge", "prompt", "mean score", "no verdict", "agrees with exact+lemma")
     return Section("Judges", lines, header, rows, short=True)
 
@@ -257,7 +269,7 @@ def _published(run: Run, result: Mapping[str, Any]) -> Iterator[Section]:
     figures = beside(run.identity, result["metrics"])
     if not figures:
         return
-    reason = whole_split(run.identity, result["rows"])
+    reason = not_comparable(result)
     if reason:
         yield Section("Published figures", [reason])
         return
@@ -277,9 +289,6 @@ def _published(run: Run, result: Mapping[str, Any]) -> Iterator[Section]:
             if figure.metric == metric
         ]
     lines = [f"Same split ({run.identity['split']}) and same kind of metric; nothing else is here."]
-    without = result["rows"] - sum(result["coverage"][name] for name in ("ok", "unparsed"))
-    if without:
-        lines.append(f"{without} rows have no answer: ours is over the others.")
     yield Section("Published figures", lines, ("model", "metric", "accuracy / score"), rows)
 
 
@@ -291,6 +300,7 @@ def _output_check(result: Mapping[str, Any]) -> Section:
             f"{outputs['different']} different among {outputs['open_answers']} open answers."
         )
     rows = [[answer, str(count)] for answer, count in outputs["commonest"]]
+    rows += [[name, str(count)] for name, count in outputs["chosen"].items()]
     return Section("Output check", lines, ("commonest answers", "rows") if rows else (), rows)
 
 
@@ -386,9 +396,5 @@ def _write_submission(run: Run, plan: Plan) -> None:
 
     run.load_predictions(plan.database)
     load_judgements(run, plan)
-    chosen = {
-        row.record.id: row.prediction["choice"]
-        for row in scored_rows(run, plan)
-        if row.prediction.get("choice") is not None
-    }
+    chosen = {row.record.id: row.choice for row in scored_rows(run, plan) if row.choice is not None}
     (run.folder / "submission.json").write_text(json.dumps(chosen, indent=1) + "\n")

@@ -10,7 +10,6 @@ film_tokens.py an indexed film in memory
 arms.py        what each method shows of it
 answer_check.py what mini answers, many questions at once
 measure.py     every question to every arm
-statistics.py  means, intervals and differences, clustered by film
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
 plan.py        what is run

@@ -142,15 +142,15 @@ def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
         task, value = f"{name}, {cell.budget} tokens", findings.accuracy(cell)
         judged = findings.accuracy(cell, findings.judging)
         for metric, number, unit in (
-            ("accuracy", value.value, ""),
+            ("accuracy", value.mean, ""),
             ("± 95 %", value.margin, ""),
-            ("on judging types", judged.value, ""),
+            ("on judging types", judged.mean, ""),
             ("± 95 % ", judged.margin, ""),
             ("shown", cell.tokens, "tokens"),
             ("frames", cell.frames, ""),
             ("took", cell.seconds, "s"),
         ):
-            n = judged.n if metric in ("on judging types", "± 95 % ") else value.n
+            n = judged.num_rows if metric in ("on judging types", "± 95 % ") else value.num_rows
             rows.append(Row(task, cell.arm, metric, round(number, 4), unit, n))
     for row in findings.types:
         task = f"{name}, types"
@@ -162,7 +162,9 @@ def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
         of = findings.named(by)
         for k in RECALL_AT:
             value = recall_at(findings, of, k)
-            row = Row(f"{name}, evidence recall", by, f"@{k}", round(value.value, 4), "", value.n)
+            row = Row(
+                f"{name}, evidence recall", by, f"@{k}", round(value.mean, 4), "", value.num_rows
+            )
             rows.append(row)
     return rows
 
@@ -178,8 +180,8 @@ def _print_verdicts(found: dict[str, Findings]) -> None:
         print("\nThe preset less each published system, paired, on types that may judge")
         for row in against:
             print(
-                f"  {row.suite:>6s} {row.budget:5d}  {row.rival:15s} {row.gain.value:+.3f} ± "
-                f"{row.gain.margin:.3f}  n={row.gain.n:3d}  {row.verdict}"
+                f"  {row.suite:>6s} {row.budget:5d}  {row.rival:15s} {row.gain.mean:+.3f} ± "
+                f"{row.gain.margin:.3f}  n={row.gain.num_rows:3d}  {row.verdict}"
             )
 
 
@@ -206,8 +208,8 @@ def _write(path: str, found: dict[str, Findings], notes: list[str]) -> None:
             for g in goals(found)
         ],
         paired=[
-            [a.suite, a.budget, a.rival, round(a.gain.value, 4), round(a.gain.margin, 4), a.gain.n,
-             a.verdict]
+            [a.suite, a.budget, a.rival, round(a.gain.mean, 4), round(a.gain.margin, 4),
+             a.gain.num_rows, a.verdict]
             for a in losses(found)
         ],
         questions={

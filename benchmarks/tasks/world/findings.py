@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.tasks.world import statistics
+from benchmarks.harness import statistics
+from benchmarks.harness.statistics import Estimate
 from benchmarks.tasks.world.measure import Asked, Cell, Ranked
-from benchmarks.tasks.world.statistics import Estimate
 from benchmarks.tasks.world.suites import Suite
 from longvid.world.prior import TextGuesser
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from benchmarks.harness.statistics import Estimate
 from benchmarks.tasks.world.findings import Findings, recall_at
 from benchmarks.tasks.world.plan import (
     EVERYTHING,
@@ -14,7 +15,6 @@ from benchmarks.tasks.world.plan import (
     PRESET,
     TENTH_BUDGET,
 )
-from benchmarks.tasks.world.statistics import Estimate
 from longvid.models import checkpoint_files
 
 __all__ = ["Goal", "goals", "losses"]
@@ -48,7 +48,7 @@ def goals(found: Mapping[str, Findings]) -> list[Goal]:
         ten = found["10 min"]
         preset = ten.accuracy(ten.cell(PRESET, BUDGET))
         oracle = ten.accuracy(ten.cell("oracle", BUDGET))
-        share = preset.value / oracle.value
+        share = preset.mean / oracle.mean
         rows.append(
             Goal(
                 f"10 min, {PRESET} at {BUDGET} tokens, share of the oracle's accuracy",
@@ -65,10 +65,11 @@ def goals(found: Mapping[str, Findings]) -> list[Goal]:
             reached = recall_at(found["1 h"], found["1 h"].named(by), 8)
             rows.append(
                 Goal(
-                    f"1 h, segment recall@8, questions that name a {_BY[by]} (n={reached.n})",
+                    f"1 h, segment recall@8, questions that name a {_BY[by]} "
+                    f"(n={reached.num_rows})",
                     f"≥ {least}",
                     str(reached),
-                    reached.value >= least,
+                    reached.mean >= least,
                 )
             )
     if "1 min" in found and found["1 min"].has(EVERYTHING, EVERYTHING_BUDGET):
@@ -115,9 +116,9 @@ def _needles(found: Findings, least: float) -> list[Goal]:
     name = found.suite.name
     return [
         Goal(f"{name}, needles, {PRESET} at {BUDGET} tokens", f"≥ {least}",
-             f"{preset} ({parts})", preset.value >= least),
+             f"{preset} ({parts})", preset.mean >= least),
         Goal(f"{name}, needles, uniform at {BUDGET} tokens", "≤ 0.3", str(uniform),
-             uniform.value <= 0.3),
+             uniform.mean <= 0.3),
     ]  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def _tenth(minute: Findings) -> Goal:
         part = minute.accuracy(minute.cell(arm, TENTH_BUDGET))
         best = part if best is None else best
         words.append(f"{arm} {part}")
-    share = best.value / whole.value if best is not None else 0.0
+    share = best.mean / whole.mean if best is not None else 0.0
     return Goal(
         f"1 min, a tenth of the tokens ({TENTH_BUDGET}) keeps of all tokens' accuracy ({PRESET})",
         "≥ 0.95",
@@ -150,7 +151,7 @@ class Against:
     @property
     def verdict(self) -> str:
         """Say what the interval allows to say."""
-        if self.gain.n == 0:
+        if self.gain.num_rows == 0:
             return "no type can judge"
         if self.gain.low > 0:
             return "above"

@@ -112,7 +112,7 @@ def _curves(found: Mapping[str, Findings]) -> str:
         lines = [_line(findings, arm, _CURVES.index(arm)) for arm in shown]
         lines = [line for line in lines if line.points]
         blind = [cell for cell in findings.cells if cell.arm == "no video"]
-        without = f"; no video {findings.accuracy(blind[0]).value:.2f}" if blind else ""
+        without = f"; no video {findings.accuracy(blind[0]).mean:.2f}" if blind else ""
         plots.append(
             f"<figure><h3>{escape(name)} <span class=soft>({len(findings.asked)} questions, "
             f"{findings.suite.num_films} films{without})</span></h3>"
@@ -132,7 +132,7 @@ def _line(findings: Findings, arm: str, number: int) -> Line:
         # The tenth of a minute's tokens lies too near to 512 for a curve.
         if cell.arm == arm and cell.budget != TENTH_BUDGET:
             value = findings.accuracy(cell)
-            points.append((float(cell.budget), value.value, value.margin))
+            points.append((float(cell.budget), value.mean, value.margin))
     unique = {point[0]: point for point in points}
     return Line(arm, f"s{number}", tuple(unique[x] for x in sorted(unique)))
 
@@ -153,9 +153,7 @@ def _against(found: Mapping[str, Findings]) -> str:
             verdict = match[0].verdict
             style = {"above": "good", "BELOW": "bad"}.get(verdict, "soft")
             gain = match[0].gain
-            cells.append(
-                f'<td class="{style}">{gain.value:+.3f} ± {gain.margin:.3f} {verdict}</td>'
-            )
+            cells.append(f'<td class="{style}">{gain.mean:+.3f} ± {gain.margin:.3f} {verdict}</td>')
         body.append("".join(cells))
     head = "<th>length</th><th>tokens</th>" + "".join(f"<th>{escape(r)}</th>" for r in rivals)
     return (
@@ -174,7 +172,7 @@ def _recall(found: Mapping[str, Findings]) -> str:
             of = findings.named(by)
             if len(of) >= 5:
                 values = [(k, recall_at(findings, of, k)) for k in RECALL_AT]
-                points = tuple((float(k), v.value, v.margin) for k, v in values)
+                points = tuple((float(k), v.mean, v.margin) for k, v in values)
                 lines.append(Line(f"{by} (n={len(of)})", f"s{number + 1}", points))
         if lines and findings.suite.seconds >= 60:
             legend = _legend([(line.name, int(line.style[1:])) for line in lines])
@@ -206,8 +204,8 @@ def _matrix(found: Mapping[str, Findings]) -> str:
         for name in COMPRESSIONS:
             value = findings.accuracy(findings.cell(paired(selector, name), MATRIX_BUDGET), of)
             cells.append(
-                f'<td style="background:rgba(var(--heat),{max(0.0, value.value - 0.2) * 0.7:.2f})"'
-                f' title="± {value.margin:.3f}">{value.value:.2f}</td>'
+                f'<td style="background:rgba(var(--heat),{max(0.0, value.mean - 0.2) * 0.7:.2f})"'
+                f' title="± {value.margin:.3f}">{value.mean:.2f}</td>'
             )
         body.append("".join(cells))
     head = "<th></th>" + "".join(f"<th>{escape(name)}</th>" for name in COMPRESSIONS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Parrot:
         self.answer = answer
         self.asked: list[str] = []
 
-    def ask(self, rows: Rows) -> list[dict[str, Any]]:
+    def ask(self, rows: Rows) -> Iterable[dict[str, Any]]:
         self.asked += [record.id for record, _ in rows]
         return [
             {"id": record.id, "seconds": {"llm": 0.01}, **self.answer(record.id, record.question)}

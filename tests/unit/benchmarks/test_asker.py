@@ -57,7 +57,7 @@ def test_the_same_words_about_two_parts_are_two_questions(small_store: Path, bot
         (record(id=str(i), start_seconds=start, end_seconds=end), bottles)
         for i, (start, end) in enumerate(parts)
     ]
-    told = Asker(str(small_store), config, Protocol()).ask(rows)
+    told = list(Asker(str(small_store), config, Protocol()).ask(rows))
     assert [row["id"] for row in told] == ["0", "1", "2", "3"]
     for row, (start, end) in list(zip(told, parts, strict=True))[:2]:
         assert row["frames"]
@@ -82,7 +82,7 @@ def test_what_cannot_be_asked_is_a_row_among_the_others(small_store: Path, bottl
         (record(id="c"), "/nowhere/else.mp4"),
         (record(id="d"), bottles),
     ]
-    told = asker.ask(rows)
+    told = list(asker.ask(rows))
     assert [row["id"] for row in told] == ["a", "b", "c", "d"]
     assert [row["status"] for row in told] == ["ok", "model_error", "decode_error", "ok"]
     assert told[1]["error_kind"] == "question"
@@ -110,7 +110,7 @@ def test_subtitles_at_sampled_frames_go_in_front(
     )
     asker = Asker(str(small_store), load_config("mini"), Protocol(subtitles=tmp_path))
     rows = [(record(subtitles="b.srt"), bottles), (record(id="2", subtitles="none.srt"), bottles)]
-    told = asker.ask(rows)
+    told = list(asker.ask(rows))
     assert [row["subtitle_lines"] for row in told] == [1, None]
     assert told[0]["status"] == "model_error"  # mini knows no such words
     assert "hello" in told[0]["error"]

@@ -135,8 +135,9 @@ def test_a_failed_call_is_a_judge_error_and_never_a_no(tmp_path: Path, serve: Se
     run = answered(tmp_path)
     assert judged(run, f"openai:m@{broken.url}").failed == 12
     result = scored(run)
-    assert "judge:m" not in result["metrics"] or not result["metrics"]["judge:m"]["all"]["all"]
-    assert result["judges"]["m"]["judge_errors"] == 12
+    both = result["metrics"]["judge:m"]["all"]
+    assert (both["attempted"], both["all"]["mean"]) == (None, 0.0)
+    assert result["judges"]["m"]["judge_errors"] == result["judges"]["m"]["unjudged"] == 12
     # The next call of the stage makes them again.
     working = serve(lambda body, number: (200, "{'pred': 'no', 'score': 1}"))
     assert judged(run, f"openai:m@{working.url}").judged == 12
@@ -196,6 +197,20 @@ def test_a_refused_key_stops_the_stage_at_once(tmp_path: Path, serve: Serve) -> 
     assert len(server.calls) <= 8
 
 
+def test_a_call_that_is_refused_is_one_row_of_many(tmp_path: Path, serve: Serve) -> None:
+    server = serve(
+        lambda body, number: (400, "too long") if number == 5 else (200, "{'pred': 'yes'}")
+    )
+    run = answered(tmp_path)
+    done = judged(run, f"openai:m@{server.url}", retries=3)
+    assert (done.judged, done.failed) == (12, 1)
+    assert "status 400: too long" in done.why
+    assert len(server.calls) == 12  # a wrong call would be wrong again
+    both = scored(run)["metrics"]["judge:m"]["all"]
+    assert both["attempted"]["num_rows"] == 11
+    assert both["all"]["mean"] == pytest.approx(11 / 12)
+
+
 def test_nobody_there_is_a_failed_call() -> None:
     with pytest.raises(CallFailed, match="cannot be reached"):
         ChatClient("http://127.0.0.1:9/v1", "m", retries=0).complete([])
@@ -229,7 +244,9 @@ def test_the_majority_of_three_decides_and_a_tie_does_not(tmp_path: Path, serve:
     no = serve(lambda body, number: (200, "{'pred': 'no', 'score': 0}"))
     run = answered(tmp_path)
     judged(run, f"openai:a@{yes.url}", f"openai:b@{no.url}")
-    assert "judge:majority" not in scored(run)["metrics"]
+    result = scored(run)
+    assert result["ties"] == 12
+    assert result["metrics"]["judge:majority"]["all"]["attempted"] is None
     judged(run, f"openai:c@{yes.url}")
     assert scored(run)["metrics"]["judge:majority"]["all"]["all"]["mean"] == 1.0
     with pytest.raises(JudgeError, match="named alike"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from benchmarks.harness.answer_matching import contains, exact, lemma, normalise
 from benchmarks.harness.option_reader import chosen_option
 from benchmarks.harness.output_check import Outputs
 from benchmarks.harness.published_figures import beside
-from benchmarks.harness.statistics import Clustered, mcnemar, paired_difference
+from benchmarks.harness.statistics import Clustered, paired_test
 from benchmarks.judging.verdict import Verdict, messages, parse
 
 
@@ -31,6 +32,24 @@ from benchmarks.judging.verdict import Verdict, messages, parse
         ("cat", "catch", False, False, False),
         ("player", "play", False, False, False),
         ("", "man", False, False, False),
+        ("caring", "car", False, False, False),
+        ("staring", "star", False, False, False),
+        ("seed", "see", False, False, False),
+        ("news", "new", False, False, False),
+        ("planning", "plane", False, False, False),
+        ("women", "woman", False, True, True),
+        ("tennis", "tenni", False, True, True),
+        ("cutting", "cut", False, True, True),
+        ("1,000", "1000", True, True, True),
+        ("thirty", "30", True, True, True),
+        ("twenty-five dogs", "25", False, False, True),
+        ("I\u2019m", "I'm", True, True, True),
+        ("cafe\u0301", "caf\u00e9", True, True, True),
+        ("there is no way to know", "no", False, False, False),
+        ("no way to know", "no", False, False, False),
+        ("No, he is not.", "no", False, False, True),
+        ("it is not a dog", "dog", False, False, False),
+        ("not a cat but a dog", "dog", False, False, True),
         ("...", "man", False, False, False),
     ],
 )
@@ -60,7 +79,7 @@ def test_any_accepted_answer_counts() -> None:
         (r"so \boxed{C}", 2),
         ("It could be A. No: the answer is B", 1),
         ("the green one", 2),
-        ("It is the red one, not the blue one", 1),
+        ("It is the red one, not the blue one", 0),
         ("A man walks by", None),
         ("E", None),
         ("I cannot tell", None),
@@ -91,6 +110,12 @@ def test_letters_reach_as_far_as_the_options() -> None:
         ("The prediction matches quite well, I would say.", None),
         ("{'pred': __import__('os').system('true'), 'score': 3}", None),
         ("{" * 2000, None),
+        (
+            "<think>{'pred': 'yes', 'score': 5}</think>{'pred': 'no', 'score': 1}",
+            Verdict(False, 1.0),
+        ),
+        ("<think>{'pred': 'yes', 'score': 5}", None),
+        ("First {'pred': 'yes', 'score': 5}. No: {'pred': 'no', 'score': 0}", Verdict(False, 0.0)),
         ("", None),
     ],
 )
@@ -116,7 +141,7 @@ def test_clustered_error_equals_a_plain_one_when_every_row_is_its_own_video() ->
     sums = Clustered()
     for i, value in enumerate(values):
         sums.add(f"v{i}", float(value))
-    estimate = sums.estimate(bootstrap=True)
+    estimate = sums.estimate()
     assert estimate is not None
     plain = values.std(ddof=1) / math.sqrt(len(values))
     assert estimate.standard_error == pytest.approx(plain)
@@ -140,43 +165,117 @@ def test_one_video_has_no_error_and_no_row_no_estimate() -> None:
     sums = Clustered()
     assert sums.estimate() is None
     sums.add("v", 1.0)
-    estimate = sums.estimate(bootstrap=True)
+    estimate = sums.estimate()
     assert estimate is not None
     assert math.isnan(estimate.standard_error)
 
 
-def test_paired_difference_is_sharper_than_two_means() -> None:
+def test_the_interval_is_never_empty_and_stays_between_0_and_1() -> None:
+    for right, total in ((20, 20), (0, 20), (19, 20), (3, 3)):
+        sums = Clustered()
+        for i in range(total):
+            sums.add(i, float(i < right))
+        estimate = sums.estimate()
+        assert estimate is not None
+        assert 0 <= estimate.low < estimate.high <= 1
+        assert estimate.low <= estimate.mean <= estimate.high
+    # Wilson's interval of 20 of 20 is 83.9 to 100 by a normal quantile, wider by Student's.
+    sums = Clustered()
+    for i in range(20):
+        sums.add(i, 1.0)
+    estimate = sums.estimate()
+    assert estimate is not None
+    assert estimate.low == pytest.approx(0.82, abs=0.01)
+
+
+@pytest.mark.parametrize(("videos", "share"), [(8, 0.5), (15, 0.8), (100, 0.95)])
+def test_intervals_of_few_videos_hold_the_truth_more_often_than_normal_ones(
+    videos: int, share: float
+) -> None:
+    random = np.random.default_rng(5)
+    held = held_by_normal = 0
+    for _ in range(400):
+        sums = Clustered()
+        for video in range(videos):
+            chance = share if random.random() < 0.5 else float(random.random() < share)
+            for _ in range(6):
+                sums.add(video, float(random.random() < chance))
+        estimate = sums.estimate()
+        assert estimate is not None
+        held += estimate.low <= share <= estimate.high
+        normal = 1.96 * estimate.standard_error
+        held_by_normal += abs(estimate.mean - share) <= normal
+    assert held >= 0.9 * 400
+    assert held > held_by_normal
+
+
+def test_a_paired_test_is_sharper_than_two_means() -> None:
     first, second = Clustered(), Clustered()
     random = np.random.default_rng(1)
     for i in range(200):
         value = float(random.integers(0, 2))
         first.add(f"v{i}", value)
         second.add(f"v{i}", 1.0 if i < 10 else value)
-    difference, error = paired_difference(first, second)
+    test = paired_test(first, second)
     alone = first.estimate()
     assert alone is not None
-    assert 0 <= difference <= 0.05
-    assert error < alone.standard_error / 2
+    assert 0 <= test.difference <= 0.05
+    assert test.standard_error < alone.standard_error / 2
 
 
-def test_mcnemar_counts_flips_only() -> None:
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(5, 5) == 1.0
-    assert mcnemar(0, 10) == pytest.approx(2 * 0.5**10)
-    assert 0 <= mcnemar(1000, 3000) < 1e-100
+@pytest.mark.parametrize("share_of_videos_that_flip", [0.05, 0.2, 0.6])
+def test_false_alarms_when_whole_videos_flip(share_of_videos_that_flip: float) -> None:
+    """300 videos of 26 questions: 5 of 100 comparisons of equal runs are called different."""
+    random = np.random.default_rng(7)
+    alarms, trials = 0, 1500
+    for _ in range(trials):
+        first, second = Clustered(), Clustered()
+        flips = random.random(300) < share_of_videos_that_flip
+        first._index = second._index = {i: i for i in range(300)}
+        counts = array("d", [26.0] * 300)
+        first._counts = second._counts = counts
+        before = random.integers(0, 2, 300) * 26.0
+        first._sums = array("d", before)
+        second._sums = array("d", np.where(flips, 26.0 - before, before))
+        alarms += paired_test(first, second).p_value < 0.05
+    assert 0.035 <= alarms / trials <= 0.065
+
+
+def test_a_paired_test_of_equal_or_few_videos() -> None:
+    one, other = Clustered(), Clustered()
+    for video in range(3):
+        one.add(video, 0.0)
+        other.add(video, 1.0)
+    assert paired_test(one, one).p_value == 1.0
+    assert paired_test(one, other).p_value == 0.25
 
 
 def test_broken_outputs_are_noticed() -> None:
     outputs = Outputs()
     for i in range(20):
-        outputs.add("!!!!!!!!!!" if i < 15 else f"answer {i}", is_choice=False)
+        outputs.add("!!!!!!!!!!" if i < 15 else f"answer {i}")
     warnings = outputs.summary()["warnings"]
     assert any("may not see the video" in warning for warning in warnings)
     assert any("repetitions" in warning for warning in warnings)
     healthy = Outputs()
     for i in range(20):
-        healthy.add(f"answer {i}", is_choice=False)
+        healthy.add(f"answer {i}")
     assert healthy.summary()["warnings"] == []
+
+
+def test_a_model_that_prefers_a_letter_is_noticed() -> None:
+    always, unread, fair, skewed = (Outputs() for _ in range(4))
+    for i in range(40):
+        always.add_choice(0, i % 4)
+        unread.add_choice(None, i % 4)
+        fair.add_choice(i % 4, (i + 1) % 4)
+        skewed.add_choice(int(i % 5 == 0), int(i % 5 == 0))
+    (sentence,) = always.summary()["warnings"]
+    assert "40 of 40 replies choose A" in sentence
+    (sentence,) = unread.summary()["warnings"]
+    assert "40 of 40 replies" in sentence
+    assert fair.summary()["warnings"] == skewed.summary()["warnings"] == []
+    assert fair.summary()["chosen"] == dict.fromkeys("ABCD", 10)
 
 
 def test_published_rows_stand_beside_equal_split_and_metric_only() -> None:

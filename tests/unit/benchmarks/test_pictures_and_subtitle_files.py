@@ -70,7 +70,7 @@ def test_pictures_go_the_way_of_every_video(tmp_path: Path) -> None:
         assert found is not None
         rows.append((Record(name, (name,), "what shape is red ?", ("star",)), found))
     index_videos([path for _, path in rows], store, config, "local")
-    told = Asker(store, config, Protocol()).ask(rows)
+    told = list(Asker(store, config, Protocol()).ask(rows))
     assert [row["status"] for row in told] == ["ok", "ok", "decode_error"]
     assert told[0]["frames"][0] == 0
     assert len(paths) / 3 - 1.1 < told[0]["frames"][-1] < len(paths) / 3

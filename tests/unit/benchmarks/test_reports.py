@@ -103,11 +103,21 @@ def test_compare_lists_the_rows_that_flipped(tmp_path: Path) -> None:
     text = compare(first, second)
     assert "Differ in: budget." in text
     assert "| exact+lemma | 50.0 % | 75.0 % | +25.0 |" in text
-    assert "| 3 | 0 | 0.25 |" in text
+    assert "| 3 | 0 | 0.225 |" in text  # by two of three videos
     with (second.folder / "flips.csv").open() as file:
         flips = list(csv.DictReader(file))
     assert {row["id"] for row in flips} == {"6", "7", "8"}
     assert {row["now"] for row in flips} == {"right"}
+
+
+def test_rows_that_neither_run_answered_are_wrong_in_both(tmp_path: Path) -> None:
+    runs = []
+    for name, right in (("a", 3), ("b", 5)):
+        run, _ = new_run(tmp_path / name, ROWS), make_videos(tmp_path / name / "videos", ROWS[:8])
+        answer = Parrot(lambda n, q, right=right: says("play" if int(n) < right else "cut")(n, q))
+        go(run, answer, tmp_path / name / "videos")
+        runs.append(run)
+    assert "| exact | 25.0 % | 41.7 % | +16.7 |" in compare(*runs)
 
 
 def test_runs_over_other_rows_are_not_compared(tmp_path: Path) -> None:
@@ -144,7 +154,23 @@ def test_the_full_egoschema_ends_in_a_submission(tmp_path: Path) -> None:
     assert "video_missing" in reported(run)
     submission = json.loads((run.folder / "submission.json").read_text())
     assert submission == {"u0": 3, "u1": 3}
+    assert "submission.json holds 2 of the 3 rows" in (run.folder / "report.md").read_text()
     assert json.loads((run.folder / "score.json").read_text())["metrics"] == {}
+
+
+def test_a_submission_is_read_from_text_too(tmp_path: Path) -> None:
+    row = {"q_uid": "u", "question": "what?", **{f"option {k}": f"o{k}" for k in range(5)}}
+    (tmp_path / "questions.json").write_text(json.dumps([row]))
+    task = load_task("egoschema")
+    identity = {**IDENTITY, "task": "egoschema", "split": "full"}
+    run = open_run(tmp_path / "run", identity, {})
+    make_plan(run.plan_path, task, probe(task, tmp_path, "full"))
+    run.save(selection=Selection().to_dict(), videos=str(tmp_path / "videos"))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "u.mp4").touch()
+    go(run, Parrot(says("The answer is (D).")), tmp_path / "videos")
+    reported(run)
+    assert json.loads((run.folder / "submission.json").read_text()) == {"u": 3}
 
 
 def test_a_mean_over_tasks_says_how_many_were_attempted(tmp_path: Path) -> None:

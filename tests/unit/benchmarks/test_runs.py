@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.harness.errors import AnnotationError, RunError
+from benchmarks.harness.predict import Rows
 from benchmarks.harness.run import load_run, open_run
 from benchmarks.harness.video_folder import VideoFolder
 from tests.unit.benchmarks.folders import Row
@@ -160,6 +163,33 @@ def test_no_video_at_all_is_one_sentence(tmp_path: Path) -> None:
         VideoFolder(tmp_path)
     with pytest.raises(AnnotationError, match="is not a folder"):
         VideoFolder(tmp_path / "nothing")
+
+
+def test_two_processes_do_not_ask_the_same_rows(tmp_path: Path) -> None:
+    run, videos = new_run(tmp_path, ROWS), make_videos(tmp_path / "videos", ROWS)
+
+    def ask_while_asked(name: str, question: str) -> dict[str, object]:
+        if name == "3":
+            with pytest.raises(RunError, match="being written by another process"):
+                go(run, Parrot(says("play")), videos)
+        return says("play")(name, question)
+
+    assert go(run, Parrot(ask_while_asked), videos).asked == 12
+    assert go(run, Parrot(says("play")), videos).asked == 0
+
+
+def test_a_row_is_in_the_log_as_soon_as_it_is_answered(tmp_path: Path) -> None:
+    run, videos = new_run(tmp_path, ROWS), make_videos(tmp_path / "videos", ROWS)
+    logged = []
+
+    class Slow(Parrot):
+        def ask(self, rows: Rows) -> Iterator[dict[str, Any]]:
+            for row in rows:
+                logged.append(len(lines(run.folder / "predictions.jsonl")))
+                yield from super().ask([row])
+
+    go(run, Slow(says("play")), videos)
+    assert logged == list(range(12))
 
 
 def test_scoring_again_gives_the_same_bytes(tmp_path: Path) -> None:
