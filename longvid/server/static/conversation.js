@@ -1,0 +1,134 @@
+// Questions and answers: evidence first, then text as it grows, and what the model saw.
+
+import { render } from "./answer_text.js";
+import { events } from "./api.js";
+import { milliseconds, span } from "./format.js";
+import { get, set } from "./state.js";
+
+const MOST_TURNS = 8;
+
+export class Conversation {
+  constructor({ list, answerRow, evidenceRow, stop }, showEvidence) {
+    Object.assign(this, { list, answerRow, evidenceRow, stop, showEvidence });
+    this.turns = [];
+    this.abort = null;
+    stop.onclick = () => this.cancel();
+  }
+
+  cancel() {
+    this.abort?.abort();
+  }
+
+  async ask(question) {
+    this.cancel();
+    const body = {
+      question,
+      stream: true,
+      budget: get("budget"),
+      store: get("store"),
+      videos: get("picked"),
+      history: this.turns.slice(-MOST_TURNS),
+    };
+    const range = get("range");
+    if (range && get("current")) {
+      body.videos = [get("current").video_id];
+      body.time_range = range;
+    }
+    const element = this.answerRow.content.firstElementChild.cloneNode(true);
+    element.querySelector(".asked").textContent = question;
+    element.querySelector(".again").onclick = () => this.ask(question);
+    this.list.append(element);
+    element.scrollIntoView({ block: "nearest" });
+    const controller = new AbortController();
+    this.abort = controller;
+    this.stop.hidden = false;
+    const text = element.querySelector(".text");
+    text.textContent = "…";
+    try {
+      for await (const { event, data } of events("/api/ask", body, controller.signal)) {
+        if (event === "evidence") this.#evidence(element, data);
+        if (event === "text") text.replaceChildren(...this.#nodes(element, data.text));
+        if (event === "done") this.#done(element, question, data.answer);
+        if (event === "error") this.#fail(element, data.error.message);
+      }
+    } catch (error) {
+      const stopped = error.name === "AbortError";
+      this.#fail(element, stopped ? "Stopped." : error.message);
+    } finally {
+      if (this.abort === controller) {
+        this.abort = null;
+        this.stop.hidden = true;
+      }
+    }
+  }
+
+  #nodes(element, text) {
+    return render(text, (number) => {
+      const found = element.evidence?.find((one) => one.marker === number);
+      if (found) this.showEvidence(found);
+    });
+  }
+
+  #evidence(element, { evidence, budget }) {
+    element.evidence = evidence;
+    set({ selection: { evidence, budget } });
+    const cards = evidence.map((one) => {
+      const card = this.evidenceRow.content.firstElementChild.cloneNode(true);
+      const picture = card.querySelector("img");
+      picture.onerror = () => picture.remove();
+      picture.src = one.thumbnail_url;
+      card.querySelector(".marker").textContent = `[${one.marker}]`;
+      card.querySelector(".span").textContent = span(one.start_seconds, one.end_seconds);
+      card.querySelector(".name").textContent = one.text || one.filename;
+      card.querySelector("meter").value = Math.max(0, Math.min(1, one.score));
+      const button = card.querySelector("button");
+      button.setAttribute("aria-label", `Evidence ${one.marker}: ${one.filename}, ${span(one.start_seconds, one.end_seconds)}`);
+      button.onclick = () => this.showEvidence(one);
+      return card;
+    });
+    element.querySelector(".evidence").replaceChildren(...cards);
+    this.#explain(element, budget);
+    if (evidence.length) this.showEvidence(evidence[0], { play: false });
+  }
+
+  #explain(element, budget) {
+    const tiers = budget.tiers ?? [];
+    const words = tiers.map((tier) => `${tier.num_frames} frames of ${tier.tokens_per_frame}`);
+    const summary = `${budget.visual_tokens} of ${budget.budget} visual tokens: ${words.join(", ") || "no frames"}`;
+    element.querySelector(".seen summary").textContent = summary;
+    const bars = tiers.map((tier, place) => {
+      const row = document.createElement("div");
+      row.className = "tier";
+      const label = document.createElement("span");
+      label.textContent = `${tier.num_frames} × ${tier.tokens_per_frame} = ${tier.num_tokens}`;
+      const bar = document.createElement("div");
+      bar.className = `bar ${place ? "fast" : "slow"}`;
+      bar.style.width = `${(100 * tier.num_tokens) / Math.max(1, budget.visual_tokens)}%`;
+      row.append(label, bar);
+      return row;
+    });
+    element.querySelector(".tiers").replaceChildren(...bars);
+  }
+
+  #done(element, question, answer) {
+    const text = element.querySelector(".text");
+    text.replaceChildren(...this.#nodes(element, answer.text || "No answer."));
+    element.querySelector(".note").textContent = answer.note;
+    const steps = Object.entries(answer.seconds)
+      .filter(([, seconds]) => seconds >= 0.0005)
+      .map(([step, seconds]) => {
+        const item = document.createElement("li");
+        item.textContent = `${step.replace("_", " ")} ${milliseconds(seconds)}`;
+        return item;
+      });
+    element.querySelector(".steps").replaceChildren(...steps);
+    element.querySelector(".copy").onclick = () =>
+      navigator.clipboard.writeText(JSON.stringify({ question, ...answer }, null, 1));
+    this.turns.push([question, answer.text]);
+  }
+
+  #fail(element, sentence) {
+    element.classList.add("failed");
+    element.querySelector(".text").textContent = sentence;
+  }
+}
