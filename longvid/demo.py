@@ -64,7 +64,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
             [film, *(videos or [str(_CLIPS)])], store=store, config=config, on_progress=show
         )
     say(
-        f"   {report.videos_indexed} indexed, {report.videos_skipped} already there, "
+        f"   {report.videos_indexed} indexed, {report.videos_skipped} skipped, "
         f"{report.videos_failed} failed; {report.frames} frames became {report.tokens} tokens "
         f"in {report.seconds:.1f} s"
     )

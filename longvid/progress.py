@@ -64,8 +64,8 @@ def _line(progress: Progress, seconds: float) -> str:
     speed = progress.seconds_done / seconds if seconds > 0 else 0.0
     parts = [
         f"{progress.videos_indexed} indexed",
-        f"{progress.videos_open} in work",
-        f"{progress.videos_skipped} already there",
+        f"{progress.videos_open} running",
+        f"{progress.videos_skipped} skipped",
         f"{progress.videos_failed} failed",
     ]
     if progress.videos_listed:

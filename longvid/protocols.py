@@ -116,11 +116,15 @@ class Decoder(Protocol):
 
 
 class DecoderPart(Part, Protocol):
-    """A decoder's configuration. `size` is set by the encoder that the frames are for."""
+    """A decoder's configuration. The encoder decides `size`, the store `pictures`."""
 
     @property
     def size(self) -> FrameSize:
         """The size at which frames leave."""
+
+    @property
+    def pictures(self) -> str:
+        """Which frames also leave as small JPEG pictures: "none", one a "segment" or a "frame"."""
 
     def setup(self, device: str = "cpu") -> Decoder:
         """Return a decoder with its processes ready to start."""

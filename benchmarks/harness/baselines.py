@@ -84,10 +84,10 @@ def _text_only(db: sqlite3.Connection, choice: int) -> int:
     )
     db.execute("CREATE INDEX temp.best_words ON best (level, words, fold)")
     right = db.execute(
-        "SELECT count(*) FROM (SELECT h.ord, h.gold, max(h.level || substr(b.best, 10)) AS told "
+        "SELECT count(*) FROM (SELECT h.ord, h.gold, max(h.level || substr(b.best, 10)) AS guess "
         "FROM hints h JOIN best b ON b.level = h.level AND b.words = h.words "
         "AND b.fold = 1 - h.fold WHERE h.choice = ? GROUP BY h.ord) "
-        "WHERE substr(told, 2) = gold",
+        "WHERE substr(guess, 2) = gold",
         (choice,),
     ).fetchone()[0]
     db.execute("DROP TABLE temp.best")

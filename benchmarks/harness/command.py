@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--question", metavar="TEMPLATE", help='words around "{question}"')
     how.add_argument("--options", choices=("likelihood", "text"), default="likelihood")
     how.add_argument("--text-only", action="store_true", help="show no frame at all")
-    how.add_argument("--subtitles", type=Path, metavar="DIR", help="what is said, shown too")
+    how.add_argument(
+        "--subtitles", type=Path, metavar="DIR", help="show the subtitles of this folder too"
+    )
     how.add_argument("--runner", choices=("local", "ray"), default="local")
 
     where = parser.add_argument_group("where")

@@ -24,8 +24,8 @@ __all__ = ["PROBLEMS", "Plan", "Selection", "make_plan", "selection_of"]
 PROBLEMS = {
     "question_without_answer": "questions that have no gold answer (not asked)",
     "answer_without_question": "gold answers to no question of the file",
-    "duplicate_row": "rows that stand twice, word for word (asked once)",
-    "duplicate_id": "rows whose id stands before another question already (not asked)",
+    "duplicate_row": "rows that occur twice, word for word (asked once)",
+    "duplicate_id": "rows whose id another question has already (not asked)",
     "gold_twice": "ids with two different gold answers (the first counts)",
     "two_golds": "rows of one video and question whose golds differ (all asked)",
     "unusable": "rows without a video, a question, or an option that is right",

@@ -143,5 +143,5 @@ def judges_named(names: Sequence[str], options: JudgeOptions) -> list[Judge]:
     judges = [judge_named(name, options) for name in names]
     ids = [judge.id for judge in judges]
     if len(set(ids)) != len(ids):
-        raise JudgeError(f"Two judges are named alike: {', '.join(ids)}; name each once.")
+        raise JudgeError(f"Two judges have the same name: {', '.join(ids)}; name each once.")
     return judges

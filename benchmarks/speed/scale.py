@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fused", action="store_true", help="decode and encode in one process for four decoders"
     )
     parser.add_argument(
-        "--files", metavar="N,N", help="instead: the driver's memory over so many listed files"
+        "--files",
+        metavar="N,N",
+        help="instead: the driver's memory for these numbers of listed files",
     )
     parser.add_argument("--contents", type=int, default=1000, help="different ones among --files")
     parser.add_argument("--one-run", metavar="WORKERS", type=int, help=argparse.SUPPRESS)

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from longvid import registry
 from longvid.config import Config, load_config
+from longvid.errors import ModelError
 from longvid.inputs import content_id
-from longvid.protocols import RUN_ONLY
+from longvid.protocols import RUN_ONLY, TextEmbedder
 from longvid.types import Chunk, Failure, FrameBatch, FrameSize, Segment, TextLine, Tokens, Video
 
 __all__ = ["StandInDecoder", "StandInEncoder", "make_footage", "stand_in_config"]
@@ -119,6 +119,14 @@ class StandInEncoder:
         """Return itself: there is nothing to load."""
         return self
 
+    def setup_embedder(self, device: str = "cpu") -> TextEmbedder:
+        """Refuse: nothing is asked of these stores.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError("A stand-in encodes no text; ask a store of another encoder.")
+
     def __call__(self, batch: FrameBatch) -> Segment:
         """Pool the frames of one segment after the time they take."""
         time.sleep(len(batch) * self.seconds_per_frame)
@@ -135,11 +143,6 @@ class StandInEncoder:
             tokens=Tokens.from_grid(pooled.permute(0, 2, 3, 1).half()),
             space=self.space(),
         )
-
-
-# By being imported, since a configuration with stand-ins is unpickled in Ray's workers.
-for _kind, _name in (("decoder", "StandInDecoder"), ("encoder", "StandInEncoder")):
-    registry.PARTS[_kind].setdefault("stand_in", f"{__name__}:{_name}")
 
 
 def stand_in_config(*overrides: str, decoder: Any = None, encoder: Any = None) -> Config:

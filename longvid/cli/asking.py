@@ -29,7 +29,7 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("--video", help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5)
     search.add_argument(
-        "--subtitles", action="store_true", help="search what is said, by words, not what is seen"
+        "--subtitles", action="store_true", help="search subtitles by their words, not pictures"
     )
 
 

@@ -52,7 +52,7 @@ def print_report(report: IndexReport, as_json: bool) -> int:
     else:
         speed = report.video_seconds / report.seconds if report.seconds else 0.0
         say(
-            f"{report.videos_indexed} indexed, {report.videos_skipped} already there, "
+            f"{report.videos_indexed} indexed, {report.videos_skipped} skipped, "
             f"{report.videos_failed} failed: {report.segments} segments, {report.frames} frames, "
             f"{report.tokens} tokens from {clock(report.video_seconds)} of video in "
             f"{report.seconds:.1f} s ({speed:.0f} x realtime)"

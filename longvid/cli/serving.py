@@ -34,6 +34,16 @@ def add_commands(commands: Commands) -> None:
     )
     serve.add_argument("--base-url", default="", help="address for links in answers")
 
+    mcp = commands.add("mcp", _mcp, "Serve a store to agents: the Model Context Protocol.")
+    mcp.add_argument("--store", required=True, metavar="PATH|URI", help="made when not there")
+    mcp.add_argument("--config", default="mini", metavar="NAME|FILE", help="of a new store")
+    mcp.add_argument(
+        "--root", action="append", default=[], type=Path, help="folder whose files may be indexed"
+    )
+    mcp.add_argument("--http", action="store_true", help="over HTTP instead of standard input")
+    mcp.add_argument("--host", default="127.0.0.1")
+    mcp.add_argument("--port", type=int, default=8001)
+
     clip = commands.add("clip", _clip, "Cut a span out of a video, as H.264 in MP4.")
     clip.add_argument("video", help="a local file")
     clip.add_argument("start", help="seconds or h:mm:ss")
@@ -77,6 +87,25 @@ def _serve(options: argparse.Namespace) -> int:
         log_level="warning",
         timeout_graceful_shutdown=int(settings.limits.shutdown_seconds),
     )
+    return OK
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    try:
+        from longvid.mcp.server import run
+    except ImportError as error:
+        raise ConfigError(
+            f"longvid mcp needs packages that are not installed ({error}); install longvid[mcp]."
+        ) from error
+    from longvid.server.settings import is_loopback
+
+    if options.http and not is_loopback(options.host):
+        raise ConfigError(
+            f"longvid mcp has no keys, so it listens on loopback addresses only, not on "
+            f"{options.host}; put a proxy with authentication before it."
+        )
+    host = options.host if options.http else None
+    run(options.store, options.config, options.root, host, options.port)
     return OK
 
 

@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     remove = commands.add("remove", _remove, "Remove videos from a store.", commands.store)
     remove.add_argument("videos", nargs="+", metavar="VIDEO", help="path, file name or id")
 
-    store = commands.add("store", _store, "Check a store, or mend it.", commands.store)
+    store = commands.add("store", _store, "Verify or repair a store.", commands.store)
     store.add_argument(
         "action",
         choices=("verify", "rebuild", "clean"),

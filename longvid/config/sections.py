@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from longvid.errors import ConfigError
 from longvid.sample import Sampling
@@ -25,6 +25,10 @@ TOKEN_KINDS = ("float16", "bfloat16", "float32", "int8", "int4")
 _EMBEDDING_KINDS = ("float32", "float16", "int8")
 
 
+#: Which frames are kept as small pictures.
+PICTURE_CHOICES = ("none", "segment", "frame")
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """How segments are kept.
@@ -38,11 +42,14 @@ class StoreOptions:
             They are read back with unit norm; int8 moves a cosine by about 0.0005.
         vectors_per_segment: How many search vectors stand for one segment: the means of equal
             consecutive groups of its frame embeddings. More find short events better.
+        pictures: Small JPEG pictures kept beside the tokens, for people and agents: "none", one a
+            "segment" or one a "frame". Tokens and answers do not depend on them.
     """
 
     tokens: str = "float16"
     embeddings: str = "float32"
     vectors_per_segment: int = 4
+    pictures: str = field(default="segment", metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
         if self.tokens not in TOKEN_KINDS:
@@ -53,6 +60,10 @@ class StoreOptions:
             raise ConfigError(
                 f"store.embeddings is {self.embeddings!r}; use one of "
                 f"{', '.join(_EMBEDDING_KINDS)}."
+            )
+        if self.pictures not in PICTURE_CHOICES:
+            raise ConfigError(
+                f"store.pictures is {self.pictures!r}; use one of {', '.join(PICTURE_CHOICES)}."
             )
         if self.vectors_per_segment < 1:
             raise ConfigError(

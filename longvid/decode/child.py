@@ -8,6 +8,7 @@ network (`sandbox.py`).
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import gc
 import importlib
@@ -181,6 +182,10 @@ def _described(segment: DecodedSegment) -> dict[str, Any]:
         "duration_seconds": segment.duration_seconds,
         "rows": segment.rows,
         "pts_error_seconds": segment.pts_error_seconds,
+        "pictures": [
+            {**asdict(picture), "jpeg": base64.b64encode(picture.jpeg).decode()}
+            for picture in segment.pictures
+        ],
     }
 
 

@@ -20,19 +20,29 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from longvid.decode.encryption import is_encrypted, is_scrambled_transport_stream
+from longvid.decode.mp4_boxes import lacks_movie
 from longvid.errors import VideoError
 
 __all__ = [
     "CODECS",
     "FORMATS",
     "decoder_options",
+    "encrypted",
     "open_video",
     "packets",
+    "undecodable",
     "unusable",
 ]
 
 #: Demuxers that read one self-contained file.
-FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif"
+FORMATS = ",".join(
+    (
+        *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif"),
+        *("mxf", "dv", "ivf", "apng", "yuv4mpegpipe"),  # cameras, and sequences of pictures
+        *("h264", "hevc", "mjpeg", "mpegvideo", "m4v"),  # streams without a container
+    )
+)
 
 #: Video decoders. Audio decoders are not on the list: no sound is ever decoded.
 CODECS = ",".join(
@@ -40,6 +50,8 @@ CODECS = ",".join(
         *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"),
         *("h263", "flv", "vp6", "vp6f", "theora", "msmpeg4v1", "msmpeg4v2", "msmpeg4"),
         *("wmv1", "wmv2", "wmv3", "vc1", "mjpeg", "gif", "prores", "dnxhd", "ffv1", "rawvideo"),
+        *("dvvideo", "huffyuv", "ffvhuff", "utvideo", "v210", "png", "apng", "qtrle"),
+        *("cinepak", "svq1", "h261", "msrle", "msvideo1", "rpza", "smc"),
     )
 )
 
@@ -49,6 +61,20 @@ _MOST_READ_ERRORS = 32
 def unusable(path: str, kind: str, sentence: str) -> VideoError:
     """Make the error for a file that cannot be used at all."""
     return VideoError(f"{path} {sentence}", kind=kind, path=path, stage="probe")
+
+
+def encrypted(path: str) -> VideoError:
+    """Make the error for a file whose pictures nobody can see without a key."""
+    return unusable(
+        path, "unsupported", "is encrypted; only videos without copy protection can be read."
+    )
+
+
+def undecodable(path: str, kind: str, sentence: str) -> VideoError:
+    """Make the error for a file that can be opened and gives no picture."""
+    return (
+        encrypted(path) if is_scrambled_transport_stream(path) else unusable(path, kind, sentence)
+    )
 
 
 def decoder_options(max_pixels: int, **more: str) -> dict[str, str]:
@@ -85,7 +111,14 @@ def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]
             raise MemoryError from error
         if error.errno in (errno.EACCES, errno.ENOENT, errno.EIO, errno.ELOOP):
             raise unusable(path, "unreadable", f"cannot be read: {error.strerror}.") from error
-        raise unusable(
+        if lacks_movie(path):
+            raise unusable(
+                path,
+                "corrupt",
+                "is cut off: the index at its end is missing, as after a download or a recording "
+                "that stopped; get it again, or repair it.",
+            ) from error
+        raise undecodable(
             path,
             "unsupported",
             f"is not a video that can be read: {_reason(error)}. Allowed containers are {FORMATS}.",
@@ -131,11 +164,13 @@ def _choose_stream(container: InputContainer, path: str, max_pixels: int) -> Vid
         ]
         best = others[0] if others else None
     if best is None:
-        raise unusable(path, "unsupported", "holds no video stream.")
+        raise undecodable(path, "unsupported", "holds no video stream.")
+    if is_encrypted(path, container.format.name, best.metadata):
+        raise encrypted(path)
     codec = best.codec_context
     name = codec.name if codec is not None else "unknown"
     if codec is None or name not in CODECS.split(","):
-        raise unusable(
+        raise undecodable(
             path, "unsupported", f"is coded as {name}, which is not among the allowed codecs."
         )
     if codec.height * codec.width > max_pixels:

@@ -6,6 +6,7 @@ never raises for a video.
 
 from __future__ import annotations
 
+import base64
 import mmap
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from longvid.errors import VideoError
 from longvid.inputs import content_id
 from longvid.lazy_import import torch
 from longvid.timed_text.formats import Line, text_lines
-from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, TextLine, Video
+from longvid.types import Chunk, Failure, FrameBatch, Picture, SegmentPlan, TextLine, Video
 
 __all__ = ["InProcessDecoder", "RunningDecoder"]
 
@@ -219,6 +220,7 @@ class InProcessDecoder:
                     "duration_seconds": item.duration_seconds,
                     "rows": item.rows,
                     "shape": item.data.shape,
+                    "pictures": [asdict(picture) for picture in item.pictures],
                 }
                 self.max_pts_error_seconds = max(self.max_pts_error_seconds, item.pts_error_seconds)
                 plan = plans.pop(item.segment_index)
@@ -259,7 +261,15 @@ def _batch(
         pts_seconds=torch.tensor(message["pts_seconds"], dtype=torch.float64),
         duration_seconds=torch.tensor(message["duration_seconds"], dtype=torch.float64),
         slow=slow,
+        pictures=tuple(_picture(video.video_id, one) for one in message["pictures"]),
     )
+
+
+def _picture(video_id: str, message: dict[str, Any]) -> Picture:
+    """Restore a picture; across a pipe its bytes are base64."""
+    jpeg = message["jpeg"]
+    data = jpeg if isinstance(jpeg, bytes) else base64.b64decode(jpeg)
+    return Picture(video_id, message["pts_seconds"], data, message["height"], message["width"])
 
 
 def _gap(video: Video, message: dict[str, Any]) -> Failure:

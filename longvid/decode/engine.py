@@ -18,6 +18,7 @@ from longvid.types import SegmentPlan, Video
 __all__ = [
     "Allocate",
     "DecodedSegment",
+    "EncodedPicture",
     "Engine",
     "FrameArray",
     "Gap",
@@ -38,6 +39,22 @@ Progress = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """One frame as a JPEG file.
+
+    Args:
+        pts_seconds: Presentation time.
+        height, width: Pixels.
+        jpeg: The file.
+    """
+
+    pts_seconds: float
+    height: int
+    width: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedSegment:
     """The frames of one segment.
 
@@ -47,6 +64,7 @@ class DecodedSegment:
         pts_seconds, duration_seconds: One a frame.
         rows: For each wanted time the frame that answers it, -1 where there is none.
         pts_error_seconds: The largest distance to the exact frame; 0 unless asked to approximate.
+        pictures: Small JPEG pictures of its frames, where they are wanted.
     """
 
     segment_index: int
@@ -55,6 +73,7 @@ class DecodedSegment:
     duration_seconds: tuple[float, ...]
     rows: tuple[int, ...]
     pts_error_seconds: float = 0.0
+    pictures: tuple[EncodedPicture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,12 @@ class OtherDecoder:
     Args:
         size: The size at which frames leave; the encoder says it.
         num_threads: Of the library's decoder.
-        max_pixels, deadline_seconds, stall_seconds, memory_bytes: As in `PyAVDecoder`.
+        pictures, max_pixels, deadline_seconds, stall_seconds, memory_bytes: As in `PyAVDecoder`.
     """
 
     size: FrameSize = field(default_factory=FrameSize)
     num_threads: int = field(default=1, metadata=RUN_ONLY)
+    pictures: str = field(default="none", metadata=RUN_ONLY)
     max_pixels: int = field(default=33_554_432, metadata=RUN_ONLY)
     deadline_seconds: float = field(default=600.0, metadata=RUN_ONLY)
     stall_seconds: float = field(default=60.0, metadata=RUN_ONLY)
@@ -60,7 +61,9 @@ class OtherDecoder:
         if why_not:
             raise ConfigError(why_not)
         options = {
-            **PyAVDecoder(size=self.size, max_pixels=self.max_pixels).engine_options(),
+            **PyAVDecoder(
+                size=self.size, max_pixels=self.max_pixels, pictures=self.pictures
+            ).engine_options(),
             "num_threads": self.num_threads,
         }
         limits = Limits(self.deadline_seconds, self.stall_seconds, self.memory_bytes)

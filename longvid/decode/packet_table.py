@@ -90,6 +90,7 @@ class PacketTable:
         reliable: Each shown packet has its own pts, and keyframes stand alone, so that packets
             foretell frames.
         seekable: The pts are the stream's own, so that one leads to its packet.
+        encrypted: Packets say that they are.
         claimed_end_seconds: Where the header says the video ends, if it was found to end earlier
             because the file is cut or damaged.
     """
@@ -101,6 +102,7 @@ class PacketTable:
     packet_of: Int64s
     reliable: bool
     seekable: bool
+    encrypted: bool
     claimed_end_seconds: float | None
 
     @cached_property
@@ -136,6 +138,7 @@ class _Packets:
         self.flags = array("b")
         self.num_packets = 0
         self.damaged = cut
+        self.encrypted = False
         #: Every packet has a time and is one picture, and nothing is said only once.
         self.regular = True
 
@@ -146,6 +149,7 @@ class _Packets:
             return
         self.num_packets += 1
         self.damaged |= packet.is_corrupt
+        self.encrypted |= packet.has_sidedata("encryption_info")
         data = memoryview(packet)
         # An edit list discards a packet, or the codec hides it: decoded, never shown.
         hidden = packet.is_discard or (self._invisible is not None and self._invisible(data))
@@ -233,6 +237,7 @@ def scan(
         and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
         and not _times_lack_reordering(container, stream, own_pts),
         seekable=seekable,
+        encrypted=read.encrypted,
         claimed_end_seconds=_missing_tail(container, stream, times, read.num_packets, read.damaged)
         if seekable
         else None,

@@ -30,6 +30,8 @@ class PyAVDecoder:
             takes about a quarter less time, and pictures differ (about 40 dB PSNR at 384x216).
         drop_disposable: Leave out packets that nothing refers to; changes no frame.
         plan: False decodes every frame from the start, as a check on the plan.
+        pictures: Also give small JPEG pictures: none, one a segment, or one a frame; the store says
+            it.
         max_pixels: Refuse larger frames.
         deadline_seconds: For one chunk or probe, counted while the caller waits.
         stall_seconds: Without any progress, after which the child is killed.
@@ -43,6 +45,7 @@ class PyAVDecoder:
     loop_filter: bool = True
     drop_disposable: bool = field(default=True, metadata=RUN_ONLY)
     plan: bool = field(default=True, metadata=RUN_ONLY)
+    pictures: str = field(default="none", metadata=RUN_ONLY)
     max_pixels: int = field(default=33_554_432, metadata=RUN_ONLY)
     deadline_seconds: float = field(default=600.0, metadata=RUN_ONLY)
     stall_seconds: float = field(default=30.0, metadata=RUN_ONLY)
@@ -88,5 +91,6 @@ class PyAVDecoder:
             "loop_filter": self.loop_filter,
             "drop_disposable": self.drop_disposable,
             "plan": self.plan,
+            "pictures": self.pictures,
             "max_pixels": self.max_pixels,
         }

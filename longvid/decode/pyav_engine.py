@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from longvid.decode.codec import DecoderSettings, first_picture
-from longvid.decode.container import open_video, unusable
+from longvid.decode.container import encrypted, open_video, undecodable
 from longvid.decode.convert import Painter, orientation_of
 from longvid.decode.engine import (
     Allocate,
@@ -31,6 +31,7 @@ from longvid.decode.packet_table import FrameTimes, PacketTable, scan
 from longvid.decode.planned_source import PlannedSource
 from longvid.decode.segment_assembler import assemble
 from longvid.decode.sequential_source import SequentialSource
+from longvid.decode.thumbnails import PictureMaker
 from longvid.decode.truncated import is_cut
 from longvid.errors import VideoError
 from longvid.types import FrameSize, SegmentPlan, Video
@@ -77,6 +78,7 @@ class PyAVEngine:
         self._approximate: str = options["approximate"]
         self._tolerance_seconds: float = options["tolerance_seconds"]
         self._plan: bool = options["plan"]
+        self._pictures: str = options["pictures"]
         self._progress = progress
         self._open: OrderedDict[tuple[object, ...], _OpenVideo] = OrderedDict()
 
@@ -128,7 +130,12 @@ class PyAVEngine:
         exact = [on_display(times, item.sample_seconds) for item in segments]
         chosen = [self._choose(video, ranks) for ranks in exact]
         painter = Painter(size, video.pixel_aspect)
-        yield from assemble(video.source, segments, exact, chosen, painter, allocate)
+        maker = None
+        if self._pictures != "none":
+            upright = self._upright(path, video)
+            every = self._pictures == "frame"
+            maker = PictureMaker(*upright, video.pixel_aspect, every_frame=every)
+        yield from assemble(video.source, segments, exact, chosen, painter, allocate, maker)
         claimed = video.claimed_end_seconds
         end = times.seconds(times.end)
         if claimed is not None and segments[-1].end_seconds >= end - _LAST_SEGMENT_SECONDS:
@@ -162,7 +169,7 @@ class PyAVEngine:
             finally:
                 container.close()
             if picture is None:
-                raise unusable(path, "corrupt", "holds no picture that can be decoded.")
+                raise undecodable(path, "corrupt", "holds no picture that can be decoded.")
             video.upright = orientation_of(picture).shape(picture.height, picture.width)
         return video.upright
 
@@ -198,6 +205,9 @@ class PyAVEngine:
         if self._approximate == "reference":
             disposable = disposable_test(codec.name, codec.extradata)
         table = scan(container, stream, self._progress, disposable, is_cut(path))
+        if table.encrypted:
+            container.close()
+            raise encrypted(path)
         planned = plan and table.reliable
         source: Source
         if planned:
@@ -210,7 +220,7 @@ class PyAVEngine:
         if not len(times) or self._other_source is not None:
             source.close()
         if not len(times):
-            raise unusable(path, "corrupt", "holds no frame that can be read.")
+            raise undecodable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
             source = self._other_source(path, times)
         return _OpenVideo(

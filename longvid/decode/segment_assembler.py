@@ -13,12 +13,14 @@ from longvid.decode.convert import Painter
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
+    EncodedPicture,
     FrameArray,
     Gap,
     without_missing_rows,
 )
 from longvid.decode.frame_source import Source
 from longvid.decode.packet_table import FrameTimes
+from longvid.decode.thumbnails import PictureMaker
 from longvid.types import SegmentPlan
 
 __all__ = ["assemble"]
@@ -35,6 +37,11 @@ class _Segment:
         self.present = [False] * len(self.ranks)
         self.num_left = len(self.ranks)
         self.data: FrameArray | None = None
+        self.pictures: list[EncodedPicture] = []
+
+    def wants_picture(self, rank: int, *, every_frame: bool) -> bool:
+        """Return whether a frame is to be kept as a picture: each, or one from the middle on."""
+        return every_frame or (not self.pictures and rank >= self.ranks[len(self.ranks) // 2])
 
     def frame(self, rank: int, allocate: Allocate, height: int, width: int) -> FrameArray:
         """Return the place of a frame, (3, H, W)."""
@@ -64,6 +71,7 @@ class _Segment:
                 abs(times.pts_seconds(chosen) - times.pts_seconds(exact))
                 for chosen, exact in zip(self._chosen, self._exact, strict=True)
             ),
+            pictures=tuple(self.pictures),
         )
 
 
@@ -104,6 +112,7 @@ def assemble(
     chosen: Sequence[Sequence[int]],
     painter: Painter,
     allocate: Allocate,
+    maker: PictureMaker | None = None,
 ) -> Iterator[DecodedSegment | Gap]:
     """Yield each segment in order as soon as it and all before it are complete.
 
@@ -114,6 +123,7 @@ def assemble(
         chosen: The same, after approximation: what is decoded.
         painter: Converts pictures to the asked size.
         allocate: Gives memory for a segment.
+        maker: Makes small pictures, None for none.
     """
     times = source.times
     height, width = painter.size.height, painter.size.width
@@ -138,6 +148,8 @@ def assemble(
             else:
                 place[:] = painted
             segment.present[segment.row_of[rank]] = True
+            if maker and segment.wants_picture(rank, every_frame=maker.every_frame):
+                segment.pictures.append(maker.picture(picture, times.pts_seconds(rank)))
         del painted, picture
         while head is not None and not head.num_left:
             decoded = head.finished(times)

@@ -36,10 +36,14 @@ class SequentialSource:
         base = stream.time_base
         numerator, denominator = (base.numerator, base.denominator) if base else (1, 90_000)
         longest_gap = longest_gap_ticks(container, numerator, denominator)
+        rate = stream.average_rate or stream.guessed_rate or 25
+        interval = max(1, round(denominator / (numerator * rate)))
         container.close()
         ticks = [picture.pts if picture.pts is not None else picture.dts for picture in self._all()]
         #: The pictures that count, by their place in the decoder's output.
-        self._places, self._times = _in_order_of_display(ticks, longest_gap, numerator, denominator)
+        self._places, self._times = _in_order_of_display(
+            ticks, longest_gap, interval, numerator, denominator
+        )
         self._pictures: Generator[VideoFrame, None, None] | None = None
         self._next = 0  # the place of the picture that reading on would give
         self._last: VideoFrame | None = None  # the one before it
@@ -81,7 +85,11 @@ class SequentialSource:
 
 
 def _in_order_of_display(
-    ticks: Sequence[int | None], longest_gap: int, numerator: int, denominator: int
+    ticks: Sequence[int | None],
+    longest_gap: int,
+    interval: int,
+    numerator: int,
+    denominator: int,
 ) -> tuple[list[int], FrameTimes]:
     """Give pictures, which come in order of display, times that increase.
 
@@ -93,13 +101,15 @@ def _in_order_of_display(
     Args:
         ticks: What each picture says of itself.
         longest_gap: A longer step is a discontinuity.
+        interval: The step between pictures where no two have a time.
         numerator, denominator: Of the time base.
 
     Returns:
         The places of the pictures kept, and their times.
     """
     known = np.array([time for time in ticks if time is not None], np.int64)
-    interval = usual_interval(known)
+    if len(known) > 1:
+        interval = usual_interval(known)
     filled = np.array(filled_in(ticks, interval), np.int64)
     carried = carried_on(filled, longest_gap)
     times = filled + carried.offsets

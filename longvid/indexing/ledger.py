@@ -195,7 +195,7 @@ class Ledger:
             raise FailureRateError(
                 f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
                 f"{self._max_failure_rate:g} allows; what was finished is kept. See longvid "
-                f"failures --store {self.store.uri}, mend the cause and run the same command again."
+                f"failures --store {self.store.uri}, fix the cause and run the same command again."
             )
 
     def _count(self, *, current: str, **changes: float) -> None:

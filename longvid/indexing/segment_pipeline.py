@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from longvid.config import Config
 from longvid.errors import OpError
@@ -55,7 +56,7 @@ class SegmentPipeline:
     def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
         """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
         try:
-            return self(batch)
+            return replace(self(batch), pictures=batch.pictures)
         except (RuntimeError, OpError) as error:
             memory = isinstance(error, torch.OutOfMemoryError)
             return Failure(

@@ -32,8 +32,10 @@ _DIED = ("decoder-crash", "out-of-memory")
 
 
 def sized_decoder(config: Config) -> DecoderPart:
-    """Return the decoder part set to the frame size that the encoder wants."""
-    sized: DecoderPart = replace(config.decoder, size=config.encoder.frame_size())
+    """Return the decoder part set to the encoder's frame size and the store's pictures."""
+    sized: DecoderPart = replace(
+        config.decoder, size=config.encoder.frame_size(), pictures=config.store.pictures
+    )
     return sized
 
 

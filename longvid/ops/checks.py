@@ -235,7 +235,7 @@ def raise_bad_segments(x: Tensor, offsets: Tensor, members: Tensor) -> None:
     """Raise the error that `segment_mean` gives for offsets or members out of range."""
     raise OpError(
         f"segment_mean: offsets {tuple(offsets.shape)} must rise from 0 to {members.shape[0]} "
-        f"(the length of members), and members must lie in [0, {x.shape[0]})."
+        f"(the length of members), and members must be in [0, {x.shape[0]})."
     )
 
 

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from longvid.decode.clips import cut_clip, inspect_playback, remux
-from longvid.errors import VideoError
+from longvid.errors import StoreError, VideoError
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
-from longvid.server.state import ServerState, state_of
-from longvid.store import StoredVideo
+from longvid.server.state import ServerState, StoreView, state_of
+from longvid.store import StoredVideo, read_subtitles
+from longvid.store.pictures import picture_times, read_pictures
 
 __all__ = ["router"]
 
@@ -42,6 +43,62 @@ def _mode(path: str) -> str:
         return inspect_playback(path)
     except VideoError as error:
         raise ApiError(422, error.kind, str(error)) from error
+
+
+@router.get("/{video_id}/thumbnail.jpg")
+async def thumbnail(request: Request, video_id: str) -> Response:
+    """Return the stored picture nearest to a time."""
+    view = _view(request)
+    stored = await view.video(video_id)
+    seconds = query_number(request, "t", 0.0)
+    try:
+        [picture] = await asyncio.to_thread(
+            read_pictures, view.open().annotations, stored.video.video_id, [seconds]
+        )
+    except StoreError as error:
+        raise ApiError(404, "picture_not_found", str(error)) from error
+    headers = {**_IMMUTABLE, "X-Pts-Seconds": f"{picture.pts_seconds:.6f}"}
+    return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.get("/{video_id}/pictures")
+async def pictures(request: Request, video_id: str) -> JSONResponse:
+    """List the times of the stored pictures."""
+    view = _view(request)
+    stored = await view.video(video_id)
+    times = await asyncio.to_thread(picture_times, view.open().annotations, stored.video.video_id)
+    return JSONResponse({"times": times})
+
+
+@router.get("/{video_id}/captions.vtt")
+async def captions(request: Request, video_id: str) -> Response:
+    """Return the timed text of a video as WebVTT."""
+    view = _view(request)
+    stored = await view.video(video_id)
+    lines = await asyncio.to_thread(read_subtitles, view.open(), stored.video.video_id)
+    text = "WEBVTT\n\n" + "".join(
+        f"{_vtt_clock(line.start_seconds)} --> {_vtt_clock(line.end_seconds)}\n"
+        f"{_vtt_text(line.text)}\n\n"
+        for line in lines
+    )
+    return Response(text, media_type="text/vtt")
+
+
+def _vtt_clock(seconds: float) -> str:
+    """Write seconds as WebVTT does.
+
+    >>> _vtt_clock(3723.5)
+    '01:02:03.500'
+    """
+    milliseconds = max(0, round(seconds * 1000))
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}.{rest:03d}"
+
+
+def _vtt_text(text: str) -> str:
+    """Escape a line, so that it is text and no markup, in one block."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "\n".join(line for line in escaped.splitlines() if line.strip())
 
 
 @router.get("/{video_id}/content")
@@ -107,8 +164,11 @@ def _shrink(folder: Path, most_bytes: int, keep: Path) -> None:
 
 
 async def _stored(request: Request, video_id: str) -> StoredVideo:
-    view = state_of(request).store_of(request, request.query_params.get("store", ""))
-    return await view.video(video_id)
+    return await _view(request).video(video_id)
+
+
+def _view(request: Request) -> StoreView:
+    return state_of(request).store_of(request, request.query_params.get("store", ""))
 
 
 def _source(stored: StoredVideo) -> Path | None:

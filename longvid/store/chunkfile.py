@@ -24,6 +24,7 @@ from typing import Any
 
 from longvid.errors import LongvidError, StoreError
 from longvid.lazy_import import torch
+from longvid.store.annotations import AnnotationPart
 from longvid.store.header import Header
 from longvid.store.layout import checksum, chunk_name
 from longvid.store.objects import Objects
@@ -85,12 +86,14 @@ class ChunkRecord:
         num_bytes: Of the object.
         checksum: BLAKE2b-128 of the object, 32 hexadecimal digits.
         segments: In order of index.
+        pictures: Pictures of the segments, until they are published; not part of a manifest.
     """
 
     file: str
     num_bytes: int
     checksum: str
     segments: tuple[SegmentRecord, ...]
+    pictures: AnnotationPart | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -99,7 +102,7 @@ class ChunkRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "pictures"}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> ChunkRecord:

@@ -8,6 +8,7 @@ This module knows nothing of questions, models or video files.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import secrets
@@ -39,6 +40,7 @@ from longvid.store.layout import (
 )
 from longvid.store.manifest import Manifest, make_manifest
 from longvid.store.objects import Objects, open_objects
+from longvid.store.pictures import PICTURES, publish_pictures, write_pictures
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.status import StoreStatus, summarise
 from longvid.store.subtitles import subtitle_sums
@@ -188,7 +190,8 @@ class Store:
         # The name holds the content's hash: an object of that name and size is the same.
         if self._objects.size(name) != len(data):
             self._objects.write(name, data)
-        return record
+        pictures = write_pictures(self.annotations, video_id, segments)
+        return dataclasses.replace(record, pictures=pictures)
 
     def finish(
         self,
@@ -219,6 +222,8 @@ class Store:
         self.add_path(video.video_id, video.path)
         if replace or not self.has(video.video_id):
             self._require_chunks(manifest)
+            parts = [record.pictures for record in records if record.pictures is not None]
+            publish_pictures(self.annotations, video.video_id, parts)
             name, data = manifest_name(video.video_id), manifest.to_json()
             written = self._objects.write(name, data, exclusive=not replace)
             if not written and not self.has(video.video_id):  # what is there is not whole
@@ -369,8 +374,9 @@ class Store:
         """Hash all that two runs over the same videos must agree on, 32 hexadecimal digits.
 
         That is the fingerprint, every manifest with the checksums of its chunks, the names,
-        subtitles and annotations; neither the caches, nor the failures, which say when things
-        happened, nor settings that change how a run goes but not what it makes.
+        subtitles and annotations; neither pictures for people, nor the caches, nor the failures,
+        which say when things happened, nor settings that change how a run goes but not what it
+        makes.
         """
         total = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
         entries = catalogs.refresh(self._objects, Catalog()).entries
@@ -379,7 +385,9 @@ class Store:
         for (video_id, entry), said in zip(entries.items(), sums, strict=True):
             names = " ".join(entry.listed.path_names)
             total.update(f"{video_id} {entry.manifest} {names} {said}\n".encode())
-            total.update("".join(f"{line}\n" for line in annotations.get(video_id, ())).encode())
+            lines = annotations.get(video_id, ())
+            kept = [line for line in lines if f"/{PICTURES}/" not in line]
+            total.update("".join(f"{line}\n" for line in kept).encode())
         return total.hexdigest()
 
     # Failures
@@ -439,6 +447,8 @@ class Store:
             )
         for name in ("space", "embedding_width", "options"):
             there, given = getattr(self._header, name), getattr(wanted, name)
+            if name == "options":  # which pictures are kept may change from run to run
+                there = dataclasses.replace(there, pictures=given.pictures)
             if there != given:
                 raise StoreError(
                     f"The store {self.uri} has {name} {there!r} and this configuration has "

@@ -102,7 +102,7 @@ def _verify_video(objects: Objects, video_id: str, names: list[str]) -> Iterator
     manifest = Manifest.from_json(objects.read(own)) if own in names else None
     if own in names and (manifest is None or manifest.video_id != video_id):
         yield Finding(
-            "damaged", own, video_id, f"{own} is not whole; index the video again to mend it."
+            "damaged", own, video_id, f"{own} is not whole; index the video again to repair it."
         )
         manifest = None
     for chunk in manifest.chunks if manifest else ():
@@ -116,7 +116,10 @@ def _verify_video(objects: Objects, video_id: str, names: list[str]) -> Iterator
     for name in names:
         if _is_path(name) and not _names_a_path(objects.read(name)):
             yield Finding(
-                "damaged", name, video_id, f"{name} is not whole; index the video again to mend it."
+                "damaged",
+                name,
+                video_id,
+                f"{name} is not whole; index the video again to repair it.",
             )
         if is_annotation_index(name):
             yield from _verify_annotation(objects, name)

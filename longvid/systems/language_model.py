@@ -206,7 +206,7 @@ class PublishedWorker(Worker):
         options = [ids[shared:] for ids in whole]
         if not all(options):
             raise QuestionError(
-                f"The letters of {len(answers)} choices cannot be told apart by this model."
+                f"The letters of {len(answers)} choices look the same to this model."
             )
         return whole[0][:shared], options
 

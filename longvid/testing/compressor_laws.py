@@ -139,4 +139,4 @@ def _check_not_finite(part: CompressorPart, value: float) -> None:
         require_law(said, part, law, f"it said: {result}")
     else:
         num_spoilt = int((~result.tokens.data.isfinite()).any(dim=1).sum())
-        require_law(num_spoilt <= 1, part, law, f"{num_spoilt} of its tokens are spoilt")
+        require_law(num_spoilt <= 1, part, law, f"{num_spoilt} of its tokens are not finite")

@@ -44,7 +44,9 @@ def check_encoder(part: EncoderPart, device: str = "cpu") -> None:
     require_law(same, part, "encodes a segment to the same bits twice")
     texts = ["a red square", "snow"]
     whole, alone = worker.embed_text(texts), part.setup_embedder(device).embed_text(texts)
-    require_law(torch.equal(whole, alone), part, "embeds text alike with and without its tower")
+    require_law(
+        torch.equal(whole, alone), part, "embeds the same text equally with and without its tower"
+    )
     require_law(whole.shape == (2, got), part, "embeds text in the space of its frames")
 
 
@@ -102,7 +104,7 @@ def check_reranker(part: RerankerPart, device: str = "cpu") -> None:
     require_law(list(worker(question, found)) == scores, part, "gives the same scores twice")
     turned = list(worker(question, found[::-1]))[::-1]
     close = all(abs(a - b) <= 1e-4 for a, b in zip(turned, scores, strict=True))
-    require_law(close, part, "scores a candidate alike in whatever order they come")
+    require_law(close, part, "scores a candidate equally in any order")
 
 
 def check_grounder(part: GrounderPart, device: str = "cpu") -> None:

@@ -190,7 +190,7 @@ def _foreign(text: str, suffix: str, path: str) -> tuple[TextLine, ...]:
         subtitles = pysubs2.SSAFile.from_string(text, _PYSUBS2[suffix])
     except (pysubs2.Pysubs2Error, xml.etree.ElementTree.ParseError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        sentence = f"is not a {suffix} subtitle file: {reason}; remove it or mend it"
+        sentence = f"is not a {suffix} subtitle file: {reason}; remove or repair it"
         raise _refusal(path, sentence, "corrupt") from error
     found = []
     for event in subtitles[:MAX_LINES]:

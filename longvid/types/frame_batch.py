@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longvid.types.carrier import Tensors, require
+from longvid.types.picture import Picture
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ class FrameBatch(Tensors):
         pts_seconds: (T,) float64, strictly increasing, the true presentation times.
         duration_seconds: (T,) float64, how long each frame is shown.
         slow: (T,) bool, whether the slow pathway sees the frame.
+        pictures: Small JPEG pictures of frames, for people; empty where none are wanted.
     """
 
     video_id: str
@@ -36,6 +38,7 @@ class FrameBatch(Tensors):
     pts_seconds: torch.Tensor
     duration_seconds: torch.Tensor
     slow: torch.Tensor
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
         import torch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longvid.types.carrier import Tensors, require
+from longvid.types.picture import Picture
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +111,8 @@ class Segment(Tensors):
         space: Name of the token space; only a language model of the same space can read them.
         grid: (h, w) of the grid that the tokens were laid out on by the encoder, whatever has been
             merged or pruned since; (0, 0) where it is not known.
+        pictures: Small JPEG pictures of its frames while it is written; a segment that is read
+            has none, they are read apart.
     """
 
     video_id: str
@@ -122,6 +125,7 @@ class Segment(Tensors):
     tokens: Tokens
     space: str
     grid: tuple[int, int] = (0, 0)
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
         num_frames = self.pts_seconds.shape[0]

@@ -1,8 +1,13 @@
-"""The import law: modules import downward only, and siblings leave each other alone."""
+"""The import law: modules import downward only, and siblings leave each other alone.
+
+The table of floors in CONTRIBUTING.md is made of FLOORS and KNOWS: after a change here, run
+`LONGVID_WRITE=1 scripts/test tests/unit/test_import_law.py`.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +64,21 @@ FLOORS = {
 }
 # Types raise errors; the pieces of the first floor build on each other; faces call the API.
 SHARED_FLOORS = {0, 1, 8}
+KNOWS = (
+    "what travels along the path, what can go wrong",
+    "tensors, times, names, settings, text",
+    "published formulas: tensors in, tensors out",
+    "Hugging Face models and how they are loaded; no published system by name",
+    "one kind of part each, or the store; none of the others",
+    "one folder for each published system",
+    "the two wings: a video into a store, a question out of it",
+    "the index wing on Ray; nothing else in the library imports ray",
+    "people and programs: commands, Python, checks",
+    "entry points for `ray job submit`, training",
+    "every figure that the documents print",
+)
+
+BEGIN, END = "<!-- floors -->", "<!-- /floors -->"
 
 
 def room_of(module: str) -> str | None:
@@ -72,13 +92,12 @@ def room_of(module: str) -> str | None:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield every absolute module named in an import statement, lazy ones included."""
+    """Yield every module named in an import statement, lazy ones included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} uses a relative import"
-            yield node.module or ""
+            yield f"{'.' * node.level}{node.module or ''}"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -95,27 +114,68 @@ def module_name(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_name)
-def test_imports_go_downward(path: Path) -> None:
+def wrong_imports(path: Path) -> Iterator[str]:
     module = module_name(path)
+    room = room_of(module)
     if module == "longvid":
         return
-    room = room_of(module)
-    assert room is not None, f"{module} stands in no room; add it to FLOORS"
+    if room is None:
+        yield f"{module} is in no room; add it to FLOORS"
+        return
     for target in imports(path):
         other = room_of(target)
-        if other is None or other == room:
+        if target.startswith("."):
+            yield f"{module} uses a relative import"
+        elif other is None or other == room:
             continue
-        if FLOORS[other] == FLOORS[room]:
-            assert FLOORS[room] in SHARED_FLOORS, f"{module} imports its sibling {target}"
-        else:
-            assert FLOORS[other] < FLOORS[room], f"{module} imports {target}, which lies above it"
+        elif FLOORS[other] > FLOORS[room]:
+            yield f"{module} imports {target}, which is above it"
+        elif FLOORS[other] == FLOORS[room] and FLOORS[room] not in SHARED_FLOORS:
+            yield f"{module} imports its sibling {target}"
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_name)
-def test_only_pipelines_and_benchmarks_know_ray(path: Path) -> None:
-    if module_name(path).startswith("longvid.") and "longvid.cluster" not in module_name(path):
-        assert not [name for name in imports(path) if name.split(".")[0] == "ray"]
+def test_imports_go_downward() -> None:
+    wrong = [sentence for path in sources() for sentence in wrong_imports(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_cluster_knows_ray() -> None:
+    wrong = [
+        module_name(path)
+        for path in sources()
+        if module_name(path).startswith("longvid.")
+        and room_of(module_name(path)) != "longvid.cluster"
+        and any(name.split(".")[0] == "ray" for name in imports(path))
+    ]
+    assert not wrong, "these import ray: " + ", ".join(wrong)
+
+
+def floors_table() -> str:
+    """Return the table of floors as CONTRIBUTING.md prints it."""
+    rows = ["| floor | rooms | know |", "|---|---|---|"]
+    for floor, knows in enumerate(KNOWS):
+        rooms = []
+        for name, at in FLOORS.items():
+            if at == floor:
+                place = Path(*name.split("."))
+                folder = (ROOT / place).is_dir()
+                rooms.append(f"`{place.name}/`" if folder else f"`{place.name}.py`")
+        rows.append(f"| {floor} | {' '.join(rooms)} | {knows} |")
+    return "\n".join(rows)
+
+
+def test_contributing_prints_these_floors() -> None:
+    assert set(FLOORS.values()) == set(range(len(KNOWS)))
+    page = ROOT / "CONTRIBUTING.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    printed, _, after = rest.partition(END)
+    if os.environ.get("LONGVID_WRITE"):
+        page.write_text(f"{before}{BEGIN}\n{floors_table()}\n{END}{after}")
+        return
+    assert printed.strip() == floors_table(), (
+        "CONTRIBUTING.md prints other floors; write them with LONGVID_WRITE=1 scripts/test "
+        "tests/unit/test_import_law.py"
+    )
 
 
 def test_importing_longvid_is_cheap() -> None:

@@ -115,7 +115,8 @@ ASSIGNED: dict[str, tuple[object, ...]] = {
 def test_every_registered_part_is_assigned_to_its_protocol() -> None:
     for kind in KINDS:
         places = {f"{type(part).__module__}:{type(part).__qualname__}" for part in ASSIGNED[kind]}
-        assert places == set(PARTS[kind].values()), f"assign every {kind} above"
+        own = {place for place in PARTS[kind].values() if place.startswith("longvid.")}
+        assert places == own, f"assign every {kind} above"
 
 
 def test_every_kind_has_a_protocol_and_each_asks_for_setup() -> None:

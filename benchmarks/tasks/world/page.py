@@ -184,7 +184,7 @@ def _recall(found: Mapping[str, Findings]) -> str:
     if not plots:
         return ""
     return (
-        "<h2>Evidence recall</h2><p>The share of evidence spans of which a frame lies in one of "
+        "<h2>Evidence recall</h2><p>The share of evidence spans of which a frame is in one of "
         "the k segments nearest to the question, by what the question names. Questions about the "
         "next shot have two spans, and only one of them is named.</p>"
         f'<div class="plots">{"".join(plots)}</div>'

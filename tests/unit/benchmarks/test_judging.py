@@ -249,7 +249,7 @@ def test_the_majority_of_three_decides_and_a_tie_does_not(tmp_path: Path, serve:
     assert result["metrics"]["judge:majority"]["all"]["attempted"] is None
     judged(run, f"openai:c@{yes.url}")
     assert scored(run)["metrics"]["judge:majority"]["all"]["all"]["mean"] == 1.0
-    with pytest.raises(JudgeError, match="named alike"):
+    with pytest.raises(JudgeError, match="have the same name"):
         judged(run, f"openai:a@{yes.url}", f"openai:a@{no.url}")
 
 

@@ -40,19 +40,22 @@ def encode(
     pts: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    container: str | None = None,
     rotation: tuple[float, bool, bool] | None = None,
 ) -> Path:
     """Encode drawn pictures.
 
     Args:
-        path: The ending decides the container.
+        path: The ending decides the container, where none is named.
         pts: Presentation times in units of 1 / (rate * 100) seconds; None spaces them evenly.
         rotation: Degrees counter-clockwise, horizontal flip, vertical flip.
     """
     height, width = size
     times = pts if pts is not None else [100 * index for index in range(num_frames)]
-    with av.open(str(path), "w", container_options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=rate)
+    with av.open(
+        str(path), "w", format=container, container_options=container_options or {}
+    ) as output:
+        stream = output.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = Fraction(1, rate * (1 if pts is None else 100))
         stream.codec_context.thread_count = 1
@@ -63,8 +66,8 @@ def encode(
             frame = VideoFrame.from_ndarray(picture(index, height, width), format="rgb24")
             frame.pts = time if pts is not None else index
             frame.time_base = stream.codec_context.time_base
-            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
-        container.mux(stream.encode(None))
+            output.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        output.mux(stream.encode(None))
     return path
 
 

@@ -26,6 +26,7 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         packet_of=order,
         reliable=True,
         seekable=True,
+        encrypted=False,
         claimed_end_seconds=None,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import signal
 import subprocess
 import sys
@@ -121,6 +123,23 @@ def test_a_misdeed_while_probing_is_an_error(misdeed: str, kind: str) -> None:
     with hostile(misdeed, at=-1) as decoder, pytest.raises(VideoError) as caught:
         decoder.probe("clip.mp4", video_id="id")
     assert (caught.value.kind, caught.value.stage) == (kind, "probe")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
+    reason="other systems do not support it",
+)
+def test_a_child_has_no_keys_no_network_and_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/libraries")
+    with hostile("look_around", at=-1) as decoder, pytest.raises(VideoError) as caught:
+        decoder.probe("clip.mp4", video_id="id")
+    found = json.loads(str(caught.value).removeprefix("clip.mp4: ").removesuffix("."))
+    assert found["socket"] == found["program"] == "Permission denied"
+    assert found["environment"]["LD_LIBRARY_PATH"] == "/opt/libraries"
+    assert "secret" not in found["environment"].values()
+    assert "PYTHONPATH" not in found["environment"]
 
 
 def test_an_engine_that_does_not_start_says_why() -> None:

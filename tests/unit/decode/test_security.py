@@ -144,11 +144,11 @@ def test_odd_names_are_names(
         assert relative.probe(name).num_frames == 3
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("qtrle", "mov"), ("png", "mov"), ("cfhd", "mov")])
+@pytest.mark.parametrize(("codec", "suffix"), [("snow", "avi"), ("tiff", "mov"), ("cfhd", "mov")])
 def test_codecs_off_the_list_are_refused(
     tmp_path: Path, decoder: RunningDecoder, codec: str, suffix: str
 ) -> None:
-    pix_fmt = "rgb24" if codec != "cfhd" else "yuv422p10le"
+    pix_fmt = {"snow": "yuv420p", "tiff": "rgb24", "cfhd": "yuv422p10le"}[codec]
     path = encode(tmp_path / f"video.{suffix}", 2, codec=codec, pix_fmt=pix_fmt)
     error = refused(decoder, path)
     assert error.kind == "unsupported"

@@ -1,0 +1,1 @@
+"""The face for agents: indexing, search and answers as tools of the Model Context Protocol."""
