@@ -31,7 +31,7 @@ _INSTRUCTIONS = """\
 longvid answers questions about long videos and names the time spans that support each answer.
 Call list_videos first. Use search_video to find moments and ask_video for answers; quote the
 evidence with its times. A video that is not listed must be indexed with index_video, once; later
-questions are fast. get_frames shows what is seen at a moment, get_transcript what is said or
+questions are fast. get_frames shows what is seen at a moment, get_transcript the words spoken or
 written. An entry marked stale was indexed from a file that has changed since."""
 
 _Video = Annotated[str | None, Field(description="Id, name or path of one video; null: all.")]
