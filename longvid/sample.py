@@ -21,6 +21,7 @@ __all__ = [
     "fixed_step_indices",
     "plan_chunks",
     "plan_segments",
+    "rounded_step_indices",
     "segment_midpoints",
     "slow_indices",
     "try_plan_chunks",
@@ -63,7 +64,10 @@ def slow_indices(num_frames: int, num_slow: int) -> tuple[int, ...]:
         num_frames: Frames sampled for the fast pathway.
         num_slow: Frames of the slow pathway.
 
-    Source: SlowFast-LLaVA §3.2, `llava_arch.py` prepare_slowfast (a truncated linspace).
+    The original cuts a float32 linspace to integers, which is one less where rounding puts a value
+    below its integer: first for 14 slow frames of 2. Here the arithmetic is exact.
+
+    Source: SlowFast-LLaVA §3.2, `llava_arch.py` prepare_slowfast.
     """
     return tuple(k * num_frames // num_slow for k in range(num_slow))
 
@@ -88,6 +92,32 @@ def fixed_step_indices(num_frames: int, average_fps: float, fps: float = 1.0) ->
     return tuple(range(0, num_frames, step))
 
 
+def rounded_step_indices(
+    num_frames: int, average_fps: float, fps: float, thin_above: int = 0
+) -> tuple[int, ...]:
+    """Take every round(round(average_fps) / fps)-th frame, as LongVU's evaluation does.
+
+    >>> rounded_step_indices(100, 12.5, 0.5)
+    (0, 24, 48, 72, 96)
+
+    Args:
+        num_frames: Frames in the video.
+        average_fps: Frames per second of the video; rounded first, halves to even.
+        fps: Frames per second wanted.
+        thin_above: Of n frames above this number, every (n // thin_above)-th is taken; 0 for all.
+
+    Source: LongVU, `eval_videomme.py`; `eval_mlvu.py` and `eval_egoschema.py` thin above 1000.
+    """
+    step = max(1, round(max(1, round(average_fps)) / fps))
+    indices = tuple(range(0, num_frames, step))
+    if thin_above and len(indices) > thin_above:
+        return indices[:: len(indices) // thin_above]
+    return indices
+
+
+_GRIDS = ("fps", "midpoints", "step", "rounded_step", "rounded_step_1000")
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """When frames are taken, which of them the slow pathway sees, and how long a segment is.
@@ -96,8 +126,10 @@ class Sampling:
         grid: "fps" takes a frame every 1 / fps seconds of presentation time, which is right for
             a variable frame rate; "midpoints" takes `num_frames` segment mid-points
             (SlowFast-LLaVA); "step" takes every round(average_fps / fps)-th frame (LLaMA-VID,
-            LongVU). The last two count frames, as published, and place them by the average rate.
-        fps: Fast rate, frames per second, for "fps" and "step".
+            LongVU); "rounded_step" rounds the average rate first, and "rounded_step_1000" also
+            thins more than 1000 frames (LongVU's evaluation). All but "fps" count frames, as
+            published, and place them by the average rate.
+        fps: Fast rate, frames per second, for all grids but "midpoints".
         num_frames: Frames of the whole video, for "midpoints".
         slow_every: Every k-th sampled frame is slow; 1 makes every frame slow.
         num_slow: If above 0, this many frames of the whole video are slow instead
@@ -118,8 +150,8 @@ class Sampling:
     max_frames: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.grid not in ("fps", "midpoints", "step"):
-            raise ConfigError(f"sample.grid is {self.grid!r}; use fps, midpoints or step.")
+        if self.grid not in _GRIDS:
+            raise ConfigError(f"sample.grid is {self.grid!r}; use {', '.join(_GRIDS)}.")
         if not (self.fps > 0 and math.isfinite(self.fps)):
             raise ConfigError(f"sample.fps must be above 0, got {self.fps}.")
         for name in ("num_frames", "slow_every", "segment_frames", "chunk_segments", "max_frames"):
@@ -127,6 +159,15 @@ class Sampling:
                 raise ConfigError(f"sample.{name} must be at least 1, got {getattr(self, name)}.")
         if self.num_slow < 0:
             raise ConfigError(f"sample.num_slow must be at least 0, got {self.num_slow}.")
+
+
+def _published_indices(video: Video, sampling: Sampling) -> tuple[int, ...]:
+    if sampling.grid == "midpoints":
+        return segment_midpoints(video.num_frames, sampling.num_frames)
+    if sampling.grid == "step":
+        return fixed_step_indices(video.num_frames, video.average_fps, sampling.fps)
+    thin_above = 1000 if sampling.grid == "rounded_step_1000" else 0
+    return rounded_step_indices(video.num_frames, video.average_fps, sampling.fps, thin_above)
 
 
 def _sample_times(video: Video, sampling: Sampling) -> tuple[float, ...]:
@@ -139,11 +180,7 @@ def _sample_times(video: Video, sampling: Sampling) -> tuple[float, ...]:
         if count <= sampling.max_frames:
             return tuple(video.start_seconds + i / sampling.fps for i in range(count))
     else:
-        indices = (
-            segment_midpoints(video.num_frames, sampling.num_frames)
-            if sampling.grid == "midpoints"
-            else fixed_step_indices(video.num_frames, video.average_fps, sampling.fps)
-        )
+        indices = _published_indices(video, sampling)
         count = len(indices)
         if count <= sampling.max_frames:
             # Half a frame later than the frame begins, so that rounding never shows the one before.

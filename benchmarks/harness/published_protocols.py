@@ -6,6 +6,7 @@ resizing, prompts and decoding are those of the preset of the same name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +32,12 @@ class Published:
     note: str = ""
 
 
+def _longvu_words(line: str, last: str) -> tuple[str, ...]:
+    """Return the settings of one of the four forms of question in LongVU's `eval/` scripts."""
+    words = "{video}\nQuestion: {question}\nOptions:\n{choices}" + last
+    return (f"llm.choice_line={json.dumps(line)}", f"llm.choice_words={json.dumps(words)}")
+
+
 PROTOCOLS: dict[str, Published] = {
     "slowfast_llava": Published(
         splits={
@@ -47,20 +54,56 @@ PROTOCOLS: dict[str, Published] = {
     "llama_vid": Published(
         splits={},
         judge="gpt-3.5-turbo-0613",
-        note="The paper does not say on which split its MSVD-QA and MSRVTT-QA figures are, so "
-        "--split must be given; answers are sampled at temperature 0.2, as the preset says; the "
-        "judge of then is no longer served.",
+        note="The paper does not say on which split its MSVD-QA and MSRVTT-QA figures are, and its "
+        "scripts read test_qa.json, so --split test is the likely one; answers are sampled at "
+        "temperature 0.2, as the preset says, without the top_k of 50 that Hugging Face adds by "
+        "default; the judge of then is no longer served.",
     ),
     "longvu": Published(
         splits={"egoschema": "full", "mlvu": "dev", "mvbench": "test", "video-mme": "test"},
         settings={
-            "video-mme": ("sample.fps=0.5", "llm.drop_threshold=0.65"),
-            "egoschema": ("sample.fps=0.5", "llm.drop_threshold=0.8"),
-            "mlvu": ("sample.fps=0.5", "llm.drop_threshold=0.77", "encoder.dino_threshold=0.82"),
-            "mvbench": ("sample.fps=2.0", "llm.drop_threshold=0.8"),
+            "video-mme": (
+                "sample.grid=rounded_step",
+                "sample.fps=0.5",
+                "llm.drop_threshold=0.65",
+                *_longvu_words(
+                    "{letter}. {choice}\n",
+                    "Respond with only the letter (A, B, C, or D) of the correct option.\n",
+                ),
+            ),
+            "egoschema": (
+                "sample.grid=rounded_step_1000",
+                "sample.fps=0.5",
+                "llm.drop_threshold=0.8",
+                *_longvu_words(
+                    "({letter}) {choice}\n",
+                    "Respond with only the letter (A, B, C, D or E) of the correct option.",
+                ),
+            ),
+            "mlvu": (
+                "sample.grid=rounded_step_1000",
+                "sample.fps=0.5",
+                "llm.drop_threshold=0.77",
+                "encoder.dino_threshold=0.82",
+                *_longvu_words(
+                    "({letter}) {choice}\n",
+                    "Respond with only the letter (A, B, C or D) of the correct option.",
+                ),
+            ),
+            "mvbench": (
+                "sample.fps=2.0",
+                "llm.drop_threshold=0.8",
+                *_longvu_words(
+                    "({letter}) {choice}\n",
+                    "Answer with the option's letter from the given choices directly and only give "
+                    "the best option.",
+                ),
+            ),
         },
-        note="Multiple choice only. Letters are scored by likelihood; the authors read them from "
-        "the text and took option C where there was none. EgoSchema's figure is of the full set, "
-        "which only its server can score.",
+        note="Multiple choice only, each set in its authors' words and frames. Letters are scored "
+        "by likelihood; the authors read them from the text and took option C where there was "
+        "none. Parts of videos (MVBench) are cut out of the grid of the whole video, where the "
+        "authors step from the part's beginning. EgoSchema's figure is of the full set, which "
+        "only its server can score.",
     ),
 }

@@ -34,7 +34,7 @@ VIDEO = Video(
 
 samplings = st.builds(
     Sampling,
-    grid=st.sampled_from(["fps", "midpoints", "step"]),
+    grid=st.sampled_from(["fps", "midpoints", "step", "rounded_step", "rounded_step_1000"]),
     fps=st.floats(0.1, 30),
     num_frames=st.integers(1, 80),
     slow_every=st.integers(1, 8),

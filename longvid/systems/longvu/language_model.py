@@ -54,6 +54,10 @@ class LongVULanguageModel(PublishedLanguageModel):
     Args:
         drop_threshold: Of spatial token compression; 0 takes the checkpoint's. Published: 0.65
             for VideoMME, 0.77 for MLVU, 0.8 for MVBench and EgoSchema.
+        choice_words: What a user says in a closed question, with the fields of `choice_template`,
+            around which the checkpoint's own conversation is laid; "" asks as for VideoMME, but
+            without its "Question: ". The authors used four forms, which the benchmark's
+            `--protocol longvu` sets.
         max_frames: Frames kept at most when a video is too long, evenly; 0 for no limit.
 
     Source: LongVU sections 3.2 to 3.4; `cambrian_arch.py`, `conversation.py`, `eval/`.
@@ -64,6 +68,7 @@ class LongVULanguageModel(PublishedLanguageModel):
     choice_line: str = "{letter}. {choice}\n"
     drop_threshold: float = 0.0
     max_frames: int = 400
+    choice_words: str = ""
 
     def __post_init__(self) -> None:
         PublishedLanguageModel.__post_init__(self)
@@ -94,13 +99,19 @@ class Worker(PublishedWorker):
             part,
             template=wrap.replace("%s", _USER) if part.template == "auto" else part.template,
             frame_prefix="" if part.frame_prefix == "auto" else part.frame_prefix,
-            choice_template=part.choice_template or wrap.replace("%s", _CHOOSE),
+            choice_template=part.choice_template or wrap.replace("%s", self._choice_words()),
         )
         self._part = own
         self._template, self._frame_prefix = own.template, own.frame_prefix
         self._device = device
         self._dtype = resolve_dtype(part.dtype, device)
         self._project, self._newline_token = load_projector(folder, self._dtype, device)
+
+    def _choice_words(self) -> str:
+        words = self._part.choice_words or _CHOOSE
+        # Llama's chat template trims what a user says; ChatML keeps a line's end before its tag.
+        trims = self.space.startswith("cambrian_llama") and self._tokenizer.chat_template
+        return words.strip() if trims else words
 
     def _conversation(self) -> str:
         """Return the text around what a user says, which is %s."""
