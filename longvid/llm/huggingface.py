@@ -39,6 +39,9 @@ __all__ = ["HuggingFaceLanguageModel"]
 
 _FROM_CHECKPOINT = "auto"
 
+#: Earlier turns take at most this part of the context.
+_HISTORY_SHARE = 4
+
 _OnStep = Callable[[Sequence[Sequence[int]]], list[int]]
 
 
@@ -237,6 +240,7 @@ class Worker:
         """Lay a prompt out and check it, before any work."""
         self._check_space(selection)
         self._check_words(question)
+        question = self._with_history(question)
         options: list[tuple[int, ...]] = []
         if question.choices:
             ids, options = self._option_ids(question)
@@ -249,6 +253,16 @@ class Worker:
         pieces = self._layout(ids, self._tower_projector(selection))
         num_prompt = self._check_context(pieces, num_new)
         return _Asked(question, pieces, options, num_prompt, num_new)
+
+    def _with_history(self, question: Question) -> Question:
+        """Add the conversation so far; a closed vocabulary cannot read it and is spared it."""
+        if not question.history:
+            return question
+        earlier = " ".join(text for turn in question.history for text in turn)
+        if prompts.unknown_words(self._tokenizer, f"{earlier} Earlier in this conversation"):
+            return replace(question, history=())
+        most_tokens = self._decoder.context // _HISTORY_SHARE
+        return prompts.with_history(question, lambda text: len(self._ids(text)), most_tokens)
 
     def _read(self, asked: _Asked) -> ReadPrompt:
         # Options stand one after the other while they are scored.

@@ -17,7 +17,7 @@ from typing import Any
 from longvid.errors import ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
-from longvid.types import Selection
+from longvid.types import Question, Selection
 
 __all__ = [
     "in_words",
@@ -29,6 +29,7 @@ __all__ = [
     "split_at_video",
     "texts_around",
     "unknown_words",
+    "with_history",
     "with_subtitles",
 ]
 
@@ -274,6 +275,30 @@ def with_subtitles(question: str, lines: Iterable[str]) -> str:
     "This video's subtitles are listed below:\\nHello.\\nWho is it?"
     """
     return "\n".join(("This video's subtitles are listed below:", *lines, question))
+
+
+def with_history(
+    question: Question, num_tokens: Callable[[str], int], most_tokens: int
+) -> Question:
+    """Put the turns before a question in front of it: the latest that fit, oldest first.
+
+    They follow the video in the prompt, so what a model has read of a selection still serves.
+
+    Args:
+        question: With its history.
+        num_tokens: Counts the tokens of a text.
+        most_tokens: Room for the turns.
+    """
+    kept: list[str] = []
+    for asked, answered in reversed(question.history):
+        turn = f"Question: {asked.strip()}\nAnswer: {answered.strip()}\n"
+        if num_tokens("".join([turn, *kept])) > most_tokens:
+            break
+        kept.insert(0, turn)
+    if not kept:
+        return dataclasses.replace(question, history=())
+    text = f"Earlier in this conversation:\n{''.join(kept)}\n{question.text.strip()}"
+    return dataclasses.replace(question, text=text, history=())
 
 
 def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:

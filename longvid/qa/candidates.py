@@ -48,9 +48,17 @@ class CandidateSearch:
             raise QuestionError(
                 f"The store {self._store.uri} holds no indexed video; run `longvid index` first."
             )
-        return self._store.search(
-            query.embedding, min(num_segments or total, total), query.question.video_ids
-        )
+        span = query.question.span
+        wanted = total if span is not None else min(num_segments or total, total)
+        hits = self._store.search(query.embedding, wanted, query.question.video_ids)
+        if span is None:
+            return hits
+        inside = [hit for hit in hits if hit.start_seconds < span[1] and hit.end_seconds > span[0]]
+        if not inside:
+            raise QuestionError(
+                f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
+            )
+        return inside[: num_segments or total]
 
     def load(
         self, query: Query, hits: list[Hit], budget: int
@@ -66,6 +74,9 @@ class CandidateSearch:
         found = [(hit.video_id, hit.segment_index) for hit in hits]
         around = self._store.around(found, ask.neighbours)
         candidates: Sequence[Segment] = self._store.load(around)
+        if query.question.span is not None:
+            start, end = query.question.span
+            candidates = [s for s in candidates if s.start_seconds < end and s.end_seconds > start]
         if ask.num_segments and ask.shot_frames:
             candidates = shots_around(query, candidates, found, ask)
         return hits, candidates

@@ -30,6 +30,7 @@ from longvid.qa.arguments import (
 from longvid.qa.candidates import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.prompt_text import PromptText
+from longvid.qa.search_text import search_text
 from longvid.store import Hit, Store
 from longvid.timed_text.lexical_search import rank
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection, TextLine
@@ -152,6 +153,8 @@ class VideoQA:
         video: str | Path | None = None,
         choices: Sequence[str] = (),
         budget: int | None = None,
+        span: tuple[float, float] | None = None,
+        history: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         """Answer one question from stored tokens.
 
@@ -160,6 +163,8 @@ class VideoQA:
             video: Path, name or id of one stored video; None asks the whole store.
             choices: For multiple choice; each is scored by the language model.
             budget: The most visual tokens shown; None takes the configuration's.
+            span: Start and end in seconds that the question is about; None for all.
+            history: Earlier turns of a conversation, (question, answer) each, oldest first.
 
         Returns:
             The answer with its evidence, token counts and seconds by step.
@@ -169,7 +174,7 @@ class VideoQA:
             StoreError: No such video.
             BudgetError: The budget cannot hold even one frame.
         """
-        question = Question(text, choices=choices)  # type: ignore[arg-type]  # made a tuple there
+        question = Question(text, choices=choices, span=span, history=tuple(history))  # type: ignore[arg-type]  # choices become a tuple there
         return self._answered(self._prepare(replace(question, video_ids=self._ids(video)), budget))
 
     def ask_many(
@@ -252,7 +257,7 @@ class VideoQA:
         with clock("load_models"):
             llm, embedder = self.llm, self.embedder
         with clock("embed"):
-            text = question.text
+            text = search_text(question)
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
             hits = self._candidates.hits(query, self.config.ask.num_segments)

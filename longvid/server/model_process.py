@@ -129,6 +129,17 @@ def described(selection: Selection) -> dict[str, Any]:
     }
 
 
+def _question(request: dict[str, Any]) -> Question:
+    span = request["time_range"]
+    return Question(
+        request["text"],
+        tuple(request["video_ids"]),
+        tuple(request["choices"]),
+        None if span is None else (span[0], span[1]),
+        tuple((asked, answered) for asked, answered in request["history"]),
+    )
+
+
 class _Server:
     def __init__(self, qa: VideoQA, inbox: _Inbox, outbox: _Outbox) -> None:
         self._qa = qa
@@ -159,11 +170,7 @@ class _Server:
         kept: list[int] = []
         for request in requests:
             try:
-                questions.append(
-                    Question(
-                        request["text"], tuple(request["video_ids"]), tuple(request["choices"])
-                    )
-                )
+                questions.append(_question(request))
                 kept.append(request["id"])
             except LongvidError as error:
                 self._refuse(request["id"], error)

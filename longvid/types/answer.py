@@ -24,11 +24,15 @@ class Question:
         text: The question.
         video_ids: Restricts it to these videos; empty means the whole store.
         choices: Answers to choose from; empty means an open question.
+        span: Start and end in seconds; restricts it to segments that overlap it. None for all.
+        history: Earlier turns of a conversation, (question, answer) each, oldest first.
     """
 
     text: str
     video_ids: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    span: tuple[float, float] | None = None
+    history: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _require_text("The question", self.text)
@@ -40,6 +44,15 @@ class Question:
         repeated = next((one for one in stripped if stripped.count(one) > 1), None)
         if repeated is not None:
             raise QuestionError(f"The choice {repeated!r} is given twice; name each choice once.")
+        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+            raise QuestionError(
+                f"span must be a start and a later end in seconds, got {self.span!r}."
+            )
+        for turn in self.history:
+            if len(_texts("A turn of history", turn)) != 2:
+                raise QuestionError(
+                    f"A turn of history is a question and its answer, got {turn!r}."
+                )
 
 
 def _require_text(what: str, given: object) -> None:
