@@ -73,6 +73,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "llm": {
         "huggingface": "longvid.llm.huggingface:HuggingFaceLanguageModel",
+        "openai": "longvid.llm.openai:OpenAILanguageModel",
         "llama_vid": "longvid.systems.llama_vid.language_model:LlamaVidLanguageModel",
         "longvu": "longvid.systems.longvu.language_model:LongVULanguageModel",
         "slowfast_llava": "longvid.systems.slowfast_llava.language_model:SlowFastLanguageModel",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.errors import QuestionError
 from longvid.types.carrier import Tensors, require
+from longvid.types.picture import Picture
 from longvid.types.tokens import Segment
 
 if TYPE_CHECKING:
@@ -115,12 +116,15 @@ class Selection:
         budget: The most visual tokens that may be shown.
         spoken: What is said after each frame of each segment, "" for nothing; empty where no
             subtitles are interleaved.
+        pictures: Stored pictures of the frames shown, in time order within each video; only for
+            a language model that reads pictures.
     """
 
     segments: tuple[Segment, ...]
     evidence: tuple[Evidence, ...]
     budget: int
     spoken: tuple[tuple[str, ...], ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
         require(

@@ -21,6 +21,7 @@ from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.torchcodec import TorchcodecDecoder
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.llm.huggingface import HuggingFaceLanguageModel
+from longvid.llm.openai import OpenAILanguageModel
 from longvid.protocols import (
     PROTOCOLS,
     CompressorPart,
@@ -93,6 +94,7 @@ SELECTORS: tuple[SelectorPart, ...] = (
 )
 LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     HuggingFaceLanguageModel(),
+    OpenAILanguageModel(),
     LlamaVidLanguageModel(),
     LongVULanguageModel(),
     SlowFastLanguageModel(),

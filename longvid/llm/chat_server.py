@@ -1,0 +1,356 @@
+"""One chat completion of an OpenAI-compatible server, streamed, with a deadline that holds.
+
+This module speaks the protocol and names what goes wrong; it knows no video and no question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from longvid.errors import ModelError
+
+__all__ = ["ChatServer", "Reply", "ServerFault"]
+
+_MOST_LINE_BYTES = 1 << 20
+_MOST_REPLY_CHARACTERS = 1 << 20
+_MOST_WAIT_SECONDS = 60.0
+_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+class ServerFault(ModelError):
+    """A call gave no answer; the sentence says why.
+
+    Args:
+        sentence: Why.
+        again: Whether another attempt may go better.
+        wait_seconds: How long the server asked to be left alone.
+        status: Of the reply, 0 where there was none.
+        said: What the server said itself.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        again: bool = False,
+        wait_seconds: float = 0.0,
+        status: int = 0,
+        said: str = "",
+    ) -> None:
+        super().__init__(sentence)
+        self.again = again
+        self.wait_seconds = wait_seconds
+        self.status = status
+        self.said = said
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered.
+
+    Args:
+        text: The message.
+        model: The model that the server says it is.
+        first_logprobs: Log-probability by token text, of the first token; empty where not offered.
+        prompt_tokens, output_tokens: As the server counts them; 0 where it does not.
+        first_seconds: Until the first text.
+        total_seconds: Until the end.
+        stopped: Whether nobody waited for the rest.
+    """
+
+    text: str
+    model: str
+    first_logprobs: dict[str, float]
+    prompt_tokens: int
+    output_tokens: int
+    first_seconds: float
+    total_seconds: float
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What has arrived of a reply."""
+
+    started: float
+    text: list[str] = field(default_factory=list)
+    model: str = ""
+    logprobs: dict[str, float] = field(default_factory=dict)
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    first_seconds: float = 0.0
+    finished: bool = False
+
+    def reply(self, *, stopped: bool = False) -> Reply:
+        return Reply(
+            text="".join(self.text),
+            model=self.model,
+            first_logprobs=self.logprobs,
+            prompt_tokens=int(self.usage.get("prompt_tokens") or 0),
+            output_tokens=int(self.usage.get("completion_tokens") or 0),
+            first_seconds=self.first_seconds,
+            total_seconds=time.perf_counter() - self.started,
+            stopped=stopped,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatServer:
+    """One model of one server.
+
+    Args:
+        url: Of the API, up to and with its version.
+        model: As the server names it.
+        key: Sent as a bearer token; "" sends none.
+        key_variable: Where the key came from, for sentences.
+        timeout_seconds: For one call, from connecting to the end of the reply.
+        retries: Further attempts after one that failed in passing.
+        backoff_seconds: Before the first of them, doubled before each further one.
+    """
+
+    url: str
+    model: str
+    key: str = field(default="", repr=False)
+    key_variable: str = "OPENAI_API_KEY"
+    timeout_seconds: float = 120.0
+    retries: int = 3
+    backoff_seconds: float = 0.5
+
+    def complete(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+        progress: Callable[[str], bool] = lambda text: True,
+    ) -> Reply:
+        """Return the reply to a conversation.
+
+        Args:
+            messages: As the protocol has them.
+            settings: Further fields of the request.
+            progress: Hears the text so far; false ends the reply there.
+
+        Raises:
+            ServerFault: No reply after all attempts, or the server refuses such calls.
+        """
+        body = {
+            "model": self.model,
+            "messages": list(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **settings,
+        }
+        data = json.dumps(body).encode()
+        wait = self.backoff_seconds
+        for attempt in range(self.retries + 1):
+            try:
+                return self._call(data, progress)
+            except ServerFault as fault:
+                if not fault.again or attempt == self.retries:
+                    raise
+                time.sleep(min(max(wait, fault.wait_seconds), _MOST_WAIT_SECONDS))
+                wait *= 2
+        raise ServerFault("The server was never asked; llm.retries must not be negative.")
+
+    def _call(self, data: bytes, progress: Callable[[str], bool]) -> Reply:
+        parts = urlsplit(self.url)
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_seconds)
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        late = threading.Event()
+        watch: threading.Timer | None = None
+        stream = _Stream(time.perf_counter())
+        try:
+            connection.connect()
+            # A socket's own timeout starts anew with every byte; a server that drips would hold
+            # the call for ever. So the socket is shut from outside when the time is up.
+            watch = threading.Timer(self.timeout_seconds, _shut, (connection.sock, late))
+            watch.daemon = True
+            watch.start()
+            connection.request("POST", parts.path.rstrip("/") + "/chat/completions", data, headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise self._refused(response)
+            if "json" in response.headers.get("Content-Type", ""):
+                self._take(_parsed(self, response.read(_MOST_REPLY_CHARACTERS)), stream)
+                stream.finished = True
+                progress("".join(stream.text))
+                return stream.reply()
+            for event in self._events(response):
+                before = len(stream.text)
+                self._take(event, stream)
+                if len(stream.text) > before and not progress("".join(stream.text)):
+                    return stream.reply(stopped=True)
+            if late.is_set():  # a connection that was shut looks like a reply that ended
+                raise TimeoutError
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._failed(error, late.is_set(), stream) from error
+        finally:
+            if watch is not None:
+                watch.cancel()
+            connection.close()
+        if not stream.finished:
+            raise ServerFault(
+                f"The server {self.url} broke off in the middle of an answer, after "
+                f"{len(''.join(stream.text))} characters; ask again, or look at its log.",
+                again=True,
+            )
+        return stream.reply()
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[Mapping[str, Any]]:
+        """Yield the events of a stream until its end mark or its end."""
+        while line := response.readline(_MOST_LINE_BYTES):
+            text = line.decode(errors="replace").strip()
+            if not text.startswith("data:"):
+                continue  # comments and names of events
+            payload = text.removeprefix("data:").strip()
+            if payload == "[DONE]":
+                return
+            yield _parsed(self, payload.encode())
+
+    def _take(self, event: Mapping[str, Any], stream: _Stream) -> None:
+        """Take one event in, or a whole reply."""
+        if event.get("error"):
+            raise ServerFault(
+                f"The server {self.url} reports an error in the middle of an answer: "
+                f"{_message(event)}.",
+                again=True,
+            )
+        try:
+            stream.model = str(event.get("model") or stream.model)
+            stream.usage = event.get("usage") or stream.usage
+            for choice in (event.get("choices") or ())[:1]:
+                if choice.get("logprobs") and not stream.logprobs and not stream.text:
+                    stream.logprobs = _first_logprobs(choice["logprobs"])
+                message = choice.get("delta") or choice.get("message") or {}
+                piece = message.get("content") or ""
+                if piece:
+                    stream.first_seconds = stream.first_seconds or (
+                        time.perf_counter() - stream.started
+                    )
+                    stream.text.append(str(piece))
+                stream.finished = stream.finished or bool(choice.get("finish_reason"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ServerFault(
+                f"The server {self.url} answered with no chat completion that can be read "
+                f"({type(error).__name__}); it must speak OpenAI's protocol."
+            ) from error
+        if sum(map(len, stream.text)) > _MOST_REPLY_CHARACTERS:
+            raise ServerFault(
+                f"The server {self.url} answered with more than {_MOST_REPLY_CHARACTERS} "
+                "characters; set llm.max_new_tokens."
+            )
+
+    def _refused(self, response: http.client.HTTPResponse) -> ServerFault:
+        """Name a reply that is none."""
+        status = response.status
+        said = _said(response.read(1 << 16))
+        tail = f" It says: {said}" if said else ""
+        if status in (401, 403):
+            have = f"refuses the key in {self.key_variable}" if self.key else "wants a key"
+            sentence = (
+                f"The server {self.url} {have} (status {status}); set {self.key_variable} in the "
+                f"environment.{tail}"
+            )
+        elif status == 404:
+            sentence = (
+                f"The server {self.url} knows no model {self.model!r}, or is no OpenAI-compatible "
+                f"server; check llm.url and llm.model.{tail}"
+            )
+        elif status == 429:
+            sentence = (
+                f"The server {self.url} limits the rate of questions, or the account's quota is "
+                f"used up (status 429); wait, or ask fewer at a time (llm.num_parallel).{tail}"
+            )
+        else:
+            sentence = f"The server {self.url} refuses the question with status {status}.{tail}"
+        again = status in _AGAIN
+        wait = _wait_seconds(response.headers.get("Retry-After", ""))
+        return ServerFault(sentence, again=again, wait_seconds=wait, status=status, said=said)
+
+    def _failed(self, error: Exception, late: bool, stream: _Stream) -> ServerFault:
+        if late or isinstance(error, TimeoutError):
+            got = f" {len(''.join(stream.text))} characters came." if stream.text else ""
+            return ServerFault(
+                f"The server {self.url} did not answer within {self.timeout_seconds:g} s; raise "
+                f"llm.timeout_seconds, or look at its log.{got}",
+                again=True,
+            )
+        if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+            return ServerFault(
+                f"No server listens at {self.url} ({error}); start it, or check llm.url.",
+                again=True,
+            )
+        return ServerFault(
+            f"The connection to {self.url} failed: {str(error) or type(error).__name__}.",
+            again=True,
+        )
+
+
+def _shut(opened: socket.socket, late: threading.Event) -> None:
+    late.set()
+    # A socket that was closed in the meantime is what was wanted.
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
+
+
+def _parsed(server: ChatServer, data: bytes) -> Mapping[str, Any]:
+    try:
+        event = json.loads(data)
+    except ValueError as error:
+        raise ServerFault(
+            f"The server {server.url} sent something that is not JSON "
+            f"({data[:60].decode(errors='replace')!r}).",
+            again=True,
+        ) from error
+    if not isinstance(event, dict):
+        raise ServerFault(f"The server {server.url} sent {type(event).__name__}, not an object.")
+    return event
+
+
+def _first_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return log-probabilities by token of the first place, in the shapes of chat servers."""
+    content = given.get("content") or ()
+    if not content:
+        return {}
+    listed = content[0].get("top_logprobs") or [content[0]]
+    found: dict[str, float] = {}
+    for entry in listed:
+        value = float(entry["logprob"])
+        if math.isfinite(value):
+            found[str(entry["token"])] = value
+    return found
+
+
+def _message(event: Mapping[str, Any]) -> str:
+    error = event.get("error")
+    text = error.get("message") if isinstance(error, dict) else error
+    return " ".join(str(text or event.get("message") or event.get("detail") or "").split())[:300]
+
+
+def _said(data: bytes) -> str:
+    """Return what an error reply says, in one line."""
+    try:
+        event = json.loads(data)
+    except ValueError:
+        return " ".join(data.decode(errors="replace").split())[:300]
+    return _message(event) if isinstance(event, dict) else ""
+
+
+def _wait_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
