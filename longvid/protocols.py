@@ -359,7 +359,11 @@ class LanguageModel(Protocol):
 
 
 class LanguageModelPart(Part, Protocol):
-    """A language model's configuration."""
+    """A language model's configuration.
+
+    One that states `reads_pictures` as True is shown stored pictures (`Selection.pictures`) in
+    place of tokens; it names no space.
+    """
 
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""

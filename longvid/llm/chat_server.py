@@ -171,6 +171,8 @@ class ChatServer:
         late = threading.Event()
         watch: threading.Timer | None = None
         stream = _Stream(time.perf_counter())
+        opened = contextlib.ExitStack()
+        opened.callback(connection.close)
         try:
             connection.connect()
             # A socket's own timeout starts anew with every byte; a server that drips would hold
@@ -179,7 +181,7 @@ class ChatServer:
             watch.daemon = True
             watch.start()
             connection.request("POST", parts.path.rstrip("/") + "/chat/completions", data, headers)
-            response = connection.getresponse()
+            response = opened.enter_context(connection.getresponse())
             if response.status != 200:
                 raise self._refused(response)
             if "json" in response.headers.get("Content-Type", ""):
@@ -199,7 +201,7 @@ class ChatServer:
         finally:
             if watch is not None:
                 watch.cancel()
-            connection.close()
+            opened.close()
         if not stream.finished:
             raise ServerFault(
                 f"The server {self.url} broke off in the middle of an answer, after "

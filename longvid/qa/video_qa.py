@@ -31,6 +31,7 @@ from longvid.qa.candidates import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.search_text import search_text
+from longvid.qa.shown_pictures import shown_pictures
 from longvid.store import Hit, Store
 from longvid.timed_text.lexical_search import rank
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection, TextLine
@@ -136,8 +137,15 @@ class VideoQA:
                     llm = self._llm = self.config.llm.setup(self.device)
         return llm
 
+    @property
+    def _reads_pictures(self) -> bool:
+        """Whether the language model is shown stored pictures in place of tokens."""
+        return bool(getattr(self.config.llm, "reads_pictures", False))
+
     def _require_same_space(self) -> None:
         """Refuse a language model that cannot read the store, before its weights are read."""
+        if self._reads_pictures:
+            return
         spaces = self.config.llm.spaces()
         if self.store.space not in spaces:
             raise QuestionError(
@@ -266,6 +274,9 @@ class VideoQA:
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
             question, selection = self._prompt_text.add(question, selection)
+            if self._reads_pictures:
+                pictures = shown_pictures(self.store, selection)
+                selection = replace(selection, pictures=pictures)
         return _Prepared(query, question, selection, clock)
 
     def _answered(self, prepared: _Prepared) -> Answer:

@@ -12,8 +12,8 @@ import pytest
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.llm.openai import OpenAILanguageModel
-from longvid.types import Picture, Question, Selection
 from longvid.testing.synthetic import make_segment
+from longvid.types import Picture, Question, Selection
 from tests.unit.llm import chat_replies as replies
 from tests.unit.llm.chat_replies import Play, serve
 
