@@ -23,7 +23,8 @@ class Finding:
     """One line of the examination.
 
     Args:
-        state: "ok", "fallback" (works, slower or with less), "warning" or "error".
+        state: "ok", "fallback" (works, slower or with less), "absent" (optional and not usable),
+            "warning" or "error".
         what: The thing examined.
         found: What it is here.
         remark: What follows from it, or what to do; may be "".
@@ -168,8 +169,8 @@ def _decoding() -> Iterator[Finding]:
         if name == "pyav":
             yield Finding("error" if reason else "ok", "decoder pyav", "default", reason)
         else:
-            found = "not usable" if reason else "usable"
-            yield Finding("ok", f"decoder {name}", found, reason)
+            state, found = ("absent", "not usable") if reason else ("ok", "usable")
+            yield Finding(state, f"decoder {name}", found, reason)
     yield Finding(
         "ok",
         "subtitles",
@@ -234,6 +235,6 @@ def _optional() -> Iterator[Finding]:
     yield _search_index()
     for module, (package, purpose) in _OPTIONAL.items():
         if importlib.util.find_spec(module) is None:
-            yield Finding("ok", package, "not installed", purpose)
+            yield Finding("absent", package, "not installed", purpose)
         else:
             yield Finding("ok", package, metadata.version(package))

@@ -17,14 +17,17 @@ from collections.abc import Sequence
 from longvid import __version__
 from longvid.cli import asking, indexing, info, serving, store
 from longvid.cli.command import Commands
+from longvid.cli.limits import limits_note, resource_sentence
 from longvid.cli.output import (
     ERROR,
+    FAILURES,
     OK,
     OutputError,
     ReaderGoneError,
     flush,
     printable,
     remark,
+    warn,
 )
 from longvid.errors import LongvidError
 
@@ -50,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         flush()
+        if status == FAILURES:
+            warn(limits_note())
         return status
     except OutputError as error:
         _discard_stdout()
@@ -61,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         remark(f"longvid: {printable(str(error))}")
+        warn(limits_note())
+        return ERROR
+    except (ImportError, MemoryError, OSError) as error:
+        sentence = resource_sentence(error)
+        if options.debug or not sentence:
+            raise
+        remark(f"longvid: {sentence}")
+        warn(limits_note())
         return ERROR
     except KeyboardInterrupt:
         remark("longvid: stopped; what was finished is kept, run the same command to go on.")

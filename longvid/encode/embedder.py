@@ -15,6 +15,7 @@ from longvid.models import checkpoint_files
 from longvid.models.config_json import stated_config
 from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
+from longvid.models.tokenizer import TextTokenizer, load_tokenizer
 from longvid.models.transformers_logging import quiet
 from longvid.types import FrameBatch, Segment
 
@@ -64,13 +65,8 @@ class DualEncoder:
         self.device = device
         config = self.module.config
         self.width = _width(config)
-        try:
-            with quiet():
-                self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, ImportError) as error:
-            raise ModelError(
-                f"The tokenizer of {folder} could not be loaded: {str(error).splitlines()[0]}"
-            ) from error
+        self._tokenizer = load_tokenizer(folder)
+        self._text_tokenizer = TextTokenizer(self._tokenizer)
         self._num_positions = int(config.text_config.max_position_embeddings)
         # SigLIP was trained without a mask over its padding, and its towers end in the shared
         # space; CLIP looks only at the end token and projects.
@@ -96,16 +92,13 @@ class DualEncoder:
         Every text is padded to all positions of the tower: SigLIP reads the last one. A text
         longer than the tower is cut, as in training.
         """
-        batch = self._tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=self._num_positions,
-            return_tensors="pt",
-        )
-        inputs = {"input_ids": batch["input_ids"].to(self.device)}
-        if self._masked and "attention_mask" in batch:
-            inputs["attention_mask"] = batch["attention_mask"].to(self.device)
+        ids = [self._text_tokenizer.framed_ids(text, self._num_positions) for text in texts]
+        pad = self._tokenizer.pad_token_id or 0
+        padded = [[*row, *[pad] * (self._num_positions - len(row))] for row in ids]
+        inputs = {"input_ids": torch.tensor(padded, device=self.device)}
+        if self._masked:
+            mask = [[place < len(row) for place in range(self._num_positions)] for row in ids]
+            inputs["attention_mask"] = torch.tensor(mask, device=self.device).long()
         pooled = self.module.get_text_features(**inputs).pooler_output
         return F.normalize(pooled.float(), dim=-1).cpu()
 

@@ -6,12 +6,12 @@ loaded, and no file of a video is opened.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.lazy_import import torch
@@ -31,7 +31,7 @@ from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
-from longvid.models.transformers_logging import quiet
+from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer, outside
 from longvid.protocols import AnswerListener, Generation
 from longvid.types import Question, Selection
 
@@ -126,16 +126,17 @@ class Worker:
         from longvid.models.onednn_linear import pack_linears
 
         family = family_of(folder)
-        self.note = checkpoint_files.note(folder)
         self._part = part
         pack_linears(decoder.module)
         self._decoder = decoder
         self._tower_projector = SelectionProjector(folder, decoder)
         self.space = self._tower_projector.spaces[0]
-        self._tokenizer = _load_tokenizer(folder)
+        self._tokenizer = load_tokenizer(folder)
+        self._text_tokenizer = TextTokenizer(self._tokenizer)
         self._placeholder = family.placeholder
         self._placeholder_id = family.placeholder_id(folder)
         own = prompts.prompt_of(folder, family, self._tokenizer)
+        self.note = " ".join(filter(None, (checkpoint_files.note(folder), own.note)))
         self._template = own.template if part.template == _FROM_CHECKPOINT else part.template
         self._frame_prefix = (
             own.frame_prefix if part.frame_prefix == _FROM_CHECKPOINT else part.frame_prefix
@@ -152,7 +153,7 @@ class Worker:
 
     def embed_words(self, text: str) -> torch.Tensor:
         """Return the input embeddings of a text, (L, D) float32, without special tokens."""
-        return self._decoder.embed(self._ids(text)).float().cpu()
+        return self._decoder.embed(self._text_tokenizer.text_ids(text)).float().cpu()
 
     def answer(self, question: Question, selection: Selection) -> Generation:
         """Answer an open question greedily, or score the choices of a closed one.
@@ -262,7 +263,9 @@ class Worker:
         if prompts.unknown_words(self._tokenizer, f"{earlier} Earlier in this conversation"):
             return replace(question, history=())
         most_tokens = self._decoder.context // _HISTORY_SHARE
-        return prompts.with_history(question, lambda text: len(self._ids(text)), most_tokens)
+        return prompts.with_history(
+            question, lambda text: len(self._text_tokenizer.text_ids(text)), most_tokens
+        )
 
     def _read(self, asked: _Asked) -> ReadPrompt:
         # Options stand one after the other while they are scored.
@@ -341,10 +344,12 @@ class Worker:
         listing = prompts.list_choices(question.choices, lettered=lettered)
         text = prompts.render(self._template, self._placeholder, question.text, listing)
         answers = prompts.letters(len(question.choices)) if lettered else question.choices
-        seam = "" if text[-1:].isspace() else " "
-        whole = [self._prompt_ids(text + seam + answer.strip()) for answer in answers]
+        seam = Span("" if text[-1].text[-1:].isspace() else " ")
+        whole = [self._prompt_ids((*text, seam, outside(answer.strip()))) for answer in answers]
         prompt = self._prompt_ids(text)
-        shared = min(_common_prefix(prompt, ids) for ids in whole)
+        columns = zip(prompt, *whole, strict=False)
+        alike = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
+        shared = sum(1 for _ in alike)
         if not lettered:
             end = end_ids(self._decoder)[:1]
             whole = [(*ids, *end) for ids in whole]
@@ -359,23 +364,17 @@ class Worker:
         """Put the frames of a selection, in order, where the prompt has its placeholder."""
         head, tail = prompts.split_at_video(ids, self._placeholder_id, self._template)
         prompt = replace(self._prompt, frame_prefix=self._frame_prefix)
-        return prompts.lay_out(prompt, head, tail, selection, self._ids_of_each)
+        return prompts.lay_out(prompt, head, tail, selection, self._text_tokenizer.ids_of_each)
 
-    def _prompt_ids(self, text: str) -> tuple[int, ...]:
+    def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Tokenize a prompt; one that begins with the model's own start token gets no other."""
-        start = self._tokenizer.bos_token
-        has_start = start is not None and text.startswith(start)
-        ids = self._tokenizer(text, add_special_tokens=not has_start)["input_ids"]
+        mark = self._tokenizer.bos_token
+        first = next((span for span in spans if span.text), Span(""))
+        has_start = mark is not None and not first.is_outside and first.text.startswith(mark)
+        ids = self._text_tokenizer.ids(spans, start=not has_start)
         end = self._tokenizer.eos_token_id
         # Some tokenizers close every text; a prompt goes on.
-        return tuple(ids[:-1] if ids and end is not None and ids[-1] == end else ids)
-
-    def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _ids_of_each(self, texts: list[str]) -> Sequence[Sequence[int]]:
-        ids: Sequence[Sequence[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
+        return ids[:-1] if ids and end is not None and ids[-1] == end else ids
 
     def _check_space(self, selection: Selection) -> None:
         for segment in selection.segments:
@@ -388,9 +387,8 @@ class Worker:
                 )
 
     def _check_words(self, question: Question) -> None:
-        unknown = prompts.unknown_words(
-            self._tokenizer, " ".join((question.text, *question.choices))
-        )
+        asked = " ".join((question.text, *question.choices))
+        unknown = prompts.unknown_words(self._tokenizer, asked, self._text_tokenizer.control_ids)
         if not unknown:
             return
         words = ", ".join(repr(word) for word in unknown)
@@ -415,12 +413,18 @@ class Worker:
         num_text += self._decoder.num_newlines(pieces) if self._newline else 0
         num_visual = sum(len(p.tokens) for p in pieces if isinstance(p, FramePiece))
         context = self._decoder.context
-        if num_text + num_visual + num_new > context:
-            room = max(0, context - num_text - num_new)
+        excess = num_text + num_visual + num_new - context
+        if excess > 0:
+            remedy = self._shorten(num_visual - excess)
+            if excess >= num_visual:  # not even without the video
+                remedy = (
+                    "shorten the question, its choices or the subtitles by at least "
+                    f"{excess - num_visual + 1} tokens"
+                )
             raise QuestionError(
-                f"The prompt is too long: {num_visual} visual and {num_text} text tokens with "
-                f"{num_new} to be generated exceed the model's context of {context}; "
-                f"{self._shorten(room)}."
+                f"The prompt is {excess} tokens too long: {num_visual} visual and {num_text} text "
+                f"tokens with {num_new} to be generated exceed the model's context of {context}; "
+                f"{remedy}."
             )
         return num_text + num_visual
 
@@ -438,24 +442,3 @@ class _Asked:
     options: list[tuple[int, ...]]
     num_prompt: int
     num_new: int
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            f"The tokenizer of {folder} could not be loaded: {str(error).strip().splitlines()[0]}"
-        ) from error
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    length = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length

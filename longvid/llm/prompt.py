@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from longvid.errors import ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
+from longvid.models.tokenizer import Span, outside
 from longvid.types import Question, Selection
 
 __all__ = [
@@ -64,14 +65,21 @@ def prompt_of(folder: Path, family: Family, tokenizer: Any) -> Prompt:
             raise ModelError(
                 f"{path} is not a prompt ({error}); its fields are {', '.join(sorted(known))}."
             ) from error
-    rendered = _chat_template(folder, family, tokenizer)
-    return dataclasses.replace(family.prompt, template=rendered) if rendered else family.prompt
+    template = _chat_template(folder, tokenizer)
+    if not template:
+        return family.prompt
+    rendered = _rendered(template, family, tokenizer)
+    if rendered:
+        return dataclasses.replace(family.prompt, template=rendered)
+    note = (
+        f"The chat template of {folder} cannot be rendered around a video; the prompt published "
+        f"for {family.name} is used, write llm.template for another."
+    )
+    return dataclasses.replace(family.prompt, note=note)
 
 
-def _chat_template(folder: Path, family: Family, tokenizer: Any) -> str | None:
-    """Render the checkpoint's chat template around fields; None if it does not show a video."""
-    from jinja2.exceptions import TemplateError
-
+def _chat_template(folder: Path, tokenizer: Any) -> str:
+    """Return the chat template of a checkpoint, "" where it has none."""
     template = tokenizer.chat_template
     path = folder / "chat_template.json"
     if path.is_file():
@@ -81,39 +89,54 @@ def _chat_template(folder: Path, family: Family, tokenizer: Any) -> str | None:
             raise ModelError(
                 f"{path} holds no chat_template ({error}); download it again."
             ) from error
-    if not isinstance(template, str):
-        return None
-    content = [{"type": family.content_type}, {"type": "text", "text": "{question}{choices}"}]
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-    except (TemplateError, TypeError, ValueError):
-        return None  # a template for text, which refuses a list of contents
-    for written, wanted in family.rewrites:
-        text = text.replace(written, wanted)
-    fits = text.count(family.placeholder) == 1 and text.count("{question}{choices}") == 1
-    return text if fits else None
+    if isinstance(template, dict):  # several by name
+        template = template.get("default")
+    return template if isinstance(template, str) else ""
 
 
-def render(template: str, placeholder: str, question: str, choices: str) -> str:
+def _rendered(template: str, family: Family, tokenizer: Any) -> str | None:
+    """Render a chat template around fields; None if it does not show a video and a question."""
+    from jinja2.exceptions import TemplateError
+
+    text = "{question}{choices}"
+    by_type = [{"type": family.content_type}, {"type": "text", "text": text}]
+    # A template made for text alone refuses a list, or writes it out as Python does.
+    as_text = f"{family.placeholder}\n{text}"
+    for content in (by_type, as_text):
+        try:
+            rendered: str = tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except (TemplateError, TypeError, ValueError):
+            continue
+        for written, wanted in family.rewrites:
+            rendered = rendered.replace(written, wanted)
+        if rendered.count(family.placeholder) == 1 and rendered.count(text) == 1:
+            return rendered
+    return None
+
+
+def render(template: str, placeholder: str, question: str, choices: str) -> tuple[Span, ...]:
     """Fill a template in one pass, so that braces in a question stay what they are.
 
-    >>> render("{video} Q: {question}{choices} A:", "<image>", "Is {video} a field?", "")
+    >>> filled = render("{video} Q: {question}{choices} A:", "<image>", "Is {video} a field?", "")
+    >>> "".join(span.text for span in filled)
     '<image> Q: Is {video} a field? A:'
 
-    Raises:
-        QuestionError: The question or a choice holds the placeholder itself.
+    Returns:
+        The parts of the prompt; the question and the choices are from outside.
     """
-    if placeholder in question or placeholder in choices:
-        raise QuestionError(
-            f"The question holds {placeholder!r}, which this model reads as a video; leave it out."
-        )
-    values = {"video": placeholder, "question": question.strip(), "choices": choices}
-    return _FIELD.sub(lambda match: values[match[1]], template)
+    values = {
+        "video": Span(placeholder),
+        "question": outside(question.strip()),
+        "choices": outside(choices),
+    }
+    parts = _FIELD.split(template)  # fixed texts, and the names of fields between them
+    spans = [values[part] if index % 2 else Span(part) for index, part in enumerate(parts)]
+    return tuple(span for span in spans if span.text)
 
 
 def letters(count: int) -> tuple[str, ...]:
@@ -165,7 +188,7 @@ def lay_out(
     head: Sequence[int],
     tail: Sequence[int],
     selection: Selection,
-    tokenize: Callable[[list[str]], Sequence[Sequence[int]]],
+    tokenize: Callable[[Sequence[Sequence[Span]]], Sequence[Sequence[int]]],
 ) -> list[Piece]:
     """Put the frames of a selection, in order, between two ends of a prompt.
 
@@ -179,7 +202,7 @@ def lay_out(
         tokenize: Turns texts into ids, without special tokens of its own.
     """
     frames: list[FramePiece] = []
-    said: list[str] = []
+    said: list[str] = []  # after each frame
     origins: dict[str, float] = {}
     for index, segment in enumerate(selection.segments):
         spoken = selection.spoken[index] if selection.spoken else ("",) * segment.num_frames
@@ -197,13 +220,16 @@ def lay_out(
         said += [text for text, count in zip(spoken, counts, strict=True) if count]
     end_seconds = max((segment.end_seconds for segment in selection.segments), default=0.0)
     texts = texts_around(prompt, [frame.pts_seconds for frame in frames], end_seconds)
-    texts[1:] = [spoken + text for spoken, text in zip(said, texts[1:], strict=True)]
-    different = [text for text in dict.fromkeys(texts) if text]
+    between = [
+        tuple(span for span in (outside(line), Span(text)) if span.text)
+        for line, text in zip(["", *said], texts, strict=True)
+    ]
+    different = [spans for spans in dict.fromkeys(between) if spans]
     ids = dict(zip(different, tokenize(different), strict=True)) if different else {}
     pieces: list[Piece] = [TextPiece(tuple(head))]
-    for text, frame in itertools.zip_longest(texts, frames):
-        if text:
-            pieces.append(TextPiece(tuple(ids[text])))
+    for spans, frame in itertools.zip_longest(between, frames):
+        if spans:
+            pieces.append(TextPiece(tuple(ids[spans])))
         if frame is not None:
             pieces.append(frame)
     return [*pieces, TextPiece(tuple(tail))]
@@ -301,7 +327,7 @@ def with_history(
     return dataclasses.replace(question, text=text, history=())
 
 
-def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:
+def unknown_words(tokenizer: Any, text: str, control_ids: Collection[int] = ()) -> tuple[str, ...]:
     """Return the words that a closed vocabulary does not have, in order, each once.
 
     A tokenizer that builds words of smaller pieces can read any text; then nothing is unknown.
@@ -313,5 +339,6 @@ def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:
         return ()
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    unknown = (text[start:end] for token, (start, end) in pairs if token == tokenizer.unk_token_id)
+    lacking = {tokenizer.unk_token_id, *control_ids}
+    unknown = (text[start:end] for token, (start, end) in pairs if token in lacking)
     return tuple(dict.fromkeys(unknown))

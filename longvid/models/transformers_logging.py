@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from longvid.errors import ModelError
 
 __all__ = ["loading", "quiet"]
 
@@ -22,7 +25,16 @@ _SET_BY_TORCH = "TORCHINDUCTOR_CACHE_DIR"
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Load models or tokenizers in this thread alone, and leave the environment as it was."""
+    """Load models or tokenizers in this thread alone, and leave the environment as it was.
+
+    Raises:
+        ModelError: Python was started in a way in which transformers cannot be imported.
+    """
+    if sys.flags.optimize >= 2:
+        raise ModelError(
+            "Python was started with -OO (or PYTHONOPTIMIZE=2), which removes docstrings that "
+            "transformers reads when it is imported; start it without, or with -O."
+        )
     with _LOADING_LOCK:
         was_set = _SET_BY_TORCH in os.environ
         try:

@@ -22,6 +22,7 @@ from longvid.models import checkpoint_files
 from longvid.models.families import family_of
 from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
+from longvid.models.tokenizer import Span, split_spans
 from longvid.protocols import Generation
 from longvid.types import Question, Segment, Selection, Tokens
 
@@ -174,16 +175,16 @@ class PublishedWorker(Worker):
         ]
         return torch.cat(drawn).to(logits.device)
 
-    def _prompt_ids(self, text: str) -> tuple[int, ...]:
+    def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Tokenize what is around the video apart, as the systems do, and join it by its id.
 
         A tokenizer may read the text after the video otherwise where it stands at the start of a
         piece.
         """
-        first, *others = text.split(self._placeholder)
+        first, *others = split_spans(spans, self._placeholder)
         ids = list(Worker._prompt_ids(self, first))
         for other in others:
-            ids.extend((self._placeholder_id, *self._ids(other)))
+            ids.extend((self._placeholder_id, *self._text_tokenizer.ids(other)))
         return tuple(ids)
 
     def _option_ids(self, question: Question) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
@@ -198,8 +199,8 @@ class PublishedWorker(Worker):
         )
         template = template.replace("{letters}", f"{', '.join(answers[:-1])}, or {answers[-1]}")
         text = prompts.render(template, self._placeholder, question.text, listing)
-        seam = "" if text[-1:] in "( \n" else " "
-        whole = [self._prompt_ids(text + seam + answer) for answer in answers]
+        seam = "" if text[-1].text[-1:] in "( \n" else " "
+        whole = [self._prompt_ids((*text, Span(seam + answer))) for answer in answers]
         shared = 0
         while all(len(ids) > shared and ids[shared] == whole[0][shared] for ids in whole):
             shared += 1

@@ -158,6 +158,24 @@ def test_doctor_names_every_op_and_decoder(capsys: pytest.CaptureFixture[str]) -
     assert found["decoder pyav"]["state"] == "ok"
     assert found["op segment_mean (cpu)"]["found"]
     assert "model mini" in found
+    assert all(row["state"] != "ok" for row in found.values() if row["found"].startswith("not "))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["ask", "what?"], ["search", "a star"], ["failures"], ["retry"], ["remove", "a"]],
+)
+def test_a_store_that_is_not_there_is_said_before_torch_is_imported(
+    words: list[str], tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from longvid.cli import main; status = main(sys.argv[1:]); "
+        "sys.exit(9 if {'torch', 'transformers', 'faiss'} & {*sys.modules} else status)"
+    )
+    command = [sys.executable, "-c", code, *words, "--store", str(tmp_path / "nowhere")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "There is no store at" in result.stderr
 
 
 def test_config_prints_toml_that_it_can_read(

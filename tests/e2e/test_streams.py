@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or of another alphabet; threads that ask at once."""
+"""Habits of the shell: closed, full or narrow streams, limits, -OO; threads that ask at once."""
 
 from __future__ import annotations
 
@@ -79,3 +79,22 @@ def test_threads_that_ask_before_models_are_loaded(small_store: Path) -> None:
     assert len(set(answers)) == 1
     assert result.stderr == ""
     assert left_in_environment == []
+
+
+@pytest.mark.parametrize("command", ["ask 'where is the star?'", "search 'a star'"])
+def test_python_without_docstrings_is_one_sentence(command: str, small_store: Path) -> None:
+    words = f"{sys.executable} -OO -m longvid.cli {command} --store {small_store}"
+    result = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert "start it without, or with -O" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "named"), [("-v 700000", "memory 0.7 GB (ulimit -v)"), ("-f 0", "(ulimit -f)")]
+)
+def test_a_limit_of_the_shell_is_named(limit: str, named: str, small_store: Path) -> None:
+    result = shell(f"ulimit {limit}; longvid search 'a star' --store {small_store}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 2
+    assert named in result.stderr

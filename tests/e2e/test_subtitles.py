@@ -20,6 +20,7 @@ from longvid.decode.subtitle_engine import _text_of, may_hold_text
 from longvid.errors import VideoError
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
+from longvid.models.tokenizer import Span
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
 from longvid.systems.llama_vid.network import interleave_subtitles
@@ -136,7 +137,7 @@ def test_interleaved_after_the_frames(store: Path) -> None:
                 assert seconds < 3.5 <= min([t for t in times if t > seconds], default=99)
     llm = qa.llm
     assert isinstance(llm, Worker)
-    pieces = llm._layout(llm._prompt_ids("<video> what ? <answer>"), selection)
+    pieces = llm._layout(llm._prompt_ids([Span("<video> what ? <answer>")]), selection)
     texts = [llm._tokenizer.decode(p.ids) for p in pieces if isinstance(p, TextPiece)]
     assert sum("the red star" in text for text in texts) == 1
     assert sum(isinstance(piece, FramePiece) for piece in pieces) > 10

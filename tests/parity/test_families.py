@@ -20,6 +20,7 @@ from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.errors import ModelError
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.families import FAMILIES, family_of
+from longvid.models.tokenizer import Span
 from longvid.store import Store, StoreOptions
 from longvid.types import Question, Segment, Selection, Video
 from tests.parity import family_cases as cases
@@ -85,7 +86,7 @@ def test_every_known_family_is_tried() -> None:
 
 def test_logits_equal_the_models_own(case: Case, folder: Path, segment: Segment, own: Any) -> None:
     worker = HuggingFaceLanguageModel(model=str(folder)).setup()
-    ids = worker._prompt_ids(_prompt(case).replace("{video}", case.placeholder))
+    ids = worker._prompt_ids([Span(_prompt(case).replace("{video}", case.placeholder))])
     pieces = worker._layout(ids, _selection(segment))
     spliced = worker._decoder.splice(pieces, newline=worker._newline)
     got = worker._decoder.logits(spliced, keep=0)
@@ -193,7 +194,7 @@ def test_tokens_kept_before_the_projector_give_the_models_own_logits(
     llm = HuggingFaceLanguageModel(model=str(folder), max_new_tokens=12)
     assert kept.space in llm.spaces()
     worker = llm.setup()
-    ids = worker._prompt_ids(_prompt(case).replace("{video}", case.placeholder))
+    ids = worker._prompt_ids([Span(_prompt(case).replace("{video}", case.placeholder))])
     pieces = worker._layout(ids, worker._tower_projector(_selection(stored)))
     spliced = worker._decoder.splice(pieces, newline=worker._newline)
     got = worker._decoder.logits(spliced, keep=0)

@@ -50,6 +50,7 @@ class Prompt:
             prefix.
         video_prefix: Text before the first frame. Its fields are {num_frames}, in words, and
             {duration}, as H:MM:SS.
+        note: A caveat for those who read the answers, "" for none.
     """
 
     template: str
@@ -59,6 +60,7 @@ class Prompt:
     frame_suffix: str = ""
     frame_separator: str = ""
     video_prefix: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

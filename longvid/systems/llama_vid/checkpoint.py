@@ -24,7 +24,7 @@ from longvid.errors import ModelError
 from longvid.models import checkpoint_files
 from longvid.models.free_memory import require_room
 from longvid.models.preprocessing import PixelFormat
-from longvid.models.transformers_logging import quiet
+from longvid.models.tokenizer import TextTokenizer, load_tokenizer
 from longvid.models.weights import read_file, read_tensors
 from longvid.systems.llama_vid.eva_vit import EvaConfig, EvaVisionTransformer
 from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
@@ -264,17 +264,8 @@ def load_question_tokenizer(folder: Path, bert: str) -> Any:
     Raises:
         ModelError: BERT's tokenizer is missing.
     """
-    from transformers import AutoTokenizer
-
-    place = bert_folder(folder, bert)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place, truncation_side="left")
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            f"The tokenizer of {place} could not be loaded: {str(error).strip().splitlines()[0]}"
-        ) from error
-    return lambda text: tokenizer(text, truncation=True, max_length=_LONGEST_QUESTION)["input_ids"]
+    tokenizer = TextTokenizer(load_tokenizer(bert_folder(folder, bert)))
+    return lambda text: tokenizer.framed_ids(text, _LONGEST_QUESTION, keep_end=True)
 
 
 def _adapter_state(folder: Path, *, data: bool) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ said during it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.families.protocol import Decoder
 from longvid.models.from_pretrained import resolve_dtype
+from longvid.models.tokenizer import Span, outside, split_spans
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker
 from longvid.types import Question, Segment, Selection, Tokens
 
@@ -126,10 +128,13 @@ class Worker(PublishedWorker):
         # A budget counts stored tokens, of which another number is shown.
         return "index the video with a lower sample.fps, or name the checkpoint for long videos"
 
-    def _prompt_ids(self, text: str) -> tuple[int, ...]:
+    def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
         # What is said during the last frame and what follows the film are tokenized as one text.
-        place = text.find(self._placeholder) + len(self._placeholder)
-        return super()._prompt_ids(text[:place] + self._said_last + text[place:])
+        if not self._said_last:
+            return super()._prompt_ids(spans)
+        before, *after = split_spans(spans, self._placeholder)
+        said = (Span(self._placeholder), outside(self._said_last))
+        return super()._prompt_ids((*before, *said, *(span for part in after for span in part)))
 
 
 def _without_last(selection: Selection) -> tuple[tuple[tuple[str, ...], ...], str]:

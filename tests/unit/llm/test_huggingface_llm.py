@@ -15,6 +15,7 @@ from longvid.llm.kv_cache import elements_per_token
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files, mini
 from longvid.models.families.protocol import FramePiece, TextPiece
+from longvid.models.tokenizer import Span
 from longvid.protocols import Generation
 from longvid.types import Question, Segment, Selection, Tokens
 
@@ -68,7 +69,7 @@ def test_frames_follow_each_other_in_time_each_after_its_prefix(folder: Path) ->
     worker = part.setup()
     first = segment(worker, [2, 0, 1])
     second = segment(worker, [3], start=10.0, index=1)
-    ids = worker._prompt_ids("<video> what ? <answer>")
+    ids = worker._prompt_ids([Span("<video> what ? <answer>")])
     head, *shown, tail = worker._layout(ids, show(first, second))
 
     assert head == TextPiece(())
@@ -81,13 +82,13 @@ def test_frames_follow_each_other_in_time_each_after_its_prefix(folder: Path) ->
     )
     prefixes = [piece for piece in shown if isinstance(piece, TextPiece)]
     assert [piece.ids for piece in prefixes] == [
-        worker._ids(f"time {seconds}") for seconds in ("0.0", "2.0", "10.0")
+        worker._text_tokenizer.text_ids(f"time {seconds}") for seconds in ("0.0", "2.0", "10.0")
     ]
 
 
 def test_the_prompt_of_mini_is_the_one_it_was_made_with(worker: Worker) -> None:
     pieces = worker._layout(
-        worker._prompt_ids(mini.prompt(QUESTION.text)), show(segment(worker, [2, 1]))
+        worker._prompt_ids([Span(mini.prompt(QUESTION.text))]), show(segment(worker, [2, 1]))
     )
     text = [piece.ids for piece in pieces if isinstance(piece, TextPiece)]
     separator = tuple(worker._tokenizer.convert_tokens_to_ids([mini.FRAME_TOKEN]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -31,6 +32,10 @@ TEXT_CHAT = (
 )
 
 
+def filled(template: str, placeholder: str, question: str, choices: str) -> str:
+    return "".join(span.text for span in prompt.render(template, placeholder, question, choices))
+
+
 def tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "b": 2}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -47,8 +52,8 @@ def test_a_chat_template_that_shows_a_video(tmp_path: Path) -> None:
     found = prompt.prompt_of(tmp_path, LLAVA_ONEVISION, tokenizer(VIDEO_CHAT))
     wanted = "<|im_start|>user <video>\n{question}{choices}<|im_end|><|im_start|>assistant\n"
     assert found == Prompt(wanted, newline=True)
-    text = prompt.render(found.template, "<video>", "Who?", "")
-    family = prompt.render(LLAVA_ONEVISION.prompt.template, "<video>", "Who?", "")
+    text = filled(found.template, "<video>", "Who?", "")
+    family = filled(LLAVA_ONEVISION.prompt.template, "<video>", "Who?", "")
     assert text == family
 
 
@@ -58,9 +63,22 @@ def test_a_chat_template_of_the_processor_counts_first(tmp_path: Path) -> None:
     assert "<video>" in found.template
 
 
-@pytest.mark.parametrize("chat", [TEXT_CHAT, "{{ messages[0]['content'] + 1 }}", "no fields"])
-def test_a_chat_template_for_text_is_passed_over(tmp_path: Path, chat: str) -> None:
-    assert prompt.prompt_of(tmp_path, LLAVA_ONEVISION, tokenizer(chat)) == LLAVA_ONEVISION.prompt
+def test_a_chat_template_for_text_is_given_text(tmp_path: Path) -> None:
+    found = prompt.prompt_of(tmp_path, LLAVA_ONEVISION, tokenizer(TEXT_CHAT))
+    assert (found.template, found.note) == ("<video>\n{question}{choices}", "")
+
+
+def test_of_several_chat_templates_the_default_counts(tmp_path: Path) -> None:
+    several: Any = {"tool_use": "no fields", "default": VIDEO_CHAT}
+    found = prompt.prompt_of(tmp_path, LLAVA_ONEVISION, tokenizer(several))
+    assert found.template.startswith("<|im_start|>user <video>")
+
+
+@pytest.mark.parametrize("chat", ["{{ messages[0]['content'] + 1 }}", "no fields"])
+def test_a_chat_template_that_shows_nothing_is_told(tmp_path: Path, chat: str) -> None:
+    found = prompt.prompt_of(tmp_path, LLAVA_ONEVISION, tokenizer(chat))
+    assert found.template == LLAVA_ONEVISION.prompt.template
+    assert "chat template" in found.note
 
 
 def test_a_prompt_file_counts_before_all(tmp_path: Path) -> None:
@@ -73,15 +91,8 @@ def test_a_prompt_file_counts_before_all(tmp_path: Path) -> None:
 
 
 def test_render_fills_each_field_once() -> None:
-    filled = prompt.render("{video} {question}{choices}!", "<v>", " {choices} {video}? ", "\nA. x")
-    assert filled == "<v> {choices} {video}?\nA. x!"
-
-
-def test_a_question_must_not_hold_the_placeholder() -> None:
-    with pytest.raises(QuestionError, match="leave it out"):
-        prompt.render("{video} {question}", "<image>", "what is <image>", "")
-    with pytest.raises(QuestionError, match="leave it out"):
-        prompt.render("{video} {question}", "<image>", "what", "A. <image>")
+    text = filled("{video} {question}{choices}!", "<v>", " {choices} {video}? ", "\nA. x")
+    assert text == "<v> {choices} {video}?\nA. x!"
 
 
 def test_choices_are_listed() -> None:

@@ -15,6 +15,7 @@ from longvid.errors import ModelError
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
 from longvid.models.families.protocol import FramePiece, Spliced, TextPiece
 from longvid.models.families.qwen_pixels import fit_to_patches
+from longvid.models.tokenizer import Span
 from longvid.types import Question, Segment, Selection
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import INTERNVL, QWEN2_5, QWEN3, QWEN3_MOE, SMOLVLM, Case
@@ -67,7 +68,7 @@ def show(*segments: Segment) -> Selection:
 
 def splice(worker: Worker, case: Case, *segments: Segment) -> Spliced:
     text = case.prompt.replace("{video}", case.placeholder).replace("{question}", QUESTION.text)
-    ids = worker._prompt_ids(text.replace("{choices}", ""))
+    ids = worker._prompt_ids([Span(text.replace("{choices}", ""))])
     return worker._decoder.splice(worker._layout(ids, show(*segments)), newline=False)
 
 
