@@ -16,6 +16,7 @@ import torch
 import longvid
 from longvid.config import Config, load_config
 from longvid.errors import ModelError, QuestionError
+from longvid.llm.prompt import render
 from longvid.qa.video_qa import VideoQA
 from longvid.systems.llama_vid import encoder as encoding
 from longvid.systems.llama_vid.checkpoint import load_adapter, load_tower
@@ -373,8 +374,14 @@ def test_what_does_not_fit_or_is_cut_off_says_what_to_do(
 ) -> None:
     config = configured(llama_vid["folder"], llama_vid_embedder, "store.tokens=float32")
     qa = VideoQA(llama_vid_store, config)
-    qa.llm._decoder.context = 150  # type: ignore[attr-defined]
-    with pytest.raises(QuestionError, match=r"12 visual .* context of 150; .* sample\.fps"):
+    llm: Any = qa.llm
+    llm._decoder.context = 150
+    sentence = r"12 visual .* context of 150; shorten the question, .* by at least \d+ tokens"
+    with pytest.raises(QuestionError, match=sentence):  # not even without the video
+        qa.ask("w7 w3 w9")
+    filled = render(llm._template, "<image>", "w7 w3 w9", "")
+    llm._decoder.context = len(llm._prompt_ids(filled)) - 1 + NEW_TOKENS + 5
+    with pytest.raises(QuestionError, match=r"is 7 tokens too long: 12 visual .* sample\.fps"):
         qa.ask("w7 w3 w9")
     folder = tmp_path / "cut"
     shutil.copytree(llama_vid["folder"], folder)
