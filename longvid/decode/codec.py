@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import av.error
+import av.logging
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -29,11 +30,14 @@ class DecoderSettings:
         max_pixels: Larger frames are refused.
         loop_filter: Off, decoding is a quarter faster and pictures differ from the exact ones.
         drop_disposable: Leave out packets that nothing refers to and nobody wants.
+        count_messages: Take an error that FFmpeg only prints for damage, too. Messages are those
+            of the whole process, so this is for a process that does nothing else.
     """
 
     max_pixels: int
     loop_filter: bool = True
     drop_disposable: bool = True
+    count_messages: bool = False
 
     def codec_options(self) -> dict[str, str]:
         """Return them as the decoder's options."""
@@ -48,6 +52,11 @@ class PacketDecoder:
         self._codec: Any = stream.codec_context
         self._progress = progress
         self.num_errors = 0
+        # H.264 and HEVC mark what they make up, and print errors at sound places too: where an
+        # open group of pictures is entered.
+        self._counts = settings.count_messages and self._codec.name not in ("h264", "hevc")
+        if settings.count_messages and av.logging.get_level() is None:
+            av.logging.set_level(av.logging.PANIC)  # prints nothing, but counts
         if not self._codec.is_open:
             self._codec.options = settings.codec_options()
             self._codec.thread_count = 1
@@ -56,6 +65,14 @@ class PacketDecoder:
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Return the pictures that a packet completes; None asks for all that are left."""
         self._progress()
+        before = av.logging.get_last_error()[0] if self._counts else 0
+        try:
+            return self._decode(packet)
+        finally:
+            if self._counts:
+                self.num_errors += av.logging.get_last_error()[0] - before
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:
             decoded: list[VideoFrame] = self._codec.decode(packet)
         except EOFError:

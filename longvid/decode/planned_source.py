@@ -32,6 +32,9 @@ _ONE_PICTURE = ("h264", "hevc", "vp8", "vp9", "av1", "libdav1d")
 
 _RECOVERY_POINTS = ("h264", "hevc")
 
+#: So many groups of pictures before damage are looked at for a sound one.
+_MOST_GROUPS_BACK = 8
+
 #: Containers whose packets are whole frames, even when these are interlaced.
 _WHOLE_FRAMES = ("mov", "matroska", "flv", "avi", "asf")
 _UNKNOWN_ORDER, _PROGRESSIVE = 0, 1
@@ -59,6 +62,8 @@ class PlannedSource:
         self._reopen, self._settings, self._progress = reopen, settings, progress
         self._table = table
         self._read_errors = 0
+        self._fed = 0  # the last packet that the decoder was given
+        self._stopped = False  # by damage, before a run was decoded to its end
         self._use(opened)
 
     def _use(self, opened: Opened) -> None:
@@ -81,18 +86,37 @@ class PlannedSource:
         """Yield each wanted frame once, or None where it cannot be decoded."""
         drop = self._settings.drop_disposable and self._whole_frames
         for run in plan_runs(self._table, ranks):
-            missing = yield from self._decode(run, drop=drop)
-            if missing and drop:
-                missing = yield from self._decode(_only(run, missing), drop=False)
-            earlier = self._keyframe_before(run.start)
-            if missing and earlier is not None:
-                missing = yield from self._decode(_only(run, missing, earlier), drop=False)
+            missing = yield from self._decode(run, drop=drop, sound_until=len(self._table.pts))
+            if missing:
+                missing = yield from self._decode_damaged(run, missing)
             for rank in missing:
                 yield rank, None
 
-    def _keyframe_before(self, packet: int) -> int | None:
-        place = int(np.searchsorted(self._table.keys, packet)) - 1
-        return int(self._table.keys[place]) if place >= 0 else None
+    def _decode_damaged(
+        self, run: Run, missing: list[int]
+    ) -> Generator[tuple[int, VideoFrame], None, list[int]]:
+        """Yield what can be had of a run with damage; return the ranks of what cannot.
+
+        What a decoder makes up for damaged data depends on the pictures before. After a sound
+        group of pictures its state is that of a decoder which began at the start of the file, so
+        decoding begins as many groups earlier as that takes.
+        """
+        groups = 1
+        while True:
+            start = self._groups_before(run.start, groups)
+            far = start == 0 or groups >= _MOST_GROUPS_BACK
+            sound_until = 0 if far else run.start
+            left = yield from self._decode(
+                Run(start, run.stop, tuple(missing)), drop=False, sound_until=sound_until
+            )
+            if not self._stopped:
+                return left
+            missing = left
+            groups *= 2
+
+    def _groups_before(self, packet: int, groups: int) -> int:
+        place = int(np.searchsorted(self._table.keys, packet)) - groups
+        return int(self._table.keys[place]) if place >= 0 else 0
 
     def _packets_are_frames(self) -> bool:
         """False where a packet may be one field of a frame, whose other half must not be lost."""
@@ -101,22 +125,25 @@ class PlannedSource:
         return order == _PROGRESSIVE or (whole and order == _UNKNOWN_ORDER)
 
     def _decode(
-        self, run: Run, *, drop: bool
+        self, run: Run, *, drop: bool, sound_until: int
     ) -> Generator[tuple[int, VideoFrame], None, list[int]]:
         """Yield the wanted frames of a run as they come; return the ranks of those that do not.
 
-        What a decoder makes up for damaged data depends on every packet before it. So from the
-        first error on nothing is taken from a run in which packets were left out.
+        Args:
+            run: What to decode.
+            drop: Leave out packets that nothing refers to.
+            sound_until: Stop where there is damage before this packet.
 
         Raises:
             PacketsMislead: Frames are missing though every packet was decoded and none is damaged.
         """
         waiting = {int(self.times.pts[rank]): rank for rank in run.ranks}
         errors = self._num_errors
-        first = True
+        first = bool(self._table.keyframe[run.start])
+        self._stopped = False
         with closing(self._pictures(run, drop)) as pictures:
             for picture in pictures:
-                if drop and self._num_errors > errors:
+                if self._num_errors > errors and self._fed < sound_until:
                     break
                 if first and self._starts_in_the_middle(picture) and self._num_errors == errors:
                     raise PacketsMislead
@@ -125,6 +152,7 @@ class PlannedSource:
                     yield waiting.pop(picture.pts), picture
                     if not waiting:
                         return []
+        self._stopped = self._num_errors > errors and self._fed < sound_until
         if not drop and self._num_errors == errors and not self._missing_means_damage():
             raise PacketsMislead
         return sorted(waiting.values())
@@ -149,10 +177,14 @@ class PlannedSource:
         disposable = disposable_test(codec.name, codec.extradata) if drop else None
         needed = {int(self._table.packet_of[rank]) for rank in run.ranks}
         stop = run.stop if self._whole_frames else run.stop + 2
+        if self._decoder.num_errors:
+            # Some decoders keep what they made up for damage through a flush, and show it later.
+            self._open_again()
         self._go_to(run.start)
         self._decoder.flush()
         try:
             for index, packet in self._read(run.start):
+                self._fed = index
                 if (
                     disposable is not None
                     and disposable(memoryview(packet))
@@ -174,6 +206,7 @@ class PlannedSource:
             if packet is None:
                 self._read_errors += 1
                 continue
+            self._read_errors += packet.is_corrupt
             index = self._place_of(packet)
             if index is None:
                 strangers += 1
@@ -206,6 +239,9 @@ class PlannedSource:
             return
         if self._table.seekable and self._seek(start):
             return
+        self._open_again()
+
+    def _open_again(self) -> None:
         self._container.close()
         self._read_errors += self._decoder.num_errors  # a new decoder counts from 0
         self._use(self._reopen())
@@ -240,7 +276,3 @@ class PlannedSource:
                 self._packets = itertools.chain((packet,), self._packets)
                 return index
         return len(self._table.pts)
-
-
-def _only(run: Run, ranks: Sequence[int], start: int | None = None) -> Run:
-    return Run(run.start if start is None else start, run.stop, tuple(sorted(ranks)))

@@ -79,6 +79,7 @@ class PyAVDecoder:
             from longvid.decode.pyav_engine import PyAVEngine
 
             return InProcessDecoder(PyAVEngine, options)
+        options["count_messages"] = True  # a child's messages are its engine's alone
         limits = Limits(self.deadline_seconds, self.stall_seconds, self.memory_bytes)
         return RunningDecoder("longvid.decode.pyav_engine:PyAVEngine", options, limits)
 

@@ -74,6 +74,7 @@ class PyAVEngine:
             max_pixels=options["max_pixels"],
             loop_filter=options["loop_filter"],
             drop_disposable=options["drop_disposable"],
+            count_messages=options.get("count_messages", False),
         )
         self._approximate: str = options["approximate"]
         self._tolerance_seconds: float = options["tolerance_seconds"]
