@@ -24,10 +24,13 @@ from longvid.types import (
     Answer,
     Audio,
     Candidate,
+    CheckpointRef,
     Chunk,
+    EncoderMemory,
     Failure,
     FrameBatch,
     FrameSize,
+    LanguageModelMemory,
     Picture,
     Query,
     Question,
@@ -143,6 +146,12 @@ class ReducerPart(Part, Protocol):
     def identity(self) -> str:
         """Name the weights that decide what is kept, "" when there are none."""
 
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
+
+    def weight_bytes(self, device: str) -> int:
+        """Return the bytes of its weights on a device, without loading them."""
+
     def setup(self, device: str = "cpu") -> Reducer:
         """Load what it needs."""
 
@@ -183,6 +192,12 @@ class EncoderPart(Part, Protocol):
 
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
+
+    def memory(self, device: str, segment_frames: int) -> EncoderMemory:
+        """State what it needs on a device for segments of that many frames, without loading it."""
 
     def setup(self, device: str = "cpu") -> Encoder:
         """Load the weights."""
@@ -230,6 +245,9 @@ class SpeechPart(Part, Protocol):
     def identity(self) -> str:
         """Name the weights and the version of the engine: the fingerprint of its lines."""
 
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
+
     def setup(self, device: str = "cpu") -> Speech:
         """Load the weights."""
 
@@ -256,6 +274,9 @@ class ScreenTextPart(Part, Protocol):
     def identity(self) -> str:
         """Name the weights and the version of the engine: the fingerprint of its lines."""
 
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
+
     def setup(self, device: str = "cpu") -> ScreenText:
         """Load the weights."""
 
@@ -272,6 +293,9 @@ class Reranker(Protocol):
 
 class RerankerPart(Part, Protocol):
     """A reranker's configuration."""
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
 
     def setup(self, device: str = "cpu") -> Reranker:
         """Load the weights."""
@@ -368,6 +392,16 @@ class LanguageModelPart(Part, Protocol):
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
 
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what it needs for the tokens of an encoder, without loading it.
+
+        Raises:
+            ConfigError: It does not read tokens of that encoder.
+        """
+
     def setup(self, device: str = "cpu") -> LanguageModel:
         """Load the weights."""
 
@@ -383,6 +417,9 @@ class Grounder(Protocol):
 
 class GrounderPart(Part, Protocol):
     """A grounder's configuration."""
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
 
     def setup(self, device: str = "cpu") -> Grounder:
         """Load the weights."""

@@ -1,6 +1,6 @@
 """Reducers: they drop frames that show nothing new, before the encoder pays for them.
 
-They know frames and no question. The rule of LongVU is a function of `longvid.systems.longvu`;
+They know frames and no question. The rule of LongVU is `longvid.methods.temporal_reduction`;
 here it meets the frames of one segment.
 """
 
@@ -14,7 +14,7 @@ from longvid.errors import ConfigError
 from longvid.lazy_import import F, torch
 from longvid.methods.longvu_config import LongVUConfig
 from longvid.methods.temporal_reduction import select_frames
-from longvid.types import FrameBatch
+from longvid.types import CheckpointRef, FrameBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,14 @@ class KeepAll:
     def identity(self) -> str:
         """Name no weights: there are none."""
         return ""
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none."""
+        return ()
+
+    def weight_bytes(self, device: str) -> int:
+        """Return 0."""
+        return 0
 
     def setup(self, device: str = "cpu") -> KeepAll:
         """Return the part itself."""
@@ -99,6 +107,23 @@ class TemporalReduction:
         if self.features == _PIXELS:
             return ""
         return checkpoint_files.identity(checkpoint_files.locate(self.features))
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the DINO checkpoint, none where pixels are compared."""
+        from longvid.models.checkpoint_ref import hub_checkpoint
+
+        if self.features == _PIXELS:
+            return ()
+        return (hub_checkpoint("dino", "reducer.features", self.features),)
+
+    def weight_bytes(self, device: str) -> int:
+        """Return the bytes of the DINO checkpoint, which runs in float32."""
+        from longvid.models import checkpoint_files
+        from longvid.models.weight_count import count_model
+
+        if self.features == _PIXELS:
+            return 0
+        return 4 * count_model(checkpoint_files.locate(self.features))[0]
 
     def setup(self, device: str = "cpu") -> TemporalReducer:
         """Load the checkpoint.

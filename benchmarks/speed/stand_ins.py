@@ -21,7 +21,18 @@ from longvid.config import Config, load_config
 from longvid.errors import ModelError
 from longvid.inputs import content_id
 from longvid.protocols import RUN_ONLY, TextEmbedder
-from longvid.types import Chunk, Failure, FrameBatch, FrameSize, Segment, TextLine, Tokens, Video
+from longvid.types import (
+    CheckpointRef,
+    Chunk,
+    EncoderMemory,
+    Failure,
+    FrameBatch,
+    FrameSize,
+    Segment,
+    TextLine,
+    Tokens,
+    Video,
+)
 
 __all__ = ["StandInDecoder", "StandInEncoder", "make_footage", "stand_in_config"]
 
@@ -114,6 +125,15 @@ class StandInEncoder:
     def note(self) -> str:
         """Say nothing."""
         return ""
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none."""
+        return ()
+
+    def memory(self, device: str, segment_frames: int) -> EncoderMemory:
+        """State that it needs none."""
+        grid = (_GRID, _GRID)
+        return EncoderMemory("stand-in", 0, 0, 0, 2, grid, token_width=3, embedding_width=_WIDTH)
 
     def setup(self, device: str = "cpu") -> StandInEncoder:
         """Return itself: there is nothing to load."""

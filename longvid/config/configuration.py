@@ -35,6 +35,7 @@ from longvid.protocols import (
     TextSourcePart,
 )
 from longvid.sample import Sampling
+from longvid.types import CheckpointRef
 
 __all__ = ["Config", "Layout", "load_config", "load_layout", "torch_device"]
 
@@ -122,6 +123,19 @@ class Config:
                 build_part(kind, table, f"{section}.{i}") for i, table in enumerate(listed)
             )
         return cls(**values)
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the checkpoints of all parts, in the order of the path."""
+        grounders = () if self.grounder is None else (self.grounder,)
+        parts = (
+            self.reducer,
+            self.encoder,
+            *self.text_sources,
+            *self.rerankers,
+            self.llm,
+            *grounders,
+        )
+        return tuple(one for part in parts for one in part.checkpoints())
 
     def fingerprint(self) -> str:
         """Name the index side: equal fingerprints mean bit-equal stores, weights included.

@@ -16,12 +16,20 @@ from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import F, torch
 from longvid.methods.tome_tower import MergeSchedule, merge_inside
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import RUN_ONLY
-from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    FrameBatch,
+    FrameSize,
+    Segment,
+    Tokens,
+)
 
 __all__ = ["HuggingFaceEncoder"]
 
@@ -114,6 +122,28 @@ class HuggingFaceEncoder:
         """Name the weights of both checkpoints, wherever they lie."""
         model = checkpoint_files.identity(self._model_folder())
         return f"{model}+{checkpoint_files.identity(self._embedder_folder())}"
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the video language model and the embedder."""
+        return (
+            hub_checkpoint("encoder", "encoder.model", self.model),
+            hub_checkpoint(
+                "embedder",
+                "encoder.embedder",
+                self.embedder or self.model,
+                checkpoint_files.EMBEDDER,
+            ),
+        )
+
+    def memory(self, device: str, segment_frames: int) -> EncoderMemory:
+        """State what both checkpoints need, from their config.json.
+
+        Raises:
+            ModelError: A checkpoint is not on this machine, or has an encoder of its own.
+        """
+        from longvid.encode.memory import encoder_memory
+
+        return encoder_memory(self, self._model_folder(), self._embedder_folder(), device)
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the vision tower, the projector if its tokens are kept, and the embedder."""

@@ -27,13 +27,20 @@ from longvid.llm.generation import (
 from longvid.llm.prefill import PromptReader, ReadPrompt, divisible_below
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer, outside
 from longvid.protocols import AnswerListener, Generation
-from longvid.types import Question, Selection
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    LanguageModelMemory,
+    Question,
+    Selection,
+)
 
 __all__ = ["HuggingFaceLanguageModel"]
 
@@ -100,9 +107,26 @@ class HuggingFaceLanguageModel:
 
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
-        return spaces_of(
-            checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
-        )
+        return spaces_of(self.folder())
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the checkpoint."""
+        return (hub_checkpoint("llm", "llm.model", self.model),)
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what the language model needs, from its config.json.
+
+        Raises:
+            ConfigError: The encoder is one of a published system.
+            ModelError: The checkpoint is not on this machine.
+        """
+        from longvid.llm.memory import language_model_memory
+
+        return language_model_memory(self, self.folder(), encoder, device)
+
+    def folder(self) -> Path:
+        """Return the checkpoint's folder."""
+        return checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model and its tokenizer.
@@ -112,7 +136,7 @@ class HuggingFaceLanguageModel:
             ConfigError: `attention`, `device_map` or `bits` needs a package or a GPU that is not
                 there.
         """
-        folder = checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
+        folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits)):
             decoder = family_of(folder).load_decoder(folder, dtype, device)

@@ -18,13 +18,19 @@ from longvid.errors import ConfigError, ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
-from longvid.models import checkpoint_files
 from longvid.models.families import family_of
 from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.models.tokenizer import Span, split_spans
 from longvid.protocols import Generation
-from longvid.types import Question, Segment, Selection, Tokens
+from longvid.types import (
+    EncoderMemory,
+    LanguageModelMemory,
+    Question,
+    Segment,
+    Selection,
+    Tokens,
+)
 
 __all__ = ["PublishedLanguageModel", "PublishedWorker", "nucleus", "one_frame", "stretch_rope"]
 
@@ -67,13 +73,28 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
                 f"{self.temperature} and {self.top_p}."
             )
 
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what the language model needs, from its config.json.
+
+        Raises:
+            ConfigError: The encoder is of another system.
+            ModelError: The checkpoint is not on this machine.
+        """
+        from longvid.llm.memory import language_model_memory
+
+        return language_model_memory(self, self.folder(), encoder, device, self.stretch())
+
+    def stretch(self) -> float:
+        """Return by how much the context grows."""
+        return self.rope_factor if self.rope else 1.0
+
     def load(self, device: str) -> tuple[Path, Decoder]:
         """Load the language model; return its folder too.
 
         Raises:
             ModelError: The checkpoint is missing, incomplete or does not fit in memory.
         """
-        folder = checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
+        folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits)):
             return folder, family_of(folder).load_decoder(folder, dtype, device)

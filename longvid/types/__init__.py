@@ -17,6 +17,7 @@ from longvid.types.answer import Answer, Evidence, Query, Question, Selection
 from longvid.types.audio import Audio
 from longvid.types.failure import FAILURE_KINDS, Failure
 from longvid.types.frame_batch import FrameBatch
+from longvid.types.needs import CheckpointRef, EncoderMemory, LanguageModelMemory
 from longvid.types.picture import Box, Candidate, Picture, Track
 from longvid.types.text_line import TEXT_SOURCES, TextLine, Word
 from longvid.types.tokens import Segment, Tokens
@@ -29,11 +30,14 @@ __all__ = [
     "Audio",
     "Box",
     "Candidate",
+    "CheckpointRef",
     "Chunk",
+    "EncoderMemory",
     "Evidence",
     "Failure",
     "FrameBatch",
     "FrameSize",
+    "LanguageModelMemory",
     "Picture",
     "Query",
     "Question",

@@ -10,12 +10,19 @@ from typing import Any
 from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models.config_json import Stated, stated_config
+from longvid.models.families import family_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, Tower
 from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["UNPROJECTED", "Adapter", "TokenProjector", "fixed_square"]
+__all__ = [
+    "UNPROJECTED",
+    "Adapter",
+    "TokenProjector",
+    "fixed_square",
+    "transformers_family",
+]
 
 #: Attribute of what stands in a projector's place: the width of a token.
 UNPROJECTED = "unprojected_width"
@@ -108,6 +115,15 @@ class Adapter:
         with quiet():
             return getattr(transformers, self.architecture).config_class.from_pretrained(folder)
 
+    def build(self, folder: Path) -> torch.nn.Module:
+        """Build the whole network with random weights; on the device "meta" it takes no memory."""
+        import transformers
+
+        with quiet():
+            model_class = getattr(transformers, self.architecture)
+            network: torch.nn.Module = model_class._from_config(self.config(folder))
+        return network
+
     def stated(self, folder: Path) -> Stated:
         """Return the configuration for single entries: transformers is asked for its defaults."""
         return stated_config(folder, self.config)
@@ -175,3 +191,18 @@ class Adapter:
 
         model_class = getattr(transformers, self.architecture)
         return load(folder, model_class, drop=drop, dtype=dtype, device=device)
+
+
+def transformers_family(folder: Path) -> Adapter:
+    """Return the family of a checkpoint that transformers knows as a whole.
+
+    Raises:
+        ModelError: It is of a published system, or of no known architecture.
+    """
+    family = family_of(folder)
+    if not isinstance(family, Adapter):
+        raise ModelError(
+            f"{folder} is a checkpoint of {family.name}, which has an encoder and a language model "
+            "of its own; use --config with its preset."
+        )
+    return family

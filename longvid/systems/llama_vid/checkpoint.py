@@ -29,6 +29,7 @@ from longvid.models.weights import read_file, read_tensors
 from longvid.systems.llama_vid.eva_vit import EvaConfig, EvaVisionTransformer
 from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
 from longvid.systems.llama_vid.qformer import QFormerConfig
+from longvid.types import CheckpointRef
 
 __all__ = [
     "ADAPTER",
@@ -38,11 +39,13 @@ __all__ = [
     "TOWER_URL",
     "adapter_names",
     "adapter_sizes",
+    "bert_checkpoint",
     "bert_folder",
     "load_adapter",
     "load_question_tokenizer",
     "load_tower",
     "pixel_format",
+    "tower_checkpoint",
     "tower_file",
     "tower_sizes",
 ]
@@ -330,3 +333,38 @@ def _reader_sizes(state: dict[str, Tensor], num_heads: int) -> QFormerConfig:
         vision_width=state[f"{layer}0.crossattention.self.key.weight"].shape[1],
         cross_attention_every=crossing[1] if len(crossing) > 1 else max(layers) + 1,
     )
+
+
+def tower_checkpoint(model: str, name: str) -> CheckpointRef:
+    """Refer to the vision tower, which is a file of its own or in the checkpoint.
+
+    Args:
+        model: The checkpoint.
+        name: The tower's file, "" where config.json names it.
+    """
+
+    def find() -> Path:
+        folder = checkpoint_files.locate(model)
+        file = tower_file(folder, checkpoint_files.read_config(folder), name)
+        if file is None:
+            tower_sizes(folder, name)
+        return file or folder
+
+    download = "" if name else f"{TOWER_URL}, into the folder of {model}"
+    shown = name or TOWER_URL.rpartition("/")[2]
+    return CheckpointRef("vision_tower", "encoder.vision_tower", shown, find, download)
+
+
+def bert_checkpoint(model: str, name: str) -> CheckpointRef:
+    """Refer to the tokenizer of the Q-Former's questions; "" takes the checkpoint's own folder."""
+    wanted = name or BERT
+
+    def find() -> Path:
+        try:
+            folder = checkpoint_files.locate(model)
+        except ModelError:
+            return checkpoint_files.locate(wanted)
+        return bert_folder(folder, name)
+
+    download = f"hf download {wanted}" if checkpoint_files.is_hub_name(wanted) else ""
+    return CheckpointRef("bert", "llm.bert", wanted, find, download, has_weights=False)

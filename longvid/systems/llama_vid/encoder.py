@@ -14,11 +14,19 @@ from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, wi
 from longvid.errors import ConfigError
 from longvid.lazy_import import later, no_grad, torch
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import RUN_ONLY
-from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    FrameBatch,
+    FrameSize,
+    Segment,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from longvid.systems.llama_vid import checkpoint as published
@@ -83,6 +91,26 @@ class LlamaVidEncoder:
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
         return ""
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the folder, its vision tower and the embedder."""
+        return (
+            hub_checkpoint("encoder", "encoder.model", self.model),
+            published.tower_checkpoint(self.model, self.vision_tower),
+            hub_checkpoint(
+                "embedder", "encoder.embedder", self.embedder, checkpoint_files.EMBEDDER
+            ),
+        )
+
+    def memory(self, device: str, segment_frames: int) -> EncoderMemory:
+        """State what tower and embedder need.
+
+        Raises:
+            ModelError: A folder is missing or incomplete, or there is no vision tower.
+        """
+        from longvid.systems.llama_vid.memory import encoder_memory
+
+        return encoder_memory(self, device)
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the vision tower and the embedder."""

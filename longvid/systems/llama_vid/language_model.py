@@ -20,7 +20,15 @@ from longvid.models.families.protocol import Decoder
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.tokenizer import Span, outside, split_spans
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker
-from longvid.types import Question, Segment, Selection, Tokens
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    LanguageModelMemory,
+    Question,
+    Segment,
+    Selection,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +67,26 @@ class LlamaVidLanguageModel(PublishedLanguageModel):
     temperature: float = 0.2
     bert: str = ""
     long_video: bool = False
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the folder and the tokenizer of its Q-Former."""
+        from longvid.systems.llama_vid import checkpoint
+
+        return (
+            *PublishedLanguageModel.checkpoints(self),
+            checkpoint.bert_checkpoint(self.model, self.bert),
+        )
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what adapter and language model need.
+
+        Raises:
+            ConfigError: The encoder is of another system.
+            ModelError: The folder is missing or incomplete.
+        """
+        from longvid.systems.llama_vid.memory import language_model_memory
+
+        return language_model_memory(self, encoder, device, self.stretch())
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model, the adapter and both tokenizers."""

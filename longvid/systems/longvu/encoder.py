@@ -17,13 +17,21 @@ from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, wi
 from longvid.errors import ConfigError
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files, dino
+from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import RUN_ONLY
 from longvid.systems.longvu import LongVUConfig, crop_to_content, resize_grid, select_frames
 from longvid.systems.longvu import checkpoint as published
-from longvid.types import FrameBatch, FrameSize, Segment, Tokens
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    FrameBatch,
+    FrameSize,
+    Segment,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +110,24 @@ class LongVUEncoder:
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
         return ""
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the folder and both towers."""
+        return (
+            hub_checkpoint("encoder", "encoder.model", self.model),
+            hub_checkpoint("siglip", "encoder.siglip", self.siglip),
+            hub_checkpoint("dino", "encoder.dino", self.dino),
+        )
+
+    def memory(self, device: str, segment_frames: int) -> EncoderMemory:
+        """State what towers and aggregator need.
+
+        Raises:
+            ModelError: A folder is missing or incomplete, or is of a checkpoint for still images.
+        """
+        from longvid.systems.longvu.memory import encoder_memory
+
+        return encoder_memory(self, device, segment_frames)
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load both towers and the aggregator."""

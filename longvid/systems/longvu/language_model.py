@@ -26,7 +26,14 @@ from longvid.systems.longvu import (
 )
 from longvid.systems.longvu.checkpoint import load_projector, read_settings
 from longvid.systems.longvu.compose import resolution
-from longvid.types import Question, Segment, Selection, Tokens
+from longvid.types import (
+    EncoderMemory,
+    LanguageModelMemory,
+    Question,
+    Segment,
+    Selection,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +84,17 @@ class LongVULanguageModel(PublishedLanguageModel):
                 "llm needs drop_threshold in [0, 1] and max_frames >= 0, got "
                 f"{self.drop_threshold} and {self.max_frames}."
             )
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what projector and language model need.
+
+        Raises:
+            ConfigError: The encoder is of another system.
+            ModelError: The folder is missing or incomplete.
+        """
+        from longvid.systems.longvu.memory import language_model_memory
+
+        return language_model_memory(self, encoder, device, self.stretch())
 
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model, its tokenizer and the projector."""

@@ -12,33 +12,20 @@ not know how a model is run.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from longvid.capacity.parts import PROMPT_WORDS, VIDEO_HEIGHT, VIDEO_WIDTH, Parts, held_bytes
 from longvid.config import Config, torch_device
 from longvid.errors import ConfigError
-from longvid.llm.kv_cache import elements_per_token
 from longvid.models.free_memory import free_bytes
-from longvid.models.from_pretrained import resolve_dtype
-from longvid.registry import name_of
+from longvid.models.weight_count import PROMPT_WORDS, VIDEO_HEIGHT, VIDEO_WIDTH
 from longvid.sample import plan_segments
 from longvid.store.quantization import bytes_per_row
-from longvid.types import Video
+from longvid.types import EncoderMemory, Segment, Tokens, Video
 
 __all__ = ["Needs", "device_bytes", "needs_of"]
-
-#: By the name of the encoder, which is the half that systems differ in most.
-_SYSTEMS = {
-    "huggingface": "longvid.capacity.huggingface:parts_of",
-    "llama_vid": "longvid.capacity.published:llama_vid_parts",
-    "longvu": "longvid.capacity.published:longvu_parts",
-}
 
 _POSITION_BYTES, _SIZE_BYTES = 8, 4
 _PER_FRAME_BYTES = 8 + 1 + 4  # pts_seconds, slow, number of tokens
@@ -109,45 +96,35 @@ def needs_of(config: Config, hours: float) -> Needs:
         hours: Length of the video.
 
     Raises:
-        ConfigError: `hours` is not positive, or its encoder is none of longvid's own.
+        ConfigError: `hours` is not positive, or encoder and language model do not fit together.
         ModelError: A checkpoint has no folder, no config.json, or is incomplete.
     """
     if not (hours > 0 and math.isfinite(hours)):
         raise ConfigError(f"--hours must be above 0, got {hours}.")
     device = torch_device(config.run.device)
-    encoder: Any = config.encoder  # of one system, known by its name below
-    llm: Any = config.llm
-    index_bytes = resolve_dtype(encoder.dtype, device).itemsize
-    ask_bytes = resolve_dtype(llm.dtype, device).itemsize
-    parts = _parts_of(config, index_bytes, ask_bytes)
-    stored = _stored(config, hours, parts)
+    encoder = config.encoder.memory(device, config.sample.segment_frames)
+    llm = config.llm.memory(encoder, device)
+    stored = _stored(config, hours, encoder)
     read = stored.segments
     if config.ask.num_segments:
         read = min(read, config.ask.num_segments * (1 + 2 * config.ask.neighbours))
     read_frames = min(stored.frames, read * stored.most_frames)
     read_tokens = min(stored.tokens, read * stored.most_tokens)
-    visual = parts.shown(read_frames, read_tokens)
-    prompt = visual + PROMPT_WORDS
-    weight_bytes = llm.bits / 8 or ask_bytes
+    prompt = llm.shown(read_frames, read_tokens, config.ask.budget) + PROMPT_WORDS
     return Needs(
-        index_weights=(parts.towers + parts.embedder) * index_bytes,
-        index_activations=parts.index_activations,
-        ask_weights=round(parts.language * weight_bytes)
-        + parts.between * ask_bytes
-        + parts.embedder_text * index_bytes,
-        ask_activations=_reading_bytes(config, parts, prompt, ask_bytes)
-        + parts.question_bytes(read_frames),
-        ask_cache=(prompt + (llm.max_new_tokens or 128))
-        * elements_per_token(parts.text)
-        * ask_bytes,
-        ask_tokens=read_tokens * parts.token_width * _read_bytes(config, index_bytes),
+        index_weights=encoder.weight_bytes + config.reducer.weight_bytes(device),
+        index_activations=encoder.activation_bytes,
+        ask_weights=llm.weight_bytes + encoder.text_bytes,
+        ask_activations=llm.activation_bytes(prompt, read_frames),
+        ask_cache=(prompt + llm.max_new_tokens) * llm.cache_bytes,
+        ask_tokens=read_tokens * encoder.token_width * _read_bytes(config, encoder.item_bytes),
         store=stored.num_bytes,
         frames=stored.frames,
         segments=stored.segments,
         tokens=stored.tokens,
         prompt_tokens=prompt,
-        context=parts.context,
-        remedy=parts.remedy,
+        context=llm.context,
+        remedy=llm.remedy,
     )
 
 
@@ -158,33 +135,13 @@ def device_bytes(device: str) -> tuple[str, int | None]:
     return name, free_bytes(device)
 
 
-def _parts_of(config: Config, index_bytes: int, ask_bytes: int) -> Parts:
-    name = name_of("encoder", config.encoder)
-    if name not in _SYSTEMS:
-        raise ConfigError(
-            f"What the encoder {name!r} needs cannot be added up; known are {', '.join(_SYSTEMS)}."
-        )
-    module, _, function = _SYSTEMS[name].partition(":")
-    parts_of: Callable[[Config, int, int], Parts]
-    parts_of = getattr(importlib.import_module(module), function)
-    return parts_of(config, index_bytes, ask_bytes)
-
-
-def _reading_bytes(config: Config, parts: Parts, prompt: int, item_bytes: int) -> int:
-    text = parts.text
-    llm: Any = config.llm
-    span = min(prompt, llm.prefill_tokens)
-    layer = held_bytes(span, text.hidden_size, text.intermediate_size, item_bytes)
-    return int(layer + 4 * text.vocab_size)
-
-
-def _read_bytes(config: Config, index_bytes: int) -> int:
+def _read_bytes(config: Config, item_bytes: int) -> int:
     """Return the bytes of a value read from the store; few bits become what they were made of."""
-    kinds = {"int8": index_bytes, "int4": index_bytes, "float32": 4}
+    kinds = {"int8": item_bytes, "int4": item_bytes, "float32": 4}
     return kinds.get(config.store.tokens, 2)
 
 
-def _stored(config: Config, hours: float, parts: Parts) -> _Stored:
+def _stored(config: Config, hours: float, encoder: EncoderMemory) -> _Stored:
     """Say what a store keeps of a video."""
     num_frames = round(3600 * hours * _FPS)
     video = Video("", "0" * 32, 0.0, 3600 * hours, _FPS, num_frames, VIDEO_HEIGHT, VIDEO_WIDTH)
@@ -193,13 +150,13 @@ def _stored(config: Config, hours: float, parts: Parts) -> _Stored:
     times: dict[tuple[bool, ...], int] = {}
     for plan in plans:
         times[plan.slow] = times.get(plan.slow, 0) + 1
-    left = {slow: parts.tokens_left(slow) for slow in times}
+    left = {slow: _tokens_left(config, slow, encoder.grid) for slow in times}
     tokens = sum(count * left[slow] for slow, count in times.items())
     frames = sum(count * len(slow) for slow, count in times.items())
-    data = bytes_per_row(parts.token_width, config.store.tokens)
-    embedding_bytes = bytes_per_row(parts.embedding_width, config.store.embeddings)
+    data = bytes_per_row(encoder.token_width, config.store.tokens)
+    embedding_bytes = bytes_per_row(encoder.embedding_width, config.store.embeddings)
     vectors = len(plans) * config.store.vectors_per_segment
-    indexed_bytes = bytes_per_row(parts.embedding_width, "float32")
+    indexed_bytes = bytes_per_row(encoder.embedding_width, "float32")
     return _Stored(
         frames=frames,
         segments=len(plans),
@@ -210,3 +167,27 @@ def _stored(config: Config, hours: float, parts: Parts) -> _Stored:
         + frames * (embedding_bytes + _PER_FRAME_BYTES)
         + vectors * (embedding_bytes + indexed_bytes),  # in the chunk and in the search index
     )
+
+
+def _tokens_left(config: Config, slow: tuple[bool, ...], grid: tuple[int, int]) -> int:
+    """Count the tokens that the compressors leave of one segment of noise, which is the most."""
+    generator = torch.Generator().manual_seed(0)
+    num_frames = len(slow)
+    data = torch.randn(num_frames, *grid, 8, generator=generator)
+    segment = Segment(
+        video_id="0" * 32,
+        segment_index=0,
+        start_seconds=0.0,
+        end_seconds=float(num_frames),
+        pts_seconds=torch.arange(num_frames, dtype=torch.float64),
+        slow=torch.tensor(slow),
+        frame_embeddings=torch.nn.functional.normalize(
+            torch.randn(num_frames, 4, generator=generator), dim=1
+        ),
+        tokens=Tokens.from_grid(data),
+        space="",
+        grid=grid,
+    )
+    for part in config.compressors:
+        segment = part.setup("cpu")(segment)
+    return len(segment.tokens)

@@ -1,0 +1,29 @@
+"""References to checkpoints that parts name by folder or hub name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from longvid.models import checkpoint_files
+from longvid.types.needs import CheckpointRef
+
+__all__ = ["hub_checkpoint"]
+
+
+def hub_checkpoint(
+    role: str, setting: str, name: str, inner: str = checkpoint_files.VLM
+) -> CheckpointRef:
+    """Refer to a checkpoint.
+
+    Args:
+        role, setting, name: As in `CheckpointRef`.
+        inner: The folder in it that is meant, where it is a folder of several.
+    """
+
+    def find() -> Path:
+        folder = checkpoint_files.part_of(checkpoint_files.locate(name), inner)
+        checkpoint_files.read_config(folder)
+        return folder
+
+    download = f"hf download {name}" if checkpoint_files.is_hub_name(name) else ""
+    return CheckpointRef(role, setting, name, find, download)
