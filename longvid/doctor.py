@@ -13,6 +13,7 @@ from importlib import metadata
 
 from longvid.config import Config
 from longvid.errors import LongvidError, StoreError
+from longvid.registry import PARTS
 from longvid.store.faiss_index import load_faiss
 
 __all__ = ["Finding", "examine", "examine_cluster", "examine_config", "size"]
@@ -165,9 +166,10 @@ def _decoding() -> Iterator[Finding]:
         version,
         "" if recent else "older than 8.1.2: known holes in its parsers; upgrade the package av",
     )
+    default = next(iter(PARTS["decoder"]))
     for name, reason in available_decoders().items():
-        if name == "pyav":
-            yield Finding("error" if reason else "ok", "decoder pyav", "default", reason)
+        if name == default:
+            yield Finding("error" if reason else "ok", f"decoder {name}", "default", reason)
         else:
             state, found = ("absent", "not usable") if reason else ("ok", "usable")
             yield Finding(state, f"decoder {name}", found, reason)

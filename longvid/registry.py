@@ -20,7 +20,16 @@ from typing import Any
 from longvid.errors import ConfigError
 from longvid.protocols import PROTOCOLS, members
 
-__all__ = ["ENTRY_POINTS", "KINDS", "PARTS", "find", "name_of", "names"]
+__all__ = [
+    "ENTRY_POINTS",
+    "FAMILIES",
+    "FAMILY_OF_CLASS",
+    "KINDS",
+    "PARTS",
+    "find",
+    "name_of",
+    "names",
+]
 
 ENTRY_POINTS = "longvid.parts"
 
@@ -82,6 +91,31 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 KINDS = tuple(PARTS)
+
+#: Families of video language models: `model_type` in config.json, and the adapter.
+FAMILIES: dict[str, str] = {
+    "llava": "longvid.models.families.llava:LLAVA",
+    "llava_next": "longvid.models.families.llava_next:LLAVA_NEXT",
+    "llava_next_video": "longvid.models.families.llava_next_video:LLAVA_NEXT_VIDEO",
+    "llava_onevision": "longvid.models.families.llava_onevision:LLAVA_ONEVISION",
+    "qwen2_vl": "longvid.models.families.qwen2_vl:QWEN2_VL",
+    "qwen2_5_vl": "longvid.models.families.qwen2_5_vl:QWEN2_5_VL",
+    "qwen3_vl": "longvid.models.families.qwen3_vl:QWEN3_VL",
+    "qwen3_vl_moe": "longvid.models.families.qwen3_vl:QWEN3_VL_MOE",
+    "qwen3_5": "longvid.models.families.qwen3_5:QWEN3_5",
+    "qwen3_5_moe": "longvid.models.families.qwen3_5:QWEN3_5_MOE",
+    "glm4v": "longvid.models.families.glm:GLM4V",
+    "glm4v_moe": "longvid.models.families.glm:GLM4V_MOE",
+    "glm46v": "longvid.models.families.glm:GLM46V",
+    "video_llama_3": "longvid.models.families.video_llama_3:VIDEO_LLAMA_3",
+    "internvl": "longvid.models.families.internvl:INTERNVL",
+    "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
+    "llama_vid": "longvid.systems.families:LLAMA_VID",
+    "cambrian_qwen": "longvid.systems.families:CAMBRIAN_QWEN",
+    "cambrian_llama": "longvid.systems.families:CAMBRIAN_LLAMA",
+}
+#: Classes of checkpoints whose `model_type` is another family's.
+FAMILY_OF_CLASS = {"LlavaLlamaAttForCausalLM": "llama_vid"}
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from longvid.compress.grid import Placed, gather, require_finite, same_grid
+from longvid.compress.grid import Placed, gather, same_grid
 from longvid.compress.ranking import require_width, scored
 from longvid.lazy_import import torch
 from longvid.methods import flashvid
+from longvid.methods.token_pooling import require_finite
 from longvid.types import Segment, Tokens
 
 __all__ = ["FlashVID"]

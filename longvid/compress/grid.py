@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from longvid.errors import OpError
-from longvid.lazy_import import ops, torch
+from longvid.lazy_import import torch
+from longvid.methods.token_pooling import describe
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:
@@ -21,13 +22,10 @@ __all__ = [
     "FrameGroup",
     "Placed",
     "concatenate",
-    "describe",
     "equal_groups",
     "full_grids",
     "gather",
     "grid_centres",
-    "mean_rows",
-    "require_finite",
     "same_grid",
 ]
 
@@ -63,34 +61,6 @@ def _moved(tokens: Tokens, device: str) -> Tokens:
         frame=tokens.frame.to(device),
         position=tokens.position.to(device),
         size=tokens.size.to(device),
-    )
-
-
-def describe(segment: Segment) -> str:
-    """Name a segment in an error, with the shapes that matter."""
-    counts = segment.tokens.counts(segment.num_frames).tolist()
-    shown = ", ".join(map(str, counts[:8])) + (", ..." if len(counts) > 8 else "")
-    return (
-        f"segment {segment.segment_index} of video {segment.video_id[:12]} with tokens "
-        f"{tuple(segment.tokens.data.shape)} in {segment.num_frames} frames of {shown}"
-    )
-
-
-def require_finite(name: str, segment: Segment) -> None:
-    """Refuse NaN and infinity, which would spread to every token they are averaged with.
-
-    Raises:
-        OpError: The first token that is not finite, by frame.
-    """
-    data = segment.tokens.data
-    # Extremes carry NaN and infinity along, at the speed of one read and without a copy.
-    if data.numel() == 0 or bool(torch.stack(torch.aminmax(data)).isfinite().all()):
-        return
-    bad = (~data.isfinite()).any(dim=1).nonzero().flatten()
-    raise OpError(
-        f"{name}: {len(bad)} tokens hold NaN or infinity, the first in frame "
-        f"{int(segment.tokens.frame[bad[0]])}, in {describe(segment)}; the encoder overflowed, "
-        "run it in bfloat16 or float32."
     )
 
 
@@ -216,28 +186,6 @@ def gather(data: Tensor, index: Tensor) -> Tensor:
     if index.numel() == len(data) and bool((index.flatten().diff() == 1).all()):
         return data.view(*index.shape, *data.shape[1:])
     return data[index]
-
-
-def mean_rows(tokens: Tokens, offsets: Tensor, members: Tensor, frame: Tensor) -> Tokens:
-    """Merge tokens: data and position are means weighted by size, sizes add up.
-
-    Args:
-        tokens: What is merged.
-        offsets: (S + 1,) int64, members: (K,) int64 token indices, as `ops.segment_mean`.
-        frame: (S,) int32, the non-decreasing frame of each result.
-    """
-    sizes = tokens.size[members]
-    size = (
-        torch.segment_reduce(sizes, "sum", offsets=offsets, axis=0, initial=0)
-        if len(members)
-        else sizes.new_zeros(len(frame))
-    )
-    return Tokens(
-        data=ops.segment_mean(tokens.data, offsets, members, tokens.size),
-        frame=frame,
-        position=ops.segment_mean(tokens.position, offsets, members, tokens.size),
-        size=size,
-    )
 
 
 def concatenate(pieces: Sequence[Tokens], like: Tokens) -> Tokens:

@@ -8,16 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.compress.grid import (
-    Placed,
-    concatenate,
-    equal_groups,
-    gather,
-    mean_rows,
-    require_finite,
-)
+from longvid.compress.grid import Placed, concatenate, equal_groups, gather
 from longvid.errors import ConfigError
 from longvid.lazy_import import ops, torch
+from longvid.methods.token_pooling import mean_rows, require_finite
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:

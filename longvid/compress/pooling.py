@@ -14,18 +14,16 @@ from longvid.compress.grid import (
     FrameGroup,
     Placed,
     concatenate,
-    describe,
     equal_groups,
     full_grids,
     gather,
     grid_centres,
-    mean_rows,
-    require_finite,
 )
 from longvid.errors import ConfigError, OpError
-from longvid.lazy_import import ops, torch
+from longvid.lazy_import import torch
 from longvid.methods import slowfast_pooling
 from longvid.methods.content_tokens import content_tokens, grid_size
+from longvid.methods.token_pooling import describe, pool_cells, require_finite
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:
@@ -201,7 +199,7 @@ class ContentTokens:
         if self.content == "none":
             return segment
         if self.content == "mean" and not bool((tokens.size == 1).all()):
-            return segment.with_tokens(_pool_cells(tokens, 1, 1))
+            return segment.with_tokens(pool_cells(tokens, 1, 1))
         if self.content == "mean":
             counts = tokens.counts(segment.num_frames)
             runs = equal_groups(counts.cumsum(0) - counts, counts)
@@ -260,17 +258,7 @@ class GridPooling:
             OpError: A token is not finite.
         """
         require_finite("grid_pooling", segment)
-        return segment.with_tokens(_pool_cells(segment.tokens, self.height, self.width))
-
-
-def _pool_cells(tokens: Tokens, height: int, width: int) -> Tokens:
-    """Merge the tokens of a frame that lie in the same cell of a height x width grid."""
-    row = (tokens.position[:, 0] * height).long().clamp(0, height - 1)
-    column = (tokens.position[:, 1] * width).long().clamp(0, width - 1)
-    cell = (tokens.frame.long() * height + row) * width + column
-    cells, label = torch.unique(cell, return_inverse=True)
-    offsets, members = ops.segments_from_labels(label, len(cells))
-    return mean_rows(tokens, offsets, members, (cells // (height * width)).int())
+        return segment.with_tokens(pool_cells(segment.tokens, self.height, self.width))
 
 
 def _averaged(tokens: Tokens, group: FrameGroup, height: int, width: int) -> Tokens:

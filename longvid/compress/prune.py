@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from longvid.compress.grid import Placed, equal_groups, gather, require_finite, same_grid
+from longvid.compress.grid import Placed, equal_groups, gather, same_grid
 from longvid.errors import ConfigError
 from longvid.lazy_import import ops, torch
+from longvid.methods.token_pooling import require_finite
 from longvid.types import Segment, Tokens
 
 if TYPE_CHECKING:

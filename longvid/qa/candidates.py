@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longvid import registry
 from longvid.config import Ask
 from longvid.errors import QuestionError
+from longvid.select.frames import Uniform
 from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
 from longvid.types import Query, Segment
@@ -93,7 +93,7 @@ class CandidateSearch:
         [first] = self._store.load([(video_id, stored[0])])
         cost = max(1, len(first.tokens) // max(1, first.num_frames))  # tokens of a whole frame
         keys = [(video_id, stored[place]) for place in evenly(len(stored), budget // cost)]
-        uniform = registry.find("selector", "uniform")()
+        uniform = Uniform()
         return hits, uniform(query, self._store.load(keys), max(budget, cost))
 
 

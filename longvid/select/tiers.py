@@ -11,12 +11,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from longvid import registry
 from longvid.errors import ConfigError, OpError
 from longvid.lazy_import import torch
 from longvid.methods import stc
+from longvid.methods.token_pooling import pool_cells, require_finite
 from longvid.select import algorithms
 from longvid.select.candidates import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment, Tokens
@@ -288,12 +288,6 @@ def show_tiers(
         tier: (F,) int64.
         grids: (rows, columns) for tiers 1, 2, ...; None keeps the stored tokens.
     """
-    pools: list[Any] = [
-        None
-        if grid is None
-        else registry.find("compressor", "grid_pooling")(height=grid[0], width=grid[1])
-        for grid in grids
-    ]
     pooled = []
     for index, segment in enumerate(found.segments):
         mine = found.segment == index
@@ -302,13 +296,15 @@ def show_tiers(
         used = torch.unique(levels).tolist()
         of_token = levels[segment.tokens.frame.long()]
         pieces = []
-        for number, pool in enumerate(pools, start=1):
+        for number, grid in enumerate(grids, start=1):
             if number in used:
                 tokens = (
                     segment.tokens if len(used) == 1 else segment.tokens.keep(of_token == number)
                 )
-                part = segment.with_tokens(tokens)
-                pieces.append(part.tokens if pool is None else pool(part).tokens)
+                if grid is not None:
+                    require_finite("pooling", segment.with_tokens(tokens))
+                    tokens = pool_cells(tokens, *grid)
+                pieces.append(tokens)
         pooled.append(segment.with_tokens(Tokens.join(pieces)) if pieces else segment)
     return dataclasses.replace(found, segments=tuple(pooled)).take(tier.nonzero().flatten())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from longvid.models import checkpoint_files
 from longvid.protocols import RUN_ONLY
 from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
+from longvid.types import CheckpointRef
 
 __all__ = ["FasterWhisper"]
 
@@ -52,6 +53,13 @@ class FasterWhisper:
         """Name the engine and the weights."""
         weights = checkpoint_files.file_identity([self._folder() / "model.bin"])
         return f"faster-whisper {_version()}, {weights}"
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the checkpoint."""
+        from longvid.models.checkpoint_ref import hub_checkpoint
+
+        named = hub_checkpoint("speech", "text_sources.model", self.model)
+        return (replace(named, find=self._folder, has_weights=False),)
 
     def setup(self, device: str = "cpu") -> SpeechReader:
         """Load the checkpoint.

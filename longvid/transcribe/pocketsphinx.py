@@ -19,6 +19,7 @@ import numpy.typing as npt
 from longvid.errors import ConfigError
 from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
+from longvid.types import CheckpointRef
 
 __all__ = ["PocketSphinx"]
 
@@ -46,6 +47,10 @@ class PocketSphinx:
     def identity(self) -> str:
         """Name the engine and the voice detector; their wheels hold the weights."""
         return ", ".join(f"{name} {_version(name)}" for name in ("pocketsphinx", "silero-vad"))
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none: nothing is read from a checkpoint."""
+        return ()
 
     def setup(self, device: str = "cpu") -> SpeechReader:
         """Load the model; it runs on the CPU whatever the device.

@@ -23,6 +23,7 @@ from longvid.errors import ConfigError, ModelError
 from longvid.protocols import RUN_ONLY
 from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
+from longvid.types import CheckpointRef
 
 __all__ = ["RemoteSpeech"]
 
@@ -64,6 +65,10 @@ class RemoteSpeech:
     def identity(self) -> str:
         """Name the model as its server does; nobody can tell whether the server changes it."""
         return f"{self.url} {self.model}"
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none: nothing is read from a checkpoint."""
+        return ()
 
     def setup(self, device: str = "cpu") -> SpeechReader:
         """Load the voice detector, which runs here: silence is not sent.

@@ -27,7 +27,7 @@ from longvid.transcribe.screen_lines import (
     joined,
     scripts_of,
 )
-from longvid.types import FrameBatch, FrameSize, TextLine
+from longvid.types import CheckpointRef, FrameBatch, FrameSize, TextLine
 
 __all__ = ["ScreenText"]
 
@@ -92,6 +92,10 @@ class ScreenText:
             return f"rapidocr {importlib.metadata.version('rapidocr')}"
         except importlib.metadata.PackageNotFoundError as error:
             raise _not_installed("rapidocr") from error
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none: nothing is read from a checkpoint."""
+        return ()
 
     def setup(self, device: str = "cpu") -> ScreenTextReader:
         """Load the two networks; they run on the CPU, one thread a reader, whatever the device.

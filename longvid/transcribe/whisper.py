@@ -17,6 +17,7 @@ from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.transformers_logging import quiet
 from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
+from longvid.types import CheckpointRef
 
 __all__ = ["Whisper"]
 
@@ -57,6 +58,12 @@ class Whisper:
                 "install longvid[speech]."
             ) from error
         return f"transformers {version}, {weights}, silero-vad {voice}"
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the checkpoint."""
+        from longvid.models.checkpoint_ref import hub_checkpoint
+
+        return (hub_checkpoint("speech", "text_sources.model", self.model),)
 
     def setup(self, device: str = "cpu") -> SpeechReader:
         """Load the checkpoint.

@@ -24,7 +24,8 @@ LM (its tower needs timm), Qwen2.5-Omni and Qwen3-Omni (their speaker sits aroun
 Ernie 4.5 VL and Video-LLaVA (experts, or towers, by kind of token), InstructBLIP-Video (a Q-Former
 that reads the question).
 
-A family is told from `config.json`; a new one is a file here and a line in `FAMILIES`.
+Published systems bring families of their own (`longvid.systems`). A family is found by
+`config.json`; a new one is a file here and a line in `registry.FAMILIES`.
 """
 
 from __future__ import annotations
@@ -35,38 +36,13 @@ from pathlib import Path
 from longvid.errors import ModelError
 from longvid.models import checkpoint_files
 from longvid.models.families.protocol import PROJECTED, TOWER, Family
+from longvid.registry import FAMILIES, FAMILY_OF_CLASS
 
 __all__ = ["FAMILIES", "family_of", "space_of", "spaces_of"]
 
-#: `model_type` in config.json, and the adapter.
-FAMILIES: dict[str, str] = {
-    "llava": "longvid.models.families.llava:LLAVA",
-    "llava_next": "longvid.models.families.llava_next:LLAVA_NEXT",
-    "llava_next_video": "longvid.models.families.llava_next_video:LLAVA_NEXT_VIDEO",
-    "llava_onevision": "longvid.models.families.llava_onevision:LLAVA_ONEVISION",
-    "qwen2_vl": "longvid.models.families.qwen2_vl:QWEN2_VL",
-    "qwen2_5_vl": "longvid.models.families.qwen2_5_vl:QWEN2_5_VL",
-    "qwen3_vl": "longvid.models.families.qwen3_vl:QWEN3_VL",
-    "qwen3_vl_moe": "longvid.models.families.qwen3_vl:QWEN3_VL_MOE",
-    "qwen3_5": "longvid.models.families.qwen3_5:QWEN3_5",
-    "qwen3_5_moe": "longvid.models.families.qwen3_5:QWEN3_5_MOE",
-    "glm4v": "longvid.models.families.glm:GLM4V",
-    "glm4v_moe": "longvid.models.families.glm:GLM4V_MOE",
-    "glm46v": "longvid.models.families.glm:GLM46V",
-    "video_llama_3": "longvid.models.families.video_llama_3:VIDEO_LLAMA_3",
-    "internvl": "longvid.models.families.internvl:INTERNVL",
-    "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
-    "llama_vid": "longvid.systems.families:LLAMA_VID",
-    "cambrian_qwen": "longvid.systems.families:CAMBRIAN_QWEN",
-    "cambrian_llama": "longvid.systems.families:CAMBRIAN_LLAMA",
-}
-
-#: LLaMA-VID calls itself "llava", and by this class it is told from it.
-_LLAMA_VID_CLASS = "LlavaLlamaAttForCausalLM"
-
 
 def family_of(folder: Path) -> Family:
-    """Tell a checkpoint's family from its config.json.
+    """Find a checkpoint's family by its config.json.
 
     Raises:
         ModelError: The architecture is not known, or reads text only; the sentence lists the
@@ -74,8 +50,8 @@ def family_of(folder: Path) -> Family:
     """
     config = checkpoint_files.read_config(folder)
     model_type = str(config.get("model_type", ""))
-    if _LLAMA_VID_CLASS in (config.get("architectures") or ()):
-        model_type = "llama_vid"
+    for architecture in config.get("architectures") or ():
+        model_type = FAMILY_OF_CLASS.get(architecture, model_type)
     if model_type not in FAMILIES:
         what = f"of architecture {model_type!r}" if model_type else "of no stated architecture"
         if "vision_config" not in config:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longvid.compress.grid import equal_groups, full_grids, require_finite, same_grid
+from longvid.compress.grid import equal_groups, full_grids, same_grid
 from longvid.errors import OpError
+from longvid.methods.token_pooling import require_finite
 from longvid.testing.synthetic import make_segment
 from longvid.types import Segment, Tokens
 
