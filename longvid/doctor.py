@@ -94,7 +94,8 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
     # On a processor the stored tokens share the memory of the weights.
     host, host_free = device_bytes("cpu")
     beside = needs.ask_tokens if device == "cpu" else 0
-    longest = f"{needs.prompt_tokens} tokens of at most {needs.context}"
+    longest = f"{needs.prompt_tokens} tokens of at most {needs.context or 'an unknown number'}"
+    too_long = 0 < needs.context < needs.prompt_tokens
     less = "lower sample.fps or ask.num_segments, or keep tokens as int8"
     lighter = "set llm.bits = 8 (on a GPU) or llm.dtype = 'bfloat16', or lower ask.budget"
     return [
@@ -107,11 +108,11 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
         _fits("ask: stored tokens", needs.ask_tokens, host_free, host, less),
         _fits("ask in all", needs.ask + beside, free, name, lighter),
         Finding(
-            "error" if needs.prompt_tokens > needs.context else "ok",
+            "error" if too_long else "ok",
             "prompt",
             f"{needs.prompt_tokens} tokens",
-            f"the model's context is {needs.context}"
-            + (f"; {needs.remedy}" if needs.prompt_tokens > needs.context else ""),
+            f"the model's context is {needs.context or 'not known'}"
+            + (f"; {needs.remedy}" if too_long else ""),
         ),
         Finding(
             "ok",

@@ -22,7 +22,14 @@ from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.chat_server import ChatServer, Reply, ServerFault
 from longvid.protocols import RUN_ONLY, AnswerListener, Generation
-from longvid.types import Picture, Question, Selection
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    LanguageModelMemory,
+    Picture,
+    Question,
+    Selection,
+)
 
 __all__ = ["OpenAILanguageModel", "Spent"]
 
@@ -95,6 +102,22 @@ class OpenAILanguageModel:
     def spaces(self) -> tuple[str, ...]:
         """Name no token space: pictures are shown, not tokens."""
         return ()
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none: the server has the weights."""
+        return ()
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State that nothing is needed here, and that the context is the server's."""
+        return LanguageModelMemory(
+            weight_bytes=0,
+            cache_bytes=0,
+            context=0,
+            max_new_tokens=0,
+            shown=lambda frames, tokens, budget: min(tokens, budget),
+            activation_bytes=lambda prompt, frames: 0,
+            remedy="",
+        )
 
     def setup(self, device: str = "cpu") -> Worker:
         """Return what asks; the server is not called yet.

@@ -63,7 +63,7 @@ class LanguageModelMemory:
     Args:
         weight_bytes: Of the model, and of what runs between stored tokens and it.
         cache_bytes: Keys and values of one token.
-        context: The longest sequence.
+        context: The longest sequence; 0 where it is not known here.
         max_new_tokens: Of an answer.
         shown: From frames read, tokens read and the budget to the visual tokens of a prompt.
         activation_bytes: From the tokens of a prompt and the frames read to bytes held at once.
