@@ -1,4 +1,4 @@
-"""Commands that open other doors: serve, mcp, clip."""
+"""Commands that show stored video elsewhere than in a terminal: serve, mcp, clip, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from longvid.cli.command import Commands
 from longvid.cli.output import OK, dump, remark, say
-from longvid.errors import ConfigError, VideoError
+from longvid.errors import ConfigError, StoreError, VideoError
 
 __all__ = ["add_commands"]
 
@@ -49,6 +49,17 @@ def add_commands(commands: Commands) -> None:
     clip.add_argument("start", help="seconds or h:mm:ss")
     clip.add_argument("end", help="seconds or h:mm:ss")
     clip.add_argument("--output", type=Path, help="default: VIDEO.START-END.mp4 in this folder")
+
+    report = commands.add(
+        "report", _report, "Write a store as one HTML page, or as CSV tables.", commands.store
+    )
+    report.add_argument("--output", type=Path, default=Path("report.html"), metavar="FILE")
+    report.add_argument(
+        "--question", action="append", default=[], help="ask it, and show answer and evidence"
+    )
+    report.add_argument(
+        "--csv", type=Path, metavar="FOLDER", help="write videos.csv and failures.csv instead"
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -136,6 +147,37 @@ def _clip(options: argparse.Namespace) -> int:
         dump({"clip": str(target), **facts})
     else:
         say(str(target))
+    return OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from longvid.store import Store
+    from longvid.store_report import ask_questions, store_page, store_tables
+
+    if options.csv:
+        files = {
+            options.csv / f"{name}.csv": text
+            for name, text in store_tables(Store.open(options.store)).items()
+        }
+    else:
+        asked = []
+        if options.question:
+            from longvid.qa.video_qa import VideoQA
+
+            with VideoQA(options.store) as qa:
+                asked = ask_questions(qa, options.question)
+        files = {options.output: store_page(Store.open(options.store), asked)}
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+    if options.json:
+        dump([str(path) for path in files])
+    else:
+        for path in files:
+            say(str(path))
     return OK
 
 

@@ -58,6 +58,7 @@ FLOORS = {
     "longvid.progress": 8,
     "longvid.testing": 8,
     "longvid.server": 8,
+    "longvid.store_report": 8,
     "longvid.mcp": 8,
     "pipelines": 9,
     "benchmarks": 10,
