@@ -42,6 +42,7 @@ from longvid.types import (
 )
 
 __all__ = [
+    "ADDED_LATER",
     "PROTOCOLS",
     "RUN_ONLY",
     "AnswerListener",
@@ -75,6 +76,9 @@ __all__ = [
 #: Metadata of a field that changes how a part runs but not what it returns (a deadline, a batch
 #: size): `field(default=8, metadata=RUN_ONLY)` keeps it out of a store's fingerprint.
 RUN_ONLY: dict[str, Any] = {"fingerprint": False}
+
+#: Metadata of a field that was added when stores existed: at its default it changes no fingerprint.
+ADDED_LATER: dict[str, Any] = {"fingerprint": "if changed"}
 
 
 @runtime_checkable

@@ -127,7 +127,7 @@ def run_task(name: str, options: argparse.Namespace) -> int:
     config_name = options.config
     if published is not None and options.config == "mini":
         config_name = options.protocol
-    settings = published.settings.get(name, ()) if published is not None else ()
+    settings = (*published.common, *published.settings.get(name, ())) if published else ()
     tables = load_config(config_name, [*settings, *options.set])
     if published is not None:
         _tell(f"{options.protocol}: {published.note}")

@@ -20,6 +20,7 @@ class Published:
     Args:
         splits: By task, the split its figures are on.
         settings: By task, what its authors set otherwise than in the preset.
+        common: What they set otherwise than in the preset for every task.
         judge: Model that gave the verdicts, "" for multiple choice only.
         question: Template of an open question.
         note: What a reader must know before comparing.
@@ -27,6 +28,7 @@ class Published:
 
     splits: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    common: tuple[str, ...] = ()
     judge: str = ""
     question: str = "{question}"
     note: str = ""
@@ -46,6 +48,7 @@ PROTOCOLS: dict[str, Published] = {
             "egoschema": "subset",
             "tgif-frameqa": "test",
         },
+        common=("encoder.resize=pillow",),
         judge="gpt-3.5-turbo-0125",
         note="MSVD-QA and MSRVTT-QA are on the validation splits (the IG-VLM files); EgoSchema on "
         "the 500 public answers; all with 50 frames and greedy decoding. Options "
@@ -53,6 +56,7 @@ PROTOCOLS: dict[str, Published] = {
     ),
     "llama_vid": Published(
         splits={},
+        common=("encoder.resize=pillow",),
         judge="gpt-3.5-turbo-0613",
         note="The paper does not say on which split its MSVD-QA and MSRVTT-QA figures are, and its "
         "scripts read test_qa.json, so --split test is the likely one; answers are sampled at "

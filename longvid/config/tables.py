@@ -104,9 +104,10 @@ def plain(instance: Any, *, fingerprint: bool = False) -> dict[str, Any]:
     """Turn a dataclass into tables; under `fingerprint`, without what changes no result."""
     table: dict[str, Any] = {}
     for item in dataclasses.fields(instance):
-        if fingerprint and not item.metadata.get("fingerprint", True):
-            continue
         value = getattr(instance, item.name)
+        counts = item.metadata.get("fingerprint", True)
+        if fingerprint and (not counts or (counts == "if changed" and value == item.default)):
+            continue
         if dataclasses.is_dataclass(value):
             value = plain(value, fingerprint=fingerprint)
         elif isinstance(value, tuple):

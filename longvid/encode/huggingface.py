@@ -21,7 +21,7 @@ from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
-from longvid.protocols import RUN_ONLY
+from longvid.protocols import ADDED_LATER, RUN_ONLY
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,
@@ -73,6 +73,9 @@ class HuggingFaceEncoder:
             their size. 0 merges none.
         merge_inflect: From -1, all merging in the first layers, to 1, all in the last.
         merge_proportional: Weigh a merged token in attention by the patches it stands for.
+        resize: "swscale" resizes and converts to RGB in one pass while decoding; "pillow" decodes
+            frames in their own size and resizes them as Pillow does, to the last bit, as the
+            authors of published systems did. It is slower, and differs by 1 of 255 on average.
     """
 
     model: str = field(default=checkpoint_files.MINI, metadata=_NAMED_BY_IDENTITY)
@@ -87,10 +90,15 @@ class HuggingFaceEncoder:
     merge_r: int = 0
     merge_inflect: float = 0.0
     merge_proportional: bool = True
+    resize: str = field(default="swscale", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.fit not in ("auto", "squash", "pad", "crop"):
             raise ConfigError(f"encoder.fit is {self.fit!r}; use auto, squash, pad or crop.")
+        if self.resize not in ("swscale", "pillow"):
+            raise ConfigError(f"encoder.resize is {self.resize!r}; use swscale or pillow.")
+        if self.resize == "pillow" and self.fit == "pad":
+            raise ConfigError("encoder.resize = 'pillow' needs encoder.fit = squash, crop or auto.")
         if self.grid not in ("full", "model"):
             raise ConfigError(f"encoder.grid is {self.grid!r}; use full or model.")
         if self.keep not in (PROJECTED, TOWER):
@@ -108,6 +116,12 @@ class HuggingFaceEncoder:
             ModelError: A checkpoint is missing or states no size.
         """
         vision = self._vision_format()
+        if self.resize == "pillow":
+            if not isinstance(vision, PixelFormat):
+                raise ConfigError(
+                    "encoder.resize = 'pillow' needs a tower of one size; this one takes any."
+                )
+            return FrameSize(fit="native")
         embedder = pixel_format_of(self._embedder_folder())
         larger = max(vision, embedder, key=lambda wanted: wanted.height * wanted.width)
         mean = [round(255 * value) for value in vision.mean]
@@ -211,6 +225,8 @@ class Worker(TextWorker):
         super().__init__(embedder, part.space(), part.note())
         self._tower = tower
         self._vision_format = part._vision_format()
+        self._by_pillow = part.resize == "pillow"
+        self._fit = self._vision_format.fit if part.fit == "auto" else part.fit
         self._embedder_format = pixel_format_of(part._embedder_folder())
         joined = tower.frames_per_step
         self._batch_frames = max(joined, part.batch_frames - part.batch_frames % joined)
@@ -272,7 +288,11 @@ class Worker(TextWorker):
         return F.normalize(self._by_step(embeddings).mean(dim=1), dim=-1)
 
     def _pixels(self, frames: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
-        return wanted.normalize(wanted.resize(frames), self._device, self._dtype)
+        if self._by_pillow:
+            resized = wanted.resize_with_pillow(frames, self._fit)
+        else:
+            resized = wanted.resize(frames)
+        return wanted.normalize(resized, self._device, self._dtype)
 
 
 class SharedTower:

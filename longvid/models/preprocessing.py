@@ -102,6 +102,39 @@ class PixelFormat:
             antialias=True,
         )
 
+    def resize_with_pillow(self, frames: torch.Tensor, fit: str) -> torch.Tensor:
+        """Bring RGB frames of any size to this one exactly as Pillow does.
+
+        Args:
+            frames: (T, 3, H, W) uint8 on the CPU.
+            fit: "squash" ignores the aspect; "crop" scales the shortest edge and cuts the centre,
+                as CLIP's image processor does.
+
+        Returns:
+            (T, 3, height, width) uint8.
+        """
+        from PIL import Image
+
+        kernel = Image.Resampling[self.kernel.upper()]
+        height, width = frames.shape[-2:]
+        scaled = (self.height, self.width)
+        if fit == "crop":
+            short = min(height, width)
+            side = min(self.height, self.width)
+            scaled = int(side * height / short), int(side * width / short)
+        top, left = (scaled[0] - self.height) // 2, (scaled[1] - self.width) // 2
+        box = (left, top, left + self.width, top + self.height)
+        resized = [
+            Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+            .resize((scaled[1], scaled[0]), kernel)
+            .crop(box)
+            for frame in frames
+        ]
+        pixels = [
+            torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8) for image in resized
+        ]
+        return torch.stack(pixels).view(-1, self.height, self.width, 3).permute(0, 3, 1, 2)
+
     def normalize(
         self, frames: torch.Tensor, device: str = "cpu", dtype: torch.dtype | None = None
     ) -> torch.Tensor:

@@ -18,7 +18,7 @@ from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
-from longvid.protocols import RUN_ONLY
+from longvid.protocols import ADDED_LATER, RUN_ONLY
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,
@@ -46,6 +46,8 @@ class LlamaVidEncoder:
         embedder: A SigLIP, SigLIP 2 or CLIP checkpoint.
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_frames: Frames in one forward pass.
+        resize: "swscale" resizes while decoding; "pillow" as the authors' image processor does, to
+            the last bit, which is slower.
 
     Source: LLaMA-VID, `eva_vit.py`; `clip-patch14-224`.
     """
@@ -55,13 +57,18 @@ class LlamaVidEncoder:
     embedder: str = field(default="google/siglip2-base-patch16-224", metadata=RUN_ONLY)
     dtype: str = "auto"
     batch_frames: int = field(default=16, metadata=RUN_ONLY)
+    resize: str = field(default="swscale", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
+        if self.resize not in ("swscale", "pillow"):
+            raise ConfigError(f"encoder.resize is {self.resize!r}; use swscale or pillow.")
         if self.batch_frames < 1:
             raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
 
     def frame_size(self) -> FrameSize:
         """Say the size of frame that both the tower and the embedder can be served from."""
+        if self.resize == "pillow":
+            return FrameSize(fit="native")
         vision = self.pixel_format()
         embedder = pixel_format_of(self._embedder_folder())
         side = max(vision.height, embedder.height, embedder.width)
@@ -148,6 +155,7 @@ class Worker(TextWorker):
         self._dtype = resolve_dtype(part.dtype, device)
         self._device = device
         self._batch_frames = part.batch_frames
+        self._resize = part.resize
         self._format = part.pixel_format()
         self._embedder_format = pixel_format_of(part._embedder_folder())
         #: From pixels (T, 3, H, W) to tokens (T, 1 + P, C), class token first.
@@ -178,7 +186,9 @@ class Worker(TextWorker):
         )
 
     def _pixels(self, frames: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
-        return wanted.normalize(wanted.resize(frames), self._device, self._dtype)
+        by_pillow = self._resize == "pillow"
+        resized = wanted.resize_with_pillow(frames, "crop") if by_pillow else wanted.resize(frames)
+        return wanted.normalize(resized, self._device, self._dtype)
 
 
 def tower_tokens(features: torch.Tensor) -> tuple[Tokens, tuple[int, int]]:
