@@ -16,7 +16,7 @@ from longvid.errors import LongvidError, StoreError
 from longvid.registry import PARTS
 from longvid.store.faiss_index import load_faiss
 
-__all__ = ["Finding", "examine", "examine_cluster", "examine_config", "size"]
+__all__ = ["Finding", "examine", "examine_cluster", "examine_config", "examine_store", "size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,31 @@ def examine_config(config: Config, hours: float) -> list[Finding]:
             f"at most: {needs.segments} segments, {needs.frames} frames, {needs.tokens} tokens",
         ),
     ]
+
+
+def examine_store(uri: str) -> list[Finding]:
+    """Say which way the tokens of a store can go to each serving engine.
+
+    Args:
+        uri: Folder or URI of the store; its first segment is read.
+
+    Raises:
+        StoreError: There is no store.
+    """
+    from longvid.handoff.decision import ENGINES, handoff
+    from longvid.store import Store
+    from longvid.store.pictures import picture_times
+
+    store = Store.open(uri)
+    videos = store.videos()
+    segments = store.load([(videos[0].video.video_id, 0)]) if videos else []
+    keeps = bool(videos and picture_times(store.annotations, videos[0].video.video_id))
+    found = [Finding("ok", "tokens", store.space, f"{len(videos)} videos")]
+    for engine in ENGINES:
+        way = handoff(store.space, segments, engine, keeps_pictures=keeps)
+        state = {"refused": "warning", "pictures": "fallback"}.get(way.way, "ok")
+        found.append(Finding(state, f"to {engine}", way.way, way.reason))
+    return found
 
 
 def _fits(what: str, wanted: int, free: int | None, device: str, remedy: str) -> Finding:

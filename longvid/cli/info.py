@@ -30,6 +30,9 @@ def add_commands(commands: Commands) -> None:
     doctor.add_argument(
         "--hours", type=float, help="say what the configuration needs for a video of this length"
     )
+    doctor.add_argument(
+        "--store", metavar="STORE", help="say which way its tokens can go to a serving engine"
+    )
     commands.add("models", _models, "List families, presets and the checkpoints on this machine.")
 
     convert = commands.add("convert", _convert, "Rewrite a checkpoint's pickles as safetensors.")
@@ -57,10 +60,12 @@ def _config(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from longvid.doctor import examine, examine_cluster, examine_config
+    from longvid.doctor import examine, examine_cluster, examine_config, examine_store
 
     needs = options.config or options.set or options.hours is not None
-    if options.runner == "ray":
+    if options.store:
+        findings = examine_store(options.store)
+    elif options.runner == "ray":
         findings = [*examine(), *examine_cluster(load(options))]
     elif needs:
         hours = 1.0 if options.hours is None else options.hours

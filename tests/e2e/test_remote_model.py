@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
 
 import longvid
+from longvid.cli import main
 from longvid.config import load_config
 from longvid.errors import StoreError
 from tests.unit.llm import chat_replies as replies
@@ -16,7 +18,9 @@ from tests.unit.llm.chat_replies import Play, serve
 CLIP = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
 
 
-def test_a_server_is_shown_the_stored_pictures(tmp_path: Path) -> None:
+def test_a_server_is_shown_the_stored_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = str(tmp_path / "store")
     longvid.index([str(CLIP)], store=store, config=load_config("mini", ["store.pictures=frame"]))
     with serve(lambda *_: Play(replies.vllm("A red flower."))) as served:
@@ -32,6 +36,12 @@ def test_a_server_is_shown_the_stored_pictures(tmp_path: Path) -> None:
         assert base64.b64decode(url.partition(",")[2])[:2] == b"\xff\xd8"
     clocks = [piece["text"] for piece in message["content"][::2][: len(urls)]]
     assert clocks == sorted(clocks)
+
+    capsys.readouterr()
+    assert main(["doctor", "--store", store, "--json"]) == 0
+    told = {row["what"]: row["found"] for row in json.loads(capsys.readouterr().out)}
+    assert told["to vllm"] == "prompt_embeds"
+    assert told["to sglang"] == "pictures"
 
 
 def test_a_store_without_pictures_is_a_sentence(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ FLOORS = {
     "longvid.qa": 6,
     "longvid.capacity": 6,
     "longvid.model_inventory": 6,
+    "longvid.handoff": 6,
     "longvid.cluster": 7,
     "longvid.api": 8,
     "longvid.cli": 8,

@@ -1,8 +1,7 @@
 """Qwen2.5-VL: pairs of frames in windows, and a position of time, row and column for every token.
 
-A token keeps the position that it had in the whole video, whatever is merged or left out around it:
-time in the model's own ticks since the video's first frame, row and column on the grid it was
-encoded on. A merged token stands at the rounded mean of its parts.
+A token keeps the position that it had in the whole video; time is in the model's own ticks since
+the video's first frame.
 
 Source: `Qwen2_5_VLForConditionalGeneration` of transformers (get_video_features, get_rope_index);
 the tower runs that class's own forward.
@@ -10,24 +9,20 @@ the tower runs that class's own forward.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import LlavaDecoder
-from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
+from longvid.models.families.positions import GridPositions
+from longvid.models.families.protocol import Piece, Prompt, Spliced
 from longvid.models.families.qwen_pixels import qwen_pixels, to_patches
 
 __all__ = ["QWEN2_5_VL", "QWEN_CHAT", "GridDecoder", "PairTower"]
 
 #: Opening and closing of a prompt, the same in Qwen2.5-VL and Qwen3-VL but for the system's line.
 QWEN_CHAT = "<|im_start|>user\n{video}{question}{choices}<|im_end|>\n<|im_start|>assistant\n"
-
-# Seconds times ticks that fall this little short of a whole number are meant to be it.
-_SLACK = 1e-4
 
 
 class PairTower:
@@ -71,65 +66,18 @@ class PairTower:
 class GridDecoder(LlavaDecoder):
     """A language model with three rotary axes: time, row and column."""
 
+    #: What its positions are; needs no weights.
+    positions: ClassVar[type[GridPositions]] = GridPositions
+
     def splice(self, pieces: Sequence[Piece], *, newline: bool) -> Spliced:
         """Put text and frames in one sequence, each token at its position of three axes."""
         spliced = super().splice(pieces, newline=newline)
-        positions = self._positions(pieces).to(spliced.inputs_embeds.device)
+        positions = self.positions(self.module.config)(pieces)
         return Spliced(
             inputs_embeds=spliced.inputs_embeds,
             attention_mask=spliced.attention_mask,
-            position_ids=positions[:, None],  # (3, 1, L)
+            position_ids=positions[:, None].to(spliced.inputs_embeds.device),  # (3, 1, L)
         )
-
-    def _positions(self, pieces: Sequence[Piece]) -> torch.Tensor:
-        """Give every token its position, (3, L) int64.
-
-        Text counts on along all axes at once. A video starts where the text before it ends; the
-        text after it goes on behind the longer side of its grid.
-        """
-        parts = [torch.zeros(3, 0, dtype=torch.long)]
-        at = 0
-        shown: list[FramePiece] = []
-        for piece in (*pieces, None):
-            if isinstance(piece, FramePiece) and not self._begins_anew(shown, piece):
-                shown.append(piece)
-                continue
-            if shown:
-                parts += [at + self._in_video(frame, index) for index, frame in enumerate(shown)]
-                at += max(max(frame.grid) for frame in shown)
-            shown = [piece] if isinstance(piece, FramePiece) else []
-            if piece is not None and not isinstance(piece, FramePiece):
-                parts.append((at + torch.arange(len(piece.ids))).expand(3, -1))
-                at += len(piece.ids)
-        return torch.cat(parts, dim=1)
-
-    def _begins_anew(self, shown: Sequence[FramePiece], frame: FramePiece) -> bool:
-        """Tell whether a frame is the first of another video than those just shown."""
-        return bool(shown) and frame.pts_seconds < shown[-1].pts_seconds
-
-    def _in_video(self, frame: FramePiece, index: int) -> torch.Tensor:
-        """Return the positions of a frame's tokens from where its video starts, (3, n) int64."""
-        cells = _cells(frame)
-        time = torch.full((1, len(cells)), self._ticks(frame, index))
-        return torch.cat([time, cells.T])
-
-    def _ticks(self, frame: FramePiece, index: int) -> int:
-        """Return the place in time of the frame that is shown as number `index` of its video."""
-        per_second = float(self.module.config.vision_config.tokens_per_second)
-        seconds = frame.pts_seconds - frame.origin_seconds
-        return max(0, math.floor(per_second * seconds + _SLACK))
-
-
-def _cells(frame: FramePiece) -> torch.Tensor:
-    """Return the row and column of each token on the grid it was encoded on, (n, 2) int64."""
-    if 0 in frame.grid:
-        raise ModelError(
-            "The tokens do not say the grid they were laid out on, which this model's positions "
-            "need; index the videos again."
-        )
-    sides = torch.tensor(frame.grid)
-    cells = (frame.position.double() * sides - 0.5).round().long()
-    return torch.minimum(cells.clamp_min(0), sides - 1)
 
 
 QWEN2_5_VL = Adapter(

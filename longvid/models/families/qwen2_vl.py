@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from longvid.models.families.protocol import FramePiece
+from longvid.models.families.positions import CountedPositions
 from longvid.models.families.qwen2_5_vl import QWEN2_5_VL, GridDecoder
 
 __all__ = ["QWEN2_VL"]
 
 
 class _CountingDecoder(GridDecoder):
-    def _ticks(self, frame: FramePiece, index: int) -> int:
-        return index
+    positions = CountedPositions
 
 
 QWEN2_VL = dataclasses.replace(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from longvid.lazy_import import torch
-from longvid.models.families.protocol import FramePiece
+from longvid.models.families.positions import SteppedPositions
 from longvid.models.families.qwen2_5_vl import GridDecoder, PairTower
 
 __all__ = ["MeanTimeTower", "SteppedDecoder"]
@@ -22,10 +20,4 @@ class MeanTimeTower(PairTower):
 class SteppedDecoder(GridDecoder):
     """A language model with three rotary axes, on which every step starts anew."""
 
-    def _begins_anew(self, shown: Sequence[FramePiece], frame: FramePiece) -> bool:
-        """Every step is a picture of its own."""
-        return bool(shown)
-
-    def _ticks(self, frame: FramePiece, index: int) -> int:
-        """The time of a step is in the text beside it."""
-        return 0
+    positions = SteppedPositions
