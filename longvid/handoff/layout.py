@@ -12,6 +12,7 @@ from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import Piece
+from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer
 from longvid.types import Question, Selection
 
 __all__ = ["PromptLayout", "lay_out", "positions_of"]
@@ -43,8 +44,6 @@ def lay_out(folder: Path, question: Question, selection: Selection) -> PromptLay
     Raises:
         ModelError: The selection's tokens are of another space.
     """
-    from transformers import AutoTokenizer
-
     space = space_of(folder)
     other = next((one.space for one in selection.segments if one.space != space), None)
     if other is not None:
@@ -53,23 +52,21 @@ def lay_out(folder: Path, question: Question, selection: Selection) -> PromptLay
             "model that the store was made for."
         )
     family = family_of(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
+    text_tokenizer = TextTokenizer(tokenizer)
     own = prompts.prompt_of(folder, family, tokenizer)
     listing = prompts.list_choices(question.choices, lettered=True)
-    text = prompts.render(own.template, family.placeholder, question.text, listing)
+    spans = prompts.render(own.template, family.placeholder, question.text, listing)
     start = tokenizer.bos_token
-    has_start = start is not None and text.startswith(start)
-    ids = tokenizer(text, add_special_tokens=not has_start)["input_ids"]
+    has_start = (
+        start is not None and spans[0] == Span(spans[0].text) and (spans[0].text.startswith(start))
+    )
+    ids = text_tokenizer.ids(spans, start=not has_start)
     if ids and tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
     placeholder = family.placeholder_id(folder)
     head, tail = prompts.split_at_video(ids, placeholder, own.template)
-
-    def tokenize(texts: list[str]) -> Sequence[Sequence[int]]:
-        found: Sequence[Sequence[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return found
-
-    pieces = prompts.lay_out(own, head, tail, selection, tokenize)
+    pieces = prompts.lay_out(own, head, tail, selection, text_tokenizer.ids_of_each)
     return PromptLayout(tuple(pieces), placeholder, tokenizer)
 
 

@@ -260,7 +260,12 @@ class Worker:
         listing = prompts.list_choices(question.choices, lettered=True)
         content.append({"type": "text", "text": question.text.strip() + listing})
         system = [{"role": "system", "content": self._part.system}] if self._part.system else []
-        return [*system, {"role": "user", "content": content}]
+        earlier = [
+            {"role": role, "content": text}
+            for turn in question.history
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        return [*system, *earlier, {"role": "user", "content": content}]
 
     def _complete(self, messages: list[dict[str, Any]], closed: bool, progress: Any) -> Reply:
         """Ask, and ask anew without a field that this server does not know."""
