@@ -76,7 +76,7 @@ def _no_name(given: object) -> ConfigError:
 
 
 def list_videos(inputs: Iterable[str]) -> Iterator[str]:
-    """Yield the path of every video named, each once, one at a time.
+    """Yield the absolute path or URI of every video named, each once, one at a time.
 
     A folder gives every file below it with a video's ending, in sorted order; a glob its matches;
     `@list.txt` a path a line; anything else is a file and is taken at its word, so that a broken
@@ -89,7 +89,8 @@ def list_videos(inputs: Iterable[str]) -> Iterator[str]:
         ConfigError: A list or a bucket cannot be read.
     """
     seen: set[str] = set()
-    for path in _expand(inputs):
+    for name in _expand(inputs):
+        path = name if is_remote(name) else os.path.abspath(name)
         if path not in seen:
             seen.add(path)
             yield path

@@ -23,11 +23,11 @@ import numpy.typing as npt
 
 from benchmarks.measurements import Row
 from longvid.errors import ConfigError
-from longvid.store.chunkfile import SegmentRecord
+from longvid.store.chunk_record import SegmentRecord
 from longvid.store.faiss_index import load_faiss
 from longvid.store.index_rows import Rows
 from longvid.store.index_shard import make_part, open_part
-from longvid.store.objects import LocalObjects
+from longvid.store.local_objects import LocalObjects
 
 __all__ = ["add_arguments", "run"]
 

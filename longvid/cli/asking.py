@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longvid.cli.command import Commands, load
 from longvid.cli.output import OK, dump, print_evidence, remark, say, warn
 from longvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longvid.qa.video_qa import VideoQA
 
 __all__ = ["add_commands"]
 
@@ -48,6 +51,7 @@ def _ask(options: argparse.Namespace) -> int:
         qa = _open_qa(options)
     answer = qa.ask(options.question, video=video, choices=options.choice, budget=options.budget)
     warn(answer.note)
+    _warn_of_damage(qa)
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK
@@ -75,6 +79,12 @@ def _open_qa(options: argparse.Namespace) -> Any:
     return VideoQA(options.store, Config.from_dict(change(tables, options.set)))
 
 
+def _warn_of_damage(qa: VideoQA) -> None:
+    """Name the videos that were left out because they are damaged."""
+    for sentence in qa.store.damaged().values():
+        warn(sentence)
+
+
 def _search(options: argparse.Namespace) -> int:
     from longvid.qa.video_qa import VideoQA
 
@@ -86,6 +96,7 @@ def _search(options: argparse.Namespace) -> int:
     else:
         found = qa.search(options.text, video=options.video, top_k=options.top_k)
         warn(qa.embedder.note)
+    _warn_of_damage(qa)
     if options.json:
         dump([dataclasses.asdict(span) for span in found])
     else:

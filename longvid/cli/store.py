@@ -1,22 +1,25 @@
-"""Commands that look at a store or mend it: status, failures, remove, store."""
+"""Commands that inspect or repair a store: status, failures, remove, store."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands
 from longvid.cli.output import ERROR, OK, clock, dump, failure_row, remark, say, share, table
 from longvid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from longvid.store import VideoStatus
 
 __all__ = ["add_commands", "known_kind"]
 
 
 def add_commands(commands: Commands) -> None:
     """Register them."""
-    commands.add("status", _status, "Say what a store holds.", commands.store)
+    commands.add("status", _status, "Show what a store holds.", commands.store)
 
     failures = commands.add(
         "failures", _failures, "List what could not be indexed, and why.", commands.store
@@ -32,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         "action",
         choices=("verify", "rebuild", "clean"),
         help="verify: compare every object with its checksum. rebuild: make the catalog and the "
-        "search index anew. clean: remove what killed runs left, while no run is going on",
+        "search index again. clean: remove leftovers of killed runs; only while nothing indexes",
     )
 
 
@@ -40,17 +43,10 @@ def _status(options: argparse.Namespace) -> int:
     from longvid.store import Store
 
     store = Store.open(options.store)
-    store.refresh()
     status = store.status()
     if options.json:
-        dump(
-            {
-                **dataclasses.asdict(status),
-                "fingerprint": store.fingerprint,
-                "space": store.space,
-                "content": [_stored_row(stored) for stored in store.videos()],
-            }
-        )
+        shared = {"fingerprint": store.fingerprint, "space": store.space}
+        dump({**dataclasses.asdict(status), **shared})
         return OK
     say(
         f"{status.num_videos} videos, {clock(status.duration_seconds)}: {status.num_segments} "
@@ -58,27 +54,35 @@ def _status(options: argparse.Namespace) -> int:
         f"{share(status.num_bytes, status.source_bytes)}, {status.num_failures} failures"
     )
     say(f"fingerprint {store.fingerprint}, token space {store.space}")
-    rows = [_stored_row(stored) for stored in store.videos()]
-    table(tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
+    columns = ("video", "id", "length", "segments", "tokens", "gaps")
+    table(columns if status.videos else (), [_row(video) for video in status.videos])
+    for video in status.videos:
+        if video.aliases:
+            say(f"{video.path} is also named {', '.join(video.aliases)}")
+    for sentence in status.damaged.values():
+        remark(sentence)
     return OK
 
 
-def _stored_row(stored: Any) -> dict[str, Any]:
-    return {
-        "video": os.path.basename(stored.video.path),
-        "id": stored.video.video_id[:8],
-        "length": clock(stored.video.duration_seconds),
-        "segments": stored.num_segments,
-        "tokens": stored.num_tokens,
-        "gaps": len(stored.gaps),
-    }
+def _row(video: VideoStatus) -> tuple[object, ...]:
+    return (
+        os.path.basename(video.path),
+        video.video_id[:8],
+        clock(video.duration_seconds),
+        video.num_segments,
+        video.num_tokens,
+        video.num_gaps,
+    )
 
 
 def _failures(options: argparse.Namespace) -> int:
     from longvid.store import Store
 
     kind = known_kind(options.kind)
-    failures = Store.open(options.store).failures(kind=kind)
+    store = Store.open(options.store)
+    failures = store.failures(kind=kind)
+    for sentence in store.damaged_failures().values():
+        remark(sentence)
     if options.json:
         dump([dataclasses.asdict(failure) for failure in failures])
     elif failures:
@@ -109,7 +113,7 @@ def _remove(options: argparse.Namespace) -> int:
 
     store = Store.open(options.store)
     # Every name is understood before anything is removed.
-    video_ids = list(dict.fromkeys(store.find(name) for name in options.videos))
+    video_ids = list(dict.fromkeys(store.find(name, damaged=True) for name in options.videos))
     store.remove(video_ids)
     store.clear_failures(video_ids)
     store.refresh()
@@ -132,6 +136,8 @@ def _store(options: argparse.Namespace) -> int:
             dump(made)
         else:
             say(f"rebuilt from {status.num_videos} videos of {status.num_segments} segments")
+        for sentence in status.damaged.values():
+            remark(sentence)
         return OK
     if options.action == "clean":
         removed = store.clean()
@@ -149,7 +155,7 @@ def _store(options: argparse.Namespace) -> int:
             [(finding.kind, finding.name, finding.message) for finding in findings],
         )
     else:
-        say(f"{store.status().num_videos} videos, every object as its manifest says")
+        say(f"{store.status().num_videos} videos, every object fits its checksum")
     # Leftovers that no reader sees are no damage.
     harmless = ("orphan", "foreign")
     return ERROR if any(finding.kind not in harmless for finding in findings) else OK

@@ -24,17 +24,17 @@ def keep_subtitles(store: Store, video_id: str, texts: Mapping[str, VideoText]) 
     """
     for path, text in sorted(texts.items()):
         if text.beside:
-            write_subtitles(store, video_id, text.beside, path)
+            write_subtitles(store.objects, video_id, text.beside, path)
             return
     inside = next((text.inside for text in texts.values() if text.inside), ())
-    write_subtitles(store, video_id, inside)
+    write_subtitles(store.objects, video_id, inside)
 
 
 def add_subtitles(store: Store, video_id: str, path: str, text: VideoText) -> None:
     """Take in a name of a finished video: the file beside it may sort first, or have changed."""
     if not text.beside:
         return
-    kept = subtitles_beside(store, video_id)
-    changed = path == kept and read_subtitles(store, video_id) != text.beside
+    kept = subtitles_beside(store.objects, video_id)
+    changed = path == kept and read_subtitles(store.objects, video_id) != text.beside
     if not kept or path < kept or changed:
-        write_subtitles(store, video_id, text.beside, path)
+        write_subtitles(store.objects, video_id, text.beside, path)

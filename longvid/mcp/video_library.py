@@ -187,7 +187,7 @@ class VideoLibrary:
                 "text": line.text,
                 "source": line.source,
             }
-            for line in read_subtitles(store, video_id)
+            for line in read_subtitles(store.objects, video_id)
             if line.start_seconds < end_seconds and line.end_seconds > start_seconds
         ]
         return {

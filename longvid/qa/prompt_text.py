@@ -31,7 +31,9 @@ class PromptText:
         self._mode = mode
         #: Subtitles, in order of their start, in place of those that the store has of a video.
         self.replaced: dict[str, Sequence[TextLine]] = {}
-        self._stored = lru_cache(_VIDEOS_KEPT)(lambda video_id: read_subtitles(store, video_id))
+        self._stored = lru_cache(_VIDEOS_KEPT)(
+            lambda video_id: read_subtitles(store.objects, video_id)
+        )
 
     def subtitles(self, video_id: str) -> Sequence[TextLine]:
         """Return the subtitles of a video."""

@@ -75,7 +75,7 @@ async def captions(request: Request, video_id: str) -> Response:
     """Return the timed text of a video as WebVTT."""
     view = _view(request)
     stored = await view.video(video_id)
-    lines = await asyncio.to_thread(read_subtitles, view.open(), stored.video.video_id)
+    lines = await asyncio.to_thread(read_subtitles, view.open().objects, stored.video.video_id)
     text = "WEBVTT\n\n" + "".join(
         f"{_vtt_clock(line.start_seconds)} --> {_vtt_clock(line.end_seconds)}\n"
         f"{_vtt_text(line.text)}\n\n"

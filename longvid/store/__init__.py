@@ -5,8 +5,8 @@ from __future__ import annotations
 from longvid.config import StoreOptions
 from longvid.store.annotations import AnnotationKey, AnnotationPart, Annotations
 from longvid.store.catalog import StoredVideo
-from longvid.store.chunkfile import ChunkRecord, SegmentRecord
-from longvid.store.status import StoreStatus
+from longvid.store.chunk_record import ChunkRecord, SegmentRecord
+from longvid.store.status import StoreStatus, VideoStatus
 from longvid.store.store import Store
 from longvid.store.subtitles import read_subtitles, subtitles_beside, write_subtitles
 from longvid.store.vectors import Hit
@@ -24,6 +24,7 @@ __all__ = [
     "StoreOptions",
     "StoreStatus",
     "StoredVideo",
+    "VideoStatus",
     "read_subtitles",
     "subtitles_beside",
     "write_subtitles",

@@ -33,7 +33,7 @@ from typing import Any
 
 from longvid.errors import StoreError
 from longvid.store.layout import VIDEOS, check_video_id, checksum
-from longvid.store.objects import Objects
+from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import parse_json, seal, sealed_json
 
 __all__ = [
@@ -287,6 +287,8 @@ class Annotations:
         for first in range(0, len(names), _BATCH):
             batch = names[first : first + _BATCH]
             for name, data in zip(batch, self._objects.read_many(batch), strict=True):
+                if isinstance(data, StoreError):
+                    raise data
                 if data is not None:  # None: removed since the listing
                     lines = found.setdefault(name.split("/")[1], [])
                     lines.append(f"{name} {checksum(data)}")
@@ -330,7 +332,7 @@ class Annotations:
             yield entry.name, bytes(buffer)
 
     def _damaged(self, name: str, why: str) -> StoreError:
-        return StoreError(
+        return DamagedObjectError(
             f"{name} of the store {self._objects.uri} is damaged ({why}); make that annotation "
             "again, or remove that video from the store and index it again."
         )

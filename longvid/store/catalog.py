@@ -1,35 +1,58 @@
-"""The catalog: what the store holds, one entry a video, kept up to date from the manifests.
+"""The catalog: one entry a video, kept up to date from the manifests.
 
-It is a cache. A listing of the videos' folders says which entries still hold; only manifests
-that are new or were replaced are read. Whatever is wrong with catalog.parquet, the manifests
-stand.
+It is a cache. A listing of the videos' folders tells which entries are still valid; only
+manifests that are new or were replaced are read. Whatever is wrong with catalog.parquet, it is
+made again from the manifests. A video whose manifest is damaged is named, and the others stay.
 """
 
 from __future__ import annotations
 
-import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from longvid.store.layout import CATALOG, VIDEOS, checksum, from_column, manifest_name, to_column
-from longvid.store.manifest import Manifest
+from longvid.errors import LongvidError, StoreError
+from longvid.store.layout import (
+    CATALOG,
+    VIDEOS,
+    checksum,
+    from_column,
+    is_video_id,
+    manifest_name,
+    path_name,
+    to_column,
+)
+from longvid.store.manifest import Manifest, parse_manifest
 from longvid.store.objects import Objects
-from longvid.store.parquet import parse_table
+from longvid.store.parquet import MAX_TABLE_BYTES, parse_table, write_table
+from longvid.store.seal import parse_json
+from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
 from longvid.types import Failure, Video
 
-__all__ = ["Catalog", "Entry", "Listed", "StoredVideo", "list_videos", "load", "refresh", "save"]
+__all__ = [
+    "Catalog",
+    "Entry",
+    "Listed",
+    "StoredVideo",
+    "list_videos",
+    "load",
+    "parse_path",
+    "refresh",
+    "save",
+]
 
 _BATCH = 256
+_ROWS = 8192
 _SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
         ("stamp", pa.string()),
         ("manifest", pa.string()),
         ("path_names", pa.list_(pa.string())),
+        ("seal_names", pa.list_(pa.string())),
         ("paths", pa.list_(pa.string())),
         ("start_seconds", pa.float64()),
         ("duration_seconds", pa.float64()),
@@ -42,6 +65,7 @@ _SCHEMA = pa.schema(
         ("num_bytes", pa.int64()),
         ("source_bytes", pa.int64()),
         ("gaps", pa.string()),
+        ("clock_jumps", pa.string()),
     ]
 )
 
@@ -51,9 +75,9 @@ class StoredVideo:
     """One video of the store.
 
     Args:
-        video: As probed; its path is the first of `paths`.
+        video: As probed; its path is one of `paths`.
         paths: Every name under which it was indexed, sorted.
-        num_segments, num_tokens, num_bytes: What the store keeps of it.
+        num_segments, num_tokens, num_bytes: Counts of what is stored.
         gaps: Spans that could not be indexed.
         source_bytes: Size of the video file, 0 if it was not known.
     """
@@ -69,11 +93,18 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a listing of objects says of one video: enough to tell whether an entry holds."""
+    """The state of a video's objects in a listing: a catalog entry is valid while it is equal.
+
+    Args:
+        stamp: Of the manifest.
+        num_bytes: Of the manifest and its seals.
+        path_names, seal_names: Of the objects, sorted.
+    """
 
     stamp: str
     num_bytes: int
     path_names: tuple[str, ...]
+    seal_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +118,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Entries by video id, and the videos whose manifest is not whole."""
+    """Entries by video id, and a sentence for each video whose manifest is damaged."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    damaged: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     def manifests(self) -> dict[str, str]:
         """Return the checksum of every video's manifest: the state a search index must cover."""
@@ -98,21 +129,34 @@ class Catalog:
 
 
 def list_videos(objects: Objects) -> dict[str, Listed]:
-    """List which manifests and names there are, without reading any."""
-    stamps: dict[str, tuple[str, int]] = {}
+    """List which manifests, names and seals there are, without reading any."""
+    stamps: dict[str, str] = {}
+    num_bytes: Counter[str] = Counter()
     names: dict[str, list[str]] = {}
+    seals: dict[str, list[str]] = {}
 
     def wanted(name: str) -> bool:
-        return name.endswith("/manifest.json") or "/paths/" in name
+        return name.endswith("/manifest.json") or "/paths/" in name or is_seal(name)
 
     for info in objects.listing(VIDEOS, wanted):
         parts = info.name.split("/")
+        if not is_video_id(parts[1]):
+            continue
         if len(parts) == 3 and parts[2] == "manifest.json":
-            stamps[parts[1]] = (info.stamp, info.num_bytes)
+            stamps[parts[1]] = info.stamp
+            num_bytes[parts[1]] += info.num_bytes
+        elif len(parts) == 3:
+            seals.setdefault(parts[1], []).append(info.name)
+            num_bytes[parts[1]] += info.num_bytes
         elif len(parts) == 4 and parts[2] == "paths":
             names.setdefault(parts[1], []).append(parts[3])
     return {
-        video_id: Listed(*stamps[video_id], tuple(sorted(names.get(video_id, ()))))
+        video_id: Listed(
+            stamps[video_id],
+            num_bytes[video_id],
+            path_names=tuple(sorted(names.get(video_id, ()))),
+            seal_names=tuple(sorted(seals.get(video_id, ()))),
+        )
         for video_id in sorted(stamps)
     }
 
@@ -132,20 +176,47 @@ def refresh(objects: Objects, known: Catalog) -> Catalog:
     changed = [video_id for video_id in listing if video_id not in kept]
     if not changed and len(kept) == len(known.entries) and not known.damaged:
         return known
-    damaged = []
+    damaged: dict[str, str] = {}
     for first in range(0, len(changed), _BATCH):
         batch = changed[first : first + _BATCH]
-        data = objects.read_many([manifest_name(video_id) for video_id in batch])
+        found = objects.read_many([manifest_name(video_id) for video_id in batch])
         paths = _read_paths(objects, {video_id: listing[video_id] for video_id in batch})
-        for video_id, content in zip(batch, data, strict=True):
-            manifest = Manifest.from_json(content)
-            if content is None:  # removed since the listing
-                continue
-            if manifest is None or manifest.video_id != video_id:
-                damaged.append(video_id)
-                continue
-            kept[video_id] = _entry(manifest, checksum(content), listing[video_id], paths[video_id])
-    return Catalog({video_id: kept[video_id] for video_id in sorted(kept)}, tuple(damaged))
+        for video_id, data in zip(batch, found, strict=True):
+            listed = listing[video_id]
+            try:
+                entry = _read_entry(objects, video_id, data, listed, paths[video_id])
+            except StoreError as error:
+                damaged[video_id] = str(error)
+            else:
+                kept |= {} if entry is None else {video_id: entry}
+    return Catalog({video_id: kept[video_id] for video_id in sorted(kept)}, damaged)
+
+
+def _read_entry(
+    objects: Objects,
+    video_id: str,
+    data: bytes | StoreError | None,
+    listed: Listed,
+    paths: tuple[str, ...],
+) -> Entry | None:
+    """Make an entry of a manifest that was read; None if it was removed since the listing.
+
+    Raises:
+        StoreError: The manifest cannot be read, or is damaged.
+    """
+    if isinstance(data, StoreError):
+        raise data
+    if data is None:
+        return None
+    try:
+        if fits_seals(video_id, data, listed.seal_names):
+            manifest = parse_manifest(data, video_id)
+            return _entry(manifest, checksum(data), listed, paths)
+    except ValueError:
+        pass
+    # It says why, or finds that the manifest was replaced since the listing.
+    again = read_manifest_bytes(objects, video_id)
+    return None if again is None else _entry(again[0], checksum(again[1]), listed, paths)
 
 
 def _read_paths(objects: Objects, listing: Mapping[str, Listed]) -> dict[str, tuple[str, ...]]:
@@ -156,12 +227,22 @@ def _read_paths(objects: Objects, listing: Mapping[str, Listed]) -> dict[str, tu
     ]
     found: dict[str, set[str]] = {video_id: set() for video_id in listing}
     data = objects.read_many([name for _, name in names])
-    for (video_id, _), content in zip(names, data, strict=True):
-        try:
-            found[video_id].add(str(json.loads(content or b"")["path"]))
-        except (ValueError, KeyError, TypeError):
-            continue  # a name that is not whole names nothing; `verify` reports it
+    for (video_id, name), content in zip(names, data, strict=True):
+        path = parse_path(video_id, name, content)
+        if path is not None:  # what is not whole names nothing; `verify` reports it
+            found[video_id].add(path)
     return {video_id: tuple(sorted(paths)) for video_id, paths in found.items()}
+
+
+def parse_path(video_id: str, name: str, data: bytes | StoreError | None) -> str | None:
+    """Return the path in an object that names a video; None if it is not whole."""
+    try:
+        path = parse_json(data)["path"] if isinstance(data, bytes) else None
+    except (ValueError, KeyError):
+        return None
+    if not isinstance(path, str) or "\0" in path or path_name(video_id, path) != name:
+        return None
+    return path
 
 
 def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ...]) -> Entry:
@@ -180,16 +261,12 @@ def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ..
 
 def save(objects: Objects, catalog: Catalog) -> None:
     """Write catalog.parquet."""
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, _SCHEMA) as writer:
-        batch: list[dict[str, object]] = []
-        for entry in catalog.entries.values():
-            batch.append(_row(entry))
-            if len(batch) == 8192:
-                writer.write_table(pa.Table.from_pylist(batch, schema=_SCHEMA))
-                batch = []
-        writer.write_table(pa.Table.from_pylist(batch, schema=_SCHEMA))
-    objects.write(CATALOG, buffer.getvalue())
+    entries = list(catalog.entries.values())
+    batches = (
+        pa.Table.from_pylist([_row(entry) for entry in entries[i : i + _ROWS]], schema=_SCHEMA)
+        for i in range(0, len(entries) or 1, _ROWS)
+    )
+    objects.write(CATALOG, write_table(batches, _SCHEMA))
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -200,6 +277,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "stamp": f"{entry.listed.num_bytes} {entry.listed.stamp}",
         "manifest": entry.manifest,
         "path_names": entry.listed.path_names,
+        "seal_names": entry.listed.seal_names,
         "paths": [to_column(path) for path in stored.paths],
         "start_seconds": video.start_seconds,
         "duration_seconds": video.duration_seconds,
@@ -212,31 +290,33 @@ def _row(entry: Entry) -> dict[str, object]:
         "num_bytes": stored.num_bytes,
         "source_bytes": stored.source_bytes,
         "gaps": json.dumps(gaps),
+        "clock_jumps": json.dumps(video.clock_jumps),
     }
 
 
 def load(objects: Objects) -> Catalog:
-    """Read catalog.parquet; an empty catalog if it is missing, old or not whole."""
-    data = objects.read(CATALOG)
-    if data is None:
-        return Catalog()
+    """Read catalog.parquet; an empty catalog if it is missing, without a seal, or damaged."""
     try:
-        table = parse_table(data)
+        data = objects.read(CATALOG, max_bytes=MAX_TABLE_BYTES)
+        if data is None:
+            return Catalog()
+        table = parse_table(data, must_be_sealed=True)
         if table.schema.names != _SCHEMA.names:
             return Catalog()
         return Catalog({entry.stored.video.video_id: entry for entry in _entries(table)})
-    except (pa.ArrowException, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, LongvidError):
         return Catalog()
 
 
 def _entries(table: pa.Table) -> Iterable[Entry]:
-    for batch in table.to_batches(8192):
+    for batch in table.to_batches(_ROWS):
         for row in batch.to_pylist():
             num_bytes, _, stamp = row["stamp"].partition(" ")
             paths = tuple(from_column(path) for path in row["paths"])
             path = paths[0] if paths else row["video_id"]
             video = Video(
                 path=path,
+                clock_jumps=tuple((at, jump) for at, jump in json.loads(row["clock_jumps"])),
                 **{
                     name: row[name]
                     for name in (
@@ -273,5 +353,5 @@ def _entries(table: pa.Table) -> Iterable[Entry]:
                     row["source_bytes"],
                 ),
                 row["manifest"],
-                Listed(stamp, int(num_bytes), tuple(row["path_names"])),
+                Listed(stamp, int(num_bytes), tuple(row["path_names"]), tuple(row["seal_names"])),
             )

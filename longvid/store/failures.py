@@ -1,31 +1,30 @@
-"""What could not be done, as rows that any number of writers add and clear.
+"""Failures of a store, as rows that any number of writers add and clear.
 
 Each call writes one small immutable Parquet object under `failures/`. A row is an event with an
-id of its own, or says that an event is cleared. The failures of a store are the events less the
-cleared ones, whatever objects the rows lie in and however often a row appears, so writers never
+id of its own, or records that an event is cleared. The failures of a store are the events less
+the cleared ones, whatever objects have the rows and however often a row appears, so writers never
 conflict, compaction may be killed at any point, and nothing can be lost by a race. Any Parquet
-reader can read the folder.
+reader can read the folder. A damaged object is named and left alone; the rows of others count.
 """
 
 from __future__ import annotations
 
-import io
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from longvid.errors import StoreError
+from longvid.errors import LongvidError, StoreError
 from longvid.store.layout import FAILURES, from_column, to_column
-from longvid.store.objects import Objects
-from longvid.store.parquet import parse_table
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.parquet import parse_table, write_table
+from longvid.store.paths import stored_path
 from longvid.types import Failure
 
-__all__ = ["FailureLog"]
+__all__ = ["FailureLog", "is_failure_table", "parse_failures"]
 
 #: Objects under failures/ are made one when there are more.
 _COMPACT_ABOVE = 32
@@ -58,6 +57,15 @@ class _Event:
     failure: Failure
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Events by id, ids that are cleared, and a sentence for each object that is damaged."""
+
+    events: dict[str, _Event]
+    cleared: set[str]
+    damaged: dict[str, str]
+
+
 class FailureLog:
     """The failures of one store."""
 
@@ -65,7 +73,7 @@ class FailureLog:
         self._objects = objects
 
     def record(self, failures: Sequence[Failure]) -> None:
-        """Add failures, in one object.
+        """Add failures, in one object, with local paths made absolute.
 
         Raises:
             StoreError: They cannot be written.
@@ -75,29 +83,43 @@ class FailureLog:
         now = time.time()
         # Events of one call keep their order when they are sorted by time.
         rows = [
-            _event_row(_Event(secrets.token_hex(8), now + i * 1e-6, failure))
+            _event_row(
+                _Event(
+                    secrets.token_hex(8),
+                    now + i * 1e-6,
+                    replace(failure, path=stored_path(failure.path)),
+                )
+            )
             for i, failure in enumerate(failures)
         ]
         self._write(rows)
         self._compact()
 
     def read(self, kind: str | None = None) -> list[Failure]:
-        """Return what is not cleared, one entry a video, stage and gap, attempts added up.
+        """Return what is not cleared: one entry a file, one a gap of a video, attempts added up.
 
-        The kind, the sentence and the decoder's last lines are those of the latest attempt.
+        The stage, the kind, the sentence and the decoder's last lines are those of the latest
+        attempt.
 
         Args:
             kind: Only failures of this kind.
         """
         merged: dict[tuple[object, ...], Failure] = {}
-        for event in sorted(self._live(), key=lambda event: (event.recorded_seconds, event.event)):
+        events = self._live().values()
+        for event in sorted(events, key=lambda event: (event.recorded_seconds, event.event)):
             failure = event.failure
             identity = failure.video_id or failure.path
-            key = (identity, failure.stage, failure.start_seconds, failure.end_seconds)
+            key: tuple[object, ...] = (failure.path or failure.video_id,)
+            if failure.is_gap:
+                key = (identity, failure.stage, failure.start_seconds, failure.end_seconds)
             before = merged[key].attempts if key in merged else 0
             merged[key] = replace(failure, attempts=failure.attempts + before)
         chosen = [f for f in merged.values() if kind is None or f.kind == kind]
         return sorted(chosen, key=lambda f: (f.path, f.start_seconds or 0.0, f.stage, f.video_id))
+
+    def damaged(self) -> dict[str, str]:
+        """Return a sentence for each object of the log whose rows are lost, by name."""
+        return self._rows(self._names()).damaged
 
     def clear(self, names: Collection[str] | None = None) -> None:
         """Forget failures.
@@ -108,62 +130,74 @@ class FailureLog:
         Raises:
             StoreError: The store cannot be written.
         """
+        wanted = {*(names or ()), *map(stored_path, names or ())}
         gone = [
             _cleared_row(event.event)
-            for event in self._live()
-            if names is None or event.failure.video_id in names or event.failure.path in names
+            for event in self._live().values()
+            if names is None or not wanted.isdisjoint((event.failure.video_id, event.failure.path))
         ]
         if gone:
             self._write(gone)
             self._compact()
 
     def _write(self, rows: Sequence[dict[str, Any]]) -> str:
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), buffer)
         name = f"{FAILURES}/{secrets.token_hex(8)}.parquet"
-        self._objects.write(name, buffer.getvalue())
+        table = pa.Table.from_pylist(list(rows), schema=_SCHEMA)
+        self._objects.write(name, write_table([table], _SCHEMA))
         return name
 
     def _names(self) -> list[str]:
-        listing = self._objects.listing(FAILURES, lambda name: name.endswith(".parquet"))
-        return sorted(info.name for info in listing)
+        return sorted(info.name for info in self._objects.listing(FAILURES, is_failure_table))
 
-    def _rows(self, names: Sequence[str]) -> tuple[dict[str, _Event], set[str]]:
-        """Return the events in some objects, and the ids that are cleared there."""
-        events: dict[str, _Event] = {}
-        cleared: set[str] = set()
+    def _rows(self, names: Sequence[str]) -> _Rows:
+        found = _Rows({}, set(), {})
         for name, data in zip(names, self._objects.read_many(names), strict=True):
-            if data is None:  # compacted since the listing; its rows lie elsewhere
+            try:
+                if isinstance(data, StoreError):
+                    raise data
+                # None: compacted since the listing; another object has its rows.
+                rows = [] if data is None else parse_failures(data, name, self._objects.uri)
+            except DamagedObjectError as error:
+                found.damaged[name] = str(error)
                 continue
-            for row in _parse(data, name, self._objects.uri):
+            for row in rows:
                 if row.pop("cleared"):
-                    cleared.add(row["event"])
+                    found.cleared.add(row["event"])
                 else:
-                    event = _Event(row.pop("event"), row.pop("recorded_seconds"), _failure(row))
-                    events[event.event] = event
-        return events, cleared
+                    event = _Event(row.pop("event"), row.pop("recorded_seconds"), Failure(**row))
+                    found.events[event.event] = event
+        return found
 
-    def _live(self) -> Iterable[_Event]:
+    def _live(self) -> dict[str, _Event]:
         names = self._names()
-        events, cleared = self._rows(names)
+        rows = self._rows(names)
         again = self._names()
         while again != names:  # a compaction may have moved rows between listing and reading
             names = again
-            events, cleared = self._rows(names)
+            rows = self._rows(names)
             again = self._names()
-        return [event for event in events.values() if event.event not in cleared]
+        return {name: event for name, event in rows.events.items() if name not in rows.cleared}
 
     def _compact(self) -> None:
         """Make the objects one. The new one is written before the old ones go."""
         names = self._names()
         if len(names) <= _COMPACT_ABOVE:
             return
-        events, cleared = self._rows(names)
-        rows = [_event_row(events[event]) for event in sorted(events) if event not in cleared]
+        found = self._rows(names)
+        rows = [
+            _event_row(found.events[event])
+            for event in sorted(found.events)
+            if event not in found.cleared
+        ]
         # Cleared ids stay, for the copy of an event that another compaction may be writing.
-        rows += [_cleared_row(event) for event in sorted(cleared)]
+        rows += [_cleared_row(event) for event in sorted(found.cleared)]
         kept = self._write(rows)
-        self._objects.remove([name for name in names if name != kept])
+        self._objects.remove([name for name in names if name != kept and name not in found.damaged])
+
+
+def is_failure_table(name: str) -> bool:
+    """Tell whether an object of this name has rows of failures."""
+    return name.startswith(f"{FAILURES}/") and name.endswith(".parquet") and name.count("/") == 1
 
 
 def _event_row(event: _Event) -> dict[str, Any]:
@@ -189,19 +223,39 @@ def _cleared_row(event: str) -> dict[str, Any]:
     return {"event": event, "cleared": True}
 
 
-def _failure(row: dict[str, Any]) -> Failure:
-    return Failure(**{**row, **{name: from_column(row[name]) for name in _TEXTS}})
+def parse_failures(data: bytes, name: str, uri: str) -> list[dict[str, Any]]:
+    """Read the rows of one object: `cleared`, `event`, and of events the fields of a failure.
 
-
-def _parse(data: bytes, name: str, uri: str) -> list[dict[str, Any]]:
+    Raises:
+        DamagedObjectError: The object is damaged.
+    """
     try:
-        table = parse_table(data)
+        table = parse_table(data, must_be_sealed=False)
         if _ADDED_LATER not in table.schema.names:
             table = table.append_column(_ADDED_LATER, pa.array([""] * len(table), pa.string()))
-        rows: list[dict[str, Any]] = table.select(_SCHEMA.names).to_pylist()
-    except (pa.ArrowException, KeyError) as error:
-        raise StoreError(
-            f"{name} of the store {uri} is no table of failures ({error}); remove that file. The "
-            "videos are not affected."
-        ) from error
-    return rows
+        rows = table.select(_SCHEMA.names).cast(_SCHEMA).to_pylist()
+        return [_checked(row) for row in rows]
+    except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise _damaged(name, uri, reason) from error
+    except LongvidError as error:
+        raise _damaged(name, uri, str(error)) from error
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(row["event"], str):
+        raise ValueError("a row has no event")
+    if row["cleared"]:
+        return {"cleared": True, "event": row["event"]}
+    row |= {name: from_column(row[name]) for name in _TEXTS}
+    if not isinstance(row["recorded_seconds"], float):
+        raise ValueError("an event has no time")
+    Failure(**{k: v for k, v in row.items() if k not in ("cleared", "event", "recorded_seconds")})
+    return row
+
+
+def _damaged(name: str, uri: str, reason: str) -> DamagedObjectError:
+    return DamagedObjectError(
+        f"{name} of the store {uri} is no whole table of failures ({reason}); remove that file. "
+        "The videos and the other failures are not affected."
+    )

@@ -1,9 +1,9 @@
-"""Which stored video a person means."""
+"""The stored video that a person means by a name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from longvid.errors import StoreError
 from longvid.store.catalog import StoredVideo
@@ -14,19 +14,28 @@ _SHORTEST_PREFIX = 4
 _SHOWN = 10
 
 
-def find_video(videos: Sequence[StoredVideo], name: str, uri: str) -> str:
-    """Return the id of the video that goes by a name.
+def find_video(
+    videos: Sequence[StoredVideo],
+    name: str,
+    uri: str,
+    damaged: Mapping[str, str],
+    *,
+    may_be_damaged: bool,
+) -> str:
+    """Return the id of the video that has a name.
 
     A name is tried, in this order, as an id or a path as it was indexed, as the same path
     written otherwise, as a file name, and as the beginning of an id of at least four digits.
 
     Args:
         videos: Of the store.
-        name: What the person wrote.
+        name: As the person wrote it.
         uri: Of the store, for the message.
+        damaged: A sentence for each damaged video, by its id.
+        may_be_damaged: Whether one of these may be returned; else its sentence is raised.
 
     Raises:
-        StoreError: No video, or more than one, goes by that name; the sentence lists them.
+        StoreError: No video, or more than one, has that name; the sentence lists them.
     """
     absolute = os.path.abspath(name)
     readings: tuple[Callable[[StoredVideo], bool], ...] = (
@@ -46,6 +55,13 @@ def find_video(videos: Sequence[StoredVideo], name: str, uri: str) -> str:
                 f"{name!r} means {len(found)} videos of the store {uri}; name one of: "
                 f"{_shown(found)}."
             )
+    broken = [
+        v for v in damaged if name == v or (len(name) >= _SHORTEST_PREFIX and v.startswith(name))
+    ]
+    if len(broken) == 1:
+        if may_be_damaged:
+            return broken[0]
+        raise StoreError(damaged[broken[0]])
     raise StoreError(
         f"The store {uri} holds no video {name!r}; it holds: {_shown(videos) or 'nothing'}."
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from longvid.config import StoreOptions
 from longvid.errors import ConfigError, StoreError
-from longvid.store.layout import FORMAT, HEADER, dump_json
+from longvid.store.fields import text, whole
+from longvid.store.layout import FORMAT, HEADER, HEADER_SEAL, dump_json
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.seal import parse_json, seal, sealed_json
 
-__all__ = ["Header"]
+__all__ = ["Header", "read_header", "seal_header", "write_header"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,96 @@ class Header:
             StoreError: It is not a store's, or of a newer format.
         """
         try:
-            document = json.loads(data)
-            made_by = int(document.pop("format"))
+            document = parse_json(data)
+            made_by = whole(document.pop("format"), "format", most=1 << 62)
             if made_by > FORMAT:
                 raise StoreError(
                     f"The store {uri} has format {made_by} and this longvid reads up to {FORMAT}; "
                     "upgrade longvid to use it."
                 )
             options = StoreOptions(**document.pop("options"))
-            header = cls(options=options, **document)
+            config = document.pop("config")
+            if not isinstance(config, dict):
+                raise ValueError("its configuration is no JSON object")
+            return cls(
+                fingerprint=text(document.pop("fingerprint"), "fingerprint"),
+                space=text(document.pop("space"), "space"),
+                embedding_width=whole(document.pop("embedding_width"), "embedding_width", least=1),
+                options=options,
+                config=config,
+            )
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise _damaged(uri, str(error)) from error
+
+    def require_same(self, wanted: Header, uri: str) -> None:
+        """Refuse a configuration that makes other segments.
+
+        Raises:
+            StoreError: The sentence says what differs.
+        """
+        remedy = "index into another folder, or use the store's own configuration."
+        if self.fingerprint != wanted.fingerprint:
             raise StoreError(
-                f"{HEADER} of the store {uri} is damaged ({error}); restore it from a copy, or "
-                "index into another folder."
-            ) from error
-        return header
+                f"The store {uri} was made with fingerprint {self.fingerprint} and this "
+                f"configuration has {wanted.fingerprint}; {remedy}"
+            )
+        for name in ("space", "embedding_width", "options"):
+            there, given = getattr(self, name), getattr(wanted, name)
+            if name == "options":  # which pictures are kept may change from run to run
+                there = dataclasses.replace(there, pictures=given.pictures)
+            if there != given:
+                raise StoreError(
+                    f"The store {uri} has {name} {there!r} and this configuration has "
+                    f"{given!r}; {remedy}"
+                )
+
+
+def read_header(objects: Objects) -> Header | None:
+    """Read store.json, compared with its seal if it has one; None if there is none.
+
+    Raises:
+        StoreError: It is damaged, or of a newer format.
+    """
+    data = objects.read(HEADER)
+    if data is None:
+        return None
+    header = Header.from_json(data, objects.uri)
+    if read_header_seal(objects) not in (None, seal(data)):
+        raise _damaged(objects.uri, f"it does not fit its checksum in {HEADER_SEAL}")
+    return header
+
+
+def read_header_seal(objects: Objects) -> str | None:
+    """Return the seal of store.json; None if there is none, or it is damaged itself."""
+    try:
+        data = objects.read(HEADER_SEAL)
+        return None if data is None else str(parse_json(data, must_be_sealed=True)[HEADER])
+    except (DamagedObjectError, ValueError, KeyError):
+        return None
+
+
+def write_header(objects: Objects, header: Header) -> None:
+    """Write store.json; another process may have done so, then its header stands.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    objects.write(HEADER, header.to_json(), exclusive=True)
+
+
+def seal_header(objects: Objects) -> None:
+    """Seal the header that stands, if it has no whole seal.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    data = objects.read(HEADER)
+    if data is not None and read_header_seal(objects) is None:
+        objects.write(HEADER_SEAL, sealed_json({HEADER: seal(data)}))
+
+
+def _damaged(uri: str, why: str) -> DamagedObjectError:
+    return DamagedObjectError(
+        f"{HEADER} of the store {uri} is damaged ({why}); restore it from a copy, or index into "
+        "another folder."
+    )

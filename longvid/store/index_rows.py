@@ -1,8 +1,7 @@
-"""What the rows of one part of the search index stand for, as arrays and as Parquet."""
+"""Which segment each row of one shard of the search index belongs to, as arrays and as Parquet."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,17 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from longvid.store.chunkfile import SegmentRecord
-from longvid.store.parquet import parse_table
+from longvid.store.chunk_record import SegmentRecord
+from longvid.store.parquet import parse_table, write_table
 
 __all__ = ["Calibration", "Rows", "read_rows", "write_rows"]
 
 #: (lists probed, recall measured) pairs, both increasing; empty for an exact index.
 Calibration = tuple[tuple[int, float], ...]
 
-_METADATA = b"longvid"
+_METADATA = "longvid"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +32,7 @@ class Rows:
         segment_index: (rows,) int32.
         start_seconds, end_seconds: (rows,) float64.
         calibration: Of the index.
+        index_bytes, index_seal: Size and seal of the file with the index.
     """
 
     video_ids: tuple[str, ...]
@@ -43,6 +42,8 @@ class Rows:
     start_seconds: npt.NDArray[np.float64]
     end_seconds: npt.NDArray[np.float64]
     calibration: Calibration = ()
+    index_bytes: int = 0
+    index_seal: str = ""
 
     def __len__(self) -> int:
         return len(self.video)
@@ -118,17 +119,17 @@ def write_rows(rows: Rows) -> bytes:
         "video_ids": rows.video_ids,
         "digests": rows.digests,
         "calibration": rows.calibration,
+        "index_bytes": rows.index_bytes,
+        "index_seal": rows.index_seal,
     }
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), buffer)
-    return buffer.getvalue()
+    return write_table([table], table.schema, {_METADATA: json.dumps(metadata)})
 
 
 def read_rows(data: bytes) -> Rows | None:
-    """Read what `write_rows` wrote; None if it is not whole."""
+    """Read what `write_rows` wrote; None if it is damaged or has no seal."""
     try:
-        table = parse_table(data)
-        metadata = json.loads(table.schema.metadata[_METADATA])
+        table = parse_table(data, must_be_sealed=True)
+        metadata = json.loads(table.schema.metadata[_METADATA.encode()])
         return Rows(
             video_ids=tuple(metadata["video_ids"]),
             digests=tuple(metadata["digests"]),
@@ -137,6 +138,8 @@ def read_rows(data: bytes) -> Rows | None:
             start_seconds=table["start_seconds"].to_numpy(),
             end_seconds=table["end_seconds"].to_numpy(),
             calibration=tuple((int(n), float(r)) for n, r in metadata["calibration"]),
+            index_bytes=metadata["index_bytes"],
+            index_seal=metadata["index_seal"],
         )
-    except (pa.ArrowException, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

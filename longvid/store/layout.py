@@ -1,18 +1,21 @@
-"""What lies where in a store, and what its first object says.
+"""The names of the objects of a store.
 
     store.json                                    format, fingerprint, config, space, width
+    store.seal                                    checksum of store.json
     videos/{video_id}/segments-*.safetensors      tokens and embeddings, one object a chunk
     videos/{video_id}/paths/{hash}.json           one name of the video each
-    videos/{video_id}/subtitles.json              what is said in it, if that is known
+    videos/{video_id}/subtitles.json              its subtitles, if it has any
     videos/{video_id}/annotations/…               further objects: see annotations.py
+    videos/{video_id}/seal-{hash}.json            checksums of the manifest and chunk pieces
     videos/{video_id}/manifest.json               written last: the video is in the store
     failures/*.parquet                            what could not be done
     runs/*.json                                   what each run did, in numbers
     catalog.parquet                               cache: one row a video
-    vectors/*.faiss, *.parquet                    cache: search index and what its rows stand for
+    vectors/*.faiss, *.parquet                    cache: search index and what its rows mean
 
-Everything but the two caches is immutable, so writers never wait for each other. This module
-knows names, not how objects are read or written.
+Everything but the two caches is immutable, so writers never wait for each other. Every object is
+compared with a checksum when it is read. It is kept in the object itself (first line of JSON
+documents, footer of Parquet tables), in its name (paths), or in the object named above.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ __all__ = [
     "FAILURES",
     "FORMAT",
     "HEADER",
+    "HEADER_SEAL",
     "RUNS",
     "VECTORS",
     "VIDEOS",
@@ -36,6 +40,7 @@ __all__ = [
     "chunk_name",
     "dump_json",
     "from_column",
+    "is_video_id",
     "manifest_name",
     "path_name",
     "subtitles_name",
@@ -46,6 +51,7 @@ __all__ = [
 FORMAT = 1
 
 HEADER = "store.json"
+HEADER_SEAL = "store.seal"
 CATALOG = "catalog.parquet"
 VIDEOS = "videos"
 VECTORS = "vectors"
@@ -80,7 +86,10 @@ def from_column(text: str) -> str:
     """Undo `to_column`."""
     if not text.startswith(_ESCAPED):
         return text
-    return str(json.loads(text.removeprefix(_ESCAPED)))
+    try:
+        return str(json.loads(text.removeprefix(_ESCAPED)))
+    except RecursionError as error:
+        raise ValueError("a text is nested too deeply") from error
 
 
 def check_video_id(video_id: str) -> str:
@@ -89,11 +98,16 @@ def check_video_id(video_id: str) -> str:
     Raises:
         StoreError: It could point outside of the store.
     """
-    if not _VIDEO_ID.fullmatch(video_id):
+    if not is_video_id(video_id):
         raise StoreError(
             f"{video_id!r} cannot be a video id; use letters, digits, '-' and '_' only."
         )
     return video_id
+
+
+def is_video_id(name: str) -> bool:
+    """Tell whether a folder of this name can hold a video."""
+    return _VIDEO_ID.fullmatch(name) is not None
 
 
 def subtitles_name(video_id: str) -> str:

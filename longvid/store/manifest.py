@@ -6,17 +6,18 @@ content gives equal bytes. Names are objects of their own beside it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from longvid.errors import LongvidError, StoreError
-from longvid.store.chunkfile import ChunkRecord
+from longvid.store.chunk_record import ChunkRecord
+from longvid.store.fields import real, text, whole
 from longvid.store.layout import VIDEOS, check_video_id, dump_json
+from longvid.store.seal import parse_json
 from longvid.types import Failure, Video
 
-__all__ = ["Manifest", "make_manifest"]
+__all__ = ["Manifest", "make_manifest", "parse_manifest"]
 
 #: Of a gap's failure, only these repeat from run to run.
 _GAP_FIELDS = ("stage", "kind", "error", "start_seconds", "end_seconds")
@@ -24,7 +25,7 @@ _GAP_FIELDS = ("stage", "kind", "error", "start_seconds", "end_seconds")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is in the store of one video.
+    """What the store holds of one video.
 
     Args:
         video: As probed; its path is "", since names are kept apart.
@@ -77,35 +78,66 @@ class Manifest:
             }
         )
 
-    @classmethod
-    def from_json(cls, data: bytes | None) -> Manifest | None:
-        """Read a manifest; None if it is missing or not whole, which is the same to a reader."""
-        if data is None:
-            return None
-        try:
-            document: dict[str, Any] = json.loads(data)
-            jumps = document["video"].pop("clock_jumps", ())
-            video = Video(
-                path="",
-                clock_jumps=tuple((float(at), float(jump)) for at, jump in jumps),
-                **document["video"],
-            )
-            return cls(
-                video=video,
-                chunks=tuple(ChunkRecord.from_dict(chunk) for chunk in document["chunks"]),
-                gaps=tuple(
-                    Failure(video_id=video.video_id, path="", **gap) for gap in document["gaps"]
-                ),
-                source_bytes=int(document["source_bytes"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, LongvidError):
-            return None
+
+def parse_manifest(data: bytes, video_id: str) -> Manifest:
+    """Undo `Manifest.to_json`.
+
+    Args:
+        data: The object.
+        video_id: Of the folder in which it was found.
+
+    Raises:
+        ValueError: It is not whole, or of another video.
+    """
+    try:
+        document = parse_json(data)
+        video = _video(document["video"])
+        if video.video_id != video_id:
+            raise ValueError("it is of another video")
+        return Manifest(
+            video=video,
+            chunks=tuple(ChunkRecord.from_dict(chunk) for chunk in document["chunks"]),
+            gaps=tuple(_gap(gap, video_id) for gap in document["gaps"]),
+            source_bytes=whole(document["source_bytes"], "source_bytes", most=1 << 62),
+        )
+    except (KeyError, TypeError, AttributeError, LongvidError) as error:
+        raise ValueError(f"it is no manifest of a video ({error!r})") from error
+
+
+def _video(document: Mapping[str, Any]) -> Video:
+    return Video(
+        path="",
+        video_id=text(document["video_id"], "video_id"),
+        start_seconds=real(document["start_seconds"], "start_seconds"),
+        duration_seconds=real(document["duration_seconds"], "duration_seconds"),
+        average_fps=real(document["average_fps"], "average_fps"),
+        num_frames=whole(document["num_frames"], "num_frames"),
+        height=whole(document["height"], "height"),
+        width=whole(document["width"], "width"),
+        clock_jumps=tuple(
+            (real(at, "clock_jumps"), real(jump, "clock_jumps"))
+            for at, jump in document.get("clock_jumps", ())
+        ),
+    )
+
+
+def _gap(document: Mapping[str, Any], video_id: str) -> Failure:
+    start, end = document["start_seconds"], document["end_seconds"]
+    return Failure(
+        video_id=video_id,
+        path="",
+        stage=text(document["stage"], "stage"),
+        kind=text(document["kind"], "kind"),
+        error=text(document["error"], "error"),
+        start_seconds=None if start is None else real(start, "start_seconds"),
+        end_seconds=None if end is None else real(end, "end_seconds"),
+    )
 
 
 def make_manifest(
     video: Video, records: Sequence[ChunkRecord], gaps: Sequence[Failure], source_bytes: int
 ) -> Manifest:
-    """Put what workers reported in whatever order into a manifest.
+    """Make a manifest of what workers reported, in whatever order.
 
     Raises:
         StoreError: There is nothing to keep, or two chunks hold the same segment.

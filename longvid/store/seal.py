@@ -16,8 +16,9 @@ import xxhash
 
 from longvid.store.layout import dump_json
 
-__all__ = ["parse_json", "seal", "sealed_json", "unsealed"]
+__all__ = ["parse_json", "seal", "seal_file", "sealed_json", "unsealed"]
 
+_BLOCK_BYTES = 1 << 20
 _FIRST_LINE = re.compile(rb'\{"seal": "([0-9a-f]{16})",\n')
 _FIRST_LINE_BYTES = len(b'{"seal": "0123456789abcdef",\n')
 
@@ -32,6 +33,18 @@ def seal(*buffers: bytes | bytearray | memoryview) -> str:
     for buffer in buffers:
         total.update(buffer)
     return total.hexdigest()
+
+
+def seal_file(path: str) -> tuple[int, str]:
+    """Return the size of a local file and the seal of its content."""
+    total, num_bytes = xxhash.xxh3_64(), 0
+    buffer = bytearray(_BLOCK_BYTES)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            total.update(view[:count])
+            num_bytes += count
+    return num_bytes, total.hexdigest()
 
 
 def sealed_json(document: Mapping[str, object]) -> bytes:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 from longvid.errors import StoreError
-from longvid.store.chunkfile import load_segments
-from longvid.store.layout import manifest_name
+from longvid.store.chunk_reader import load_segments, read_seal
+from longvid.store.chunk_record import ChunkRecord
 from longvid.store.manifest import Manifest
-from longvid.store.objects import Objects
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.sealed_manifest import read_manifest
 from longvid.types import Segment
 
 __all__ = ["SegmentReader"]
 
 _MANIFESTS_KEPT = 1024
+_SEALS_KEPT = 4096
 
 
 class SegmentReader:
-    """Keeps the manifests it needed lately."""
+    """Keeps the manifests that were used last, and the seals of chunks that were written without.
+
+    Any number of threads may use it: each step on a cache is one operation.
+    """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._manifests: dict[str, Manifest] = {}
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._sealed = lru_cache(_SEALS_KEPT)(self._seal)
 
     def load(self, keys: Sequence[tuple[str, int]]) -> list[Segment]:
         """Return one segment a key, in the order given.
@@ -83,25 +93,29 @@ class SegmentReader:
         found: dict[int, Segment] = {}
         for chunk in manifest.chunks:
             if inside := indices & {segment.index for segment in chunk.segments}:
-                found.update(load_segments(self._objects, manifest.chunk_path(chunk), inside))
+                name = manifest.chunk_path(chunk)
+                record = chunk if chunk.seal else self._sealed(name, chunk)
+                found.update(load_segments(self._objects, name, record, inside))
         return list(found.values())
 
     def _load_again(self, video_id: str, indices: set[int]) -> list[Segment]:
         try:
             return self._load(video_id, indices)
         except FileNotFoundError as error:
-            raise StoreError(
+            raise DamagedObjectError(
                 f"A chunk of video {video_id} is missing from the store {self._objects.uri}; "
                 "remove the video from the store and index it again."
             ) from error
 
+    def _seal(self, name: str, record: ChunkRecord) -> ChunkRecord:
+        return replace(record, seal=read_seal(self._objects, name, record))
+
     def _manifest(self, video_id: str) -> Manifest | None:
-        known = self._manifests.get(video_id)
-        if known is not None:
-            return known
-        manifest = Manifest.from_json(self._objects.read(manifest_name(video_id)))
+        known = self._manifests.pop(video_id, None)
+        manifest = known or read_manifest(self._objects, video_id)
         if manifest is not None:
-            while len(self._manifests) >= _MANIFESTS_KEPT:
-                self._manifests.pop(next(iter(self._manifests)), None)
-            self._manifests[video_id] = manifest
+            self._manifests[video_id] = manifest  # the last is the one used last
+            while len(self._manifests) > _MANIFESTS_KEPT:
+                with contextlib.suppress(KeyError):  # another thread took it meanwhile
+                    self._manifests.popitem(last=False)
         return manifest

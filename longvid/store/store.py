@@ -8,51 +8,40 @@ This module knows nothing of questions, models or video files.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import contextlib
 import os
 import secrets
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace as replaced
 
 from longvid.config import StoreOptions
 from longvid.errors import StoreError
 from longvid.lazy_import import torch
-from longvid.store import catalog as catalogs
 from longvid.store.annotations import Annotations
+from longvid.store.backend import open_objects
 from longvid.store.catalog import Catalog, StoredVideo
-from longvid.store.chunkfile import ChunkRecord, encode_chunk
+from longvid.store.catalog_cache import CatalogCache
+from longvid.store.chunk_record import ChunkRecord
+from longvid.store.digest import store_digest
 from longvid.store.failures import FailureLog
 from longvid.store.find_video import find_video
-from longvid.store.header import Header
-from longvid.store.layout import (
-    CATALOG,
-    HEADER,
-    RUNS,
-    VIDEOS,
-    dump_json,
-    manifest_name,
-    path_name,
-)
-from longvid.store.manifest import Manifest, make_manifest
-from longvid.store.objects import Objects, open_objects
-from longvid.store.pictures import PICTURES, publish_pictures, write_pictures
+from longvid.store.header import Header, read_header, seal_header, write_header
+from longvid.store.layout import HEADER, RUNS
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.paths import existing_first, stored_path
+from longvid.store.seal import sealed_json
+from longvid.store.sealed_manifest import seal_video
 from longvid.store.segment_reader import SegmentReader
+from longvid.store.segment_search import SegmentSearch
 from longvid.store.status import StoreStatus, summarise
-from longvid.store.subtitles import subtitle_sums
-from longvid.store.vectors import Hit, VectorIndex, exact_search
+from longvid.store.vectors import Hit
 from longvid.store.verify import Finding, clean, verify
+from longvid.store.video_objects import VideoObjects
 from longvid.types import Failure, Segment, Video
 
 __all__ = ["Store"]
-
-#: A listing is used again for this many times as long as it took: in a store of any size a
-#: tenth of the time goes into looking for news, and news are seen that soon.
-_LISTING_LASTS = 10.0
 
 
 class Store:
@@ -62,15 +51,14 @@ class Store:
     """
 
     def __init__(self, objects: Objects, header: Header) -> None:
-        self._objects = objects
+        #: Where the store's objects are kept, for the modules that read and write others.
+        self.objects = objects
         self._header = header
+        self._videos = VideoObjects(objects, header)
         self._failures = FailureLog(objects)
-        self._catalog = Catalog()
-        self._saved: Catalog | None = None
-        self._vectors = VectorIndex(objects, header.embedding_width)
-        self._stale_after = float("-inf")
-        self._num_changes = self._changes_listed = 0
-        self._lock = threading.RLock()
+        self._catalogs = CatalogCache(objects)
+        self._search = SegmentSearch(objects, header, self._catalogs)
+        self._refreshing = threading.RLock()
         self._reader = SegmentReader(objects)
 
     @classmethod
@@ -84,7 +72,7 @@ class Store:
         embedding_width: int,
         options: StoreOptions | None = None,
     ) -> Store:
-        """Make a store, or open the one that is there if it is of the same make.
+        """Make a store, or open an existing one with the same configuration.
 
         Args:
             uri: A folder, or a URI that fsspec knows.
@@ -95,7 +83,7 @@ class Store:
             options: How segments are kept; None means the defaults.
 
         Raises:
-            StoreError: The store there is of another make, or cannot be written.
+            StoreError: The store there has another configuration, or cannot be written.
         """
         objects = open_objects(uri)
         kept = options or StoreOptions()
@@ -106,9 +94,10 @@ class Store:
                     f"{objects.uri} holds files but no {HEADER}, so it is no longvid store; "
                     "choose a new or empty folder for the store."
                 )
-            objects.write(HEADER, wanted.to_json(), exclusive=True)
+            write_header(objects, wanted)
         store = cls.open(uri)
-        store._require_same_make(wanted)
+        store._header.require_same(wanted, objects.uri)
+        seal_header(objects)
         objects.remove_temporaries()
         return store
 
@@ -120,13 +109,13 @@ class Store:
             StoreError: There is none, it is of a newer format, or it cannot be read.
         """
         objects = open_objects(uri)
-        data = objects.read(HEADER)
-        if data is None:
+        header = read_header(objects)
+        if header is None:
             raise StoreError(
                 f"There is no store at {objects.uri}; make one with: longvid index PATH --store "
                 f"{objects.uri}"
             )
-        return cls(objects, Header.from_json(data, objects.uri))
+        return cls(objects, header)
 
     def __reduce__(self) -> tuple[object, tuple[str, Header]]:
         return _reopen, (self.uri, self._header)
@@ -136,8 +125,8 @@ class Store:
 
     @property
     def uri(self) -> str:
-        """Where it lies: an absolute path, or a URI."""
-        return self._objects.uri
+        """An absolute path, or a URI."""
+        return self.objects.uri
 
     @property
     def fingerprint(self) -> str:
@@ -167,7 +156,7 @@ class Store:
     @property
     def annotations(self) -> Annotations:
         """Objects of the videos besides their segments, each kind with its own fingerprint."""
-        return Annotations(self._objects)
+        return Annotations(self.objects)
 
     # Writing
 
@@ -186,12 +175,7 @@ class Store:
         Raises:
             StoreError: The segments are of another store or video, or cannot be written.
         """
-        name, data, record = encode_chunk(video_id, segments, self._header)
-        # The name holds the content's hash: an object of that name and size is the same.
-        if self._objects.size(name) != len(data):
-            self._objects.write(name, data)
-        pictures = write_pictures(self.annotations, video_id, segments)
-        return dataclasses.replace(record, pictures=pictures)
+        return self._videos.write_chunk(video_id, segments)
 
     def finish(
         self,
@@ -218,44 +202,34 @@ class Store:
             StoreError: There is no chunk, two of them overlap, one is missing, or the store
                 cannot be written.
         """
-        manifest = make_manifest(video, records, gaps, source_bytes)
         self.add_path(video.video_id, video.path)
-        if replace or not self.has(video.video_id):
-            self._require_chunks(manifest)
-            parts = [record.pictures for record in records if record.pictures is not None]
-            publish_pictures(self.annotations, video.video_id, parts)
-            name, data = manifest_name(video.video_id), manifest.to_json()
-            written = self._objects.write(name, data, exclusive=not replace)
-            if not written and not self.has(video.video_id):  # what is there is not whole
-                self._objects.write(name, data)
-        self._changed()
-        self._remove_leftovers(video.video_id)
+        self._videos.finish(video, records, gaps, source_bytes, replace=replace)
+        self._catalogs.changed()
 
     def has(self, video_id: str) -> bool:
-        """Tell whether a video is finished. Reads one object; knows nothing of caches."""
-        manifest = Manifest.from_json(self._objects.read(manifest_name(video_id)))
-        return manifest is not None and manifest.video_id == video_id
+        """Tell whether a video is finished. Reads its manifest and no cache."""
+        return self._videos.has(video_id)
 
     def add_path(self, video_id: str, path: str) -> None:
-        """Say under which name a video was found; it may have any number of names."""
-        name, data = path_name(video_id, path), dump_json({"path": path})
-        if self._objects.size(name) != len(data):
-            self._objects.write(name, data)
-            self._changed()
+        """Add a name under which a video was found; local paths are kept as absolute ones."""
+        if self._videos.add_path(video_id, stored_path(path)):
+            self._catalogs.changed()
 
     def remove_path(self, video_id: str, path: str) -> None:
-        """Forget a name of a video; the video stays, even without any name."""
-        self._objects.remove([path_name(video_id, path)])
-        self._changed()
+        """Forget a name of a video, as given or made absolute; the video stays without names."""
+        for name in {path, stored_path(path)}:
+            self._videos.remove_path(video_id, name)
+        self._catalogs.changed()
 
     def record_run(self, summary: Mapping[str, object]) -> None:
-        """Keep what a run did, in numbers, under a name that begins with the time.
+        """Write a summary of a run, under a name that begins with the time.
 
         Args:
             summary: Plain JSON types.
         """
         when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._objects.write(f"{RUNS}/{when}-{secrets.token_hex(4)}.json", dump_json(summary))
+        name = f"{RUNS}/{when}-{secrets.token_hex(4)}.json"
+        self.objects.write(name, sealed_json(summary))
 
     def remove(self, video_ids: Iterable[str]) -> None:
         """Remove videos: first what makes each visible, then its objects.
@@ -265,39 +239,54 @@ class Store:
         Raises:
             StoreError: The store holds nothing of a video, or refuses.
         """
-        for video_id in video_ids:
-            manifest = manifest_name(video_id)
-            folder = manifest.rpartition("/")[0]
-            names = {info.name for info in self._objects.listing(folder)}
-            if not names:
-                raise StoreError(
-                    f"The store {self.uri} holds no video {video_id}, so it cannot be removed; "
-                    "longvid status lists what is there."
-                )
-            self._objects.remove([manifest, *sorted(names - {manifest})])
-            self._changed()
+        try:
+            self._videos.remove(video_ids)
+        finally:
+            self._catalogs.changed()
 
     # Reading
 
     def videos(self) -> list[StoredVideo]:
-        """Return the finished videos, in order of path."""
-        entries = self._current().entries.values()
-        return sorted(
-            (entry.stored for entry in entries), key=lambda s: (s.video.path, s.video.video_id)
-        )
+        """Return the finished videos, in order of path.
+
+        Of several names of one video, one that exists now comes before one that does not.
+        """
+        videos = []
+        for entry in self._catalogs.current().entries.values():
+            stored = entry.stored
+            if len(stored.paths) > 1:
+                path = existing_first(stored.paths)
+                gaps = tuple(replaced(gap, path=path) for gap in stored.gaps)
+                stored = replaced(stored, video=replaced(stored.video, path=path), gaps=gaps)
+            videos.append(stored)
+        return sorted(videos, key=lambda stored: (stored.video.path, stored.video.video_id))
+
+    def damaged(self) -> dict[str, str]:
+        """Return a sentence for each video that is damaged, as far as it was noticed.
+
+        Such a video is not among `videos`, or is not found by `search`; the others are.
+        """
+        catalog = self._catalogs.current()
+        return {**self._search.left_out(catalog), **catalog.damaged}
 
     def names(self) -> dict[str, str]:
-        """Return the video that each name stands for."""
-        entries = self._current().entries.items()
+        """Return the video id of each name."""
+        entries = self._catalogs.current().entries.items()
         return {path: video_id for video_id, entry in entries for path in entry.stored.paths}
 
-    def find(self, name: str) -> str:
+    def find(self, name: str, *, damaged: bool = False) -> str:
         """Return the id of the video of this path, file name, id or unique beginning of an id.
 
+        Args:
+            name: As a person gives it.
+            damaged: Whether to find damaged videos too, by id, as `remove` needs.
+
         Raises:
-            StoreError: No video, or more than one, goes by that name.
+            StoreError: No video, or more than one, has that name; or it is damaged.
         """
-        return find_video(self.videos(), name, self.uri)
+        sentences = self._catalogs.current().damaged
+        videos = self.videos()
+        return find_video(videos, name, self.uri, sentences, may_be_damaged=damaged)
 
     def load(self, keys: Sequence[tuple[str, int]]) -> list[Segment]:
         """Read segments, and nothing else, from their chunks.
@@ -345,60 +334,44 @@ class Store:
             Best first; equal scores in order of video id and segment index.
 
         Raises:
-            StoreError: The embedding is of another width, a video is not in the store, or FAISS
-                is not installed.
+            StoreError: The embedding is of another width or not finite, a video is not in the
+                store or damaged, or FAISS is not installed.
         """
-        query = self._query(embedding, top_k)
-        with self._lock:
-            manifests = self._current().manifests()
-            if not self._vectors.covers(manifests):
-                self._vectors.refresh(manifests, keep=False)
-        self._require_known(video_ids, manifests)
-        most = self.options.vectors_per_segment
-        return self._vectors.search(query, top_k, most, video_ids, recall)
+        return self._search.search(embedding, top_k, video_ids, recall)
 
     def search_slowly(
         self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str] = ()
     ) -> list[Hit]:
         """Search by reading every vector from its chunk: what `search` must equal."""
-        manifests = self._current().manifests()
-        self._require_known(video_ids, manifests)
-        query = self._query(embedding, top_k)
-        return exact_search(self._objects, manifests, query, top_k, video_ids)
+        return self._search.search_slowly(embedding, top_k, video_ids)
 
     def status(self) -> StoreStatus:
         """Add up what the store holds."""
-        return summarise(self._objects, self._current(), num_failures=len(self.failures()))
+        return summarise(self.objects, self.videos(), self.damaged(), len(self.failures()))
 
     def digest(self) -> str:
-        """Hash all that two runs over the same videos must agree on, 32 hexadecimal digits.
+        """Hash everything that two runs over the same videos must agree on, 32 hex digits.
 
         That is the fingerprint, every manifest with the checksums of its chunks, the names,
         subtitles and annotations; neither pictures for people, nor the caches, nor the failures,
-        which say when things happened, nor settings that change how a run goes but not what it
-        makes.
+        which record when things happened, nor settings that change how a run goes but not what
+        it makes.
         """
-        total = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
-        entries = catalogs.refresh(self._objects, Catalog()).entries
-        sums = subtitle_sums(self._objects, tuple(entries))
-        annotations = self.annotations.checksums()
-        for (video_id, entry), said in zip(entries.items(), sums, strict=True):
-            names = " ".join(entry.listed.path_names)
-            total.update(f"{video_id} {entry.manifest} {names} {said}\n".encode())
-            lines = annotations.get(video_id, ())
-            kept = [line for line in lines if f"/{PICTURES}/" not in line]
-            total.update("".join(f"{line}\n" for line in kept).encode())
-        return total.hexdigest()
+        return store_digest(self.objects, self.fingerprint)
 
     # Failures
 
     def record_failures(self, failures: Sequence[Failure]) -> None:
-        """Put failures on record; attempts at the same video, stage and gap add up."""
+        """Record failures, with local paths made absolute; attempts at the same add up."""
         self._failures.record(failures)
 
     def failures(self, kind: str | None = None) -> list[Failure]:
-        """Return what is on record, in order of path; `kind` keeps one of FAILURE_KINDS."""
+        """Return the current failures, in order of path; `kind` keeps one of FAILURE_KINDS."""
         return self._failures.read(kind)
+
+    def damaged_failures(self) -> dict[str, str]:
+        """Return a sentence for each object of failures whose rows are lost, by name."""
+        return self._failures.damaged()
 
     def clear_failures(self, names: Collection[str] | None = None) -> None:
         """Forget the failures of these video ids or paths; None means all."""
@@ -409,12 +382,15 @@ class Store:
     def refresh(self) -> None:
         """Bring the catalog and the search index up to date, reading only what changed.
 
+        Videos of a store from before there were seals are sealed, and so is its header.
+
         Raises:
             StoreError: They cannot be written.
         """
-        with self._lock:
-            self._update_catalog(keep=True)
-            self._vectors.refresh(self._catalog.manifests(), keep=True)
+        with self._refreshing:
+            seal_header(self.objects)
+            catalog = self._seal_videos(self._catalogs.save())
+            self._search.refresh(catalog)
 
     def rebuild(self) -> None:
         """Make the catalog and the search index anew from the manifests.
@@ -422,105 +398,30 @@ class Store:
         Raises:
             StoreError: They cannot be written.
         """
-        with self._lock:
-            self._objects.remove([CATALOG])
-            self._vectors.clear()
-            self._catalog, self._saved = Catalog(), Catalog()
+        with self._refreshing:
+            self._catalogs.forget()
+            self._search.clear()
             self.refresh()
 
     def verify(self) -> list[Finding]:
         """Compare every object with its manifest; an empty list means that all is well."""
-        return verify(self._objects)
+        return verify(self.objects)
 
     def clean(self) -> list[str]:
         """Remove what killed writers left, and say what; only while nobody writes."""
-        return clean(self._objects)
+        return clean(self.objects)
 
-    # How it is done
+    # Internals
 
-    def _require_same_make(self, wanted: Header) -> None:
-        remedy = "index into another folder, or use the store's own configuration."
-        if self.fingerprint != wanted.fingerprint:
-            raise StoreError(
-                f"The store {self.uri} was made with fingerprint {self.fingerprint} and this "
-                f"configuration has {wanted.fingerprint}; {remedy}"
-            )
-        for name in ("space", "embedding_width", "options"):
-            there, given = getattr(self._header, name), getattr(wanted, name)
-            if name == "options":  # which pictures are kept may change from run to run
-                there = dataclasses.replace(there, pictures=given.pictures)
-            if there != given:
-                raise StoreError(
-                    f"The store {self.uri} has {name} {there!r} and this configuration has "
-                    f"{given!r}; {remedy}"
-                )
-
-    def _require_chunks(self, manifest: Manifest) -> None:
-        for chunk in manifest.chunks:
-            name = manifest.chunk_path(chunk)
-            if self._objects.size(name) != chunk.num_bytes:
-                raise StoreError(
-                    f"{name} is missing from the store {self.uri} or not whole, so the video "
-                    "cannot be finished; index it again."
-                )
-
-    def _remove_leftovers(self, video_id: str) -> None:
-        """Remove the chunks that the manifest which stands does not name."""
-        manifest = Manifest.from_json(self._objects.read(manifest_name(video_id)))
-        named = {manifest.chunk_path(chunk) for chunk in manifest.chunks} if manifest else set()
-        if named:
-            listing = self._objects.listing(
-                f"{VIDEOS}/{video_id}", lambda name: name.endswith(".safetensors")
-            )
-            self._objects.remove(sorted({info.name for info in listing} - named))
-
-    def _query(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
-        if tuple(embedding.shape) != (self.embedding_width,):
-            raise StoreError(
-                f"The query's embedding is {tuple(embedding.shape)} and the store {self.uri} "
-                f"holds embeddings of width {self.embedding_width}; ask with the configuration "
-                "that the store was made with."
-            )
-        if top_k < 1:
-            raise StoreError(f"top_k is {top_k}; ask for at least one segment.")
-        query: npt.NDArray[np.float32] = embedding.detach().cpu().float().contiguous().numpy()
-        return query
-
-    def _require_known(self, video_ids: Sequence[str], manifests: Mapping[str, str]) -> None:
-        for video_id in video_ids:
-            if video_id not in manifests:
-                raise StoreError(
-                    f"The store {self.uri} holds no video {video_id}; longvid status lists what "
-                    "is there."
-                )
-
-    def _changed(self) -> None:
-        """Make the next question list the videos anew, even if a listing is under way."""
-        self._num_changes += 1
-
-    def _current(self) -> Catalog:
-        """Return a catalog that is fresh enough: see _LISTING_LASTS."""
-        with self._lock:
-            own_news = self._num_changes != self._changes_listed
-            if own_news or time.monotonic() >= self._stale_after:
-                self._update_catalog(keep=False)
-            return self._catalog
-
-    def _update_catalog(self, *, keep: bool) -> None:
-        """List the videos and read what changed; write the cache only if asked to.
-
-        A reader does not write the catalog: it may not be allowed to, and need not.
-        """
-        started = time.monotonic()
-        self._changes_listed = self._num_changes
-        if self._saved is None:
-            self._catalog = self._saved = catalogs.load(self._objects)
-        self._catalog = catalogs.refresh(self._objects, self._catalog)
-        self._stale_after = time.monotonic() + _LISTING_LASTS * (time.monotonic() - started)
-        gone = keep and self._objects.size(CATALOG) is None
-        if keep and (gone or self._catalog is not self._saved):
-            catalogs.save(self._objects, self._catalog)
-            self._saved = self._catalog
+    def _seal_videos(self, catalog: Catalog) -> Catalog:
+        """Seal the videos that have no seals, and return the catalog of what there is then."""
+        unsealed = [v for v, entry in catalog.entries.items() if not entry.listed.seal_names]
+        if not unsealed:
+            return catalog
+        for video_id in unsealed:
+            with contextlib.suppress(DamagedObjectError):  # named when it is read, and by `verify`
+                seal_video(self.objects, video_id)
+        return self._catalogs.save()
 
 
 def _reopen(uri: str, header: Header) -> Store:

@@ -1,10 +1,11 @@
 """Find segments by inner product: a FAISS index over the segments' search vectors.
 
-The index is a set of immutable parts, `vectors/part-*.faiss` with the table of what its rows
-stand for in the `.parquet` beside it. A refresh adds a part for what is new and merges small
-parts now and then, so adding to a large store is cheap, and two processes that refresh at once
-only repeat each other's work. Rows whose manifest is gone or replaced are dead: searches skip
-them, and a part with many of them is made anew.
+The index is a set of immutable parts: `vectors/part-*.faiss`, and beside it a `.parquet` table of
+the segment that each row belongs to, with the seal of both. A part that does not fit its seals is
+made anew. A refresh adds a part for what is new and merges small parts now and then, so adding to
+a large store is cheap, and two processes that refresh at once only repeat each other's work. Rows
+whose manifest is gone or replaced are dead: searches skip them, and a part with many of them is
+made anew. A video with a damaged chunk is left out and named, and the others are found.
 
 Parts under 100 000 vectors are searched exactly. Larger ones are inverted files (IVF) that
 carry the recall measured when they were built, for each number of lists probed.
@@ -12,19 +13,25 @@ carry the recall measured when they were built, for each number of lists probed.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from longvid.store.chunkfile import load_vectors
+from longvid.errors import StoreError
+from longvid.store.chunk_reader import load_vectors
 from longvid.store.index_rows import Rows
-from longvid.store.index_shard import Part, make_part, open_part, remove_parts
-from longvid.store.layout import VECTORS, manifest_name
-from longvid.store.manifest import Manifest
-from longvid.store.objects import Objects
+from longvid.store.index_shard import (
+    Part,
+    is_index_name,
+    make_part,
+    open_part,
+    remove_parts,
+)
+from longvid.store.layout import VECTORS
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.sealed_manifest import read_manifest
 
 __all__ = ["Hit", "VectorIndex", "exact_search"]
 
@@ -51,10 +58,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Parts, and the videos they stand for by manifest checksum. Replaced, never changed."""
+    """Parts, and the videos they cover by manifest checksum. Replaced, never changed.
+
+    `left_out` has a sentence for each video that is damaged, and so in no part.
+    """
 
     parts: tuple[Part, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class VectorIndex:
@@ -66,8 +77,13 @@ class VectorIndex:
         self._state = _State()
 
     def covers(self, manifests: Mapping[str, str]) -> bool:
-        """Tell whether the index stands for exactly these videos, by manifest checksum."""
+        """Tell whether the index covers exactly these videos, by manifest checksum."""
         return self._state.manifests == manifests
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """A sentence for each video that cannot be searched, because it is damaged."""
+        return self._state.left_out
 
     def refresh(self, manifests: Mapping[str, str], *, keep: bool) -> None:
         """Cover exactly these videos.
@@ -78,12 +94,14 @@ class VectorIndex:
                 otherwise the store is only read and new parts live in memory.
 
         Raises:
-            StoreError: FAISS is not installed, a chunk is damaged, or the store refuses.
+            StoreError: FAISS is not installed, or the store refuses.
         """
-        parts = _mark_alive(self._adopt(keep), manifests)
+        adopted, unusable = self._adopt(keep)
+        parts = _mark_alive(adopted, manifests)
         covered = {video_id for part in parts for video_id in part.living}
         missing = sorted(manifests.keys() - covered)
-        for rows, vectors in _gather(self._objects, missing, manifests):
+        left_out: dict[str, str] = {}
+        for rows, vectors in _gather(self._objects, missing, manifests, left_out):
             parts.append(make_part(self._objects, rows, vectors, keep=keep))
         dead = [part for part in parts if not part.num_alive]
         parts = [part for part in parts if part.num_alive]
@@ -95,13 +113,15 @@ class VectorIndex:
             parts = [*(part for part in parts if part not in group), merged]
         if keep:
             needed = {part.name for part in parts}
-            remove_parts(self._objects, sorted({part.name for part in dead} - needed))
-        self._state = _State(tuple(parts), dict(manifests))
+            gone = {part.name for part in dead} | unusable
+            remove_parts(self._objects, sorted(gone - needed))
+        self._state = _State(tuple(parts), dict(manifests), left_out)
 
     def clear(self) -> None:
         """Remove every part."""
         self._state = _State()
-        self._objects.remove(sorted(info.name for info in self._objects.listing(VECTORS)))
+        names = sorted(info.name for info in self._objects.listing(VECTORS, is_index_name))
+        self._objects.remove(sorted(names, key=lambda name: name.endswith(".faiss")))
 
     def search(
         self,
@@ -124,6 +144,12 @@ class VectorIndex:
         best: dict[tuple[str, int], Hit] = {}
         for part in self._state.parts:
             found, scores = part.search(query, top_k * most_vectors, video_ids, recall)
+            if not np.isfinite(scores).all():
+                raise StoreError(
+                    f"The search index of the store {self._objects.uri} gave scores that are not "
+                    "numbers; make it again with: longvid store rebuild --store "
+                    f"{self._objects.uri}"
+                )
             for row, score in zip(found.tolist(), scores.tolist(), strict=True):
                 hit = Hit(*part.rows.span(row), score)
                 key = (hit.video_id, hit.segment_index)
@@ -131,19 +157,27 @@ class VectorIndex:
                     best[key] = hit
         return _in_order(list(best.values()), top_k)
 
-    def _adopt(self, keep: bool) -> list[Part]:
-        """Return the parts in the store, then those in memory only if the store gets no more."""
+    def _adopt(self, keep: bool) -> tuple[list[Part], set[str]]:
+        """Return the parts in the store, with those in memory if the store gets no more.
+
+        The second value names the parts in the store that are damaged or have no seals.
+        """
         names = {
-            info.name.removesuffix(".faiss")
-            for info in self._objects.listing(VECTORS, lambda name: name.endswith(".faiss"))
+            info.name.removesuffix(".parquet")
+            for info in self._objects.listing(VECTORS, is_index_name)
+            if info.name.endswith(".parquet")
         }
         opened = {part.name: part for part in self._state.parts if part.stored}
-        parts = [
-            opened[name] if name in opened else open_part(self._objects, name, self._width)
-            for name in sorted(names)
-        ]
-        in_memory = [] if keep else [part for part in self._state.parts if not part.stored]
-        return [part for part in [*parts, *in_memory] if part is not None]
+        parts, unusable = [], set()
+        for name in sorted(names):
+            part = opened.get(name) or open_part(self._objects, name, self._width)
+            if part is None:
+                unusable.add(name)
+            else:
+                parts.append(part)
+        if not keep:
+            parts += [part for part in self._state.parts if not part.stored]
+        return parts, unusable
 
 
 def exact_search(
@@ -155,6 +189,8 @@ def exact_search(
 ) -> list[Hit]:
     """Compare the query with every vector of every chunk: the readable twin of a search.
 
+    A video with a damaged chunk is left out, as in a search.
+
     Args:
         objects: The store's.
         manifests: Checksum of the manifest by video id.
@@ -164,7 +200,10 @@ def exact_search(
     """
     hits: list[Hit] = []
     for video_id in video_ids or sorted(manifests):
-        read = _vectors_of(objects, video_id, manifests[video_id])
+        try:
+            read = _vectors_of(objects, video_id, manifests[video_id])
+        except DamagedObjectError:
+            continue
         if read is None:
             continue
         rows, vectors = read
@@ -183,7 +222,7 @@ def _in_order(hits: list[Hit], top_k: int) -> list[Hit]:
 
 
 def _mark_alive(parts: Sequence[Part], manifests: Mapping[str, str]) -> list[Part]:
-    """Say of each part which videos it stands for: of present manifests, and each once."""
+    """Choose the videos that each part covers: of present manifests, and each once."""
     covered: set[str] = set()
     marked = []
     for part in parts:
@@ -221,13 +260,23 @@ def _size_class(num_vectors: int) -> int:
 
 
 def _gather(
-    objects: Objects, video_ids: Sequence[str], manifests: Mapping[str, str]
+    objects: Objects,
+    video_ids: Sequence[str],
+    manifests: Mapping[str, str],
+    left_out: dict[str, str],
 ) -> Iterator[tuple[Rows, Floats]]:
-    """Read the vectors of videos from their chunks, a part's worth at a time."""
+    """Read the vectors of videos from their chunks, a part's worth at a time.
+
+    A video that is damaged is added to `left_out` with the sentence that says so.
+    """
     tables: list[Rows] = []
     arrays: list[Floats] = []
     for video_id in video_ids:
-        found = _vectors_of(objects, video_id, manifests[video_id])
+        try:
+            found = _vectors_of(objects, video_id, manifests[video_id])
+        except DamagedObjectError as error:
+            left_out[video_id] = str(error)
+            continue
         if found is None or not len(found[1]):
             continue
         if arrays and sum(map(len, arrays)) + len(found[1]) > _LARGEST_PART:
@@ -240,15 +289,22 @@ def _gather(
 
 
 def _vectors_of(objects: Objects, video_id: str, digest: str) -> tuple[Rows, Floats] | None:
-    """Read a video's vectors and what they stand for; None if it is being removed."""
-    manifest = Manifest.from_json(objects.read(manifest_name(video_id)))
+    """Read a video's vectors and what they belong to; None if it is being removed."""
+    manifest = read_manifest(objects, video_id)
     if manifest is None:
         return None
     segments = [segment for chunk in manifest.chunks for segment in chunk.segments]
     arrays = []
     for chunk in manifest.chunks:
-        with contextlib.suppress(FileNotFoundError):
-            arrays.append(load_vectors(objects, manifest.chunk_path(chunk)).numpy())
-    if len(arrays) != len(manifest.chunks):
-        return None
+        name = manifest.chunk_path(chunk)
+        try:
+            arrays.append(load_vectors(objects, name, chunk).numpy())
+        except FileNotFoundError as error:
+            again = read_manifest(objects, video_id)
+            if again != manifest:  # removed or replaced meanwhile: the next refresh reads it
+                return None
+            raise DamagedObjectError(
+                f"{name} is missing from the store {objects.uri}; remove video {video_id} from "
+                "the store and index it again."
+            ) from error
     return Rows.of_video(video_id, digest, segments), np.concatenate(arrays)

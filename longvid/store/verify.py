@@ -1,4 +1,4 @@
-"""Compare every object of a store with what the manifests say of it, and tidy up.
+"""Compare every object of a store with its checksum, and remove leftovers.
 
 Nothing here is needed for a store to work: a reader never sees what verification calls an
 orphan, and a damaged object is reported when it is read.
@@ -6,32 +6,33 @@ orphan, and a damaged object is reported when it is read.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from longvid.errors import StoreError
-from longvid.store.annotations import (
-    Annotations,
-    is_annotation_index,
-    is_annotation_part,
-    key_of,
-    part_names,
-)
-from longvid.store.layout import VECTORS, VIDEOS, manifest_name
-from longvid.store.manifest import Manifest
-from longvid.store.objects import Objects
+from longvid.store.failures import is_failure_table, parse_failures
+from longvid.store.header import read_header, read_header_seal
+from longvid.store.index_shard import is_index_name, part_is_whole
+from longvid.store.layout import CATALOG, FAILURES, HEADER, HEADER_SEAL, RUNS, VECTORS, VIDEOS
+from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.parquet import MAX_TABLE_BYTES, is_sealed, parse_table
+from longvid.store.seal import parse_json
+from longvid.store.verify_video import find_orphans, verify_video
 
 __all__ = ["FINDING_KINDS", "Finding", "clean", "verify"]
 
 FINDING_KINDS = (
     "missing",  # a manifest names an object that is not there
-    "checksum",  # an object is not what its manifest says
-    "damaged",  # a manifest or a name is not whole
+    "checksum",  # a chunk is not what its manifest records
+    "damaged",  # any other object is not whole
+    "cache",  # the catalog or a part of the search index is damaged; it is made again
     "orphan",  # an object that no manifest names: left by a killed or a losing writer
     "foreign",  # an object that longvid did not put there
 )
+
+_RUN = re.compile(rf"{RUNS}/[0-9TZ]+-[0-9a-f]+\.json")
+_TEMPORARY = re.compile(r"\.tmp/[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Finding:
     Args:
         kind: One of FINDING_KINDS.
         name: The object.
-        video_id: Whose it is, or "".
+        video_id: Of its video, or "".
         message: One sentence with the remedy.
     """
 
@@ -52,8 +53,13 @@ class Finding:
 
 
 def verify(objects: Objects) -> list[Finding]:
-    """Read every object below videos/ once, block by block, and report what is wrong."""
-    return [finding for video in _videos(objects) for finding in _verify_video(objects, *video)]
+    """Read every object once and report what is wrong, sorted by name within each video."""
+    shared, videos = _names(objects)
+    findings = [finding for name in shared for finding in _verify_shared(objects, name, shared)]
+    for video_id, names in videos.items():
+        for kind, name, message in verify_video(objects, video_id, names):
+            findings.append(Finding(kind, name, video_id, message))
+    return findings
 
 
 def clean(objects: Objects) -> list[str]:
@@ -62,115 +68,101 @@ def clean(objects: Objects) -> list[str]:
     An unfinished video of another job that is still running is such a leftover too, so this is
     for a store that nobody is writing to.
     """
-    names = objects.remove_temporaries()
-    orphans = [finding.name for finding in _unneeded(objects) if finding.kind == "orphan"]
-    indexed = {info.name for info in objects.listing(VECTORS)}
-    orphans += sorted(
-        name
-        for name in indexed
-        if name.endswith(".parquet") and name.removesuffix(".parquet") + ".faiss" not in indexed
-    )
+    removed = objects.remove_temporaries()
+    shared, videos = _names(objects)
+    orphans = [name for name in shared if _is_index_orphan(name, shared)]
+    for video_id, names in videos.items():
+        orphans += find_orphans(objects, video_id, names)
     objects.remove(orphans)
-    return names + orphans
+    return removed + orphans
 
 
-def _unneeded(objects: Objects) -> Iterator[Finding]:
-    for video_id, names in _videos(objects):
-        manifest = Manifest.from_json(objects.read(manifest_name(video_id)))
-        yield from _unnamed(objects, video_id, names, manifest)
+def _names(objects: Objects) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of shared objects, and those in the folder of each video, sorted."""
+    shared: list[str] = []
+    videos: dict[str, list[str]] = {}
+    for info in objects.listing(""):
+        parts = info.name.split("/")
+        if parts[0] == VIDEOS and len(parts) > 1:
+            videos.setdefault(parts[1], []).append(info.name)
+        else:
+            shared.append(info.name)
+    return sorted(shared), {video_id: sorted(videos[video_id]) for video_id in sorted(videos)}
 
 
-def _videos(objects: Objects) -> Iterator[tuple[str, list[str]]]:
-    """Yield the folders below videos/ with the names of all objects in them."""
-    folders: dict[str, list[str]] = {}
-    for info in objects.listing(VIDEOS):
-        folders.setdefault(info.name.split("/")[1], []).append(info.name)
-    yield from ((folder, sorted(folders[folder])) for folder in sorted(folders))
-
-
-def _is_chunk(name: str) -> bool:
-    file = name.rpartition("/")[2]
-    return name.count("/") == 2 and file.startswith("segments-") and file.endswith(".safetensors")
-
-
-def _is_path(name: str) -> bool:
-    return name.count("/") == 3 and name.split("/")[2] == "paths" and name.endswith(".json")
-
-
-def _verify_video(objects: Objects, video_id: str, names: list[str]) -> Iterator[Finding]:
-    own = f"{VIDEOS}/{video_id}/manifest.json"
-    manifest = Manifest.from_json(objects.read(own)) if own in names else None
-    if own in names and (manifest is None or manifest.video_id != video_id):
-        yield Finding(
-            "damaged", own, video_id, f"{own} is not whole; index the video again to repair it."
-        )
-        manifest = None
-    for chunk in manifest.chunks if manifest else ():
-        name = f"{VIDEOS}/{video_id}/{chunk.file}"
-        remedy = f"remove video {video_id} from the store and index it again."
-        digest = _checksum(objects, name)
-        if digest is None:
-            yield Finding("missing", name, video_id, f"{name} is missing; {remedy}")
-        elif digest != chunk.checksum:
-            yield Finding("checksum", name, video_id, f"{name} was changed or cut off; {remedy}")
-    for name in names:
-        if _is_path(name) and not _names_a_path(objects.read(name)):
-            yield Finding(
-                "damaged",
-                name,
-                video_id,
-                f"{name} is not whole; index the video again to repair it.",
-            )
-        if is_annotation_index(name):
-            yield from _verify_annotation(objects, name)
-    yield from _unnamed(objects, video_id, names, manifest)
-
-
-def _verify_annotation(objects: Objects, index_name: str) -> Iterator[Finding]:
-    key = key_of(index_name)
+def _verify_shared(objects: Objects, name: str, names: list[str]) -> Iterator[Finding]:
+    folder = name.partition("/")[0]
     try:
-        Annotations(objects).read(key.video_id, key.kind, key.fingerprint)
-    except StoreError as error:
-        yield Finding("damaged", index_name, key.video_id, str(error))
-
-
-def _unnamed(
-    objects: Objects, video_id: str, names: Sequence[str], manifest: Manifest | None
-) -> Iterator[Finding]:
-    listed = (
-        {f"{VIDEOS}/{video_id}/{chunk.file}" for chunk in manifest.chunks} if manifest else set()
-    )
-    indexes = [name for name in names if is_annotation_index(name)]
-    for name in indexes:
-        listed |= {name, *part_names(key_of(name), objects.read(name))} if manifest else set()
-    for name in names:
-        if name == f"{VIDEOS}/{video_id}/manifest.json" or name in listed:
-            continue
-        subtitles = name == f"{VIDEOS}/{video_id}/subtitles.json"
-        annotation = is_annotation_index(name) or is_annotation_part(name)
-        if not subtitles and not annotation and not _is_chunk(name) and not _is_path(name):
+        if _TEMPORARY.fullmatch(name):
+            return
+        if name in (HEADER, HEADER_SEAL):
+            _verify_header(objects, name)
+        elif name == CATALOG:
+            if not _is_whole_table(objects, name):
+                yield _cache(name)
+        elif folder == VECTORS and is_index_name(name):
+            if _is_index_orphan(name, names):
+                message = f"{name} is an unfinished part of the search index; clean the store."
+                yield Finding("orphan", name, "", message)
+            elif name.endswith(".parquet") and not (
+                _is_whole_table(objects, name) and part_is_whole(objects, name)
+            ):
+                yield _cache(name)
+        elif folder == FAILURES and is_failure_table(name):
+            parse_failures(objects.read(name) or b"", name, objects.uri)
+        elif folder == RUNS and _RUN.fullmatch(name):
+            _verify_run(objects, name)
+        else:
             message = f"{name} is not part of a store; it is ignored and may be removed."
-            yield Finding("foreign", name, video_id, message)
-        elif _is_chunk(name) or is_annotation_part(name) or manifest is None:
-            message = (
-                f"{name} belongs to no finished video; indexing that video again finishes it, "
-                "and cleaning the store removes it."
-            )
-            yield Finding("orphan", name, video_id, message)
+            yield Finding("foreign", name, "", message)
+    except DamagedObjectError as error:
+        yield Finding("damaged", name, "", str(error))
 
 
-def _checksum(objects: Objects, name: str) -> str | None:
-    digest = hashlib.blake2b(digest_size=16)
+def _verify_header(objects: Objects, name: str) -> None:
     try:
-        for block in objects.blocks(name):
-            digest.update(block)
-    except FileNotFoundError:
-        return None
-    return digest.hexdigest()
+        read_header(objects)
+    except DamagedObjectError:
+        raise
+    except StoreError as error:  # a newer format
+        raise DamagedObjectError(str(error)) from error
+    if name == HEADER_SEAL and read_header_seal(objects) is None:
+        raise DamagedObjectError(
+            f"{HEADER_SEAL} of the store {objects.uri} is damaged; remove that file, and the next "
+            "run of longvid index writes it again."
+        )
 
 
-def _names_a_path(data: bytes | None) -> bool:
+def _verify_run(objects: Objects, name: str) -> None:
     try:
-        return isinstance(json.loads(data or b"")["path"], str)
-    except (ValueError, KeyError, TypeError):
+        parse_json(objects.read(name) or b"")
+    except ValueError as error:
+        raise DamagedObjectError(
+            f"{name} of the store {objects.uri} is damaged ({error}); remove that file."
+        ) from error
+
+
+def _is_whole_table(objects: Objects, name: str) -> bool:
+    """Tell whether a cache's table is whole, sealed or from before there were seals."""
+    try:
+        data = objects.read(name, max_bytes=MAX_TABLE_BYTES)
+        if data is None or is_sealed(data) is False:
+            return data is None
+        parse_table(data, must_be_sealed=False)
+    except (DamagedObjectError, ValueError):
         return False
+    return True
+
+
+def _is_index_orphan(name: str, names: list[str]) -> bool:
+    """Tell whether an index was written and its table, which makes it visible, was not."""
+    return (
+        is_index_name(name)
+        and name.endswith(".faiss")
+        and name.removesuffix(".faiss") + ".parquet" not in names
+    )
+
+
+def _cache(name: str) -> Finding:
+    message = f"{name} is damaged; it is not used. Make it again with: longvid store rebuild."
+    return Finding("cache", name, "", message)

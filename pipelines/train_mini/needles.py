@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longvid.models.mini import COLORS, SHAPES, SIGNS, TEXT_LENGTH
-from longvid.store.chunkfile import segment_vectors
+from longvid.store.chunk_encoding import segment_vectors
 from longvid.world.draw import Painter, Poses, pack, pose
 from longvid.world.scene import Film, generator, make_film
 from pipelines.train_mini.tower import PAIR_TEXTS, SIGN_TEXTS, to_pixels

@@ -54,7 +54,7 @@ def test_index_ask_search_status(
 
     status = run_json(capsys, "status", "--store", store)
     assert status["num_videos"] == 3
-    assert len(status["content"]) == 3
+    assert len(status["videos"]) == 3
     assert run_json(capsys, "failures", "--store", store) == []
 
 

@@ -139,10 +139,10 @@ def test_subtitles_of_videos_in_a_bucket(bucket: str, folder: Path, tmp_path: Pa
     store = str(tmp_path / "store")
     run_local(list_videos([f"{BUCKET}/said"]), store, config())
     opened = Store.open(store)
-    (line,) = read_subtitles(opened, opened.find(f"{BUCKET}/said/a.mp4"))
+    (line,) = read_subtitles(opened.objects, opened.find(f"{BUCKET}/said/a.mp4"))
     assert (line.start_seconds, line.end_seconds, line.text) == (1.0, 2.0, "over there")
-    assert read_subtitles(opened, opened.find(f"{BUCKET}/said/b.mp4")) == ()
-    inside = read_subtitles(opened, opened.find(f"{BUCKET}/said/c.mkv"))
+    assert read_subtitles(opened.objects, opened.find(f"{BUCKET}/said/b.mp4")) == ()
+    inside = read_subtitles(opened.objects, opened.find(f"{BUCKET}/said/c.mkv"))
     assert [line.text for line in inside] == [line.text for line in SAID]
 
 

@@ -78,7 +78,7 @@ def test_videos_are_removed_by_name(
     assert Store.open(store).digest() == before
     assert run(capsys, "remove", "a.mp4", "--store", store) == "1 removed, 1 left\n"
     status = run_json(capsys, "status", "--store", store)
-    assert [row["video"] for row in status["content"]] == ["b.mp4"]
+    assert [row["path"] for row in status["videos"]] == [str(videos / "b.mp4")]
     assert run(capsys, "store", "verify", "--store", store).startswith("1 videos, every object")
     index(videos, store)
     assert Store.open(store).digest() == before
@@ -92,10 +92,10 @@ def test_verify_names_what_is_damaged_and_rebuild_mends_the_caches(
     for part in (store / "vectors").iterdir():
         part.write_bytes(b"not an index")
     (store / "videos" / "notes.txt").write_text("by another tool")
-    # A deleted catalog and a broken index cost nothing; a stranger's file is only told.
+    # A deleted catalog and a broken index cost nothing, and other tools' files are named.
     assert run_json(capsys, "status", "--store", store)["num_videos"] == 2
-    found = run_json(capsys, "store", "verify", "--store", store)
-    assert [finding["kind"] for finding in found] == ["foreign"]
+    found = run_json(capsys, "store", "verify", "--store", store, status=1)
+    assert [finding["kind"] for finding in found] == ["cache", "foreign"]
     assert run(capsys, "store", "rebuild", "--store", store).startswith("rebuilt from 2 videos")
     opened = Store.open(store)
     query = torch.zeros(opened.embedding_width)
@@ -252,10 +252,11 @@ def test_each_wrong_store_is_one_sentence(
     assert Store.open(store).digest() == before
 
     header = store / "store.json"
-    document = json.loads(header.read_text())
+    whole = header.read_bytes()
+    document = json.loads(whole)
     header.write_text(json.dumps({**document, "format": 99}))
     assert "has format 99" in refused(capsys, "store", "verify", "--store", store)
     header.write_text(header.read_text()[:-20])
     assert "is damaged" in refused(capsys, "index", videos, "--store", store)
-    header.write_text(json.dumps(document))
+    header.write_bytes(whole)
     assert Store.open(store).digest() == before

@@ -17,7 +17,7 @@ from longvid.cli import main
 from longvid.config import load_config
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.subtitle_engine import _text_of, may_hold_text
-from longvid.errors import VideoError
+from longvid.errors import StoreError, VideoError
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
@@ -91,11 +91,11 @@ def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_subtitles_are_kept_with_their_video(store: Path) -> None:
     opened = Store.open(store)
-    assert read_subtitles(opened, opened.find("beside.mp4")) == SAID
-    inside = read_subtitles(opened, opened.find("inside.mkv"))
+    assert read_subtitles(opened.objects, opened.find("beside.mp4")) == SAID
+    inside = read_subtitles(opened.objects, opened.find("inside.mkv"))
     assert [line.text for line in inside] == [line.text for line in SAID]
     assert [line.start_seconds for line in inside] == pytest.approx([1.0, 20.0, 30.0], abs=0.01)
-    assert read_subtitles(opened, opened.find("silent.mkv")) == ()
+    assert read_subtitles(opened.objects, opened.find("silent.mkv")) == ()
     assert opened.verify() == []
 
 
@@ -157,20 +157,21 @@ def test_a_store_without_subtitles_answers_as_before(small_store: Path) -> None:
 def test_subtitles_are_replaced_and_removed(store: Path) -> None:
     opened = Store.open(store)
     video = opened.find("silent.mkv")
-    write_subtitles(opened, video, SAID[:1])
-    assert read_subtitles(opened, video) == SAID[:1]
-    write_subtitles(opened, video, ())
-    assert read_subtitles(opened, video) == ()
+    write_subtitles(opened.objects, video, SAID[:1])
+    assert read_subtitles(opened.objects, video) == SAID[:1]
+    write_subtitles(opened.objects, video, ())
+    assert read_subtitles(opened.objects, video) == ()
     assert opened.verify() == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"lines": [[1, 2]]}', b'{"lines": "no"}'])
-def test_damaged_subtitles_are_none(store: Path, damage: bytes) -> None:
+def test_damaged_subtitles_are_one_sentence(store: Path, damage: bytes) -> None:
     opened = Store.open(store)
     video = opened.find("silent.mkv")
     (store / "videos" / video / "subtitles.json").write_bytes(damage)
-    assert read_subtitles(opened, video) == ()
-    write_subtitles(opened, video, ())
+    with pytest.raises(StoreError, match=r"subtitles.json .* is damaged .*remove that file"):
+        read_subtitles(opened.objects, video)
+    write_subtitles(opened.objects, video, ())
 
 
 def read_text(path: Path) -> tuple[TextLine, ...]:
@@ -319,10 +320,10 @@ def test_names_in_any_order_keep_the_same_subtitles(tmp_path: Path, data: Path) 
         report = longvid.index([folder / name for name in order], store=store, config="mini")
         assert (report.videos_indexed, report.videos_skipped) == (1, 2)
         opened = Store.open(store)
-        assert read_subtitles(opened, opened.find("a.mp4"))[0].text == "the red star"
+        assert read_subtitles(opened.objects, opened.find("a.mp4"))[0].text == "the red star"
         digests.add(opened.digest())
     assert len(digests) == 1
-    write_subtitles(opened, opened.find("a.mp4"), ())
+    write_subtitles(opened.objects, opened.find("a.mp4"), ())
     assert opened.digest() not in digests
 
 

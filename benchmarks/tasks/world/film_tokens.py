@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.tasks.world.films import Case
 from longvid.store import Store
-from longvid.store.chunkfile import segment_vectors
+from longvid.store.chunk_encoding import segment_vectors
 from longvid.types import Segment, Tokens
 
 __all__ = ["Cut", "Shelf", "cut_frames", "joined", "read_shelf"]

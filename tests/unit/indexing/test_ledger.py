@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,8 @@ def test_the_same_content_is_indexed_once_and_listed_under_both_names(ledger: Le
     done(ledger, first.video_id, written(ledger, first.video_id, 0))
     assert not start(ledger, third, 1)
     (stored,) = ledger.store.videos()
-    assert sorted(stored.paths) == ["first.mp4", "second.mp4", "third.mp4"]
+    names = [os.path.basename(path) for path in sorted(stored.paths)]
+    assert names == ["first.mp4", "second.mp4", "third.mp4"]
 
 
 def test_a_later_success_clears_the_failure(ledger: Ledger) -> None:

@@ -49,21 +49,21 @@ def test_parts_are_invisible_until_they_are_published(store: Store) -> None:
     add_video(store, A)
     digest = store.digest()
     parts = [
-        store.annotations.write_part(A, "pictures", "p", {f"{i}.jpg": bytes([i]) * i})
+        store.annotations.write_part(A, "boxes", "p", {f"{i}.jpg": bytes([i]) * i})
         for i in (3, 1, 2)
     ]
-    assert store.annotations.read(A, "pictures", "p") is None
+    assert store.annotations.read(A, "boxes", "p") is None
     assert store.digest() == digest
     assert [finding.kind for finding in store.verify()] == ["orphan"] * 3
-    store.annotations.publish(A, "pictures", "p", parts)
-    assert store.annotations.entry_names(A, "pictures", "p") == ("3.jpg", "1.jpg", "2.jpg")
-    assert store.annotations.read(A, "pictures", "p", {"2.jpg"}) == {"2.jpg": b"\x02\x02"}
+    store.annotations.publish(A, "boxes", "p", parts)
+    assert store.annotations.entry_names(A, "boxes", "p") == ("3.jpg", "1.jpg", "2.jpg")
+    assert store.annotations.read(A, "boxes", "p", {"2.jpg"}) == {"2.jpg": b"\x02\x02"}
     assert store.digest() != digest
     assert store.verify() == []
     # A part that a killed writer left goes when the store is cleaned; what is named stays.
-    left = store.annotations.write_part(A, "pictures", "p", {"9.jpg": b"9"})
+    left = store.annotations.write_part(A, "boxes", "p", {"9.jpg": b"9"})
     assert [Path(name).name for name in store.clean()] == [left.file]
-    assert len(store.annotations.read(A, "pictures", "p") or {}) == 3
+    assert len(store.annotations.read(A, "boxes", "p") or {}) == 3
 
 
 def test_replacing_removes_what_no_index_names(store: Store) -> None:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from longvid.errors import ConfigError, StoreError
 from longvid.store import Store, StoreOptions
-from longvid.store.chunkfile import segment_vectors
+from longvid.store.chunk_encoding import segment_vectors
 from longvid.store.quantization import bytes_per_row, dequantise, quantise
 from longvid.types import Segment, Tokens
 from tests.unit.store.conftest import MakeStore

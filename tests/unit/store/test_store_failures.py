@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from longvid.errors import StoreError
 from longvid.store import Store
 from longvid.types import Failure
 from tests.unit.store.conftest import MakeStore
@@ -22,7 +22,7 @@ def files(store: Store) -> list[Path]:
     return list(Path(store.uri).glob("failures/*.parquet"))
 
 
-def test_attempts_add_up_by_video_stage_and_gap(store: Store) -> None:
+def test_there_is_one_failure_a_file_and_one_a_gap(store: Store) -> None:
     store.record_failures([])
     assert files(store) == []
     gap = failure(video_id="v", start_seconds=2.0, end_seconds=4.0)
@@ -32,14 +32,13 @@ def test_attempts_add_up_by_video_stage_and_gap(store: Store) -> None:
         [failure(path="/renamed.mp4", video_id="v", start_seconds=2.0, end_seconds=4.0)]
     )
     found = {(f.path, f.stage, f.start_seconds): f for f in store.failures()}
-    assert len(found) == 3
+    assert len(found) == 2
     latest = found["/a.mp4", "decode", None]
-    assert (latest.attempts, latest.kind, latest.error) == (2, "decode-timeout", "Too slow.")
+    assert (latest.attempts, latest.kind, latest.error) == (3, "decode-timeout", "Too slow.")
     assert latest.stderr == "last line"
     assert found["/renamed.mp4", "decode", 2.0].attempts == 2
-    assert found["/a.mp4", "probe", None].attempts == 1
     assert [f.kind for f in store.failures("decode-timeout")] == ["decode-timeout"]
-    assert store.status().num_failures == 3
+    assert store.status().num_failures == 2
 
 
 def test_clearing_by_id_by_path_and_all(store: Store) -> None:
@@ -73,7 +72,7 @@ def test_a_compaction_that_was_killed_counts_nothing_twice(
 ) -> None:
     store = make_store()
     with monkeypatch.context() as patch:
-        patch.setattr("longvid.store.objects.LocalObjects.remove", lambda *_: None)
+        patch.setattr("longvid.store.local_objects.LocalObjects.remove", lambda *_: None)
         for i in range(40):
             store.record_failures([failure(f"/{i % 3}")])
         store.clear_failures(["/0"])
@@ -99,9 +98,34 @@ def test_a_clear_survives_a_compaction_that_did_not_see_it(
     assert "/a" not in [f.path for f in store.failures()]
 
 
-def test_a_file_that_is_no_table_is_one_sentence(store: Store) -> None:
-    store.record_failures([failure()])
-    files(store)[0].with_name("other.parquet").write_bytes(b"half-writ")
-    with pytest.raises(StoreError, match=r"no table of failures .*remove that file"):
-        store.failures()
+def test_a_damaged_table_is_named_and_the_others_count(store: Store) -> None:
+    store.record_failures([failure("/a")])
+    [table] = files(store)
+    other = table.with_name("other.parquet")
+    whole = table.read_bytes()
+    flipped = whole.replace(b"It broke.", b"It brokf.")
+    assert flipped != whole
+    for content in (b"half-writ", b"", whole[:-9], whole[:200] + whole[210:], flipped):
+        other.write_bytes(content)
+        assert [f.path for f in store.failures()] == ["/a"]
+        [(name, sentence)] = store.damaged_failures().items()
+        assert name == "failures/other.parquet"
+        assert "is no whole table of failures" in sentence
+        assert "remove that file" in sentence
+        assert [(f.kind, f.name) for f in store.verify()] == [("damaged", name)]
+    for i in range(40):  # compaction leaves it alone
+        store.record_failures([failure(f"/{i}")])
+    assert other.exists()
+    assert len(store.failures()) == 41
     assert store.videos() == []
+
+
+def test_a_table_that_claims_too_much_is_not_unpacked(store: Store) -> None:
+    folder = Path(store.uri) / "failures"
+    folder.mkdir()
+    bomb = pa.table({"event": pa.nulls(11_000_000, pa.int8())})
+    pq.write_table(bomb, folder / "bomb.parquet")
+    assert (folder / "bomb.parquet").stat().st_size < 100_000
+    assert store.failures() == []
+    [sentence] = store.damaged_failures().values()
+    assert "more than any such table" in sentence

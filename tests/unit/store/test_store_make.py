@@ -16,7 +16,7 @@ import pytest
 
 from longvid.errors import StoreError
 from longvid.store import Store
-from longvid.store.objects import LocalObjects
+from longvid.store.local_objects import LocalObjects
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, make_segment
 
@@ -65,6 +65,7 @@ def test_another_make_is_refused(store: Store, make_store: MakeStore) -> None:
 
 def test_a_newer_format_is_refused(store: Store) -> None:
     header = Path(store.uri) / "store.json"
+    (Path(store.uri) / "store.seal").unlink()
     document = json.loads(header.read_bytes())
     header.write_text(json.dumps({**document, "format": 99, "unheard_of": 1}))
     with pytest.raises(StoreError, match=r"format 99 .* reads up to 1; upgrade longvid"):
@@ -89,7 +90,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, make_store: MakeStore) -> N
         make_store("full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["holiday.mp4"]
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(StoreError, match="Not a directory"):
+    with pytest.raises(StoreError, match="is a file and a store is a folder"):
         make_store("file")
     with pytest.raises(StoreError, match=r"nosuch.* a protocol that fsspec knows"):
         Store.open("nosuch://bucket/store")
@@ -116,7 +117,7 @@ def test_a_refused_write_is_one_sentence(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr("longvid.store.objects.os.write", refuse)
+        patch.setattr("longvid.store.local_objects.os.write", refuse)
         with pytest.raises(StoreError, match=message) as caught:
             add_video(store, B)
     assert "\n" not in str(caught.value)
@@ -189,7 +190,7 @@ def test_temporary_files_of_the_dead_go_and_of_the_living_stay(make_store: MakeS
     store = make_store()
     folder = Path(store.uri) / ".tmp"
     folder.mkdir(exist_ok=True)
-    (folder / "dead").write_bytes(b"half")
+    (folder / "0123456789abcdef").write_bytes(b"half")
     alive: list[bool] = []
 
     def produce(path: str) -> None:
@@ -210,10 +211,10 @@ def test_an_exclusive_write_happens_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert not objects.write("a/x", b"two", exclusive=True)
     assert objects.read("a/x") == b"one"
 
-    def no_links(*_: object) -> None:
+    def no_links(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no hard links here")
 
-    monkeypatch.setattr("longvid.store.objects.os.link", no_links)
+    monkeypatch.setattr("longvid.store.local_objects.os.link", no_links)
     assert objects.write("a/y", b"one", exclusive=True)
     assert not objects.write("a/y", b"two", exclusive=True)
     assert objects.read("a/y") == b"one"
@@ -225,13 +226,13 @@ def test_a_folder_removed_under_a_writer_is_made_again(
     objects = LocalObjects(str(tmp_path))
     replace, calls = os.replace, []
 
-    def late(source: str, target: str) -> None:
+    def late(source: str, target: str, **folders: int) -> None:
         calls.append(target)
         if len(calls) == 1:
-            os.rmdir(os.path.dirname(target))
-        replace(source, target)
+            os.rmdir(tmp_path / "videos" / "a")
+        replace(source, target, **folders)
 
-    monkeypatch.setattr("longvid.store.objects.os.replace", late)
+    monkeypatch.setattr("longvid.store.local_objects.os.replace", late)
     assert objects.write("videos/a/x", b"content")
     assert objects.read("videos/a/x") == b"content"
     assert len(calls) == 2

@@ -103,7 +103,7 @@ def test_any_history_gives_the_same_search(
             writer.refresh()
         expected = make().search_slowly(query, 20)
         assert writer.search(query, 20) == expected
-        reader.refresh() if seed % 3 == 0 else reader._update_catalog(keep=False)
+        reader.refresh() if seed % 3 == 0 else reader._catalogs.changed()
         assert reader.search(query, 20) == expected
         assert make().search(query, 20) == expected
     writer.rebuild()

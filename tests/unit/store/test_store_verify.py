@@ -53,7 +53,7 @@ def test_indexing_again_mends_what_was_found(store: Store) -> None:
     for path in sorted((Path(store.uri) / "videos" / A).rglob("*")):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:20])
-    assert {kind for kind, _ in kinds(store)} == {"damaged", "orphan"}
+    assert {kind for kind, _ in kinds(store)} == {"damaged"}
     add_video(store, A)
     assert kinds(store) == []
     assert store.digest() == digest
@@ -65,14 +65,15 @@ def test_cleaning_removes_only_leftovers(store: Store, make_store: MakeStore) ->
     unfinished = store.write_chunk(B, [make_segment(B, 0)])
     root = Path(store.uri)
     (root / "videos" / A / "notes.txt").write_text("mine")
-    (root / "vectors" / "part-0.parquet").write_bytes(b"no index beside it")
-    (root / ".tmp" / "dead").write_bytes(b"half")
+    (root / "vectors" / "part-0.faiss").write_bytes(b"no table beside it")
+    (root / ".tmp" / "0123456789abcdef").write_bytes(b"half")
+    (root / ".tmp" / "notes").write_text("mine")
     assert sorted(store.clean()) == [
-        ".tmp/dead",
-        "vectors/part-0.parquet",
+        ".tmp/0123456789abcdef",
+        "vectors/part-0.faiss",
         f"videos/{B}/{unfinished.file}",
     ]
-    assert kinds(store) == [("foreign", "notes.txt")]
+    assert kinds(store) == [("foreign", "notes"), ("foreign", "notes.txt")]
     assert len(make_store().load([segment.key for segment in kept])) == 5
     assert store.clean() == []
 

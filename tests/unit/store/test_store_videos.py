@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_names_are_found_and_listed(store: Store) -> None:
     store.add_path(B, "s3://bucket/far.mp4")
     assert [stored.video.path for stored in store.videos()] == [
         "/films/one/clip.mp4",
-        "/films/two/clip.mp4",
+        "s3://bucket/far.mp4",  # may be there; of the other names no file exists
     ]
     for name, video_id in (
         (A, A),
@@ -129,12 +130,43 @@ def test_names_are_found_and_listed(store: Store) -> None:
         ("far.mp4", B),
     ):
         assert store.find(name) == video_id
-    with pytest.raises(StoreError, match=r"2 videos.*one/clip.mp4 \(aaaa.*two/clip.mp4 \(bbbb"):
+    with pytest.raises(StoreError, match=r"2 videos.*one/clip.mp4 \(aaaa.*far.mp4 \(bbbb"):
         store.find("clip.mp4")
     with pytest.raises(StoreError, match=r"holds no video 'x.mp4'; it holds: /films/one/clip.mp4"):
         store.find("x.mp4")
     with pytest.raises(StoreError, match="holds no video 'bb'"):
         store.find("bb")
+
+
+def test_a_name_that_exists_comes_before_one_that_does_not(store: Store, tmp_path: Path) -> None:
+    add_video(store, A, path=str(tmp_path / "a-old-name.mp4"))
+    now = tmp_path / "now.mp4"
+    now.write_bytes(b"x")
+    store.add_path(A, str(now))
+    [stored] = store.videos()
+    assert stored.video.path == str(now)
+    [video] = store.status().videos
+    assert (video.path, video.aliases) == (str(now), (str(tmp_path / "a-old-name.mp4"),))
+    now.unlink()
+    assert store.videos()[0].video.path == str(tmp_path / "a-old-name.mp4")
+
+
+def test_names_are_absolute(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_video(store, A, path="films/a.mp4")
+    assert store.names() == {str(tmp_path / "films" / "a.mp4"): A}
+    gap = Failure("", "films/b.mp4", "probe", "corrupt", "It broke.")
+    store.record_failures([gap])
+    monkeypatch.chdir("/")
+    store.record_failures([replace(gap, path=str(tmp_path / "films" / "b.mp4"))])
+    assert [(f.path, f.attempts) for f in store.failures()] == [
+        (str(tmp_path / "films" / "b.mp4"), 2)
+    ]
+    monkeypatch.chdir(tmp_path)
+    store.clear_failures(["films/b.mp4"])
+    assert store.failures() == []
+    store.remove_path(A, "films/a.mp4")
+    assert store.names() == {}
 
 
 def test_a_name_need_not_be_utf8(store: Store, make_store: MakeStore) -> None:

@@ -1,0 +1,29 @@
+"""The names of videos: absolute paths, of which one that exists is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+__all__ = ["existing_first", "stored_path"]
+
+
+def stored_path(path: str) -> str:
+    """Return the name under which a video is kept: an absolute path, or a URI as given.
+
+    >>> stored_path("s3://bucket/a.mp4")
+    's3://bucket/a.mp4'
+    """
+    return path if "://" in path else os.path.abspath(path)
+
+
+def existing_first(paths: Sequence[str]) -> str:
+    """Return the first local path that exists, else the first URI, else the first path.
+
+    Args:
+        paths: At least one, sorted. Whether a URI exists is not looked up.
+    """
+    for path in paths:
+        if "://" not in path and os.path.exists(path):
+            return path
+    return next((path for path in paths if "://" in path), paths[0])

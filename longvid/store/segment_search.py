@@ -1,0 +1,100 @@
+"""Search over the videos that the catalog lists now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from longvid.errors import StoreError
+from longvid.lazy_import import torch
+from longvid.store.catalog import Catalog
+from longvid.store.catalog_cache import CatalogCache
+from longvid.store.header import Header
+from longvid.store.objects import Objects
+from longvid.store.vectors import Hit, VectorIndex, exact_search
+
+__all__ = ["SegmentSearch"]
+
+
+class SegmentSearch:
+    """Keeps a vector index in step with the catalog; the methods are those of `Store`."""
+
+    def __init__(self, objects: Objects, header: Header, catalogs: CatalogCache) -> None:
+        self._objects = objects
+        self._header = header
+        self._catalogs = catalogs
+        self._vectors = VectorIndex(objects, header.embedding_width)
+        self._covered: Catalog | None = None
+        self._lock = threading.Lock()
+
+    def left_out(self, catalog: Catalog) -> Mapping[str, str]:
+        """Return a sentence for each video of a catalog that the index left out as damaged."""
+        return self._vectors.left_out if catalog is self._covered else {}
+
+    def search(
+        self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str], recall: float
+    ) -> list[Hit]:
+        """Search the index, brought up to date in memory first."""
+        query = self._query(embedding, top_k)
+        with self._lock:
+            catalog = self._catalogs.current()
+            manifests = catalog.manifests()
+            # A video that was left out may have been indexed again, to an equal manifest.
+            mended = catalog is not self._covered and bool(self._vectors.left_out)
+            if mended or not self._vectors.covers(manifests):
+                self._vectors.refresh(manifests, keep=False)
+            self._covered = catalog
+            left_out = self._vectors.left_out
+        self._require_known(video_ids, manifests)
+        for video_id in video_ids:
+            if video_id in left_out:
+                raise StoreError(left_out[video_id])
+        most = self._header.options.vectors_per_segment
+        return self._vectors.search(query, top_k, most, video_ids, recall)
+
+    def search_slowly(
+        self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str]
+    ) -> list[Hit]:
+        """Search by reading every vector from its chunk."""
+        manifests = self._catalogs.current().manifests()
+        self._require_known(video_ids, manifests)
+        query = self._query(embedding, top_k)
+        return exact_search(self._objects, manifests, query, top_k, video_ids)
+
+    def refresh(self, catalog: Catalog) -> None:
+        """Cover the videos of a catalog, and write new parts of the index to the store."""
+        with self._lock:
+            self._vectors.refresh(catalog.manifests(), keep=True)
+            self._covered = catalog
+
+    def clear(self) -> None:
+        """Remove the index from the store."""
+        with self._lock:
+            self._vectors.clear()
+
+    def _query(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
+        if tuple(embedding.shape) != (self._header.embedding_width,):
+            raise StoreError(
+                f"The query's embedding is {tuple(embedding.shape)} and the store "
+                f"{self._objects.uri} holds embeddings of width {self._header.embedding_width}; "
+                "ask with the configuration that the store was made with."
+            )
+        if top_k < 1:
+            raise StoreError(f"top_k is {top_k}; ask for at least one segment.")
+        if not bool(torch.isfinite(embedding).all()):
+            raise StoreError(
+                "The query's embedding has values that are not finite; check the text encoder."
+            )
+        query: npt.NDArray[np.float32] = embedding.detach().cpu().float().contiguous().numpy()
+        return query
+
+    def _require_known(self, video_ids: Sequence[str], manifests: Mapping[str, str]) -> None:
+        for video_id in video_ids:
+            if video_id not in manifests:
+                raise StoreError(
+                    f"The store {self._objects.uri} holds no video {video_id}; longvid status "
+                    "lists what is there."
+                )
