@@ -39,6 +39,7 @@ async def json_body(request: Request, most_bytes: int) -> dict[str, Any]:
             raise ApiError(413, "body_too_large", f"A body may have {most_bytes} bytes.")
     try:
         body = json.loads(received, parse_constant=_no_constant)
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
