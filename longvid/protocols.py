@@ -393,6 +393,8 @@ class LanguageModelPart(Part, Protocol):
     place of tokens; it names no space.
     """
 
+    reads_pictures: ClassVar[bool]
+
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
 

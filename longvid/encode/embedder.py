@@ -12,6 +12,7 @@ from typing import Any
 from longvid.errors import ModelError
 from longvid.lazy_import import F, no_grad, torch
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.config_json import stated_config
 from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
@@ -116,8 +117,8 @@ def width_of(folder: Path) -> int:
 def _whole_config(folder: Path) -> Any:
     import transformers
 
-    with quiet():
-        return transformers.AutoConfig.from_pretrained(folder)
+    with quiet(), checkpoint_errors(folder, "The configuration"):
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def _width(config: Any) -> int:

@@ -177,9 +177,12 @@ class HuggingFaceEncoder:
         """Name the token space, without loading weights.
 
         Raises:
-            ModelError: The family cannot keep what `keep` asks for.
+            ModelError: The family cannot keep what `keep` asks for, or the tokenizer has no token
+                that stands for a video.
         """
-        return space_of(self._model_folder(), self.keep, self.grid)
+        folder = self._model_folder()
+        checkpoint_files.require_token(folder, family_of(folder).placeholder)
+        return space_of(folder, self.keep, self.grid)
 
     def embedding_width(self) -> int:
         """Return E, the width of embeddings, without loading weights."""

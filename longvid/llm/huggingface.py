@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.lazy_import import torch
@@ -77,6 +78,8 @@ class HuggingFaceLanguageModel:
             processor's memory, as Accelerate does.
         bits: 8 or 4 keeps the weights in so many bits (bitsandbytes); 0 as `dtype` says.
     """
+
+    reads_pictures: ClassVar[bool] = False
 
     model: str = checkpoint_files.MINI
     dtype: str = "auto"

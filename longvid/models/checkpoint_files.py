@@ -35,6 +35,7 @@ __all__ = [
     "note",
     "part_of",
     "read_config",
+    "require_token",
     "weight_files",
 ]
 
@@ -56,6 +57,17 @@ _INNER_PROBE_BYTES = 1 << 16
 _SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 # What LLaVA's and LLaMA-VID's first stage of training saves.
 _ADAPTER_FILE = "mm_projector.bin"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.json",
+)
+_MOST_JSON_BYTES = 64 << 20
+_MOST_LAYERS, _MOST_NUMBER = 2048, 2**40
+
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -131,20 +143,78 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's config.json.
 
     Raises:
-        ModelError: It is missing or is not valid JSON.
+        ModelError: It is missing, is not valid JSON, or states numbers that no model has.
     """
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except OSError as error:
+    path = folder / "config.json"
+    config = _read_json(path)
+    if config is None:
         raise ModelError(
             f"{folder} has no config.json, so it is not a Hugging Face checkpoint; name a folder "
             "that holds config.json, the weights and the tokenizer."
-        ) from error
-    except ValueError as error:
+        )
+    for name, value in config.items():
+        if name.endswith("_config") and not isinstance(value, (dict, type(None))):
+            raise ModelError(f"{path} states {name} as no table; download the checkpoint again.")
+    absurd = _absurd_number(config)
+    if absurd is not None:
         raise ModelError(
-            f"{folder / 'config.json'} is not valid JSON ({error}); download the checkpoint again."
-        ) from error
+            f"{path} states {absurd[0]} = {absurd[1]}, which no model has; download the checkpoint "
+            "again from its authors."
+        )
     return config
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """Read a table from a JSON file, None where there is no file.
+
+    Raises:
+        ModelError: It is too large, nested too deeply, or is no table.
+    """
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ModelError(f"{path} is larger than {_MOST_JSON_BYTES >> 20} MiB.")
+        table = json.loads(path.read_bytes())
+    except OSError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path} is not valid JSON ({error}); download the checkpoint again."
+        ) from error
+    if not isinstance(table, dict):
+        raise ModelError(f"{path} is no table of settings; download the checkpoint again.")
+    return table
+
+
+def _absurd_number(table: dict[str, Any]) -> tuple[str, object] | None:
+    """Find a number of layers or a width that would keep a library busy for ever."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            found = _absurd_number(value)
+            if found is not None:
+                return found
+        elif isinstance(value, int) and not isinstance(value, bool):
+            most = _MOST_LAYERS if name.endswith(("layers", "depth")) else _MOST_NUMBER
+            if abs(value) > most:
+                return name, value if abs(value) < 10**15 else "a number of many digits"
+    return None
+
+
+def require_token(folder: Path, token: str) -> None:
+    """Refuse a checkpoint whose tokenizer lacks the token that stands for a video.
+
+    Only the text of its files is searched, so that indexing can check it at once.
+
+    Raises:
+        ModelError: It has a tokenizer, and none of its files holds the token.
+    """
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    spelled = {token.encode(), json.dumps(token)[1:-1].encode()}
+    texts = [file.read_bytes() for file in files]
+    if texts and not any(one in text for one in spelled for text in texts):
+        raise ModelError(
+            f"The tokenizer of {folder} has no token {token!r}, which stands for a video in its "
+            "prompts; copy the tokenizer's files from the original checkpoint."
+        )
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -229,13 +299,12 @@ def file_identity(files: Sequence[Path], about: bytes = b"") -> str:
 
 
 def _indexed_files(index: Path) -> list[str]:
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return sorted(set(weight_map.values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{index} does not list weight files; download the checkpoint again."
-        ) from error
+    weight_map = (_read_json(index) or {}).get("weight_map")
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    # A bare name: an index from outside must not lead out of its folder.
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ModelError(f"{index} does not list weight files; download the checkpoint again.")
+    return sorted(names)
 
 
 def _holds_weights(folder: Path) -> bool:
@@ -259,7 +328,7 @@ def _check_whole(file: Path) -> None:
                 raise ValueError(f"a header of {header_bytes} bytes")
             header = json.loads(stream.read(header_bytes))
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ModelError(
             f"{file} is not a safetensors file ({error}); if it is a pointer of git-lfs, or the "
             "download stopped, run `hf download` again."

@@ -18,6 +18,7 @@ from typing import Any
 from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import torch
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_errors import first_line, foreign_errors
 from longvid.models.free_memory import is_out_of_memory, require_room
 from longvid.models.transformers_logging import quiet
 
@@ -191,7 +192,7 @@ def load(
         if one_place:
             model = model.to(device)
         return model.requires_grad_(False).eval()
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+    except foreign_errors() as error:
         if is_out_of_memory(error):
             name = str(dtype).removeprefix("torch.")
             raise ModelError(
@@ -199,13 +200,8 @@ def load(
                 "checkpoint, a smaller dtype, or another device."
             ) from error
         raise ModelError(
-            f"{folder} could not be loaded as {model_class.__name__}: {_first_line(error)}"
+            f"{folder} could not be loaded as {model_class.__name__}: {first_line(error)}"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _without(

@@ -14,7 +14,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ModelError, QuestionError
+from longvid.errors import QuestionError
+from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 
 __all__ = ["Span", "TextTokenizer", "load_tokenizer", "outside", "split_spans"]
@@ -65,13 +66,8 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            f"The tokenizer of {folder} could not be loaded: {str(error).strip().splitlines()[0]}"
-        ) from error
+    with quiet(), checkpoint_errors(folder, "The tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
 
 
 class TextTokenizer:

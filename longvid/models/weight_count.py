@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from longvid.errors import ModelError
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 from longvid.models.weights import COMPUTED, read_tensors
 
@@ -56,13 +56,9 @@ def count_model(folder: Path) -> tuple[int, int]:
 
     checkpoint_files.read_config(folder)
     auto_model: Any = transformers.AutoModel
-    try:
+    with checkpoint_errors(folder, "The configuration"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         sizes = count_built(lambda: auto_model.from_config(config, trust_remote_code=False))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder} is of no architecture that transformers knows: {str(error).splitlines()[0]}"
-        ) from error
     vision = sum(size for name, size in sizes.items() if name.startswith("vi"))
     return sum(sizes.values()), sum(sizes.values()) - vision
 

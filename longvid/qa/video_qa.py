@@ -140,7 +140,7 @@ class VideoQA:
     @property
     def _reads_pictures(self) -> bool:
         """Whether the language model is shown stored pictures in place of tokens."""
-        return bool(getattr(self.config.llm, "reads_pictures", False))
+        return self.config.llm.reads_pictures
 
     def _require_same_space(self) -> None:
         """Refuse a language model that cannot read the store, before its weights are read."""

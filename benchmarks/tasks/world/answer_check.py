@@ -61,7 +61,7 @@ class Reader:
         family = family_of(folder)
         self._decoder = family.load_decoder(folder, dtype, "cpu")
         self._tower_projector = SelectionProjector(folder, self._decoder)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self._prompt = prompts.prompt_of(folder, family, self._tokenizer)
         self._placeholder = family.placeholder
         self._placeholder_id = family.placeholder_id(folder)

@@ -35,6 +35,7 @@ from pathlib import Path
 
 from longvid.errors import ModelError
 from longvid.models import checkpoint_files
+from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.families.protocol import PROJECTED, TOWER, Family
 from longvid.registry import FAMILIES, FAMILY_OF_CLASS
 
@@ -83,13 +84,14 @@ def space_of(folder: Path, keep: str = PROJECTED, grid: str = "full") -> str:
         ModelError: The family cannot keep tokens before its projector on this grid.
     """
     family = family_of(folder)
-    config = family.stated(folder)
-    tower = str(config.vision_config.model_type).removesuffix("_vision_model")
-    if keep == TOWER:
-        shape = f"{tower}-unprojected-{family.tower_width(folder, grid)}"
+    with checkpoint_errors(folder, "The configuration"):
+        config = family.stated(folder)
+        tower = str(config.vision_config.model_type).removesuffix("_vision_model")
+        if keep == TOWER:
+            shape = f"{tower}-unprojected-{family.tower_width(folder, grid)}"
+            return f"{family.name}/{shape}@{checkpoint_files.identity(folder)}"
+        shape = f"{tower}-{config.text_config.model_type}-{family.token_width(folder)}"
         return f"{family.name}/{shape}@{checkpoint_files.identity(folder)}"
-    shape = f"{tower}-{config.text_config.model_type}-{family.token_width(folder)}"
-    return f"{family.name}/{shape}@{checkpoint_files.identity(folder)}"
 
 
 def spaces_of(folder: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
+from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.config_json import Stated, stated_config
 from longvid.models.families import family_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Decoder, Prompt, Tower
@@ -112,14 +113,14 @@ class Adapter:
         """Return the transformers configuration of a checkpoint."""
         import transformers
 
-        with quiet():
+        with quiet(), checkpoint_errors(folder, "The configuration"):
             return getattr(transformers, self.architecture).config_class.from_pretrained(folder)
 
     def build(self, folder: Path) -> torch.nn.Module:
         """Build the whole network with random weights; on the device "meta" it takes no memory."""
         import transformers
 
-        with quiet():
+        with quiet(), checkpoint_errors(folder, "The configuration"):
             model_class = getattr(transformers, self.architecture)
             network: torch.nn.Module = model_class._from_config(self.config(folder))
         return network
