@@ -22,7 +22,7 @@ from longvid.compress.ranking import DifferentialTokenDrop, EfficientVideoSampli
 from longvid.compress.whole_video import compress_video
 from longvid.types import Segment, Tokens
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["COMPRESSORS", "add_arguments", "draw_video", "run", "segment_of"]
 
 GOAL = 5.0
 SEGMENT_FRAMES = 8
@@ -53,21 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> list[Row]:
     """Measure every compressor in both dtypes, and how much a whole video differs from segments."""
     rows: list[Row] = []
-    grid = _video(options.frames, options.side, options.width)
+    grid = draw_video(options.frames, options.side, options.width)
     with torch.inference_mode():
         for dtype in options.dtypes:
-            segment = _segment(grid.to(getattr(torch, dtype)))
+            segment = segment_of(grid.to(getattr(torch, dtype)))
             for name, (part, rival) in COMPRESSORS.items():
                 if options.only in name:
                     rows += _compare(f"{name}, {dtype}", part, rival, segment, options.repeats)
-        segment = _segment(grid)
+        segment = segment_of(grid)
         for name, (part, _) in COMPRESSORS.items():
             if options.only in name:
                 rows.append(_overlap(name, part, segment))
     return rows
 
 
-def _video(num_frames: int, side: int, width: int) -> Tensor:
+def draw_video(num_frames: int, side: int, width: int) -> Tensor:
     """Draw tokens of a video: places that persist, change slowly, and jump at a few cuts."""
     generator = torch.Generator().manual_seed(0)
     scene = torch.randn(side, side, width, generator=generator)
@@ -81,7 +81,7 @@ def _video(num_frames: int, side: int, width: int) -> Tensor:
     return torch.stack(frames)
 
 
-def _segment(grid: Tensor) -> Segment:
+def segment_of(grid: Tensor) -> Segment:
     num_frames = len(grid)
     return Segment(
         video_id="drawn",

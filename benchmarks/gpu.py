@@ -1,0 +1,347 @@
+"""Everything that needs a GPU, in one run of at most nine minutes: `scripts/gpu`.
+
+Each step runs in a process of its own, so that one that fails or hangs leaves the others alone, and
+writes `benchmarks/results/STEP_GPU.json`. Nothing is fetched: weights are random, of true sizes.
+`--dry-run` walks the same steps at tiny sizes on the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import Row, print_table, write_json
+from longvid.errors import LongvidError
+
+__all__ = ["STEPS", "main"]
+
+ROOT = Path(__file__).parents[1]
+LIMIT_SECONDS = 9 * 60
+CLIP = ROOT / "tests" / "data" / "bottles_40s.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a step works.
+
+    Args:
+        device: "cuda" or "cpu".
+        dry: Whether this is a rehearsal.
+    """
+
+    device: str
+    dry: bool
+
+    def pick(self, full: int, tiny: int) -> int:
+        """Return a number for a GPU, or the one of a rehearsal."""
+        return tiny if self.dry else full
+
+
+def _run(command: Sequence[str], what: str, **environment: str) -> None:
+    done = subprocess.run(command, check=False, cwd=ROOT, env={**os.environ, **environment})
+    if done.returncode:
+        raise LongvidError(f"{what} failed with status {done.returncode}; see above.")
+
+
+def kernels(size: Size) -> list[Row]:
+    """Build the kernels, run the tests that need a GPU, and watch the kernels' memory."""
+    task = "kernels"
+    if size.dry:
+        return [Row(task, "build, tests and compute-sanitizer", "left out of a dry run", 1, "")]
+    started = time.perf_counter()
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    _run(build, "building the CUDA kernels", LONGVID_CUDA="1")
+    rows = [Row(task, "build", "wall", time.perf_counter() - started, "s")]
+    tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
+    started = time.perf_counter()
+    _run([*tests, "tests/gpu", "tests/property"], "the tests on the GPU", LONGVID_REQUIRE="gpu")
+    rows.append(Row(task, "tests", "wall", time.perf_counter() - started, "s"))
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        return [*rows, Row(task, "compute-sanitizer", "not on this machine", 1, "")]
+    watched = [sanitizer, "--error-exitcode=1", *tests, "tests/gpu", "-k", "equals_the_reference"]
+    started = time.perf_counter()
+    _run(watched, "compute-sanitizer")
+    return [*rows, Row(task, "compute-sanitizer", "wall", time.perf_counter() - started, "s")]
+
+
+def operations(size: Size) -> list[Row]:
+    """Time the ops beside eager torch and torch.compile, with copy bandwidth and GEMM rate."""
+    import torch
+
+    from benchmarks.speed import ops as speed
+    from longvid import ops
+
+    bench = speed.Bench(
+        torch.device(size.device),
+        repeats=size.pick(10, 1),
+        frames=size.pick(1024, 2),
+        tokens=size.pick(576, 64),
+        width=size.pick(1152, 144),
+        compiled=not size.dry,
+    )
+    rows = [
+        Row("active implementation", f"{name}: {ops.implementation(name, bench.device)}", "", 1, "")
+        for name in ops.NAMES
+    ]
+    with torch.inference_mode():
+        for name, measure in speed.TASKS.items():
+            if not size.dry or name in ("merge round, full width", "segment_mean"):
+                rows += measure(bench)
+    return rows
+
+
+def compressors(size: Size) -> list[Row]:
+    """Time each question-free compressor on the device."""
+    import torch
+
+    from benchmarks.speed.compress import COMPRESSORS, draw_video, segment_of
+
+    grid = draw_video(size.pick(64, 4), size.pick(14, 4), size.pick(3584, 16))
+    segment = segment_of(grid.to(torch.bfloat16))
+    rows = []
+    for name, (part, _) in COMPRESSORS.items():
+        worker = part.setup(size.device)
+        walls = _walls(lambda worker=worker: worker(segment), size, size.pick(5, 1))
+        rows.append(_wall_row("compressors, from and to the processor", name, walls))
+    return rows
+
+
+def encoding(size: Size) -> list[Row]:
+    """Encode frames with SigLIP so400m in bfloat16: frames a second."""
+    import torch
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    side = size.pick(384, 28)
+    sizes = {
+        "hidden_size": size.pick(1152, 32),
+        "intermediate_size": size.pick(4304, 48),
+        "num_hidden_layers": size.pick(27, 2),
+        "num_attention_heads": size.pick(16, 2),
+        "image_size": side,
+        "patch_size": 14,
+    }
+    with torch.device(size.device):
+        model = SiglipVisionModel(SiglipVisionConfig(**sizes)).to(torch.bfloat16).eval()
+    task = f"encode, {side} x {side} pixels, SigLIP so400m" + (", tiny" if size.dry else "")
+    rows = []
+    for batch in (size.pick(64, 2), size.pick(256, 3)):
+        pixels = torch.randn(batch, 3, side, side, device=size.device, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            walls = _walls(lambda pixels=pixels: model(pixel_values=pixels), size, size.pick(10, 1))
+        speed = batch / statistics.median(walls)
+        rows.append(Row(task, f"{batch} frames at once", "speed", speed, "frames/s", len(walls)))
+    return rows
+
+
+def answering(size: Size) -> list[Row]:
+    """Read 8,192 visual tokens with a language model of 7B, and write on: random weights."""
+    import torch
+    from transformers import GenerationConfig
+
+    from benchmarks.speed.random_weights import SIZES
+    from longvid.llm.generation import Rows, continue_rows
+    from longvid.llm.prefill import PromptReader
+    from longvid.models.families.llava import LlavaDecoder
+    from longvid.models.families.protocol import FramePiece, TextPiece
+
+    num_visual, num_new = size.pick(8192, 32), size.pick(64, 3)
+    _, _, text = SIZES["llava-hf/llava-onevision-qwen2-7b-ov-hf"]
+    if size.dry:
+        text = {**text, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
+        text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512}
+    module = _decoder_alone(text, size.device)
+    module.generation_config = GenerationConfig(do_sample=False, eos_token_id=None)
+    decoder = LlavaDecoder(module)
+    reader = PromptReader(decoder, 4096, keep=False)
+    tokens = torch.randn(num_visual, decoder.token_width, dtype=torch.bfloat16)
+    frame = FramePiece(tokens, torch.zeros(num_visual, 2), 0.0)
+    pieces = [TextPiece(tuple(range(20))), frame, TextPiece(tuple(range(20, 60)))]
+    first, rates = [], []
+    for _ in range(size.pick(3, 1)):
+        prompt = reader.read(pieces, newline=False, num_new=num_new)
+        first.append(prompt.seconds)
+        rows_of = Rows(1, prompt.num_tokens, num_new)
+        rows_of.add(prompt)
+        started = time.perf_counter()
+        [written] = continue_rows(decoder, rows_of, num_new)
+        rates.append(len(written) / (time.perf_counter() - started))
+    task = f"answer over {num_visual} visual tokens, 7B, bfloat16" + (", tiny" if size.dry else "")
+    return [
+        _wall_row(task, "first token", first),
+        Row(task, "further tokens", "speed", statistics.median(rates), "tokens/s", len(rates)),
+    ]
+
+
+def _decoder_alone(text: dict[str, Any], device: str) -> Any:
+    """Make a Qwen2 that a family's decoder can hold: weights as they come, in bfloat16."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(**{key: value for key, value in text.items() if key != "model_type"})
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            module = Qwen2ForCausalLM(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+    config.text_config = config  # where a family's decoder looks
+    return module
+
+
+def decoding(size: Size) -> list[Row]:
+    """Decode a clip with torchcodec, by NVDEC on a GPU."""
+    task = f"decode {CLIP.name} with torchcodec on {size.device}"
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else "not installed"
+        return [Row(task, f"torchcodec cannot be loaded: {reason}", "", 0, "")]
+    try:
+        decoder = VideoDecoder(str(CLIP), device=size.device)
+        count = min(len(decoder), size.pick(1000, 8))
+        walls = _walls(lambda: decoder.get_frames_in_range(0, count), size, size.pick(3, 1))
+    except (RuntimeError, ValueError) as error:
+        return [Row(task, f"refused: {str(error).strip().splitlines()[0][:80]}", "", 0, "")]
+    speed = count / statistics.median(walls)
+    return [Row(task, f"{count} frames", "speed", speed, "frames/s", len(walls))]
+
+
+def searching(size: Size) -> list[Row]:
+    """Build the search index of a large store; its lists are made on GPUs where FAISS has them."""
+    import numpy as np
+
+    from longvid.store.faiss_index import build_index, load_faiss
+
+    faiss = load_faiss()
+    num_vectors, width = size.pick(1_000_000, 12_000), size.pick(768, 16)
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((num_vectors, width), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gpus = int(getattr(faiss, "get_num_gpus", int)())
+    started = time.perf_counter()
+    build_index(vectors, exact_below=10_000)
+    wall = time.perf_counter() - started
+    task = f"search index of {num_vectors} vectors of {width}"
+    return [
+        Row(task, f"FAISS {faiss.__version__} on {gpus} GPUs", "wall", wall, "s"),
+    ]
+
+
+STEPS: dict[str, tuple[Callable[[Size], list[Row]], int]] = {
+    # What is run, and the most seconds that it may take.
+    "kernels": (kernels, 200),
+    "operations": (operations, 120),
+    "answering": (answering, 90),
+    "encoding": (encoding, 60),
+    "compressors": (compressors, 60),
+    "decoding": (decoding, 45),
+    "searching": (searching, 90),
+}
+
+
+def _walls(call: Callable[[], object], size: Size, repeats: int) -> list[float]:
+    """Time a call after one that is not counted; a GPU is waited for."""
+    import torch
+
+    walls = []
+    for repeat in range(repeats + (0 if size.dry else 1)):
+        started = time.perf_counter()
+        call()
+        if size.device == "cuda":
+            torch.cuda.synchronize()
+        if repeat or size.dry:
+            walls.append(time.perf_counter() - started)
+    return walls
+
+
+def _wall_row(task: str, subject: str, walls: Sequence[float]) -> Row:
+    spread = 1e3 * (max(walls) - min(walls))
+    return Row(task, subject, "wall", 1e3 * statistics.median(walls), "ms", len(walls), spread)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps; 0 all done, 1 one failed, 2 there is no GPU."""
+    parser = argparse.ArgumentParser(prog="scripts/gpu", description=__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on the processor")
+    parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS))
+    parser.add_argument("--results", default=str(ROOT / "benchmarks" / "results"), metavar="DIR")
+    parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
+    parser.add_argument("--json", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    size = Size("cpu" if options.dry_run else "cuda", options.dry_run)
+    if options.step:
+        rows = STEPS[options.step][0](size)
+        write_json(options.json, rows)
+        return 0
+    if options.dry_run:
+        return _rehearse(size, options)
+    name = _gpu_name()
+    if not name:
+        print("scripts/gpu: torch sees no GPU here; --dry-run rehearses.", file=sys.stderr)
+        return 2
+    return _all_steps(name, options)
+
+
+def _rehearse(size: Size, options: argparse.Namespace) -> int:
+    """Run every step in this process, at tiny sizes."""
+    with tempfile.TemporaryDirectory(prefix="longvid-gpu-") as folder:
+        for step in options.only:
+            rows = STEPS[step][0](size)
+            path = Path(folder) / f"{step}.json"
+            write_json(str(path), rows, dry_run=True)
+            print_table(rows)
+    return 0
+
+
+def _all_steps(name: str, options: argparse.Namespace) -> int:
+    ends = time.monotonic() + LIMIT_SECONDS
+    failed = []
+    for step in options.only:
+        path = Path(options.results) / f"{step}_{name}.json"
+        left = ends - time.monotonic()
+        command = [sys.executable, "-m", "benchmarks.gpu", "--step", step, "--json", str(path)]
+        print(f"\n== {step} ({left:.0f} s left)", flush=True)
+        try:
+            limit = max(1.0, min(STEPS[step][1], left))
+            done = subprocess.run(command, check=False, cwd=ROOT, timeout=limit)
+            why = f"status {done.returncode}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            why = "out of time"
+        if why:
+            failed.append(f"{step}: {why}")
+            continue
+        print_table([Row(**row) for row in json.loads(path.read_text())["rows"]])
+    for line in failed:
+        print(f"scripts/gpu: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _gpu_name() -> str:
+    """Return the short name of the GPU, such as "h200"; "" where there is none.
+
+    A process of its own asks, so that this one holds no memory of the GPU.
+    """
+    code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    words = re.findall(r"[a-z]*\d+[a-z0-9]*", found.stdout.lower())
+    return words[0] if words else re.sub(r"[^a-z0-9]+", "_", found.stdout.strip().lower())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
