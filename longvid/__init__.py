@@ -3,20 +3,36 @@
     import longvid
 
     longvid.index(["videos/"], store="store")
-    answer = longvid.ask("What colour is the car?", store="store")
+    answer = longvid.ask("what color is the sign?", store="store")
+    print(answer.text, answer.evidence)
 
 Importing this package is cheap: torch and the rest load at the first call that needs them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from longvid.errors import (
+    BudgetError,
+    ClusterError,
+    ConfigError,
+    FailureRateError,
+    LawError,
+    LongvidError,
+    ModelError,
+    OpError,
+    QuestionError,
+    StoreError,
+    VideoError,
+)
 
 if TYPE_CHECKING:
     from longvid.api import ask, index, search
     from longvid.config import Config, load_config
-    from longvid.indexing.report import IndexReport
+    from longvid.indexing.report import IndexReport, Progress
     from longvid.qa.video_qa import VideoQA
+    from longvid.store import Store
     from longvid.types import Answer, Evidence, Failure, Question
 
 __version__ = "0.1.0"
@@ -27,7 +43,9 @@ _HOMES = {
     "Evidence": "longvid.types",
     "Failure": "longvid.types",
     "IndexReport": "longvid.indexing.report",
+    "Progress": "longvid.indexing.report",
     "Question": "longvid.types",
+    "Store": "longvid.store",
     "VideoQA": "longvid.qa.video_qa",
     "ask": "longvid.api",
     "index": "longvid.api",
@@ -37,11 +55,24 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "BudgetError",
+    "ClusterError",
     "Config",
+    "ConfigError",
     "Evidence",
     "Failure",
+    "FailureRateError",
     "IndexReport",
+    "LawError",
+    "LongvidError",
+    "ModelError",
+    "OpError",
+    "Progress",
     "Question",
+    "QuestionError",
+    "Store",
+    "StoreError",
+    "VideoError",
     "VideoQA",
     "ask",
     "index",
@@ -49,13 +80,14 @@ __all__ = [
     "search",
 ]
 
+if not TYPE_CHECKING:  # a checker that saw it would take every misspelled name for a good one
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'longvid' has no attribute {name!r}")
-    import importlib
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'longvid' has no attribute {name!r}")
+        import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
