@@ -44,7 +44,9 @@ def add_commands(commands: Commands) -> None:
     demo = commands.add(
         "demo", _demo, "Index real clips and a drawn film, and ask.", commands.configured
     )
-    demo.add_argument("videos", nargs="*", metavar="PATH", help="default: the clips of the tests")
+    demo.add_argument(
+        "videos", nargs="*", metavar="PATH", help="default: a clip that travels with longvid"
+    )
     demo.add_argument("--folder", default="demo", help="where the film and the store go")
 
 
