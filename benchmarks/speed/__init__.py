@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "scale": "the Ray runner on 1 to 64 simulated workers",
     "ask": "a question about an indexed video, beside asking the usual way",
     "encode": "the encoder beside its bare towers, and with tokens merged inside them",
+    "serve": "the server: its start, what HTTP adds, many questions at once",
     "runner": "the benchmark runner, beside a bare loop of questions",
 }
 
