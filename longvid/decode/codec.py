@@ -52,6 +52,8 @@ class PacketDecoder:
         self._codec: Any = stream.codec_context
         self._progress = progress
         self.num_errors = 0
+        #: Of the damaged pictures that the last packet completed.
+        self.damaged_pts: list[int] = []
         # H.264 and HEVC mark what they make up, and print errors at sound places too: where an
         # open group of pictures is entered.
         self._counts = settings.count_messages and self._codec.name not in ("h264", "hevc")
@@ -65,6 +67,7 @@ class PacketDecoder:
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Return the pictures that a packet completes; None asks for all that are left."""
         self._progress()
+        self.damaged_pts = []
         before = av.logging.get_last_error()[0] if self._counts else 0
         try:
             return self._decode(packet)
@@ -83,9 +86,10 @@ class PacketDecoder:
             self._require_room()
             self.num_errors += 1
             return []
-        sound = [frame for frame in decoded if not frame.is_corrupt]
-        self.num_errors += len(decoded) - len(sound)
-        return sound
+        damaged = [frame for frame in decoded if frame.is_corrupt]
+        self.num_errors += len(damaged)
+        self.damaged_pts = [frame.pts for frame in damaged if frame.pts is not None]
+        return [frame for frame in decoded if not frame.is_corrupt]
 
     def _require_room(self) -> None:
         """Raise MemoryError if what looks like damage is a decoder that got no memory.

@@ -59,6 +59,9 @@ class _DecordSource:
                 stage="probe",
             )
 
+    #: Damage is not looked for.
+    doubtful: frozenset[int] = frozenset()
+
     @property
     def times(self) -> FrameTimes:
         """When each frame is shown."""

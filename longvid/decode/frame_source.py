@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Protocol
 
 from av.container import InputContainer
@@ -29,6 +29,10 @@ class Source(Protocol):
     @property
     def times(self) -> FrameTimes:
         """When each frame is shown."""
+
+    @property
+    def doubtful(self) -> Container[int]:
+        """The ranks of frames of the last call that were given, but may show damage."""
 
     def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
         """Yield each wanted frame once, or None where it cannot be decoded.

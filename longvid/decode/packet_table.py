@@ -89,7 +89,7 @@ class PacketTable:
         packet_of: (F,) int64, the packet that each shown frame comes from.
         reliable: Each shown packet has its own pts, and keyframes stand alone, so that packets
             foretell frames.
-        seekable: The pts are the stream's own, so that one leads to its packet.
+        join_places: The packets at which the clock was carried on.
         encrypted: Packets say that they are.
         claimed_end_seconds: Where the header says the video ends, if it was found to end earlier
             because the file is cut or damaged.
@@ -101,14 +101,30 @@ class PacketTable:
     times: FrameTimes
     packet_of: Int64s
     reliable: bool
-    seekable: bool
+    join_places: tuple[int, ...]
     encrypted: bool
     claimed_end_seconds: float | None
+
+    @property
+    def seekable(self) -> bool:
+        """Whether the pts are the stream's own, so that one leads to its packet."""
+        return not self.join_places
 
     @cached_property
     def keys(self) -> Int64s:
         """Packets that are keyframes, increasing."""
         return np.flatnonzero(self.keyframe)
+
+    def is_at_join(self, index: int) -> bool:
+        """Return True for the packets beside a discontinuity, whose counters differ too."""
+        return any(abs(index - place) <= 2 for place in self.join_places)
+
+    def latest_shown(self, start: int, stop: int) -> Int64s:
+        """Return for each packet from `start` to `stop` the greatest pts shown up to it."""
+        shown = np.zeros(len(self.pts), np.bool_)
+        shown[self.packet_of] = True
+        some = slice(start, stop + 1)
+        return np.maximum.accumulate(np.where(shown[some], self.pts[some], np.iinfo(np.int64).min))
 
     def index_of(self, pts: int | None, expected: int) -> int | None:
         """Find a packet by its pts, looking first where it is expected."""
@@ -224,7 +240,6 @@ def scan(
         denominator,
         joins(table_pts, carried),
     )
-    seekable = not carried.places
     return PacketTable(
         pts=table_pts,
         keyframe=(bits & _KEY) > 0,
@@ -236,10 +251,10 @@ def scan(
         and bool((np.diff(frame_pts) > 0).all())
         and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
         and not _times_lack_reordering(container, stream, own_pts),
-        seekable=seekable,
+        join_places=carried.places,
         encrypted=read.encrypted,
         claimed_end_seconds=_missing_tail(container, stream, times, read.num_packets, read.damaged)
-        if seekable
+        if not carried.places
         else None,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence, Set
 from contextlib import closing
 
 import av.error
@@ -16,7 +16,7 @@ from longvid.decode.codec import DecoderSettings, PacketDecoder
 from longvid.decode.container import packets
 from longvid.decode.engine import Progress
 from longvid.decode.frame_source import Opened, PacketsMislead, Reopen
-from longvid.decode.gop_plan import Run, plan_runs
+from longvid.decode.gop_plan import Run, plan_runs, start_packet
 from longvid.decode.non_reference import disposable_test
 from longvid.decode.packet_table import FrameTimes, PacketTable
 
@@ -61,9 +61,8 @@ class PlannedSource:
     ) -> None:
         self._reopen, self._settings, self._progress = reopen, settings, progress
         self._table = table
-        self._read_errors = 0
-        self._fed = 0  # the last packet that the decoder was given
-        self._stopped = False  # by damage, before a run was decoded to its end
+        self._damaged: list[int] = []  # packets of a run
+        self._doubtful: set[int] = set()
         self._use(opened)
 
     def _use(self, opened: Opened) -> None:
@@ -82,8 +81,14 @@ class PlannedSource:
         """When each frame is shown."""
         return self._table.times
 
+    @property
+    def doubtful(self) -> Set[int]:
+        """The ranks of frames of the last call that were given, but may show damage."""
+        return self._doubtful
+
     def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
         """Yield each wanted frame once, or None where it cannot be decoded."""
+        self._doubtful.clear()
         drop = self._settings.drop_disposable and self._whole_frames
         for run in plan_runs(self._table, ranks):
             missing = yield from self._decode(run, drop=drop, sound_until=len(self._table.pts))
@@ -106,12 +111,11 @@ class PlannedSource:
             start = self._groups_before(run.start, groups)
             far = start == 0 or groups >= _MOST_GROUPS_BACK
             sound_until = 0 if far else run.start
-            left = yield from self._decode(
+            missing = yield from self._decode(
                 Run(start, run.stop, tuple(missing)), drop=False, sound_until=sound_until
             )
-            if not self._stopped:
-                return left
-            missing = left
+            if self._is_sound(sound_until):
+                return missing
             groups *= 2
 
     def _groups_before(self, packet: int, groups: int) -> int:
@@ -138,38 +142,43 @@ class PlannedSource:
             PacketsMislead: Frames are missing though every packet was decoded and none is damaged.
         """
         waiting = {int(self.times.pts[rank]): rank for rank in run.ranks}
-        errors = self._num_errors
-        first = bool(self._table.keyframe[run.start])
-        self._stopped = False
+        # A picture that refers to a later one comes out before it, and before it is known whether
+        # that one is damaged: it is held until all that were decoded before it have come.
+        latest = self._table.latest_shown(run.start, run.stop)
+        held: list[tuple[int, int, VideoFrame]] = []
+        is_first = bool(self._table.keyframe[run.start])
+        self._damaged = []
         with closing(self._pictures(run, drop)) as pictures:
             for picture in pictures:
-                if self._num_errors > errors and self._fed < sound_until:
+                if not self._is_sound(sound_until):
                     break
-                if first and self._starts_in_the_middle(picture) and self._num_errors == errors:
+                if is_first and not self._damaged and not self._is_start(picture):
                     raise PacketsMislead
-                first = False
+                is_first = False
                 if picture.pts in waiting:
-                    yield waiting.pop(picture.pts), picture
-                    if not waiting:
-                        return []
-        self._stopped = self._num_errors > errors and self._fed < sound_until
-        if not drop and self._num_errors == errors and not self._missing_means_damage():
+                    rank = waiting.pop(picture.pts)
+                    place = int(self._table.packet_of[rank]) - run.start
+                    held.append((int(latest[place]), rank, picture))
+                while held and picture.pts is not None and held[0][0] <= picture.pts:
+                    yield self._given(*held.pop(0)[1:])
+                if not waiting and not held:
+                    return []
+        if self._is_sound(sound_until):
+            yield from (self._given(*each[1:]) for each in held)
+            held.clear()
+        if not drop and not self._damaged and not self._missing_means_damage():
             raise PacketsMislead
-        return sorted(waiting.values())
+        return sorted([*waiting.values(), *(rank for _, rank, _ in held)])
 
-    def _starts_in_the_middle(self, picture: VideoFrame) -> bool:
-        """Return True if a run does not begin with a keyframe, whatever its packet's flag says.
+    def _is_start(self, picture: VideoFrame) -> bool:
+        """Return True if decoding can start at a picture, whatever its packet's flag says.
 
         H.264 and HEVC may also start at a recovery point, whose picture is no keyframe.
         """
-        return self._stream.codec_context.name not in _RECOVERY_POINTS and not picture.key_frame
+        return bool(self._stream.codec_context.name in _RECOVERY_POINTS or picture.key_frame)
 
     def _missing_means_damage(self) -> bool:
         return self._whole_frames and self._stream.codec_context.name in _ONE_PICTURE
-
-    @property
-    def _num_errors(self) -> int:
-        return self._read_errors + self._decoder.num_errors
 
     def _pictures(self, run: Run, drop: bool) -> Generator[VideoFrame, None, None]:
         """Decode the packets of a run, and what the decoder still holds after the last."""
@@ -184,7 +193,6 @@ class PlannedSource:
         self._decoder.flush()
         try:
             for index, packet in self._read(run.start):
-                self._fed = index
                 if (
                     disposable is not None
                     and disposable(memoryview(packet))
@@ -192,21 +200,42 @@ class PlannedSource:
                 ):
                     self._progress()
                 else:
-                    yield from self._decoder.decode(packet)
+                    yield from self._fed(packet, index)
                 if index >= stop:
                     break
-            yield from self._decoder.decode(None)
+            yield from self._fed(None, stop)
         finally:
             self._decoder.flush()
+
+    def _fed(self, packet: Packet[VideoStream] | None, index: int) -> list[VideoFrame]:
+        """Give the decoder a packet, and note which packet is damaged, if one is."""
+        errors = self._decoder.num_errors
+        pictures = self._decoder.decode(packet)
+        if self._decoder.num_errors > errors:
+            places = [self._table.index_of(pts, -1) for pts in self._decoder.damaged_pts]
+            self._damaged += [at for at in places if at is not None] or [index]
+        return pictures
+
+    def _is_sound(self, until: int) -> bool:
+        """Return True if no packet before one is damaged."""
+        return min(self._damaged, default=until) >= until
+
+    def _given(self, rank: int, picture: VideoFrame) -> tuple[int, VideoFrame]:
+        """Note whether a picture may refer to a damaged one, and return both."""
+        if self._damaged:
+            packet = int(self._table.packet_of[rank])
+            start = start_packet(self._table, rank)
+            if any(start <= at <= packet for at in self._damaged):
+                self._doubtful.add(rank)
+        return rank, picture
 
     def _read(self, start: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """Yield packets of the table from `start` on, with their place in it."""
         strangers = 0
         for packet in self._packets:
             if packet is None:
-                self._read_errors += 1
+                self._damaged.append(max(self._next, start))
                 continue
-            self._read_errors += packet.is_corrupt
             index = self._place_of(packet)
             if index is None:
                 strangers += 1
@@ -215,6 +244,8 @@ class PlannedSource:
                 continue
             self._next = index + 1
             if index >= start:
+                if packet.is_corrupt and not self._table.is_at_join(index):
+                    self._damaged.append(index)
                 yield index, packet
             else:
                 self._progress()
@@ -243,7 +274,6 @@ class PlannedSource:
 
     def _open_again(self) -> None:
         self._container.close()
-        self._read_errors += self._decoder.num_errors  # a new decoder counts from 0
         self._use(self._reopen())
         self._next = 0
 

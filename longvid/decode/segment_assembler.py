@@ -7,7 +7,7 @@ held at any moment are the segments that are not complete, in the ordinary case 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from longvid.decode.convert import Painter
 from longvid.decode.engine import (
@@ -76,17 +76,17 @@ class _Segment:
 
 
 class _Gaps:
-    """Joins missing frames that follow each other into one gap."""
+    """Joins frames that follow each other and are missing, or may show damage, into one gap."""
 
-    def __init__(self, times: FrameTimes) -> None:
-        self._times = times
+    def __init__(self, times: FrameTimes, doubtful: Container[int]) -> None:
+        self._times, self._doubtful = times, doubtful
         self._start: float | None = None
         self._end = 0.0
 
     def after(self, segment: _Segment) -> Iterator[Gap]:
         """Yield the gaps that a complete segment closes."""
         for rank, here in zip(segment.ranks, segment.present, strict=True):
-            if here:
+            if here and rank not in self._doubtful:
                 self._end = self._times.pts_seconds(rank)
                 yield from self.last()
             elif self._start is None:
@@ -132,7 +132,7 @@ def assemble(
     for segment in segments:
         for rank in segment.ranks:
             wanted_by[rank].append(segment)
-    gaps = _Gaps(times)
+    gaps = _Gaps(times, source.doubtful)
     waiting = iter(segments)
     head = next(waiting, None)
     for rank, picture in source.frames(sorted(wanted_by)):

@@ -48,6 +48,9 @@ class SequentialSource:
         self._next = 0  # the place of the picture that reading on would give
         self._last: VideoFrame | None = None  # the one before it
 
+    #: Damage is not looked for.
+    doubtful: frozenset[int] = frozenset()
+
     @property
     def times(self) -> FrameTimes:
         """When each frame is shown."""

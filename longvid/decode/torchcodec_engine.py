@@ -55,6 +55,9 @@ class _TorchcodecSource:
                 stage="probe",
             ) from error
 
+    #: Damage is not looked for.
+    doubtful: frozenset[int] = frozenset()
+
     @property
     def times(self) -> FrameTimes:
         """When each frame is shown."""

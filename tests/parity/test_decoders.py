@@ -142,11 +142,11 @@ def test_what_is_damaged_is_a_gap_and_the_rest_is_exact(pyav: Any) -> None:
     video = pyav.probe(str(path))
     times = [index * 0.1 for index in range(50)]
     items = list(pyav.decode(one_segment(video, times, parts=5)))
-    (first, second) = failures(items)
-    assert {first.kind, second.kind} == {"corrupt"}
-    assert first.start_seconds == pytest.approx(3.0)
-    assert first.end_seconds == pytest.approx(3.1)
-    assert second.start_seconds == pytest.approx(3.2)
+    # Two frames are lost; those after them, which refer to them, are kept and may show it.
+    (gap,) = failures(items)
+    assert gap.kind == "corrupt"
+    assert gap.start_seconds == pytest.approx(3.0, abs=0.11)  # one before is decoded after it
+    assert gap.end_seconds == pytest.approx(video.end_seconds)
     expected = reference(path, times, 54, 96)
     found = decoded(items)
     assert len(found) == 48

@@ -25,7 +25,7 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         times=FrameTimes(pts[order], int(pts.max()) + 1, 1, 10),
         packet_of=order,
         reliable=True,
-        seekable=True,
+        join_places=(),
         encrypted=False,
         claimed_end_seconds=None,
     )
