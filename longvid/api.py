@@ -10,7 +10,7 @@ from longvid.config import Config, load_config
 from longvid.errors import QuestionError
 from longvid.indexing.local_runner import run_local
 from longvid.indexing.report import IndexReport, Progress
-from longvid.inputs import input_names, list_videos
+from longvid.inputs import Listing, input_names
 from longvid.qa.arguments import store_name, video_name
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
@@ -48,7 +48,7 @@ def index(
     names = input_names(videos)
     if not isinstance(config, Config):
         config = load_config(config)
-    return run_local(list_videos(names), uri, config, on_progress)
+    return run_local(Listing(names), uri, config, on_progress)
 
 
 def ask(

@@ -1,30 +1,38 @@
 """Turn what a person names (files, folders, globs, lists) into paths of videos, in a fixed order.
 
-Names are decided by their ending only; whether a file is a video is the decoder's to say. What a
-video is called matters to people; its identity is its content.
+In folders the ending of a name decides; whether a file is a video is for the decoder to find out.
+What is left out is counted. What a video is called matters to people; its identity is its content.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longvid.errors import ConfigError
 from longvid.remote_files import foreign_errors, is_remote, remote_file
+from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
 
-__all__ = ["VIDEO_SUFFIXES", "content_id", "input_names", "list_videos"]
+__all__ = ["VIDEO_SUFFIXES", "Listing", "content_id", "input_names", "list_videos"]
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg",
-    ".flv", ".ogv", ".ogg", ".wmv", ".asf", ".3gp", ".gif",
+    ".mp4", ".m4v", ".mov", ".qt", ".f4v", ".mp4v", ".3gp", ".3g2", ".mkv", ".mk3d", ".webm",
+    ".avi", ".divx", ".ts", ".m2ts", ".m2t", ".mts", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v",
+    ".vob", ".mod", ".tod", ".flv", ".ogv", ".ogg", ".ogm", ".wmv", ".asf", ".gif",
 })
 # fmt: on
-
+#: Endings that files of text have too (TypeScript, Go): there the first bytes decide.
+_TEXT_SUFFIXES = frozenset({".ts", ".mts", ".mod"})
+_SNIFFED_BYTES = 512
 
 _HASH_BYTES = 16
 _READ_BYTES = 1 << 20
@@ -76,42 +84,156 @@ def _no_name(given: object) -> ConfigError:
 
 
 def list_videos(inputs: Iterable[str]) -> Iterator[str]:
-    """Yield the absolute path or URI of every video named, each once, one at a time.
+    """Yield the path of every video named, each once; see `Listing`."""
+    return iter(Listing(inputs))
 
-    A folder gives every file below it with a video's ending, in sorted order; a glob its matches;
-    `@list.txt` a path a line; anything else is a file and is taken at its word, so that a broken
-    name becomes a failure that says so instead of vanishing. Each may be a URI that fsspec knows.
+
+class Listing:
+    """The absolute paths and URIs of the videos that are named, each once, one at a time.
+
+    A folder gives every file below it with a video's ending, in sorted order, and links to folders
+    are followed, after all else; a glob gives its matches; `@list.txt` a path a line; anything else
+    is a file and is taken at its word, so that a broken name becomes a failure instead of
+    vanishing. Each may be a URI.
 
     Args:
         inputs: Files, folders, globs or @lists.
 
-    Raises:
-        ConfigError: A list or a bucket cannot be read.
+    Attributes:
+        skipped: Number of files in folders that are no videos, by their ending.
+        unreadable: A sentence for every folder that cannot be read.
     """
-    seen: set[str] = set()
-    for name in _expand(inputs):
-        path = name if is_remote(name) else os.path.abspath(name)
-        if path not in seen:
-            seen.add(path)
-            yield path
 
+    def __init__(self, inputs: Iterable[str]) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.unreadable: list[str] = []
+        self._inputs = inputs
 
-def _expand(inputs: Iterable[str]) -> Iterator[str]:
-    for given in inputs:
-        name = given.removeprefix("file://")
-        if name.startswith("~") and not os.path.lexists(name):
-            name = os.path.expanduser(name)
-        if name.startswith("@"):
-            yield from _expand(_lines(os.path.expanduser(name[1:])))
-        elif is_remote(name):
-            yield from _remote(name)
-        elif os.path.isdir(name):
-            yield from _walk(name)
-        elif glob.has_magic(name) and not os.path.lexists(name):
-            for match in sorted(glob.iglob(name, recursive=True)):
-                yield from _walk(match) if os.path.isdir(match) else (match,)
-        else:
+    def __iter__(self) -> Iterator[str]:
+        """Yield the paths.
+
+        Raises:
+            ConfigError: A list or a bucket cannot be read.
+        """
+        seen: set[str] = set()
+        for name in self._expand(self._inputs):
+            path = name if is_remote(name) else os.path.abspath(name)
+            if path not in seen:
+                seen.add(path)
+                yield path
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about what was left out so far."""
+        notes = list(self.unreadable)
+        if self.skipped:
+            ordered = sorted(self.skipped.items(), key=lambda item: (-item[1], item[0]))
+            endings = ", ".join(f"{count} {ending}" for ending, count in ordered)
+            notes.append(f"{self.skipped.total()} files skipped: {endings}.")
+        return tuple(notes)
+
+    def _expand(self, inputs: Iterable[str]) -> Iterator[str]:
+        for name in inputs:
+            name = name.removeprefix("file://")
+            if name.startswith("@"):
+                yield from self._expand(_lines(name[1:]))
+            elif is_remote(name):
+                yield from self._remote(name)
+            elif os.path.isdir(name):
+                yield from self._walk(name)
+            elif glob.has_magic(name) and not os.path.lexists(name):
+                for match in sorted(glob.iglob(name, recursive=True)):
+                    yield from self._walk(match) if os.path.isdir(match) else (match,)
+            else:
+                yield name
+
+    def _remote(self, name: str) -> Iterator[str]:
+        """Yield the videos of a bucket's folder, a glob's matches, or an object as it is named."""
+        try:
+            system, path = remote_file(name)
+            if glob.has_magic(path) and not system.exists(path):
+                found = sorted(system.glob(path))
+            elif _suffix(path) in VIDEO_SUFFIXES:
+                found = None
+            else:
+                found = [
+                    match
+                    for match in sorted(_below(system, path))
+                    if self._is_video(match, partial(system.cat_file, match, end=_SNIFFED_BYTES))
+                ]
+        except foreign_errors() as error:
+            raise ConfigError(
+                f"{name} cannot be listed: {_reason(error)}; check the name, the credentials and "
+                "the permission to list it."
+            ) from error
+        if found is None:
             yield name
+        else:
+            yield from (system.unstrip_protocol(match) for match in found)
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        """Yield the videos below a folder; links to folders last, and no folder twice."""
+        seen: set[tuple[int, int]] = set()
+        folders = deque([folder])
+        while folders:
+            for parent, inner, files in os.walk(folders.popleft(), onerror=self._note_unreadable):
+                identity = _identity(parent)
+                if identity in seen:
+                    inner.clear()
+                    continue
+                seen.add(identity)
+                links = [name for name in sorted(inner) if os.path.islink(f"{parent}/{name}")]
+                folders.extend(os.path.join(parent, name) for name in links)
+                inner[:] = sorted(set(inner) - set(links))
+                for file in sorted(files):
+                    path = os.path.join(parent, file)
+                    if self._is_video(path, partial(_first_bytes, path)):
+                        yield path
+
+    def _is_video(self, path: str, first_bytes: Callable[[], bytes]) -> bool:
+        """Tell a video by its name and, where that says too little, by its first bytes."""
+        suffix = _suffix(path)
+        if suffix in VIDEO_SUFFIXES and not (suffix in _TEXT_SUFFIXES and _is_text(first_bytes())):
+            return True
+        if suffix not in SUBTITLE_SUFFIXES:
+            self.skipped[suffix or "without ending"] += 1
+        return False
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self.unreadable.append(f"The folder {error.filename} cannot be read: {_reason(error)}.")
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Return what makes two names one folder."""
+    try:
+        status = os.stat(folder)
+    except OSError:  # it is gone by now
+        return (-1, -1)
+    return status.st_dev, status.st_ino
+
+
+def _first_bytes(path: str) -> bytes:
+    """Return the start of a regular file, a zero byte for what the decoder will fail to read."""
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                return file.read(_SNIFFED_BYTES)
+    except OSError:
+        pass
+    return b"\0"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the start of a file is text: UTF-8 without control characters."""
+    try:
+        # The cut may go through a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(character >= " " or character in "\t\n\f\r" for character in text)
 
 
 def _lines(name: str) -> Iterator[str]:
@@ -127,27 +249,6 @@ def _lines(name: str) -> Iterator[str]:
         raise ConfigError(f"The list {name} cannot be read: {_reason(error)}.") from error
 
 
-def _remote(name: str) -> Iterator[str]:
-    """Yield the videos of a bucket's folder, a glob's matches, or an object taken at its word."""
-    try:
-        system, path = remote_file(name)
-        if glob.has_magic(path) and not system.exists(path):
-            found = sorted(system.glob(path))
-        elif _has_video_suffix(path):
-            found = None
-        else:
-            found = sorted(filter(_has_video_suffix, _below(system, path)))
-    except foreign_errors() as error:
-        raise ConfigError(
-            f"{name} cannot be listed: {_reason(error)}; check the name, the credentials and the "
-            "permission to list it."
-        ) from error
-    if found is None:
-        yield name
-    else:
-        yield from (system.unstrip_protocol(match) for match in found)
-
-
 def _below(system: Any, path: str) -> list[str]:
     """Return every object below a folder. Unlike `find`, a refusal is not an empty folder."""
     system.ls(path, detail=False)
@@ -161,15 +262,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file, folder or bucket"
     return str(getattr(error, "strerror", None) or error).rstrip(".")
-
-
-def _has_video_suffix(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
-
-
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            if _has_video_suffix(file):
-                yield os.path.join(parent, file)

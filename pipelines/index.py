@@ -13,6 +13,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from longvid.cli.indexing import add_strict, stop_early
 from longvid.cluster.ray_runner import index, start
 from longvid.config import load_config, load_layout
 from longvid.errors import LongvidError
@@ -31,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--max-failure-rate", type=float, metavar="SHARE")
     parser.add_argument("--interval", type=float, default=10.0, help="seconds between lines")
+    add_strict(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(arguments)
     settings = list(options.set)
     if options.max_failure_rate is not None:
-        settings.append(f"run.max_failure_rate={options.max_failure_rate}")
+        settings += stop_early(options.max_failure_rate)
     atexit.register(gc.freeze)  # or Python looks for garbage among all modules for a second
     try:
         actors = start(load_layout(options.config, settings))
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LongvidError as error:
         print(f"longvid: {error}", file=sys.stderr)
         return 1
-    return print_report(report, options.json)
+    return print_report(report, options.json, strict=options.strict)
 
 
 if __name__ == "__main__":

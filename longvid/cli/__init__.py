@@ -1,7 +1,8 @@
 """The command line: one subcommand a verb, results on stdout, everything else on stderr.
 
-Exit status: 0 done · 1 a longvid error, told in one sentence · 2 wrong usage · 3 finished, but some
-videos failed or have gaps (`longvid failures` lists them).
+Exit status: 0 done · 1 a longvid error, in one sentence · 2 wrong usage · 3 finished, but more
+videos failed than run.max_failure_rate allows, or with --strict any failure or gap (`longvid
+failures` lists them).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
     from longvid.types import Failure
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_strict", "stop_early"]
 
 
 def add_commands(commands: Commands) -> None:
@@ -32,19 +32,36 @@ def add_commands(commands: Commands) -> None:
         "--max-failure-rate",
         type=float,
         metavar="SHARE",
-        help="stop when a larger share of the videos fails (default: never)",
+        help="stop when a larger share of the videos fails (default: never stop)",
     )
+    add_strict(index)
 
     retry = commands.add("retry", _retry, "Index failed videos once more.", commands.store)
     retry.add_argument(
         "videos", nargs="*", metavar="VIDEO", help="only these, by path, file name or id"
     )
     retry.add_argument("--kind", help="only failures of this kind")
+    add_strict(retry)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add the option that makes every failure and gap count for the exit status."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with status 3 for any failure or gap, not only when more than "
+        "run.max_failure_rate of the videos failed",
+    )
+
+
+def stop_early(max_failure_rate: float) -> list[str]:
+    """Return the settings that stop a run when a larger share of its videos fails."""
+    return [f"run.max_failure_rate={max_failure_rate}", "run.stop_early=true"]
 
 
 def _index(options: argparse.Namespace) -> int:
     if options.max_failure_rate is not None:
-        options.set.append(f"run.max_failure_rate={options.max_failure_rate}")
+        options.set += stop_early(options.max_failure_rate)
     index: Callable[..., IndexReport]
     if options.runner == "ray":
         index = _ray_runner(options)
@@ -55,7 +72,7 @@ def _index(options: argparse.Namespace) -> int:
 
     with index_progress(sys.stderr) as show:
         report = index(options.videos, store=options.store, config=config, on_progress=show)
-    return print_report(report, options.json)
+    return print_report(report, options.json, strict=options.strict)
 
 
 def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
@@ -106,7 +123,7 @@ def _retry(options: argparse.Namespace) -> int:
             # A video with a gap is indexed anew as a whole: its segments are immutable.
             again={failure.video_id for failure in failures if failure.is_gap},
         )
-    return print_report(report, options.json)
+    return print_report(report, options.json, strict=options.strict)
 
 
 def _same_name(name: str) -> Callable[[Failure], bool]:

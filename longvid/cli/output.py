@@ -44,9 +44,17 @@ OK, ERROR, FAILURES = 0, 1, 3
 _FOLDED = 14
 
 
-def print_report(report: IndexReport, as_json: bool) -> int:
-    """Print what a run did and return the exit status that says so."""
+def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) -> int:
+    """Print what a run did and return the exit status that says so.
+
+    Args:
+        report: Of the run.
+        as_json: As JSON instead of a sentence and a table.
+        strict: Any failure or gap makes the status 3, not only too many failed videos.
+    """
     warn(report.note)
+    for sentence in report.skipped:
+        warn(sentence)
     if as_json:
         dump(dataclasses.asdict(report))
     else:
@@ -62,7 +70,7 @@ def print_report(report: IndexReport, as_json: bool) -> int:
                 ("video", "stage", "kind", "from", "to", "error"),
                 [failure_row(failure) for failure in report.failures],
             )
-    return FAILURES if report.failures else OK
+    return FAILURES if report.failed_too_often or (strict and report.failures) else OK
 
 
 def warn(note: str) -> None:

@@ -114,11 +114,11 @@ class Job:
         """
         self._paths = PathBatches(self._untried(paths))
         try:
-            if self._paths.any_left():
-                self._start_probe()
             while together and self._starting():
                 self._wait()
             while True:
+                if self._probe is None and self._paths.any_left():
+                    self._start_probe()
                 self._assign()
                 if not self._calls and not self._work_left():
                     return
@@ -327,7 +327,7 @@ class Job:
     def _finish(self, chunk: Chunk, written: Written) -> None:
         """Enter the result of a chunk."""
         self._policy.consumed(chunk.key)
-        self._ledger.chunk_done(written)
+        self._paths.add_alone(self._ledger.chunk_done(written))
 
 
 def unwrapped(error: ray.exceptions.RayError) -> LongvidError:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from longvid.inputs import list_videos
+from longvid.inputs import Listing
 from longvid.remote_files import file_bytes, is_remote
 
-__all__ = ["Lister", "few_files", "listed"]
+__all__ = ["FewFiles", "Lister", "RemoteListing", "few_files"]
 
 _PATHS_PER_CALL = 1000
 #: What the driver hashes and opens itself, in about a second.
@@ -26,7 +27,35 @@ _FEW_ENTRIES = 64
 
 
 class Lister:
-    """Gives the paths of `list_videos` some at a time.
+    """Gives the paths of a `Listing` some at a time.
+
+    Args:
+        inputs: Files, folders, globs, URIs or @lists.
+    """
+
+    def __init__(self, inputs: Sequence[str]) -> None:
+        self._listing = Listing(inputs)
+        self._inputs = inputs
+        self._paths: Iterator[str] = iter(())
+        self._given = -1
+
+    def after(self, given: int) -> tuple[list[str], tuple[str, ...]]:
+        """Return the next paths, none at the end, and what was left out so far.
+
+        Args:
+            given: How many the driver has, so that a lister in the place of one that died, or
+                asked twice, goes on at the same place.
+        """
+        if given != self._given:
+            self._listing = Listing(self._inputs)
+            self._paths, self._given = islice(self._listing, given, None), given
+        paths = list(islice(self._paths, _PATHS_PER_CALL))
+        self._given += len(paths)
+        return paths, self._listing.notes()
+
+
+class RemoteListing:
+    """The paths of a `Listing` that is made beside the driver.
 
     Args:
         inputs: Files, folders, globs, URIs or @lists.
@@ -34,50 +63,54 @@ class Lister:
 
     def __init__(self, inputs: Sequence[str]) -> None:
         self._inputs = inputs
-        self._paths: Iterator[str] = iter(())
-        self._given = -1
+        self._notes: tuple[str, ...] = ()
 
-    def after(self, given: int) -> list[str]:
-        """Return the next paths, none at the end.
+    def __iter__(self) -> Iterator[str]:
+        """Yield the paths.
 
-        Args:
-            given: How many the driver has, so that a lister in the place of one that died, or
-                asked twice, goes on at the same place.
+        Raises:
+            RayError: Something named cannot be listed; the cause is in it.
         """
-        if given != self._given:
-            self._paths, self._given = islice(list_videos(self._inputs), given, None), given
-        paths = list(islice(self._paths, _PATHS_PER_CALL))
-        self._given += len(paths)
-        return paths
+        # Where lists and folders are what the user saw; it ends with its handle.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        lister: Any = ray.remote(Lister).options(scheduling_strategy=here, **options)
+        actor = lister.remote(self._inputs)
+        given = 0
+        while True:
+            paths, self._notes = ray.get(actor.after.remote(given))
+            if not paths:
+                return
+            given += len(paths)
+            yield from paths
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about what was left out so far."""
+        return self._notes
 
 
-def listed(inputs: Sequence[str]) -> Iterator[str]:
-    """Yield the path of every video named, listed beside the driver.
-
-    Raises:
-        RayError: Something named cannot be listed; the cause is in it.
-    """
-    # Where lists and folders are what the user saw; it ends with its handle.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    lister: Any = ray.remote(Lister).options(scheduling_strategy=here, **options).remote(inputs)
-    given = 0
-    while paths := ray.get(lister.after.remote(given)):
-        given += len(paths)
-        yield from paths
-
-
-def few_files(inputs: Sequence[str]) -> list[str] | None:
+def few_files(inputs: Sequence[str]) -> FewFiles | None:
     """List a few files; None when probing what is named is work for the cluster."""
     if any(is_remote(name.removeprefix("@")) for name in inputs):
         return None
     entries = (entry for name in inputs if os.path.isdir(name) for entry in _entries(name))
     if len(list(islice(entries, _FEW_ENTRIES + 1))) > _FEW_ENTRIES:
         return None
-    paths = list(islice(list_videos(inputs), _FEW_FILES + 1))
+    listing = Listing(inputs)
+    paths = list(islice(listing, _FEW_FILES + 1))
     if len(paths) > _FEW_FILES or any(map(is_remote, paths)):
         return None
-    return paths if sum(map(file_bytes, paths)) <= _FEW_BYTES else None
+    if sum(map(file_bytes, paths)) > _FEW_BYTES:
+        return None
+    return FewFiles(tuple(paths), listing.notes())
+
+
+@dataclass(frozen=True, slots=True)
+class FewFiles:
+    """Paths that the driver probes itself, and sentences about what was left out."""
+
+    paths: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -89,4 +122,4 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _entries(entry.path)
     except OSError:
-        return  # as `list_videos` has it: what cannot be read holds nothing
+        return  # the listing itself says that it cannot be read

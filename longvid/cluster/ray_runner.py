@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.cluster.lister import few_files, listed
+from longvid.cluster.lister import RemoteListing, few_files
 from longvid.cluster.placement import plan_decoders, room_for_frames
 from longvid.cluster.retry_policy import RetryPolicy
 from longvid.cluster.session import Actors, connect, nodes, plan_for, start
@@ -93,24 +93,26 @@ def run_job(
     try:
         Reader(config).close()  # a decoder that cannot be used is refused before a store is made
         opened = open_store(store_uri, config)
-        ledger = Ledger(opened, config.run.max_failure_rate)
+        ledger = Ledger(opened, config.run)
         few = few_files(inputs)
         plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
         policy = RetryPolicy(plan.frame_batches, config.run.max_attempts)
         job = Job(config, actors, ledger, policy)
         with closing(job), Watch(ledger, plan, policy, job, on_progress):
+            listing = RemoteListing(inputs)
             if few is not None:
-                job.probe_here(few)
-            job.run(listed(inputs) if few is None else (), together)
+                job.probe_here(few.paths)
+            job.run(listing if few is None else (), together)
+            skipped = listing.notes() if few is None else few.skipped
             if not job.num_paths:
-                raise no_video_named()
+                raise no_video_named(skipped)
             job.refresh()
     finally:
         actors.close()
     seconds = time.perf_counter() - started
     sums = policy.sums()
     opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})
-    return ledger.report(seconds, config.encoder.note())
+    return replace(ledger.report(seconds, config.encoder.note()), skipped=skipped)
 
 
 def explain(config: Config) -> list[tuple[str, str]]:

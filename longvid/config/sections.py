@@ -134,8 +134,9 @@ class Run:
         prefetch_mb: Megabytes of decoded frames that may wait for the encoder. Enough that
             decoding goes on while weights load; a segment of 16 frames of 384 pixels takes 7.
         max_attempts: A video that failed this often is left alone until `longvid retry`.
-        max_failure_rate: A run stops when a larger share of its videos fail, counted from the
-            20th on; 1 goes on whatever happens.
+        max_failure_rate: A run in which a larger share of the videos fails ends with status 3
+            (command line, jobs); a gap in a video is no failure.
+        stop_early: Stop a run as soon as that share is exceeded, counted from the 20th video on.
         cache_mb: Megabytes of remote videos that a machine keeps beside those being read.
     """
 
@@ -143,7 +144,8 @@ class Run:
     decode_workers: int = 0
     prefetch_mb: int = 64
     max_attempts: int = 3
-    max_failure_rate: float = 1.0
+    max_failure_rate: float = 0.1
+    stop_early: bool = False
     cache_mb: int = 20_000
 
     def __post_init__(self) -> None:

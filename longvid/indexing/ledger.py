@@ -7,20 +7,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from longvid.config import Config
+from longvid.config import Config, Run
 from longvid.errors import ConfigError, FailureRateError
-from longvid.indexing.messages import Opened, VideoText, Written
+from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
 from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
-from longvid.remote_files import FileState
+from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
 from longvid.types import Failure, Video
 
 __all__ = ["Ledger", "no_video_named", "open_store", "tried_out"]
 
-#: So many videos must have ended before their share of failures says anything.
-_LEAST_TRIED = 20
+#: The share of failures is looked at from this number of videos on.
+_MIN_TRIED = 20
+#: A file that changed this often while it was indexed is a failure.
+_MAX_CHANGES = 3
 
 
 def open_store(uri: str, config: Config) -> Store:
@@ -47,11 +49,15 @@ def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
     )
 
 
-def no_video_named() -> ConfigError:
-    """Say that a list named nothing."""
+def no_video_named(skipped: Sequence[str] = ()) -> ConfigError:
+    """Make the error for an empty list of videos.
+
+    Args:
+        skipped: Sentences about what was left out.
+    """
     return ConfigError(
         "No video is named: give files, or a folder that holds files ending in "
-        f"{', '.join(sorted(VIDEO_SUFFIXES))}."
+        f"{', '.join(sorted(VIDEO_SUFFIXES))}." + "".join(f" {sentence}" for sentence in skipped)
     )
 
 
@@ -62,8 +68,7 @@ class _OpenVideo:
     chunks_left: int
     records: list[ChunkRecord] = field(default_factory=list)
     gaps: list[Failure] = field(default_factory=list)
-    state: FileState | None = None
-    texts: dict[str, VideoText] = field(default_factory=dict)  # by name, the first one first
+    names: dict[str, Opened] = field(default_factory=dict)  # the one that is decoded first
 
 
 class Ledger:
@@ -74,23 +79,22 @@ class Ledger:
 
     Args:
         store: Where finished videos are recorded.
-        max_failure_rate: Share of failed videos above which the run is stopped.
+        run: Says how many videos may fail.
         again: Videos that are indexed anew although the store holds them. What it holds stays
             until the new is complete.
     """
 
-    def __init__(
-        self, store: Store, max_failure_rate: float = 1.0, again: Collection[str] = ()
-    ) -> None:
+    def __init__(self, store: Store, run: Run | None = None, again: Collection[str] = ()) -> None:
         self.store = store
         self.progress = Progress()
         self.failures: list[Failure] = []
         self.segments = self.frames = self.tokens = self.num_bytes = 0
-        self._max_failure_rate = max_failure_rate
+        self._run = run or Run()
         self._again = set(again)
         # What the names meant before this run: one that means something else now has moved on.
         self._owners = store.names()
         self._open: dict[str, _OpenVideo] = {}
+        self._num_changes: Counter[str] = Counter()
 
     def start(self, video: Video, num_chunks: int, opened: Opened) -> bool:
         """Open a video; False when its content has another name in work or in the store.
@@ -102,18 +106,14 @@ class Ledger:
         """
         anew = video.video_id in self._again
         if video.video_id in self._open:
-            self._open[video.video_id].texts[video.path] = opened.text
+            self._open[video.video_id].names[video.path] = opened
         elif not anew and self.store.has(video.video_id):
             add_subtitles(self.store, video.video_id, video.path, opened.text)
             self._record(opened.text.failures)
             self._add_path(video.video_id, video.path)
         else:
             self._open[video.video_id] = _OpenVideo(
-                video,
-                num_chunks,
-                num_chunks,
-                state=opened.state,
-                texts={video.path: opened.text},
+                video, num_chunks, num_chunks, names={video.path: opened}
             )
             self._count(videos_open=1, seconds_known=video.duration_seconds, current=video.path)
             return True
@@ -129,8 +129,12 @@ class Ledger:
         self._record([failure])
         self._count_failed(failure.path)
 
-    def chunk_done(self, written: Written) -> None:
-        """Take in a written chunk and its gaps."""
+    def chunk_done(self, written: Written) -> tuple[str, ...]:
+        """Take in a written chunk and its gaps.
+
+        Returns:
+            Names to open again: their files changed while they were indexed.
+        """
         record = written.record
         entry = self._open[written.video_id]
         entry.chunks_left -= 1
@@ -143,37 +147,54 @@ class Ledger:
             self.frames += sum(segment.num_frames for segment in record.segments)
             self.tokens += sum(segment.num_tokens for segment in record.segments)
             self.num_bytes += record.num_bytes
-        if entry.chunks_left == 0:
-            del self._open[written.video_id]
+        if entry.chunks_left:
+            return ()
+        del self._open[written.video_id]
+        self._count(videos_open=-1, current=entry.video.path)
+        changed = [path for path, opened in entry.names.items() if _has_changed(opened)]
+        if entry.video.path in changed:
+            changed = list(entry.names)  # what was decoded may be of either content
+        else:
+            for path in changed:
+                del entry.names[path]
             self._finish(entry)
+        return tuple(path for path in changed if self._may_open_again(path))
+
+    def _may_open_again(self, path: str) -> bool:
+        self._num_changes[path] += 1
+        if self._num_changes[path] < _MAX_CHANGES:
+            return True
+        sentence = (
+            f"{path} changed while it was indexed, {_MAX_CHANGES} times; index it again when it is "
+            "complete."
+        )
+        self.fail(Failure("", path, "decode", "unreadable", sentence))
+        return False
 
     def _finish(self, entry: _OpenVideo) -> None:
         video = entry.video
         if not entry.records:
             first = entry.gaps[0]
             self._record([replace(first, start_seconds=None, end_seconds=None)])
-            self._count_failed(video.path, videos_open=-1)
+            self._count_failed(video.path)
             return
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
         self.store.clear_failures([video.video_id, video.path])
-        keep_subtitles(self.store, video.video_id, entry.texts)
+        texts = {path: opened.text for path, opened in entry.names.items()}
+        keep_subtitles(self.store, video.video_id, texts)
+        state = entry.names[video.path].state
         self.store.finish(
             video,
             entry.records,
             gaps,
-            source_bytes=entry.state.num_bytes if entry.state else 0,
+            source_bytes=state.num_bytes if state else 0,
             replace=video.video_id in self._again,
         )
         self._again.discard(video.video_id)
-        for path in entry.texts:
+        for path in entry.names:
             self._add_path(video.video_id, path)
-        self._record([*gaps, *(each for text in entry.texts.values() for each in text.failures)])
-        self._count(
-            videos_indexed=1,
-            videos_open=-1,
-            video_seconds=video.duration_seconds,
-            current=video.path,
-        )
+        self._record([*gaps, *(each for text in texts.values() for each in text.failures)])
+        self._count(videos_indexed=1, video_seconds=video.duration_seconds, current=video.path)
 
     def _add_path(self, video_id: str, path: str) -> None:
         """Name a video, and take the name from the video that had it: the file was changed."""
@@ -191,10 +212,11 @@ class Ledger:
         self._count(videos_failed=1, current=path, **changes)
         failed = self.progress.videos_failed
         tried = failed + self.progress.videos_indexed
-        if tried >= _LEAST_TRIED and failed > self._max_failure_rate * tried:
+        limit = self._run.max_failure_rate
+        if self._run.stop_early and tried >= _MIN_TRIED and failed > limit * tried:
             raise FailureRateError(
                 f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
-                f"{self._max_failure_rate:g} allows; what was finished is kept. See longvid "
+                f"{limit:g} allows; what was finished is kept. See longvid "
                 f"failures --store {self.store.uri}, fix the cause and run the same command again."
             )
 
@@ -231,4 +253,13 @@ class Ledger:
             failures=tuple(self.failures),
             seconds=seconds,
             note=note,
+            max_failure_rate=self._run.max_failure_rate,
         )
+
+
+def _has_changed(opened: Opened) -> bool:
+    """Whether a file is another than when it was opened; one that is gone by now is not."""
+    try:
+        return opened.state is not None and file_state(opened.path) != opened.state
+    except OSError:
+        return False

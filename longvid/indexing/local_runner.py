@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from queue import SimpleQueue
 
 from longvid.config import Config, torch_device
@@ -17,6 +18,7 @@ from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
 from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
+from longvid.inputs import Listing
 from longvid.sample import try_plan_chunks
 from longvid.types import Failure
 
@@ -46,19 +48,20 @@ def run_local(
     # Before the store is made: a decoder that cannot be used leaves none behind.
     with DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
-        ledger = Ledger(store, config.run.max_failure_rate, again)
+        ledger = Ledger(store, config.run, again)
         one_thread = 1 if torch_device(config.run.device) == "cpu" else None
         with DecodeEncodeWorker(config, store, decoding, one_thread) as worker:
             run = _Run(paths, config, worker, ledger)
             for _ in run.steps(2 * decoding.num_threads):
                 if on_progress is not None:
                     on_progress(ledger.progress)
+    skipped = paths.notes() if isinstance(paths, Listing) else ()
     if not run.num_paths:
-        raise no_video_named()
+        raise no_video_named(skipped)
     store.refresh()
     seconds = time.perf_counter() - started
     store.record_run({"runner": "local", **ledger.summary(seconds)})
-    return ledger.report(seconds, config.encoder.note())
+    return replace(ledger.report(seconds, config.encoder.note()), skipped=skipped)
 
 
 class _Run:
@@ -99,7 +102,8 @@ class _Run:
                 case Opened():
                     self._start(result)
                 case Written():
-                    self._ledger.chunk_done(result)
+                    for path in self._ledger.chunk_done(result):
+                        self._submit(self._worker.open(path))
             yield
 
     def _open_next(self) -> bool:

@@ -71,6 +71,8 @@ class IndexReport:
         failures: Whole videos and gaps.
         seconds: Wall time.
         note: A caveat that a person must see, or "".
+        skipped: Sentences about files and folders that were not looked at.
+        max_failure_rate: Share of failed videos that the configuration allows.
     """
 
     store: str
@@ -84,3 +86,11 @@ class IndexReport:
     failures: tuple[Failure, ...]
     seconds: float
     note: str
+    skipped: tuple[str, ...] = ()
+    max_failure_rate: float = 1.0
+
+    @property
+    def failed_too_often(self) -> bool:
+        """Whether a larger share of the videos failed than `run.max_failure_rate` allows."""
+        tried = self.videos_indexed + self.videos_skipped + self.videos_failed
+        return self.videos_failed > self.max_failure_rate * tried

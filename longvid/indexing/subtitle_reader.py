@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from longvid.errors import VideoError
-from longvid.indexing.messages import VideoText
+from longvid.indexing.messages import DECODER_DIED, VideoText
 from longvid.protocols import Decoder
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import MAX_BYTES, SUFFIXES, sidecar_of
@@ -53,18 +53,27 @@ class SubtitleReader:
             failures.append(_failure(video, error))
         if not beside:
             try:
-                inside = self._decoder.read_text(local)
+                inside = self._read(local)
             except VideoError as error:
                 failure = _failure(video, error)
                 failures.append(replace(failure, error=failure.error.replace(local, video.path)))
         return VideoText(beside, inside, tuple(failures))
+
+    def _read(self, path: str) -> tuple[TextLine, ...]:
+        """Read a file; if the decoder dies, once more."""
+        try:
+            return self._decoder.read_text(path)
+        except VideoError as error:
+            if error.kind not in DECODER_DIED:
+                raise
+            return self._decoder.read_text(path)
 
     def _beside(self, path: str) -> tuple[TextLine, ...]:
         sidecar = sidecar_of(path, self._names(os.path.dirname(path)))
         if sidecar is None:
             return ()
         if not is_remote(sidecar):
-            return self._decoder.read_text(sidecar)
+            return self._read(sidecar)
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "subtitles" + os.path.splitext(sidecar)[1])
             try:
@@ -76,7 +85,7 @@ class SubtitleReader:
             with open(local, "wb") as file:
                 file.write(data)
             try:
-                return self._decoder.read_text(local)
+                return self._read(local)
             except VideoError as error:
                 sentence = str(error).replace(local, sidecar)
                 raise VideoError(sentence, kind=error.kind, path=path, stage="text") from error

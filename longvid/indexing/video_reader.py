@@ -16,7 +16,7 @@ from typing import TypeVar
 from longvid import registry
 from longvid.config import Config
 from longvid.errors import VideoError
-from longvid.indexing.messages import Opened, VideoText
+from longvid.indexing.messages import DECODER_DIED, Opened, VideoText
 from longvid.indexing.subtitle_reader import SubtitleReader
 from longvid.inputs import content_id
 from longvid.protocols import Decoder, DecoderPart
@@ -26,9 +26,6 @@ from longvid.types import Chunk, Failure, FrameBatch, Video
 __all__ = ["Reader", "open_video", "sized_decoder"]
 
 Item = TypeVar("Item", Video | Failure, FrameBatch | Failure)
-
-#: What a decoder dies of that need not be the video's doing: anybody may have killed it.
-_DIED = ("decoder-crash", "out-of-memory")
 
 
 def sized_decoder(config: Config) -> DecoderPart:
@@ -93,7 +90,7 @@ class Reader:
             state = file_state(path)
             with self._copies.open(path) as local:
                 found = open_video(self._decoder, local)
-                if isinstance(found, Failure) and found.kind in _DIED:
+                if isinstance(found, Failure) and found.kind in DECODER_DIED:
                     found = open_video(self._decoder, local)
                 found = self._named(found, path, local)
                 if isinstance(found, Video):
@@ -132,7 +129,7 @@ class Reader:
         for item in self._decoder.decode(chunk):
             if isinstance(item, FrameBatch):
                 left = [plan for plan in left if plan.segment_index > item.segment_index]
-            elif item.kind in _DIED and item.end_seconds == chunk.end_seconds:
+            elif item.kind in DECODER_DIED and item.end_seconds == chunk.end_seconds:
                 break
             else:
                 seen.append(item)

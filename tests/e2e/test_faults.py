@@ -231,10 +231,11 @@ def test_a_video_that_cannot_be_planned_is_one_failure(videos: Path, tmp_path: P
 
 def test_a_run_that_fails_everywhere_is_stopped(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4", 6, 1)
+    index(str(tmp_path), str(tmp_path / "store"))
     for number in range(40):
         (tmp_path / f"b{number:02}.mp4").write_text(f"no video {number}")
-    with pytest.raises(FailureRateError, match="of 20 videos failed, more than"):
-        index(str(tmp_path), str(tmp_path / "store"), max_failure_rate=0.5)
+    with pytest.raises(FailureRateError, match="20 of 20 videos failed, more than"):
+        index(str(tmp_path), str(tmp_path / "store"), max_failure_rate=0.5, stop_early=True)
     opened = Store.open(tmp_path / "store")
     assert len(opened.videos()) == 1
     assert opened.verify() == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from longvid.errors import ConfigError
-from longvid.inputs import input_names, list_videos
+from longvid.inputs import Listing, input_names, list_videos
 
 
 @pytest.fixture
@@ -65,3 +66,65 @@ def test_one_name_by_itself_is_one_video(name: str | Path) -> None:
 def test_what_is_no_name_is_refused(given: object) -> None:
     with pytest.raises(ConfigError, match="named by strings or Paths"):
         input_names(given)  # type: ignore[arg-type]  # the point
+
+
+def test_what_is_left_out_of_a_folder_is_counted(folder: Path) -> None:
+    for name in ("a.txt", "b.PDF", "deep/c.txt", "README", "b.srt"):
+        (folder / name).touch()
+    listing = Listing([str(folder)])
+    assert names(list(listing), folder) == ["a.MKV", "b.mp4", "deep/c.webm"]
+    assert listing.skipped == {".txt": 3, ".pdf": 1, "without ending": 1}
+    assert listing.notes() == ("5 files skipped: 3 .txt, 1 .pdf, 1 without ending.",)
+
+
+@pytest.mark.parametrize("name", ["index.ts", "config.mts", "go.mod"])
+@pytest.mark.parametrize(
+    ("content", "is_video"),
+    [
+        (b"export const film = 1;\n" * 100, False),
+        ("// ein Größenmaß ".encode() * 100, False),
+        (b"", False),
+        (b"\x47\x40\x00\x10\x00" * 100, True),
+        (b"\x00\x00\x01\xba", True),
+        (b"\xff\xfe\x00", True),
+    ],
+)
+def test_first_bytes_decide_where_an_ending_says_too_little(
+    name: str, content: bytes, is_video: bool, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    listing = Listing([str(tmp_path)])
+    assert list(listing) == [str(tmp_path / name)] * is_video
+    assert listing.skipped.total() == (not is_video)
+    # A name that is given is taken at its word.
+    assert list(Listing([str(tmp_path / name)])) == [str(tmp_path / name)]
+
+
+def test_links_to_folders_are_followed_without_loops(tmp_path: Path) -> None:
+    for name in ("films/b.mp4", "films/deep/c.mp4", "elsewhere/d.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "films" / "a_link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "films" / "deep" / "up").symlink_to(tmp_path / "films")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "films" / "deep")
+    (tmp_path / "films" / "gone").symlink_to(tmp_path / "nothing")
+    found = names(list(Listing([str(tmp_path / "films")])), tmp_path)
+    assert found == ["films/b.mp4", "films/deep/c.mp4", "films/a_link/d.mp4"]
+    (tmp_path / "link").symlink_to(tmp_path / "films")
+    assert len(list(Listing([str(tmp_path / "link")]))) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listing = Listing([str(folder)])
+    assert names(list(listing), folder) == ["a.MKV", "b.mp4"]
+    assert listing.notes()[0] == f"The folder {folder}/deep cannot be read: permission denied."

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("ray")
 
 from longvid.cluster import lister
-from longvid.cluster.lister import Lister, few_files
+from longvid.cluster.lister import FewFiles, Lister, few_files
 from longvid.cluster.ray_runner import run_job
 from longvid.config import load_config, load_layout
 from longvid.errors import ConfigError, StoreError
@@ -41,11 +41,11 @@ def test_a_lister_gives_every_path_once_and_goes_on_where_another_died(
         (tmp_path / f"{number}.mp4").write_text("a video")
     wanted = list(list_videos([str(tmp_path)]))
     first, second = Lister([str(tmp_path)]), Lister([str(tmp_path)])
-    assert first.after(0) == wanted[:4]
-    assert second.after(4) == wanted[4:8]  # in its place
-    assert second.after(4) == wanted[4:8]  # its answer was lost
-    assert second.after(8) == wanted[8:]
-    assert second.after(10) == []
+    assert first.after(0)[0] == wanted[:4]
+    assert second.after(4)[0] == wanted[4:8]  # in its place
+    assert second.after(4)[0] == wanted[4:8]  # its answer was lost
+    assert second.after(8)[0] == wanted[8:]
+    assert second.after(10)[0] == []
 
 
 def test_few_files_are_listed_here_and_many_are_not_even_counted(
@@ -54,18 +54,20 @@ def test_few_files_are_listed_here_and_many_are_not_even_counted(
     (tmp_path / "inner").mkdir()
     for number in range(3):
         (tmp_path / "inner" / f"{number}.mp4").write_text("a video")
-    assert few_files([str(tmp_path)]) == list(list_videos([str(tmp_path)]))
+    few = few_files([str(tmp_path)])
+    assert few is not None
+    assert list(few.paths) == list(list_videos([str(tmp_path)]))
     assert few_files(["s3://bucket/folder"]) is None
     monkeypatch.setattr(lister, "_FEW_BYTES", 10)
     assert few_files([str(tmp_path)]) is None
     monkeypatch.setattr(lister, "_FEW_ENTRIES", 2)
-    monkeypatch.setattr(lister, "list_videos", None)
+    monkeypatch.setattr(lister, "Listing", None)
     assert few_files([str(tmp_path)]) is None
 
 
 def test_what_cannot_be_read_holds_nothing(tmp_path: Path) -> None:
-    assert few_files([str(tmp_path)]) == []
-    assert few_files([os.devnull]) == [os.devnull]
+    assert few_files([str(tmp_path)]) == FewFiles((), ())
+    assert few_files([os.devnull]) == FewFiles((os.devnull,), ())
 
 
 def test_actors_are_ended_when_a_job_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from longvid.indexing.ledger import Ledger
 from longvid.indexing.messages import Opened, VideoText, Written
 from longvid.indexing.video_reader import open_video
+from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
 from longvid.types import Chunk, Failure, Segment, Tokens, Video
 
@@ -139,3 +140,95 @@ def test_what_is_no_regular_file_is_never_opened(make: str, tmp_path: Path) -> N
     failure = open_video(NeverOpens(), str(path))  # type: ignore[arg-type]  # a stand-in
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind) == ("probe", "unreadable")
+
+
+def opened(path: Path, content: str) -> Opened:
+    return Opened(str(path), video(str(path), content), file_state(str(path)))
+
+
+def begin(ledger: Ledger, found: Opened) -> Video:
+    assert isinstance(found.found, Video)
+    assert ledger.start(found.found, 1, found)
+    return found.found
+
+
+def test_a_file_that_changes_while_it_is_indexed_is_opened_again(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("old")
+    before = begin(ledger, opened(clip, "a"))
+    clip.write_text("new and longer")
+    record = written(ledger, before.video_id, 0)
+    assert ledger.chunk_done(Written(before.video_id, record, (), {})) == (str(clip),)
+    assert not ledger.store.has(before.video_id)
+    after = begin(ledger, opened(clip, "b"))
+    record = written(ledger, after.video_id, 0)
+    assert ledger.chunk_done(Written(after.video_id, record, (), {})) == ()
+    assert [stored.video.video_id for stored in ledger.store.videos()] == [after.video_id]
+    assert ledger.failures == []
+    assert ledger.progress.videos_open == 0
+
+
+def test_only_the_name_whose_file_changed_is_opened_again(ledger: Ledger, tmp_path: Path) -> None:
+    clips = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for clip in clips:
+        clip.write_text("same")
+    first = begin(ledger, opened(clips[0], "a"))
+    second = opened(clips[1], "a")
+    assert isinstance(second.found, Video)
+    assert not ledger.start(second.found, 1, second)
+    clips[1].write_text("another")
+    record = written(ledger, first.video_id, 0)
+    assert ledger.chunk_done(Written(first.video_id, record, (), {})) == (str(clips[1]),)
+    (stored,) = ledger.store.videos()
+    assert stored.paths == (str(clips[0]),)
+
+
+def test_a_file_that_changes_without_end_is_one_failure(ledger: Ledger, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    for number in range(1, 4):
+        clip.write_text("x" * number)
+        found = begin(ledger, opened(clip, str(number)))
+        clip.write_text("y" * (number + 1))
+        record = written(ledger, found.video_id, 0)
+        again = ledger.chunk_done(Written(found.video_id, record, (), {}))
+        assert again == ((str(clip),) if number < 3 else ())
+    (failure,) = ledger.failures
+    assert "changed while it was indexed" in failure.error
+    assert ledger.store.videos() == []
+
+
+def test_a_file_that_is_gone_by_the_end_is_kept(ledger: Ledger, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("here")
+    found = begin(ledger, opened(clip, "a"))
+    clip.unlink()
+    assert (
+        ledger.chunk_done(Written(found.video_id, written(ledger, found.video_id, 0), (), {})) == ()
+    )
+    assert ledger.store.has(found.video_id)
+
+
+@pytest.mark.parametrize(
+    ("num_indexed", "num_failed", "too_often"),
+    [(19, 1, False), (1, 1, True), (0, 1, True), (9, 1, False), (0, 0, False)],
+)
+def test_a_run_fails_by_its_share_of_failed_videos(
+    num_indexed: int, num_failed: int, too_often: bool, ledger: Ledger
+) -> None:
+    for number in range(num_failed):
+        ledger.fail(Failure("", f"{number}.mp4", "probe", "unreadable", "gone"))
+    for number in range(num_indexed):
+        ledger.skip(f"again{number}.mp4")
+    report = ledger.report(1.0, "")
+    assert report.failed_too_often == too_often
+
+
+def test_a_gap_is_no_failure_of_the_run(ledger: Ledger) -> None:
+    clip = video("clip.mp4")
+    start(ledger, clip, 1)
+    done(ledger, clip.video_id, written(ledger, clip.video_id, 0), gap(clip, 8.0))
+    report = ledger.report(1.0, "")
+    assert len(report.failures) == 1
+    assert not report.failed_too_often
