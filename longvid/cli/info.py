@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
 from longvid.cli.output import ERROR, OK, dump, say, table
+from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from longvid.model_inventory import Model
@@ -33,7 +34,15 @@ def add_commands(commands: Commands) -> None:
     doctor.add_argument(
         "--store", metavar="STORE", help="say which way its tokens can go to a serving engine"
     )
-    commands.add("models", _models, "List families, presets and the checkpoints on this machine.")
+    models = commands.add(
+        "models", _models, "List families, presets and the checkpoints on this machine."
+    )
+    models.add_argument(
+        "--router",
+        metavar="STORE",
+        help="of a mixture of experts: which experts read what a store shows",
+    )
+    models.add_argument("--question", default="What is shown?", help="for --router")
 
     convert = commands.add("convert", _convert, "Rewrite a checkpoint's pickles as safetensors.")
     convert.add_argument("source", metavar="SRC", help="folder or hub name of the checkpoint")
@@ -103,7 +112,41 @@ def _convert(options: argparse.Namespace) -> int:
     return OK
 
 
+def _routers(options: argparse.Namespace) -> int:
+    from longvid.llm.huggingface import Worker
+    from longvid.qa.video_qa import VideoQA
+    from longvid.types import Question
+
+    question = Question(options.question)
+    with VideoQA(options.router) as qa:
+        llm = qa.llm
+        if not isinstance(llm, Worker):
+            raise ConfigError(
+                f"The language model {type(qa.config.llm).__name__} shows no routers; "
+                "llm.name = huggingface does."
+            )
+        shares = llm.router_shares(question, qa.select(question))
+    rows = [
+        {"layer": one.layer, "visual": one.visual.tolist(), "text": one.text.tolist()}
+        for one in shares
+    ]
+    if options.json:
+        dump(rows)
+        return OK
+    table(
+        ("layer", "tokens", "share of each expert"),
+        [
+            (str(row["layer"]), kind, " ".join(f"{share:.2f}" for share in row[kind]))
+            for row in rows
+            for kind in ("visual", "text")
+        ],
+    )
+    return OK
+
+
 def _models(options: argparse.Namespace) -> int:
+    if options.router:
+        return _routers(options)
     from longvid.model_inventory import models_on_disk
     from longvid.models.families import FAMILIES
 

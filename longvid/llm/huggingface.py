@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.lazy_import import torch
@@ -42,6 +42,9 @@ from longvid.types import (
     Question,
     Selection,
 )
+
+if TYPE_CHECKING:
+    from longvid.models.experts import ExpertShares
 
 __all__ = ["HuggingFaceLanguageModel"]
 
@@ -77,6 +80,8 @@ class HuggingFaceLanguageModel:
         device_map: "" puts the model on one device; "auto" spreads it over all GPUs and the
             processor's memory, as Accelerate does.
         bits: 8 or 4 keeps the weights in so many bits (bitsandbytes); 0 as `dtype` says.
+        experts: How a mixture of experts multiplies: "auto" leaves it to transformers, "eager" one
+            expert after the other, "batched_mm" or "grouped_mm" all at once.
     """
 
     reads_pictures: ClassVar[bool] = False
@@ -93,6 +98,7 @@ class HuggingFaceLanguageModel:
     attention: str = "auto"
     device_map: str = ""
     bits: int = 0
+    experts: str = "auto"
 
     def __post_init__(self) -> None:
         if self.choice_answer not in ("text", "letter"):
@@ -106,7 +112,7 @@ class HuggingFaceLanguageModel:
         if self.prefill_tokens < 1:
             raise ConfigError(f"llm.prefill_tokens must be at least 1, got {self.prefill_tokens}.")
         # What it names is checked where it is used.
-        Placement(self.attention, self.device_map, self.bits)
+        Placement(self.attention, self.device_map, self.bits, self.experts)
 
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
@@ -141,7 +147,7 @@ class HuggingFaceLanguageModel:
         """
         folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
-        with placed(Placement(self.attention, self.device_map, self.bits)):
+        with placed(Placement(self.attention, self.device_map, self.bits, self.experts)):
             decoder = family_of(folder).load_decoder(folder, dtype, device)
         return Worker(self, folder, decoder)
 
@@ -181,6 +187,29 @@ class Worker:
     def embed_words(self, text: str) -> torch.Tensor:
         """Return the input embeddings of a text, (L, D) float32, without special tokens."""
         return self._decoder.embed(self._text_tokenizer.text_ids(text)).float().cpu()
+
+    def router_shares(self, question: Question, selection: Selection) -> list[ExpertShares]:
+        """Return which experts read the visual and the text tokens of a prompt, by layer.
+
+        Raises:
+            ModelError: The model is no mixture of experts.
+        """
+        from longvid.models.experts import router_shares
+
+        with self._lock:
+            pieces = self._ask(question, selection).pieces
+            spliced = self._decoder.splice(pieces, newline=False)
+            mask = [
+                torch.full((num_tokens,), isinstance(piece, FramePiece))
+                for piece in pieces
+                for num_tokens in [
+                    len(piece.tokens) if isinstance(piece, FramePiece) else len(piece.ids)
+                ]
+            ]
+            visual = torch.cat(mask)
+            return router_shares(
+                self._decoder.module, lambda: self._decoder.logits(spliced, keep=1), visual
+            )
 
     def answer(self, question: Question, selection: Selection) -> Generation:
         """Answer an open question greedily, or score the choices of a closed one.

@@ -37,6 +37,8 @@ class Placement:
         device_map: "" for one device, or how Accelerate spreads a model ("auto", "balanced",
             "sequential").
         bits: 8 or 4 for bitsandbytes, 0 for none.
+        experts: "auto", or how a mixture of experts multiplies ("eager", "batched_mm",
+            "grouped_mm").
 
     Raises:
         ConfigError: A value is not one of these.
@@ -45,8 +47,10 @@ class Placement:
     attention: str = "auto"
     device_map: str = ""
     bits: int = 0
+    experts: str = "auto"
 
     def __post_init__(self) -> None:
+        _one_of("llm.experts", self.experts, ("auto", "eager", "batched_mm", "grouped_mm"))
         _one_of("llm.attention", self.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
         _one_of("llm.device_map", self.device_map, ("", "auto", "balanced", "sequential"))
         _one_of("llm.bits", self.bits, (0, 8, 4))
@@ -73,6 +77,8 @@ class Placement:
                 )
         if attention:
             found["attn_implementation"] = attention
+        if self.experts != "auto":
+            found["experts_implementation"] = self.experts
         if self.device_map:
             _require("accelerate", f"llm.device_map = {self.device_map!r}", "accelerate")
             found["device_map"] = self.device_map
