@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "add_stage_arguments", "run_stage", "run_task"]
 
+NOTHING_ANSWERED = 3
 STAGES = ("infer", "judge", "score", "report")
 
 
@@ -108,8 +109,7 @@ def run_stage(stage: str, options: argparse.Namespace) -> int:
         "score": ("score", "report"),
         "report": ("report",),
     }[stage]
-    _after_infer(run, load_task(run.identity["task"]), options, wanted, anew=True)
-    return 0
+    return _after_infer(run, load_task(run.identity["task"]), options, wanted, anew=True)
 
 
 def run_task(name: str, options: argparse.Namespace) -> int:
@@ -152,10 +152,12 @@ def run_task(name: str, options: argparse.Namespace) -> int:
             print(f"shard done; when all are: python -m benchmarks score {run.folder}")
         return 0
     # Every run is scored before any is reported: a report draws its siblings too.
+    status = 0
     for stages in (("judge", "score"), ("report",)):
         for run in runs:
-            _after_infer(run, task, options, [name for name in stages if name in options.stages])
-    return 0
+            wanted = [name for name in stages if name in options.stages]
+            status = max(status, _after_infer(run, task, options, wanted))
+    return status
 
 
 def _protocol(task: Task, options: argparse.Namespace) -> Protocol:
@@ -252,7 +254,9 @@ def _after_infer(
     stages: Sequence[str],
     *,
     anew: bool = False,
-) -> None:
+) -> int:
+    """Run the later stages; return 3 where not one row has an answer."""
+    status = 0
     with run.plan() as plan:
         if "judge" in stages and options.judge:
             from benchmarks.judging.judgements import judge
@@ -265,11 +269,15 @@ def _after_infer(
                 f"verdict{f', such as: {judged.why}' if judged.why else '.'}"
             )
         if "score" in stages:
-            score(run, plan, Subject(task.groups, task.macro), anew=anew)
+            result = score(run, plan, Subject(task.groups, task.macro), anew=anew)
+            if not any(result["coverage"][name] for name in ("ok", "unparsed")):
+                _tell(f"Not one of {result['rows']} rows was answered: the report says why.")
+                status = NOTHING_ANSWERED
         if "report" in stages:
-            from benchmarks.report.sections import report
+            from benchmarks.report.figures import report
 
             print(report(run, plan, anew=anew))
+    return status
 
 
 def _judge_options(options: argparse.Namespace) -> JudgeOptions:

@@ -346,10 +346,20 @@ def _figures(tally: _Tally) -> dict[str, Any]:
             "all": over_all,
         }
     return {
-        metric: dict(sorted(figures[metric].items(), key=lambda item: (item[0] != "all", item[0])))
+        metric: dict(sorted(figures[metric].items(), key=lambda item: _place(item[0])))
         for metric in tally.metrics
         if metric in figures
     }
+
+
+_LENGTHS = {"short": 0, "medium": 1, "long": 2}
+
+
+def _place(group: str) -> tuple[object, ...]:
+    """Sort groups by name, numbers by size, and lengths from short to long."""
+    name, _, value = group.partition("=")
+    number = float(value) if value.replace(".", "", 1).isdigit() else math.inf
+    return (group != "all", name, _LENGTHS.get(value, 0), number, value)
 
 
 def _macro(tally: _Tally) -> dict[str, Any]:

@@ -13,7 +13,7 @@ measure.py     every question to every arm
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
 plan.py        what is run
-page.py        one HTML page, with plot.py
+page.py        one HTML page, by the report of all benchmarks
 
 It measures methods, not models: mini understands nothing but the drawn world.
 """

@@ -16,9 +16,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, cut_frames
+from longvid.compress.flashvid import FlashVID
 from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
+from longvid.compress.ranking import (
+    DifferentialTokenDrop,
+    EfficientVideoSampling,
+    VCast,
+    VidCom2,
+)
 from longvid.config import Ask, Config
 from longvid.qa.candidates import evenly
 from longvid.select import algorithms
@@ -102,6 +109,11 @@ COMPRESSIONS: dict[str, tuple[Any, ...]] = {
     "stc of 4x4": (_GRID_4, SpatialTokenCompression()),
     "dycoke of 4x4": (_GRID_4, DyCoke()),
     "random 16": (RandomPruning(ratio=0.75),),
+    "evs of 4x4": (_GRID_4, EfficientVideoSampling()),
+    "vidcom2 16": (VidCom2(),),
+    "v-cast 16": (VCast(),),
+    "dtd 16": (DifferentialTokenDrop(share=0.75),),
+    "flashvid 16": (FlashVID(),),
 }
 """Every compressor of the registry, in the sizes that mini was trained to read."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.unit.benchmarks.folders import Row
 from tests.unit.benchmarks.stand_in import *
 from benchmarks.harness.run import open_run
-import longvid.types, benchmarks.report.sections  # what loads torch, before anything is measured
+import longvid.types, benchmarks.report.figures  # what loads torch, before anything is measured
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 (folder / "annotations").mkdir(parents=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
 from benchmarks.harness.published_protocols import PROTOCOLS
 from longvid.config import load_config
+from longvid.models.tokenizer import Span
 from longvid.sample import rounded_step_indices
 from longvid.systems.longvu.language_model import _CHATML, LongVULanguageModel, Worker
 from longvid.types import Question
@@ -53,7 +55,8 @@ class Recorder(Worker):
         )
         self.texts: list[str] = []
 
-    def _prompt_ids(self, text: str) -> tuple[int, ...]:
+    def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
+        text = "".join(span.text for span in spans)
         self.texts.append(text)
         return tuple(map(ord, text))
 

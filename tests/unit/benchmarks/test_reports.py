@@ -13,9 +13,9 @@ from benchmarks.harness.comparison import compare
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.plan import Selection, make_plan
 from benchmarks.harness.run import Run, load_run, open_run
-from benchmarks.harness.score import Subject, score
+from benchmarks.harness.score import Subject, _place, score
 from benchmarks.harness.task import probe
-from benchmarks.report.sections import report
+from benchmarks.report.figures import report
 from benchmarks.tasks import load_task
 from tests.unit.benchmarks.folders import Row
 from tests.unit.benchmarks.stand_in import IDENTITY, Parrot, go, make_videos, new_run, says, scored
@@ -69,7 +69,29 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(tmp_path: Path) -
     assert "http" not in page
     assert "<b>doing</b>" not in page
     assert "&lt;b&gt;doing&lt;/b&gt;" in page
-    assert "<svg" in page
+    assert 'class="bars"' in page
+
+
+def test_rows_of_every_kind_are_shown_and_can_be_filtered(tmp_path: Path) -> None:
+    run = finished(tmp_path, right=9)
+    reported(run)
+    page = (run.folder / "report.html").read_text()
+    for label in ("all (12)", "wrong (3)", "right (9)"):
+        assert f"{label}</label>" in page
+    assert page.count('<div class="card wrong">') == 3
+    assert "who is thing 11 &lt;b&gt;doing&lt;/b&gt;?" in page
+    assert "gold: play" in page
+    assert "spans 0 to 1 s" in page
+    assert "#filter-wrong:checked~.cards .card:not(.wrong)" in page
+
+
+def test_groups_stand_in_the_order_of_their_sizes() -> None:
+    names = ["duration=60", "duration=600", "all", "duration=15", "type=b", "length=long",
+             "length=short", "length=medium"]  # fmt: skip
+    assert sorted(names, key=_place) == [
+        "all", "duration=15", "duration=60", "duration=600", "length=short", "length=medium",
+        "length=long", "type=b",
+    ]  # fmt: skip
 
 
 def test_another_number_of_rows_is_set_beside_no_published_figure(tmp_path: Path) -> None:
@@ -210,4 +232,4 @@ def test_a_run_without_an_answer_shows_why_and_nothing_else(tmp_path: Path) -> N
 def test_what_is_wrong_with_the_annotations_is_shown_at_once(tmp_path: Path) -> None:
     run = new_run(tmp_path, [*ROWS, ROWS[0]])
     go(run, Parrot(says("play")), make_videos(tmp_path / "videos", ROWS))
-    assert "rows that stand twice, word for word (asked once)" in reported(run)
+    assert "rows that occur twice, word for word (asked once)" in reported(run)

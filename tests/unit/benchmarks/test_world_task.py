@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.harness import statistics
+from benchmarks.report.plots import Line, curves
 from benchmarks.tasks.world.answer_check import Reader, Sheet
 from benchmarks.tasks.world.arms import (
     COMPRESSIONS,
@@ -27,7 +28,6 @@ from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
 from benchmarks.tasks.world.films import Case, index_config, prepare
 from benchmarks.tasks.world.measure import ask_all, embedding, rank_evidence
 from benchmarks.tasks.world.plan import plan_of
-from benchmarks.tasks.world.plot import Line, line_plot
 from benchmarks.tasks.world.suites import (
     SUITES,
     TEST_SEED,
@@ -267,7 +267,7 @@ def test_an_interval_grows_when_questions_of_a_film_agree() -> None:
     assert grouped.margin > alone.margin
     by_hand = 2.570582 * math.sqrt(6 * 0.25 * 6 / 5) / 6
     assert alone.margin == pytest.approx(by_hand)
-    assert statistics.mean([1, 0], [7, 7]).clusters == 1
+    assert statistics.mean([1, 0], [7, 7]).num_clusters == 1
     assert math.isnan(statistics.mean([1, 0], [7, 7]).margin)
 
 
@@ -290,8 +290,8 @@ def test_the_full_plan_names_each_cell_once() -> None:
 
 
 def test_a_plot_holds_every_value_and_survives_a_missing_interval() -> None:
-    line = Line("a < b", "s1", ((32.0, 0.5, 0.1), (64.0, 0.75, math.nan)))
-    drawn = line_plot([line], x_label="x", y_label="y", title="t")
+    line = Line("a < b", 1, ((32.0, 0.5, 0.1), (64.0, 0.75, math.nan)))
+    drawn = curves([line], x_label="x", y_label="y", title="t")
     assert "a &lt; b, 32: 0.500 ± 0.100" in drawn
     assert drawn.count("<circle") == 2
     assert drawn.count('class="bar"') == 1

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from markupsafe import Markup
+
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.plan import Plan
 from benchmarks.harness.published_figures import beside, not_comparable
 from benchmarks.harness.run import Run, identity_hash, load_run
+from benchmarks.report import plots
+from benchmarks.report.page import html_page, markdown
+from benchmarks.report.row_cards import row_section
+from benchmarks.report.section import Section
 
 __all__ = ["report"]
 
@@ -38,38 +45,13 @@ def report(run: Run, plan: Plan, *, anew: bool = True) -> str:
     scores = [run.folder / "score.json", *(path for path, _ in siblings)]
     made = page.stat().st_mtime_ns if page.exists() else 0
     if anew or any(path.stat().st_mtime_ns >= made for path in scores):
-        (run.folder / "report.md").write_text("\n".join(_markdown(sections)), encoding="utf-8")
+        (run.folder / "report.md").write_text(markdown(sections), encoding="utf-8")
         _write_csv(run, result)
         if run.identity["split"] == "full" and run.identity["task"] == "egoschema":
             _write_submission(run, plan)
-        from benchmarks.report.page import write_page
-
-        write_page(run, plan, result, sections, [other for _, other in siblings])
-    shown = [section for section in sections if section.short]
-    return "\n".join([*_markdown(shown), f"written: {page}"])
-
-
-class Section:
-    """A heading with sentences and at most one table.
-
-    Args:
-        title: Heading.
-        lines: Sentences.
-        header, rows: Table.
-        short: Also shown in a terminal.
-    """
-
-    def __init__(
-        self,
-        title: str,
-        lines: Sequence[str] = (),
-        header: Sequence[str] = (),
-        rows: Sequence[Sequence[str]] = (),
-        *,
-        short: bool = False,
-    ) -> None:
-        self.title, self.lines, self.header, self.rows = title, lines, header, rows
-        self.short = short
+        rows = [row_section(run, plan)] if any(result["coverage"].values()) else []
+        page.write_text(html_page(sections[0].title, [*sections, *rows]), encoding="utf-8")
+    return f"{markdown([section for section in sections if section.short])}\nwritten: {page}"
 
 
 def _read_score(run: Run) -> dict[str, Any]:
@@ -167,6 +149,7 @@ def _submission(result: Mapping[str, Any]) -> Section:
 
 
 _LONGEST = 400
+_MAIN = ("letter", "exact+lemma")
 _SPREAD = ("mean", "standard_error", "low", "high")
 _REFUSED = "model_error: refused (the model cannot read the question)"
 
@@ -198,7 +181,31 @@ def _figures(result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -
         "independent rows as the clustered error amounts to."
     ]
     header = ("metric", "attempted", "±", "95 %", "rows", "over all")
-    return Section("Accuracy", lines, header, rows, short=True)
+    drawn = "".join(_budget_curves(result, siblings))
+    return Section("Accuracy", lines, header, rows, short=True, drawn=Markup(drawn))
+
+
+def _budget_curves(
+    result: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    for metric in result["metrics"]:
+        if metric not in _MAIN and not metric.startswith("judge:"):
+            continue
+        points = []
+        for other in siblings:
+            both = other["metrics"].get(metric, {}).get("all")
+            if both and not other["identity"]["text_only"] and both["attempted"]:
+                value = both["attempted"]
+                error = value["standard_error"]
+                margin = math.nan if error is None else 1.96 * error
+                points.append((float(other["identity"]["budget"]), value["mean"], margin))
+        if len(points) > 1:
+            yield plots.curves(
+                [plots.Line(metric, 0, tuple(points))],
+                x_label="visual tokens shown at most",
+                y_label="accuracy",
+                title=f"{metric} against budget",
+            )
 
 
 def _macro_cells(metric: str, macro: Mapping[str, Any]) -> list[str]:
@@ -220,10 +227,20 @@ def _by_group(result: Mapping[str, Any]) -> Iterator[Section]:
         for name, both in groups.items():
             if name != "all":
                 cells = _cells(both["attempted"])
-                rows.append([name, *cells[:2], cells[3], _cells(both["all"])[0]])
-        if rows and metric in ("letter", "exact+lemma"):
-            header = ("group", "attempted", "±", "rows", "over all")
-            yield Section(f"By group: {metric}", (), header, rows)
+                rows.append([name, cells[0], *cells[2:], _cells(both["all"])[0]])
+        if rows and metric in _MAIN:
+            header = ("group", "attempted", "95 %", "rows", "over all")
+            drawn = plots.bars(list(_bars(groups)))
+            yield Section(f"By group: {metric}", (), header, rows, drawn=drawn)
+
+
+def _bars(groups: Mapping[str, Any]) -> Iterator[plots.Bar]:
+    for name, both in groups.items():
+        value = both["attempted"]
+        if value is not None:
+            mean = value["mean"]
+            low, high = (mean if end is None else end for end in (value["low"], value["high"]))
+            yield plots.Bar(name, mean, low, high, f"{value['num_rows']} rows")
 
 
 def _evidence(result: Mapping[str, Any]) -> Section:
@@ -322,7 +339,13 @@ def _problems(result: Mapping[str, Any]) -> Iterator[Section]:
 def _cost(result: Mapping[str, Any]) -> Section:
     rows = [[step, f"{1000 * value:.1f}"] for step, value in result["seconds_per_row"].items()]
     lines = [f"{name.replace('_', ' ')}: {v:.1f} a row" for name, v in result["per_row"].items()]
-    return Section("Cost", lines, ("step", "ms a row") if rows else (), rows)
+    steps = dict(result["seconds_per_row"])
+    # The language model's own steps add up to "llm"; either is shown, not both.
+    if "prefill" in steps:
+        steps.pop("llm", None)
+    named = [(name.replace("_", " "), 1000 * value) for name, value in steps.items()]
+    drawn = plots.shares(named, "ms") if named else ""
+    return Section("Cost", lines, ("step", "ms a row") if rows else (), rows, drawn=drawn)
 
 
 def _protocol(run: Run) -> Section:
@@ -341,7 +364,7 @@ def _cells(estimate: Mapping[str, Any] | None) -> list[str]:
     error, low, high = (estimate[name] for name in ("standard_error", "low", "high"))
     return [
         _percent(estimate["mean"]),
-        f"± {_percent(error)}" if error is not None else "",
+        f"± {_percent(error)}" if error else "",
         f"{100 * low:.1f} to {100 * high:.1f}" if low is not None else "",
         str(estimate["num_rows"]),
     ]
@@ -349,25 +372,6 @@ def _cells(estimate: Mapping[str, Any] | None) -> list[str]:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _markdown(sections: Sequence[Section]) -> Iterator[str]:
-    for number, section in enumerate(sections):
-        yield f"{'#' if number == 0 else '##'} {section.title}\n"
-        for line in section.lines:
-            yield f"- {line}" if len(section.lines) > 1 else line
-        if section.lines:
-            yield ""
-        if section.header and section.rows:
-            table = [section.header, *section.rows]
-            table = [[str(cell).replace("|", "\\|") for cell in row] for row in table]
-            widths = [max(len(row[i]) for row in table) for i in range(len(section.header))]
-            for index, row in enumerate(table):
-                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                yield f"| {' | '.join(cells)} |"
-                if index == 0:
-                    yield f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-            yield ""
 
 
 def _write_csv(run: Run, result: Mapping[str, Any]) -> None:
