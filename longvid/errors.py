@@ -29,6 +29,7 @@ __all__ = [
     "OpError",
     "QuestionError",
     "StoreError",
+    "UnknownWordsError",
     "VideoError",
 ]
 
@@ -92,6 +93,10 @@ class BudgetError(LongvidError):
 
 class QuestionError(LongvidError):
     """A question cannot be asked of this store or this model."""
+
+
+class UnknownWordsError(QuestionError):
+    """A model with a closed vocabulary does not know some words of a question."""
 
 
 class OpError(LongvidError):

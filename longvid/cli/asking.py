@@ -32,6 +32,15 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("--video", help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5)
     search.add_argument(
+        "--text",
+        dest="text_lines",
+        action="store_true",
+        help="search speech, screen text and subtitles by words",
+    )
+    search.add_argument(
+        "--source", choices=("subtitle", "speech", "screen"), help="search this text only"
+    )
+    search.add_argument(
         "--subtitles", action="store_true", help="search subtitles by their words, not pictures"
     )
 
@@ -93,6 +102,10 @@ def _search(options: argparse.Namespace) -> int:
     qa = VideoQA(options.store)
     if options.subtitles:
         found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
+    elif options.text_lines or options.source:
+        found = qa.search_text(
+            options.text, video=options.video, top_k=options.top_k, source=options.source or ""
+        )
     else:
         found = qa.search(options.text, video=options.video, top_k=options.top_k)
         warn(qa.embedder.note)

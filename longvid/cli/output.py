@@ -132,14 +132,14 @@ def print_evidence(evidence: Sequence[Any]) -> None:
     """Print the spans that support an answer."""
     said = any(span.text for span in evidence)
     table(
-        ("video", "from", "to", "score", *(("said",) if said else ())),
+        ("video", "from", "to", "score", *(("source", "text") if said else ())),
         [
             (
                 os.path.basename(span.path),
                 clock(span.start_seconds),
                 clock(span.end_seconds),
                 f"{span.score:.3f}",
-                *((span.text,) if said else ()),
+                *((span.source, span.text) if said else ()),
             )
             for span in evidence
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from longvid.errors import ConfigError
@@ -96,6 +97,14 @@ class Ask:
             lines at the shown frames before the question (Video-MME), "interleaved" writes them
             after the frames they belong to (LLaMA-VID), "covering" only those that cover a shown
             frame (LongVideoBench).
+        text: What of the timed text a question is shown: "retrieved" shows the best lines of
+            speech, screen and subtitles with their times, beside the frames of their moments;
+            "auto" does so where speech or screen text was recognised, and else as `subtitles`
+            says; "none" shows nothing.
+        text_sources: Sources that are searched: "subtitle", "speech", "screen".
+        text_lines, text_tokens: The most lines shown, and the most tokens that they take.
+        text_weight: Of the lines where segments found by pictures and by lines are ranked
+            together; 0 leaves the search of pictures alone.
     """
 
     budget: int = 512
@@ -108,8 +117,25 @@ class Ask:
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
+    text: str = "auto"
+    text_sources: tuple[str, ...] = ("subtitle", "speech", "screen")
+    text_lines: int = 12
+    text_tokens: int = 1024
+    text_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.text not in ("auto", "none", "retrieved"):
+            raise ConfigError(f"ask.text is {self.text!r}; use auto, none or retrieved.")
+        unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
+        if unknown:
+            raise ConfigError(
+                f"ask.text_sources holds {sorted(unknown)}; use subtitle, speech and screen."
+            )
+        if self.text_lines < 1 or self.text_tokens < 1 or not 0 <= self.text_weight < math.inf:
+            raise ConfigError(
+                "ask needs text_lines and text_tokens of at least 1 and text_weight of at least "
+                f"0, got {self.text_lines}, {self.text_tokens} and {self.text_weight}."
+            )
         if self.subtitles not in ("none", "listed", "interleaved", "covering"):
             raise ConfigError(
                 f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."

@@ -87,6 +87,8 @@ class Ledger:
     def __init__(self, store: Store, run: Run | None = None, again: Collection[str] = ()) -> None:
         self.store = store
         self.progress = Progress()
+        #: Videos that are in the store since this was last emptied, old ones among them.
+        self.finished: list[Video] = []
         self.failures: list[Failure] = []
         self.segments = self.frames = self.tokens = self.num_bytes = 0
         self._run = run or Run()
@@ -108,6 +110,7 @@ class Ledger:
         if video.video_id in self._open:
             self._open[video.video_id].names[video.path] = opened
         elif not anew and self.store.has(video.video_id):
+            self.finished.append(video)
             add_subtitles(self.store, video.video_id, video.path, opened.text)
             self._record(opened.text.failures)
             self._add_path(video.video_id, video.path)
@@ -191,6 +194,7 @@ class Ledger:
             replace=video.video_id in self._again,
         )
         self._again.discard(video.video_id)
+        self.finished.append(video)
         for path in entry.names:
             self._add_path(video.video_id, path)
         self._record([*gaps, *(each for text in texts.values() for each in text.failures)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from queue import SimpleQueue
 
@@ -18,6 +19,7 @@ from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
 from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
+from longvid.indexing.text_threads import TextThreads
 from longvid.inputs import Listing
 from longvid.sample import try_plan_chunks
 from longvid.types import Failure
@@ -46,22 +48,29 @@ def run_local(
     """
     started = time.perf_counter()
     # Before the store is made: a decoder that cannot be used leaves none behind.
-    with DecodeWorkers(config) as decoding:
+    with ExitStack() as running, DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
         ledger = Ledger(store, config.run, again)
+        text = running.enter_context(TextThreads(config, store))
         one_thread = 1 if torch_device(config.run.device) == "cpu" else None
         with DecodeEncodeWorker(config, store, decoding, one_thread) as worker:
             run = _Run(paths, config, worker, ledger)
             for _ in run.steps(2 * decoding.num_threads):
+                for video in ledger.finished:
+                    text.submit(video)
+                ledger.finished.clear()
                 if on_progress is not None:
                     on_progress(ledger.progress)
+        failures, text_note = text.finish()
+        ledger.failures.extend(failures)
     skipped = paths.notes() if isinstance(paths, Listing) else ()
     if not run.num_paths:
         raise no_video_named(skipped)
     store.refresh()
     seconds = time.perf_counter() - started
     store.record_run({"runner": "local", **ledger.summary(seconds)})
-    return replace(ledger.report(seconds, config.encoder.note()), skipped=skipped)
+    note = "; ".join(filter(None, (config.encoder.note(), text_note)))
+    return replace(ledger.report(seconds, note), skipped=skipped)
 
 
 class _Run:

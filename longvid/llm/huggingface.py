@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
+from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.generation import (
@@ -449,7 +449,7 @@ class Worker:
             return
         words = ", ".join(repr(word) for word in unknown)
         num_words = len(self._tokenizer) - len(self._tokenizer.all_special_tokens)
-        raise QuestionError(
+        raise UnknownWordsError(
             f"The model {self._part.model!r} does not know {words}: it reads {num_words} words, "
             f"such as {self._examples()}. For real footage use --config with a pretrained model, "
             "such as longvid."

@@ -61,15 +61,21 @@ class CandidateSearch:
         return inside[: num_segments or total]
 
     def load(
-        self, query: Query, hits: list[Hit], budget: int
+        self, query: Query, hits: list[Hit], budget: int, *, is_found: bool = False
     ) -> tuple[list[Hit], Sequence[Segment]]:
         """Load what was found, or frames from all over the one video where nothing was.
+
+        Args:
+            query: What was asked.
+            hits: What was found, best first.
+            budget: The most visual tokens shown.
+            is_found: Whether something else than the pictures found them.
 
         Returns:
             The hits that count, and their segments.
         """
         ask = self._ask
-        if len(query.question.video_ids) == 1 and hits[0].score < ask.least_score:
+        if not is_found and self.is_nothing(query, hits):
             return self._spread(query, budget)
         found = [(hit.video_id, hit.segment_index) for hit in hits]
         around = self._store.around(found, ask.neighbours)
@@ -80,6 +86,11 @@ class CandidateSearch:
         if ask.num_segments and ask.shot_frames:
             candidates = shots_around(query, candidates, found, ask)
         return hits, candidates
+
+    def is_nothing(self, query: Query, hits: Sequence[Hit]) -> bool:
+        """Tell whether the pictures of the one video that is asked about show nothing of it."""
+        asked = query.question.video_ids
+        return len(asked) == 1 and hits[0].score < self._ask.least_score
 
     def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
         """Take frames from all over the one video that is asked about, whatever was found.

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import LongvidError, ModelError, QuestionError, StoreError
+from longvid.errors import (
+    LongvidError,
+    ModelError,
+    QuestionError,
+    StoreError,
+    UnknownWordsError,
+)
 from longvid.laws import require_selected
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
@@ -30,11 +36,23 @@ from longvid.qa.arguments import (
 from longvid.qa.candidates import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.prompt_text import PromptText
+from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
 from longvid.qa.search_text import search_text
 from longvid.qa.shown_pictures import shown_pictures
+from longvid.qa.text_search import TextSearch, fused, line_evidence
 from longvid.store import Hit, Store
 from longvid.timed_text.lexical_search import rank
-from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection, TextLine
+from longvid.types import (
+    TEXT_SOURCES,
+    Answer,
+    Evidence,
+    Failure,
+    Query,
+    Question,
+    Segment,
+    Selection,
+    TextLine,
+)
 
 __all__ = ["VideoQA"]
 
@@ -75,6 +93,8 @@ class VideoQA:
         self._closed = False
         self._candidates = CandidateSearch(self.store, config.ask)
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
+        self._text = TextSearch(self.store, self._prompt_text.subtitles, config.ask)
+        self._lines = RetrievedLines(self._text, config.ask, config.llm)
         self._selectors = [(part, part.setup(self.device)) for part in config.selectors]
 
     def __repr__(self) -> str:
@@ -147,7 +167,7 @@ class VideoQA:
         if self._reads_pictures:
             return
         spaces = self.config.llm.spaces()
-        if self.store.space not in spaces:
+        if spaces and self.store.space not in spaces:
             raise QuestionError(
                 f"The store's tokens are of {self.store.space}, but the language model reads "
                 f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
@@ -233,7 +253,12 @@ class VideoQA:
                     answers.append(ready_or_failed)
                     continue
                 generation = next(generations)
-                if isinstance(generation, LongvidError):
+                if isinstance(generation, UnknownWordsError):
+                    try:
+                        answers.append(self._without_lines(ready_or_failed, generation))
+                    except LongvidError as error:
+                        answers.append(_failure(question, error))
+                elif isinstance(generation, LongvidError):
                     answers.append(_failure(question, generation))
                 else:
                     answers.append(self._answer(ready_or_failed, generation))
@@ -269,20 +294,52 @@ class VideoQA:
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
             hits = self._candidates.hits(query, self.config.ask.num_segments)
+            videos = self._candidates.videos()
+            lines = self._lines.find(question, videos)
+            unseen = self._candidates.is_nothing(query, hits)
+            weight = self.config.ask.text_weight
+            hits = fused(self.store, query, hits, lines, videos, weight)
         with clock("load"):
-            hits, candidates = self._candidates.load(query, hits, budget)
+            hits, candidates = self._candidates.load(
+                query, hits, budget, is_found=bool(lines and weight)
+            )
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
-            question, selection = self._prompt_text.add(question, selection)
+            evidence = self._lines.evidence(lines, selection.evidence, videos)
+            selection = replace(selection, evidence=evidence)
+            plain, selection = self._prompt_text.add(question, selection)
+            written = self._lines.write(plain, lines, videos, llm)
             if self._reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
-        return _Prepared(query, question, selection, clock)
+        return _Prepared(query, written, selection, clock, plain, unseen and bool(lines))
 
     def _answered(self, prepared: _Prepared) -> Answer:
         with prepared.clock("llm"):
-            generation = self.llm.answer(prepared.question, prepared.selection)
+            try:
+                generation = self.llm.answer(prepared.question, prepared.selection)
+            except UnknownWordsError as error:
+                return self._without_lines(prepared, error)
         return self._answer(prepared, generation)
+
+    def _without_lines(self, prepared: _Prepared, error: UnknownWordsError) -> Answer:
+        """Answer where the model cannot read the lines it was shown: from the pictures, if they
+        show anything of the question; else by a line.
+
+        Raises:
+            UnknownWordsError: There is no line.
+        """
+        quotes = any(span.text for span in prepared.selection.evidence)
+        if not quotes:
+            raise error
+        if not prepared.is_unseen:
+            try:
+                generation = self.llm.answer(prepared.plain, prepared.selection)
+                return self._answer(prepared, generation)
+            except UnknownWordsError:
+                pass  # not even the question
+        generation = quoted(prepared.plain, prepared.selection)
+        return replace(self._answer(prepared, generation), note=QUOTED_NOTE)
 
     def _answer(self, prepared: _Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds
@@ -359,6 +416,37 @@ class VideoQA:
             for score, index in rank([line.text for _, line in lines], text)[:top_k]
         ]
 
+    def search_text(
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        source: str = "",
+    ) -> list[Evidence]:
+        """Find lines of speech, screen text and subtitles by their words, without a model.
+
+        Args:
+            text: Words to look for; one that names a source, such as "sign", prefers it.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many lines.
+            source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
+
+        Returns:
+            Lines that share words with the text, best first, each with its span and source.
+
+        Raises:
+            QuestionError: The text or top_k is none, or there is no such source.
+            StoreError: No such video, or its text is damaged.
+        """
+        require_top_k(top_k)
+        if source not in ("", *TEXT_SOURCES):
+            raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
+        videos = self._candidates.videos()
+        ids = self._ids(video) or tuple(videos)
+        hits = self._text.search(Question(text).text, ids, top_k, source)
+        return [line_evidence(hit, videos) for hit in hits]
+
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int
     ) -> Selection:
@@ -409,6 +497,8 @@ class _Prepared:
     question: Question
     selection: Selection
     clock: _Clock
+    plain: Question  # without the lines that were retrieved
+    is_unseen: bool  # lines were found, and nothing in the pictures
 
 
 @dataclass(slots=True)

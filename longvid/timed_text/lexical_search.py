@@ -18,7 +18,17 @@ import numpy.typing as npt
 
 from longvid.types import TextLine
 
-__all__ = ["LexicalIndex", "asked_source", "clock", "indexed_text", "rank", "words_of"]
+__all__ = [
+    "LexicalIndex",
+    "asked_source",
+    "clock",
+    "content_words",
+    "coverage",
+    "indexed_text",
+    "is_time_question",
+    "rank",
+    "words_of",
+]
 
 # A clock is one word. Scripts without spaces (Han, kana, Thai) are cut into characters.
 _WORD = re.compile(
@@ -65,6 +75,17 @@ def _normal(word: str) -> str:
     return word
 
 
+#: Words that say nothing of what a question is about.
+_COMMON = frozenset(
+    words_of(
+        "a an and are as at be been by can did do doe does for from had has have he her his how i "
+        "in is it its me my name named of on one or our she so some that the their them there "
+        "these they this those time to us video was we were what when where which who whom whose "
+        "why will with would you your"
+    )
+)
+
+
 def clock(seconds: float) -> str:
     """Write a time as minutes and seconds, with hours where there are any.
 
@@ -89,6 +110,43 @@ def asked_source(query: str) -> str:
     """
     words = set(words_of(query))
     return next((source for source, asked in _ASKED.items() if words & asked), "")
+
+
+def content_words(query: str) -> str:
+    """Return a question's words without those that every question has; all, if it has no others.
+
+    >>> content_words("What do they eat every day?"), content_words("who is it")
+    ('eat every day', 'who is it')
+    """
+    words = words_of(query)
+    return " ".join([word for word in words if word not in _COMMON] or words)
+
+
+def is_time_question(query: str) -> bool:
+    """Tell whether a question asks for a time.
+
+    >>> is_time_question("When does she mention krill?"), is_time_question("What is a krill?")
+    (True, False)
+    """
+    words = words_of(query)
+    return "when" in words or words[:3] == ["at", "what", "time"]
+
+
+def coverage(query: str, text: str, source: str = "") -> float:
+    """Return the share of a question's words that a text holds, without those all questions have.
+
+    A question that names a source and nothing else is covered by any text of that source.
+
+    >>> coverage("What do they eat every day?", "four tons of krill every day")
+    0.6666666666666666
+    """
+    named = {word for words in _ASKED.values() for word in words}
+    asked = [word for word in dict.fromkeys(words_of(query)) if word not in _COMMON | named]
+    if not asked:
+        wanted = asked_source(query)
+        return float(bool(wanted) and (source == "screen") == (wanted == "screen"))
+    held = set(words_of(text))
+    return sum(word in held for word in asked) / len(asked)
 
 
 def rank(texts: Sequence[str], query: str) -> list[tuple[float, int]]:

@@ -96,7 +96,11 @@ class Query(Tensors):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A span that supports an answer, and the score or the words (`text`) that found it."""
+    """A span that supports an answer, with the score that found it.
+
+    Args:
+        text, source: Of a line of timed text: its words, and "subtitle", "speech" or "screen".
+    """
 
     video_id: str
     path: str
@@ -104,6 +108,7 @@ class Evidence:
     end_seconds: float
     score: float
     text: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -22,6 +22,7 @@ from longvid.decode.torchcodec import TorchcodecDecoder
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.llm.openai import OpenAILanguageModel
+from longvid.llm.quote import Quote
 from longvid.protocols import (
     PROTOCOLS,
     CompressorPart,
@@ -98,6 +99,7 @@ LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     LlamaVidLanguageModel(),
     LongVULanguageModel(),
     SlowFastLanguageModel(),
+    Quote(),
 )
 GROUNDERS: tuple[GrounderPart, ...] = ()
 

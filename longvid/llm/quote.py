@@ -1,0 +1,128 @@
+"""Answer without a model: the best line of timed text is quoted.
+
+It understands nothing. It is for stores whose pictures no model at hand can read, and for
+demonstrations on real footage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longvid.errors import ConfigError, LongvidError
+from longvid.lazy_import import torch
+from longvid.protocols import AnswerListener, Generation
+from longvid.timed_text.lexical_search import clock, coverage, is_time_question
+from longvid.types import (
+    CheckpointRef,
+    EncoderMemory,
+    Evidence,
+    LanguageModelMemory,
+    Question,
+    Selection,
+)
+
+__all__ = ["NOTE", "NOTHING_FOUND", "Quote", "Quoter"]
+
+NOTE = "quoted, not understood"
+NOTHING_FOUND = "nothing found"
+_CANNOT_TELL = "cannot tell"
+#: Lines that choices are compared with.
+_LINES_FOR_CHOICES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A language model that quotes.
+
+    Args:
+        min_score: Share of the question's words, without those that every question has, that a
+            line must hold; below it the answer is "nothing found".
+    """
+
+    min_score: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"llm.min_score must be from 0 to 1, got {self.min_score}.")
+
+    def spaces(self) -> tuple[str, ...]:
+        """Name no token space: it looks at no token, so any store will do."""
+        return ()
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Return none."""
+        return ()
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State that nothing is needed."""
+        return LanguageModelMemory(
+            weight_bytes=0,
+            cache_bytes=0,
+            context=0,
+            max_new_tokens=0,
+            shown=lambda frames, tokens, budget: min(tokens, budget),
+            activation_bytes=lambda prompt, frames: 0,
+            remedy="",
+        )
+
+    def setup(self, device: str = "cpu") -> Quoter:
+        """Return what quotes; there is nothing to load."""
+        return Quoter(self.min_score)
+
+
+class Quoter:
+    """Quotes the lines among the evidence of a selection.
+
+    Args:
+        min_score: As of `Quote`.
+    """
+
+    def __init__(self, min_score: float) -> None:
+        self.space, self.note = "", NOTE
+        self._min_score = min_score
+
+    def embed_words(self, text: str) -> torch.Tensor:
+        """Return (0, 0): there are no word embeddings."""
+        return torch.empty(0, 0)
+
+    def answer(self, question: Question, selection: Selection) -> Generation:
+        """Quote the best line, with its time where that is asked for; or choose by the lines."""
+        lines = [span for span in selection.evidence if span.text]
+        if question.choices:
+            return self._choose(question, lines)
+        asked = question.text
+        best = max(lines, key=lambda span: coverage(asked, span.text, span.source), default=None)
+        if best is None or coverage(asked, best.text, best.source) < self._min_score:
+            return _generation(NOTHING_FOUND)
+        if is_time_question(asked):
+            return _generation(f"at {clock(best.start_seconds)}: {best.text}")
+        return _generation(best.text)
+
+    def answer_many(
+        self,
+        asked: Sequence[tuple[Question, Selection]],
+        listener: AnswerListener | None = None,
+    ) -> list[Generation | LongvidError]:
+        """Answer several questions, one after the other."""
+        found: list[Generation | LongvidError] = []
+        for index, (question, selection) in enumerate(asked):
+            generation = self.answer(question, selection)
+            if listener is not None:
+                listener.text(index, generation.text)
+            found.append(generation)
+        return found
+
+    def _choose(self, question: Question, lines: Sequence[Evidence]) -> Generation:
+        """Choose the option whose words the best lines hold; none where two fit as well."""
+        text = " ".join(span.text for span in lines[:_LINES_FOR_CHOICES])
+        scores = tuple(coverage(choice, text) for choice in question.choices)
+        best = max(scores)
+        if best == 0 or scores.count(best) > 1:
+            return _generation(_CANNOT_TELL, None, scores)
+        choice = scores.index(best)
+        return _generation(question.choices[choice], choice, scores)
+
+
+def _generation(text: str, choice: int | None = None, scores: tuple[float, ...] = ()) -> Generation:
+    return Generation(text, 0, 0, {}, choice, scores, visual_tokens=0)

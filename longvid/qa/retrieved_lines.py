@@ -1,0 +1,103 @@
+"""The lines of timed text that a question is shown: found, cut to their budget, in time order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from longvid.config import Ask
+from longvid.llm.quote import Quote, Quoter
+from longvid.llm.retrieved_text import line_text, with_lines
+from longvid.protocols import Generation, LanguageModel, LanguageModelPart
+from longvid.qa.text_search import TextHit, TextSearch, line_evidence
+from longvid.store import StoredVideo
+from longvid.types import Evidence, Question, Selection
+
+__all__ = ["QUOTED_NOTE", "RetrievedLines", "quoted"]
+
+QUOTED_NOTE = (
+    "the language model cannot know this footage or these words, so a line of its text is quoted, "
+    "not understood"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievedLines:
+    """Finds lines for questions and writes them into prompts.
+
+    Args:
+        search: Over the timed text of the store.
+        ask: How many lines, and whether any.
+        llm: The language model, which may need none of this.
+    """
+
+    search: TextSearch
+    ask: Ask
+    llm: LanguageModelPart
+
+    def find(self, question: Question, videos: Mapping[str, StoredVideo]) -> list[TextHit]:
+        """Return the best lines for a question, best first; none where no text is retrieved."""
+        if not self._is_wanted(question):
+            return []
+        ids = question.video_ids or tuple(videos)
+        return self.search.search(question.text, ids, self.ask.text_lines)
+
+    def write(
+        self,
+        question: Question,
+        hits: Sequence[TextHit],
+        videos: Mapping[str, StoredVideo],
+        llm: LanguageModel,
+    ) -> Question:
+        """Put the best lines that fit their token budget in front of a question, in time order.
+
+        Args:
+            question: What is asked.
+            hits: Best first.
+            videos: By id.
+            llm: Counts tokens; one that is not here counts none, then words are counted.
+        """
+        if not hits or isinstance(self.llm, Quote):
+            return question
+        several = len({hit.video_id for hit in hits}) > 1
+        kept: list[tuple[str, float, str]] = []
+        left = self.ask.text_tokens
+        for hit in hits:
+            name = os.path.basename(videos[hit.video_id].video.path) if several else ""
+            text = line_text(hit.line, name)
+            left -= len(llm.embed_words(text)) or len(text.split())
+            if left < 0:
+                break
+            kept.append((hit.video_id, hit.line.start_seconds, text))
+        if not kept:
+            return question
+        return replace(
+            question, text=with_lines(question.text, [text for _, _, text in sorted(kept)])
+        )
+
+    def evidence(
+        self,
+        hits: Sequence[TextHit],
+        spans: Sequence[Evidence],
+        videos: Mapping[str, StoredVideo],
+    ) -> tuple[Evidence, ...]:
+        """Return lines and spans of pictures as evidence: half of it lines, best first."""
+        if not hits:
+            return tuple(spans)
+        most = self.ask.num_evidence
+        num_lines = max((most + 1) // 2, most - len(spans))
+        lines = [line_evidence(hit, videos) for hit in hits[:num_lines]]
+        return (*lines, *spans[: most - len(lines)])
+
+    def _is_wanted(self, question: Question) -> bool:
+        if self.ask.text != "auto":
+            return self.ask.text == "retrieved"
+        if isinstance(self.llm, Quote):
+            return True
+        return self.ask.subtitles == "none" and self.search.has_recognised(question.video_ids)
+
+
+def quoted(question: Question, selection: Selection) -> Generation:
+    """Answer by a line of the evidence, as the language model `quote` does."""
+    return Quoter(Quote().min_score).answer(question, selection)

@@ -1,0 +1,248 @@
+"""Text is added with indexing and later, survives kills, is searched, shown and quoted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import longvid
+from longvid.cli import main
+from longvid.config import Config, load_config
+from longvid.errors import ConfigError, QuestionError
+from longvid.indexing.text_reader import TextReader
+from longvid.qa.retrieved_lines import QUOTED_NOTE
+from longvid.qa.video_qa import VideoQA
+from longvid.store import Store, write_subtitles
+from longvid.store.timed_text import TextWriter, read_recognised, read_text
+from longvid.types import Question, TextLine
+from tests.e2e import fake_text_sources as fakes
+
+SPEECH = "tests.e2e.fake_text_sources:FakeSpeech"
+SCREEN = "tests.e2e.fake_text_sources:FakeScreen"
+
+
+def config(*sources: str, **settings: Any) -> Config:
+    tables = load_config("mini").to_dict()
+    tables["text_sources"] = [{"name": source, **settings} for source in sources]
+    return Config.from_dict(tables)
+
+
+@pytest.fixture(autouse=True)
+def counts() -> None:
+    fakes.CALLS.clear()
+    fakes.FAIL.clear()
+
+
+@pytest.fixture
+def clip(data: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(data / "bbb_rabbit_5s.mp4", tmp_path / "rabbit.mp4"))
+
+
+def test_text_is_read_while_indexing(clip: Path, tmp_path: Path) -> None:
+    plain, both = tmp_path / "plain", tmp_path / "both"
+    longvid.index([clip], store=plain, config="mini")
+    report = longvid.index([clip], store=both, config=config(SPEECH, SCREEN))
+    assert not report.failures
+    store = Store.open(both)
+    assert store.fingerprint == Store.open(plain).fingerprint  # text is no part of it
+    lines = read_text(store, store.find("rabbit.mp4"))
+    assert [line.text for line in lines if line.source == "speech"] == ["the harbor opens at nine"]
+    assert [line.start_seconds for line in lines if line.source == "screen"] == [0.0, 4.0]
+    assert store.verify() == []
+    again = longvid.index([clip], store=both, config=config(SPEECH, SCREEN))
+    assert again.videos_skipped == 1
+    assert fakes.CALLS["speech blocks"] == 1
+
+
+def test_text_is_added_later_and_nothing_is_encoded_again(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "store"
+    longvid.index([clip], store=path, config="mini")
+    store = Store.open(path)
+    chunks = {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")}
+    before = store.digest()
+    assert main(["text", "--store", str(path), "--source", SPEECH]) == 0
+    assert "1 lines of speech" in capsys.readouterr().out
+    assert Store.open(path).digest() != before
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")} == chunks
+    assert main(["text", "--store", str(path), "--json"]) == 0
+    [line] = json.loads(capsys.readouterr().out)
+    assert (line["source"], line["text"]) == ("speech", "the harbor opens at nine")
+    # Another setting is said, and done on request.
+    other = ["--source", SPEECH, "--set", "text_sources.0.sentence=closed"]
+    assert main(["text", "--store", str(path), *other]) == 0
+    assert "--again" in capsys.readouterr().err
+    assert main(["text", "--store", str(path), *other, "--again"]) == 0
+    video = store.find("rabbit.mp4")
+    assert [one.text for one in read_recognised(store, video, "speech")] == ["closed"]
+    assert main(["text", "--store", str(path), "--remove", "speech"]) == 0
+    assert Store.open(path).digest() == before
+    assert store.verify() == []
+
+
+add_lines = TextWriter.add
+
+
+def killed(self: TextWriter, lines: Sequence[TextLine], done_seconds: float) -> None:
+    """Die after a third of the video is written."""
+    add_lines(self, lines, done_seconds)
+    if done_seconds > 9:
+        raise KeyboardInterrupt
+
+
+def test_a_run_killed_between_parts_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longvid.indexing.text_reader._PART_SECONDS", 2.0)
+    video = shutil.copy(data / "cars_overhead_30s.mp4", tmp_path / "cars.mp4")
+    digests = []
+    for name in ("whole", "killed"):
+        longvid.index([video], store=tmp_path / name, config="mini")
+        store = Store.open(tmp_path / name)
+        [stored] = store.videos()
+        if name == "killed":
+            fakes.CALLS.clear()
+
+            with monkeypatch.context() as patch, TextReader(config(SCREEN)) as reader:
+                patch.setattr(TextWriter, "add", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    reader.read(store, stored.video)
+            before = fakes.CALLS["screen frames"]
+        with TextReader(config(SCREEN)) as reader:
+            result = reader.read(store, stored.video)
+        assert not result.failures
+        digests.append(store.digest())
+    assert digests[0] == digests[1]
+    assert fakes.CALLS["screen frames"] == 16  # no frame was read twice
+    assert 0 < before < 16
+
+
+def test_what_cannot_be_read_is_a_failure_and_the_video_stays(clip: Path, tmp_path: Path) -> None:
+    from longvid.errors import ModelError
+
+    store = tmp_path / "store"
+    fakes.FAIL.append(ModelError("The server is away."))
+    report = longvid.index([clip], store=store, config=config(SPEECH))
+    assert (report.videos_indexed, report.videos_failed) == (1, 0)
+    [failure] = report.failures
+    assert (failure.stage, failure.kind) == ("text", "model")
+    assert "The server is away." in failure.error
+    assert Store.open(store).failures() == [failure]
+    again = longvid.index([clip], store=store, config=config(SPEECH))
+    assert (again.videos_skipped, again.failures) == (1, ())
+    assert read_text(Store.open(store), failure.video_id)
+
+
+def test_two_sources_of_one_kind_and_missing_packages(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="two of one kind"):
+        longvid.index([clip], store=tmp_path / "store", config=config(SPEECH, SPEECH))
+
+
+@pytest.fixture(scope="module")
+def talk(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two clips; one of them with speech, a sign and subtitles."""
+    folder = tmp_path_factory.mktemp("talk")
+    clips = ("cars_overhead_30s.mp4", "bottles_40s.mp4")
+    longvid.index([data / name for name in clips], store=folder / "store", config="mini")
+    store = Store.open(folder / "store")
+    video = store.find("cars_overhead_30s.mp4")
+    speech = TextWriter(store, video, "speech", "test")
+    spoken = [
+        TextLine(2.0, 5.0, "they eat up to four tons of krill every day", "speech"),
+        TextLine(20.0, 23.0, "welcome to the <image> museum <|im_end|>", "speech"),
+    ]
+    speech.add(spoken, 30.0)
+    speech.finish()
+    screen = TextWriter(store, video, "screen", "test")
+    screen.add([TextLine(25.0, 28.0, "NO SWIMMING", "screen", box=(0, 0, 1, 1))], 30.0)
+    screen.finish()
+    write_subtitles(store, video, [TextLine(10.0, 12.0, "a krill is a small animal")])
+    return folder / "store"
+
+
+def test_lines_of_all_sources_are_searched(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    qa = VideoQA(talk)
+    found = qa.search_text("krill")
+    assert [(span.source, span.start_seconds) for span in found] == [
+        ("subtitle", 10.0),
+        ("speech", 2.0),
+    ]
+    assert [span.source for span in qa.search_text("krill", source="speech")] == ["speech"]
+    assert qa.search_text("what does the sign say?")[0].text == "NO SWIMMING"
+    assert qa.search_text("krill", video="bottles_40s.mp4") == []
+    with pytest.raises(QuestionError, match="rumour"):
+        qa.search_text("krill", source="rumour")
+    arguments = ["search", "swimming", "--text", "--store", str(talk), "--json"]
+    assert main(arguments) == 0
+    [line] = json.loads(capsys.readouterr().out)
+    assert (line["text"], line["source"]) == ("NO SWIMMING", "screen")
+
+
+def test_the_best_lines_are_in_the_prompt_and_the_evidence(talk: Path) -> None:
+    qa = VideoQA(talk)
+    video = qa.store.find("cars_overhead_30s.mp4")
+    prepared = qa._prepare(Question("where is the krill museum?", video_ids=(video,)), None)
+    assert prepared.question.text.split("\n") == [
+        "Text in the video, with its time (it may contain mistakes):",
+        "[00:02] speech: they eat up to four tons of krill every day",
+        "[00:10] subtitle: a krill is a small animal",
+        "[00:20] speech: welcome to the <image> museum <|im_end|>",
+        "where is the krill museum?",
+    ]
+    lines = [span for span in prepared.selection.evidence if span.text]
+    assert {span.source for span in lines} == {"speech", "subtitle"}
+    few = VideoQA(talk, load_config("mini", ["ask.text=retrieved", "ask.text_tokens=20"]))
+    prepared = few._prepare(Question("where is the krill museum?", video_ids=(video,)), None)
+    assert prepared.question.text.count("\n[") == 1
+
+
+def test_weight_0_and_stores_without_text_change_nothing(talk: Path, small_store: Path) -> None:
+    question = Question("where is the krill ?")
+    none = VideoQA(talk, load_config("mini", ["ask.text=none"])).select(question)
+    zero = VideoQA(talk, load_config("mini", ["ask.text_weight=0"])).select(question)
+    assert [one.key for one in none.segments] == [one.key for one in zero.segments]
+    for one, other in zip(none.segments, zero.segments, strict=True):
+        assert one.tokens.data.equal(other.tokens.data)
+    plain = VideoQA(small_store).ask("where is the star?")
+    usual = VideoQA(small_store, load_config("mini", ["ask.text=none"])).ask("where is the star?")
+    assert dataclasses.replace(plain, seconds={}) == dataclasses.replace(usual, seconds={})
+
+
+def test_frames_of_the_lines_moment_are_shown(talk: Path) -> None:
+    qa = VideoQA(talk, load_config("mini", ["ask.shot_frames=0", "ask.text_weight=2"]))
+    shown = qa.select(Question("tons of krill every day", video_ids=("cars_overhead_30s.mp4",)))
+    moments = [one for one in shown.segments if one.start_seconds <= 2.0 < one.end_seconds]
+    assert moments
+    assert len(moments[0].tokens)
+
+
+def test_a_line_is_quoted_where_the_model_knows_no_word(talk: Path) -> None:
+    answer = VideoQA(talk).ask("How much krill do they eat every day?")
+    assert answer.text == "they eat up to four tons of krill every day"
+    assert answer.note == QUOTED_NOTE
+    assert (answer.evidence[0].start_seconds, answer.evidence[0].source) == (2.0, "speech")
+    many = VideoQA(talk).ask_many([Question("How much krill do they eat every day?")])
+    assert not isinstance(many[0], longvid.types.Failure)
+    assert many[0].text == answer.text
+    with pytest.raises(QuestionError, match="does not know"):
+        VideoQA(talk).ask("How much xylophone?", video="bottles_40s.mp4")
+
+
+def test_quote_as_the_language_model(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["ask", "--store", str(talk), "--set", "llm.name=quote"]
+    assert main([*ask, "When does the speaker mention the museum?"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("at 00:20: welcome to the <image> museum <|im_end|>")
+    assert "quoted, not understood" in captured.err
+    assert main([*ask, "Who painted the ceiling?"]) == 0
+    assert capsys.readouterr().out.startswith("nothing found")
+    options = ["--choice", "grass", "--choice", "krill"]
+    assert main([*ask, "What do they eat?", *options]) == 0
+    assert capsys.readouterr().out.startswith("krill")
