@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from longvid.errors import ConfigError, LongvidError
 from longvid.lazy_import import torch
@@ -39,6 +40,8 @@ class Quote:
         min_score: Share of the question's words, without those that every question has, that a
             line must hold; below it the answer is "nothing found".
     """
+
+    reads_pictures: ClassVar[bool] = False
 
     min_score: float = 0.3
 

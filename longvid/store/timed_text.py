@@ -149,7 +149,7 @@ def read_text(store: Store, video_id: str) -> tuple[TextLine, ...]:
     Raises:
         StoreError: Some of it is damaged.
     """
-    lines = [*read_subtitles(store, video_id)]
+    lines = [*read_subtitles(store.objects, video_id)]
     for source in RECOGNISED:
         lines += read_recognised(store, video_id, source)
     return tuple(sorted(lines, key=lambda line: (line.start_seconds, line.end_seconds)))
@@ -157,7 +157,7 @@ def read_text(store: Store, video_id: str) -> tuple[TextLine, ...]:
 
 def recognised_videos(store: Store) -> frozenset[str]:
     """Return the ids of the videos of which recognised text is kept."""
-    found = store._objects.listing(VIDEOS, is_annotation_index)
+    found = store.objects.listing(VIDEOS, is_annotation_index)
     keys = (key_of(info.name) for info in found)
     return frozenset(key.video_id for key in keys if key.kind in RECOGNISED)
 

@@ -163,7 +163,7 @@ def talk(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     screen = TextWriter(store, video, "screen", "test")
     screen.add([TextLine(25.0, 28.0, "NO SWIMMING", "screen", box=(0, 0, 1, 1))], 30.0)
     screen.finish()
-    write_subtitles(store, video, [TextLine(10.0, 12.0, "a krill is a small animal")])
+    write_subtitles(store.objects, video, [TextLine(10.0, 12.0, "a krill is a small animal")])
     return folder / "store"
 
 

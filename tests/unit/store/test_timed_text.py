@@ -42,7 +42,7 @@ def test_lines_are_read_back_as_they_were(store: Store) -> None:
     writer.add(LINES[1:], 600.0)
     writer.finish()
     TextWriter(store, VIDEO, "screen", "two").add([SIGN], 10.0)
-    write_subtitles(store, VIDEO, [TextLine(0.0, 1.0, "subtitle")])
+    write_subtitles(store.objects, VIDEO, [TextLine(0.0, 1.0, "subtitle")])
     assert read_recognised(store, VIDEO, "speech") == LINES
     assert [line.source for line in read_text(store, VIDEO)] == [
         "subtitle",
