@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from longvid.compress.prune import GridPruning
 from longvid.errors import ConfigError, OpError
+from longvid.lazy_import import ops
 from longvid.methods import dtd, evs, vcast, vidcom2
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class _Ranking(GridPruning):
 
     def _prune(self, data: Tensor) -> tuple[Tensor, Tensor]:
         keep = self._keep(scored(self.name, data, self.score_width))
-        return data[keep], keep
+        packed, _ = ops.compact(data, keep, rows=int(keep.sum()))
+        return packed, keep
 
     @abstractmethod
     def _keep(self, x: Tensor) -> Tensor:

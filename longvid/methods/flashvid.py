@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError, OpError
-from longvid.lazy_import import F, torch
+from longvid.lazy_import import ops, torch
+from longvid.methods.flashvid_merging import merge_along_time, unit
+from longvid.methods.vcast import frame_means
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +26,10 @@ __all__ = [
     "CHOICES",
     "FlashVIDSettings",
     "Merged",
-    "Roots",
     "choose",
     "cluster",
     "compress",
-    "merge_along_time",
     "scene_lengths",
-    "unit",
 ]
 
 CHOICES = ("attn", "div", "attn_div", "attn_div_v2")
@@ -94,21 +93,6 @@ class FlashVIDSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Roots:
-    """What is left of the tokens that were not chosen, after merging along time.
-
-    Args:
-        data: (L, n, D) float32; only those marked are meaningful.
-        alive: (L, n) bool, tokens that joined no other and were not chosen.
-        size: (L, n) float32, patches that the tokens in each stand for.
-    """
-
-    data: Tensor
-    alive: Tensor
-    size: Tensor
-
-
-@dataclass(frozen=True, slots=True)
 class Merged:
     """A compressed video, in time order.
 
@@ -124,11 +108,6 @@ class Merged:
     index: Tensor
     size: Tensor
     lengths: tuple[int, ...]
-
-
-def unit(x: Tensor) -> Tensor:
-    """Scale vectors to length 1; a zero vector stays zero (NaN in the original)."""
-    return F.normalize(x.float(), dim=-1, eps=1e-12)
 
 
 def scene_lengths(
@@ -181,8 +160,7 @@ def choose(x: Tensor, num_chosen: int, method: str, attention: Tensor | None = N
         assert attention is not None
         order = attention.sort(dim=1, descending=True, stable=True).indices
         return order[:, :num_chosen].sort(dim=1).values
-    directions = unit(x)
-    distance = 1 - directions @ directions.transpose(1, 2)
+    distance = 1 - ops.window_gram(x.flatten(0, 1), x.shape[1])
     if attention is not None and method != "div":
         column = attention.float() * _LARGE
         if method == "attn_div_v2":
@@ -218,58 +196,6 @@ def _farthest(distance: Tensor, num_chosen: int, *, once: bool) -> Tensor:
     return torch.stack(chosen, dim=1).sort(dim=1).values
 
 
-def merge_along_time(
-    x: Tensor,
-    free: Tensor,
-    threshold: float,
-    num_left: int,
-    *,
-    exact: bool = False,
-    size: Tensor | None = None,
-) -> Roots:
-    """Let tokens join the most similar one of the frame before (TSTM).
-
-    Args:
-        x: (L, n, D) float, frames of one scene.
-        free: (L, n) bool, tokens that were not chosen; only these take part.
-        threshold: Cosine above which a token joins; raised until L * num_left tokens are left.
-        num_left: Tokens a frame that must be left, chosen ones included.
-        exact: Make a weighted mean of all tokens that are in a root. Otherwise divide their sum by
-            one more than its direct children.
-        size: (L, n) float, patches that each token stands for; 1 where not given.
-    """
-    num_frames, num_tokens = free.shape
-    divisor = torch.ones_like(free, dtype=torch.float32)
-    size = divisor.clone() if size is None else size.clone()
-    data = x.float() * size.unsqueeze(2) if exact else x.float().clone()
-    alive = free.clone()
-    if num_frames > 1:
-        directions = unit(x)
-        similarity = directions[1:] @ directions[:-1].transpose(1, 2)  # (L - 1, n, n)
-        similarity.masked_fill_(~(free[1:].unsqueeze(2) & free[:-1].unsqueeze(1)), -1.0)
-        best, parent = similarity.max(2)
-        joins = best > threshold
-        num_joining = num_frames * (num_tokens - num_left)
-        if int(joins.sum()) > num_joining:
-            joins = best > _joining_threshold(best, num_joining)
-        alive[1:] &= ~joins
-        for frame in range(num_frames - 1, 0, -1):
-            children = joins[frame - 1].nonzero().flatten()
-            parents = parent[frame - 1][children]
-            data[frame - 1].index_add_(0, parents, data[frame][children])
-            size[frame - 1].index_add_(0, parents, size[frame][children])
-            divisor[frame - 1].index_add_(0, parents, torch.ones_like(parents, dtype=size.dtype))
-    return Roots(data / (size if exact else divisor).unsqueeze(2), alive, size)
-
-
-def _joining_threshold(best: Tensor, num_joining: int) -> float:
-    """Return the cosine that so many exceed or reach; infinity where none may join."""
-    if num_joining <= 0:
-        return math.inf
-    ranked = best.flatten().sort(descending=True).values
-    return max(float(ranked[num_joining - 1]), -1 + 1e-6)
-
-
 def cluster(x: Tensor, num_clusters: int, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Cluster tokens around density peaks (DPC-kNN).
 
@@ -284,8 +210,9 @@ def cluster(x: Tensor, num_clusters: int, noise: Tensor | None = None) -> tuple[
     """
     num_tokens = len(x)
     rows = x.float()
-    distance = torch.cdist(rows, rows) / math.sqrt(x.shape[1])
-    distance.fill_diagonal_(0)
+    square = (rows * rows) @ rows.new_ones(rows.shape[1])
+    distance = square.unsqueeze(1) + square - 2 * (rows @ rows.T)
+    distance = (distance.clamp_(min=0) / x.shape[1]).sqrt_().fill_diagonal_(0)
     k = min(num_clusters, _NEIGHBOURS)
     density = (-distance.topk(k, dim=1, largest=False).values.square().mean(1)).exp()
     if noise is not None:
@@ -321,7 +248,7 @@ def compress(
         OpError: The method needs attention and none was given.
     """
     num_tokens = x.shape[1]
-    means = torch.stack([frame.mean(0, dtype=torch.float32) for frame in x])
+    means = frame_means(x)
     lengths: tuple[int, ...] = (len(x),)
     if settings.segment:
         lengths = scene_lengths(
@@ -371,11 +298,13 @@ def _compress_scene(
         exact=settings.exact,
         size=size,
     )
-    num_roots = int(roots.alive.sum())
+    num_roots = len(roots.data)
     share = num_clusters * num_frames / num_roots if num_roots else 1.0
-    for frame in range(num_frames):
+    per_frame = roots.alive.sum(1).tolist()
+    parts = (torch.split(tensor, per_frame) for tensor in (roots.data, roots.size))
+    split = zip(*parts, strict=True)
+    for frame, (data, count) in enumerate(split):
         place = roots.alive[frame].nonzero().flatten()
-        data, count = roots.data[frame][place], roots.size[frame][place]
         if share < 1:
             draw = None
             if noise is not None:
@@ -393,9 +322,7 @@ def _cluster_means(
     if num_clusters == 0:
         return data[:0], size[:0], place[:0]
     label, centres = cluster(data, num_clusters, noise)
-    weight = size if exact else torch.ones_like(size)
-    total = torch.zeros(num_clusters, data.shape[1], device=data.device)
-    total.index_add_(0, label, data * weight.unsqueeze(1))
-    count = torch.zeros(num_clusters, device=data.device).index_add_(0, label, weight)
-    sizes = torch.zeros(num_clusters, device=data.device).index_add_(0, label, size)
-    return total / count.unsqueeze(1), sizes, place[centres]
+    belongs = (label == torch.arange(num_clusters, device=data.device).unsqueeze(1)).float()
+    weights = belongs * size if exact else belongs  # (clusters, N)
+    means = (weights @ data) / weights.sum(1, keepdim=True)
+    return means, belongs @ size, place[centres]

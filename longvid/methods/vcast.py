@@ -12,7 +12,17 @@ from longvid.lazy_import import F, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["allocate", "curvature", "frame_directions", "keep_outstanding", "num_kept", "weights"]
+__all__ = [
+    "allocate",
+    "curvature",
+    "frame_directions",
+    "frame_means",
+    "keep_first",
+    "keep_outstanding",
+    "num_kept",
+    "outstanding",
+    "weights",
+]
 
 _EPS = 1e-6
 _TEMPERATURE = 0.7
@@ -24,8 +34,14 @@ def frame_directions(x: Tensor) -> Tensor:
     Args:
         x: (T, n, D) float.
     """
-    means = torch.stack([frame.mean(0, dtype=torch.float32) for frame in x])
-    return F.normalize(means, dim=1, eps=_EPS)
+    return F.normalize(frame_means(x), dim=1, eps=_EPS)
+
+
+def frame_means(x: Tensor) -> Tensor:
+    """Return each frame's mean token, (T, D) float32, of tokens (T, n, D)."""
+    # As a product, one frame at a time: it stays in cache, and a product uses every lane.
+    weight = torch.full((x.shape[1],), 1 / x.shape[1], device=x.device)
+    return torch.stack([weight @ frame.float() for frame in x])
 
 
 def curvature(directions: Tensor) -> Tensor:
@@ -102,9 +118,10 @@ def outstanding(x: Tensor, directions: Tensor) -> Tensor:
         (T, n) float32.
     """
     cosines, lengths = [], []
+    ones = torch.ones(x.shape[2], device=x.device)
     for frame, direction in zip(x, directions, strict=True):  # one frame at a time stays in cache
         values = frame.float()
-        length = torch.linalg.vector_norm(values, dim=1)
+        length = ((values * values) @ ones).sqrt()
         lengths.append(length)
         cosines.append(values @ direction / length.clamp(min=_EPS))
     length = torch.stack(lengths)

@@ -19,7 +19,7 @@ from longvid.compress.ranking import (
 )
 from longvid.compress.whole_video import compress_video
 from longvid.errors import ConfigError, OpError
-from longvid.methods import flashvid
+from longvid.methods import flashvid, flashvid_merging, vidcom2
 from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens
 
@@ -130,11 +130,33 @@ def test_flashvid_counts_patches_that_were_merged() -> None:
 def test_flashvid_divides_by_direct_children_as_published() -> None:
     same = torch.ones(4, 1, 3)
     free = torch.ones(4, 1, dtype=torch.bool)
-    published = flashvid.merge_along_time(same, free, 0.8, 0)
-    assert published.data[0, 0].tolist() == [2.0, 2.0, 2.0]
-    assert float(published.size[0, 0]) == 4
-    exact = flashvid.merge_along_time(same, free, 0.8, 0, exact=True)
-    assert exact.data[0, 0].tolist() == [1.0, 1.0, 1.0]
+    published = flashvid_merging.merge_along_time(same, free, 0.8, 0)
+    assert published.data[0].tolist() == [2.0, 2.0, 2.0]
+    assert float(published.size[0]) == 4
+    exact = flashvid_merging.merge_along_time(same, free, 0.8, 0, exact=True)
+    assert exact.data[0].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fast_paths_equal_their_readable_twins(dtype: torch.dtype) -> None:
+    x = drifting(7).tokens.data.view(7, 36, WIDTH).to(dtype)
+    free = torch.ones(7, 36, dtype=torch.bool)
+    free[:, ::5] = False
+    best, parent = flashvid_merging.nearest_before(x, free)
+    want, places = flashvid_merging.nearest_before_slowly(x, free)
+    torch.testing.assert_close(best, want, atol=1e-5, rtol=0)
+    assert torch.equal(parent[free[1:]], places[free[1:]])
+    free[3, 1] = False  # frames with different numbers of tokens go the readable way
+    torch.testing.assert_close(
+        flashvid_merging.nearest_before(x, free)[0],
+        flashvid_merging.nearest_before_slowly(x, free)[0],
+    )
+    channels = vidcom2.steady_channels(x)
+    variance = x.flatten(0, 1).double().var(0, unbiased=False)
+    assert torch.equal(channels, variance.sort(stable=True).indices[: WIDTH // 2])
+    fast, slow = vidcom2.score(x, channels), vidcom2.score_slowly(x, channels)
+    torch.testing.assert_close(fast.video, slow.video, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fast.frame, slow.frame, atol=1e-5, rtol=0)
 
 
 def test_flashvid_refuses_methods_that_need_attention_it_was_not_given() -> None:
