@@ -18,6 +18,7 @@ from longvid.llm import prompt as prompts
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
 from longvid.models.families import family_of
+from longvid.models.tokenizer import TextTokenizer
 from longvid.types import Segment
 
 __all__ = ["Reader", "Sheet"]
@@ -62,6 +63,7 @@ class Reader:
         self._decoder = family.load_decoder(folder, dtype, "cpu")
         self._tower_projector = SelectionProjector(folder, self._decoder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._text_tokenizer = TextTokenizer(self._tokenizer)
         self._prompt = prompts.prompt_of(folder, family, self._tokenizer)
         self._placeholder = family.placeholder
         self._placeholder_id = family.placeholder_id(folder)
@@ -96,9 +98,9 @@ class Reader:
                     pieces += [self._prefix, data.to(self._prefix)]
         heads, texts, labels = [], [], []
         for question, answer in sheet.questions:
-            text = prompts.render(self._prompt.template, self._placeholder, question, "")
+            spans = prompts.render(self._prompt.template, self._placeholder, question, "")
             head, tail = prompts.split_at_video(
-                self._ids(text), self._placeholder_id, self._prompt.template
+                self._text_tokenizer.ids(spans), self._placeholder_id, self._prompt.template
             )
             expected = (*self._ids(answer), self._end)
             heads.append(head)
