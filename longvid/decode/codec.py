@@ -54,9 +54,9 @@ class PacketDecoder:
         self.num_errors = 0
         #: Of the damaged pictures that the last packet completed.
         self.damaged_pts: list[int] = []
-        # H.264 and HEVC mark what they make up, and print errors at sound places too: where an
-        # open group of pictures is entered.
-        self._counts = settings.count_messages and self._codec.name not in ("h264", "hevc")
+        # H.264 marks what it makes up, and prints errors at sound places too: where an open group
+        # of pictures is entered.
+        self._counts = settings.count_messages and self._codec.name != "h264"
         if settings.count_messages and av.logging.get_level() is None:
             av.logging.set_level(av.logging.PANIC)  # prints nothing, but counts
         if not self._codec.is_open:

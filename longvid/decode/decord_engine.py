@@ -1,6 +1,6 @@
 """Pictures from decord, at times that the packets tell.
 
-decord counts frames and knows no presentation times worth the name, so the scan of `packets.py`
+decord counts frames and knows no presentation times worth the name, so the scan of `packet_table`
 says which frame is on display when; decord must agree on how many there are.
 """
 
@@ -40,10 +40,13 @@ class _DecordSource:
     def __init__(self, path: str, times: FrameTimes, num_threads: int, progress: Progress) -> None:
         self._times, self._progress = times, progress
         decord = importlib.import_module("decord")
+        # Its own error is derived from Exception itself.
+        own = importlib.import_module("decord._ffi.base").DECORDError
+        self._errors = (own, RuntimeError, ValueError, TypeError, IndexError)
         try:
             self._reader = decord.VideoReader(path, num_threads=num_threads)
             num_frames = len(self._reader)
-        except RuntimeError as error:  # decord.DECORDError is one
+        except self._errors as error:
             raise VideoError(
                 f"{path} cannot be opened by decord: {_first_line(error)}.",
                 kind="unsupported",
@@ -73,7 +76,7 @@ class _DecordSource:
             self._progress()
             try:
                 pixels = self._reader[rank].asnumpy()  # (H, W, 3), upright
-            except (RuntimeError, IndexError):
+            except self._errors:
                 yield rank, None
                 continue
             yield rank, VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -19,6 +19,8 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     end = os.fstat(file.fileno()).st_size
     at = 0
     for _ in range(_MOST_BOXES):
+        if at >= end:
+            return
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:

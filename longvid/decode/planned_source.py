@@ -35,6 +35,8 @@ _RECOVERY_POINTS = ("h264", "hevc")
 #: So many groups of pictures before damage are looked at for a sound one.
 _MOST_GROUPS_BACK = 8
 
+_BEFORE_ALL = -(1 << 63)
+
 #: Containers whose packets are whole frames, even when these are interlaced.
 _WHOLE_FRAMES = ("mov", "matroska", "flv", "avi", "asf")
 _UNKNOWN_ORDER, _PROGRESSIVE = 0, 1
@@ -148,6 +150,7 @@ class PlannedSource:
         held: list[tuple[int, int, VideoFrame]] = []
         is_first = bool(self._table.keyframe[run.start])
         self._damaged = []
+        last_pts = _BEFORE_ALL
         with closing(self._pictures(run, drop)) as pictures:
             for picture in pictures:
                 if not self._is_sound(sound_until):
@@ -155,6 +158,10 @@ class PlannedSource:
                 if is_first and not self._damaged and not self._is_start(picture):
                     raise PacketsMislead
                 is_first = False
+                if not self._damaged and picture.pts is not None:
+                    if picture.pts <= last_pts:  # its times are not those of its pictures
+                        raise PacketsMislead
+                    last_pts = picture.pts
                 if picture.pts in waiting:
                     rank = waiting.pop(picture.pts)
                     place = int(self._table.packet_of[rank]) - run.start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from av.video.frame import VideoFrame
@@ -69,17 +69,32 @@ class _TorchcodecSource:
             some = ranks[first : first + _FRAMES_A_CALL]
             pictures = self._batch(some)
             if pictures is None:  # one bad frame fails the whole call
-                pictures = [(self._batch([rank]) or [None])[0] for rank in some]
+                pictures = [(self._batch([rank]) or self._by_index(rank))[0] for rank in some]
             yield from zip(some, pictures, strict=True)
 
     def _batch(self, ranks: Sequence[int]) -> list[VideoFrame | None] | None:
-        self._progress()
         # The middle of a frame's time: no rounding leads to its neighbour.
         middles = [
             (self._times.pts_seconds(rank) + self._times.end_seconds(rank)) / 2 for rank in ranks
         ]
+        return self._pictures(ranks, lambda: self._decoder.get_frames_played_at(seconds=middles))
+
+    def _by_index(self, rank: int) -> list[VideoFrame | None]:
+        """Ask for a frame by its number.
+
+        torchcodec takes the last frame of some files for one without a duration, in whose middle
+        it is not shown any more.
+        """
+        found = self._pictures([rank], lambda: self._decoder.get_frames_at(indices=[rank]))
+        return found or [None]
+
+    def _pictures(
+        self, ranks: Sequence[int], read: Callable[[], Any]
+    ) -> list[VideoFrame | None] | None:
+        """Return pictures, None in place of one of another time; None if reading fails."""
+        self._progress()
         try:
-            batch = self._decoder.get_frames_played_at(seconds=middles)
+            batch = read()
         except (RuntimeError, IndexError, ValueError):
             return None
         return [

@@ -2,7 +2,7 @@
 
 FFmpeg reads a cut AVI or Matroska file to where it stops and calls that the end. But both say in
 front how long they are in bytes: RIFF in its header, Matroska in the size of its segment. (MP4 says
-more, in its table of samples, which `packets.scan` looks at.)
+more, in its table of samples, which `packet_table.scan` looks at.)
 """
 
 from __future__ import annotations

@@ -13,9 +13,17 @@ import numpy as np
 import pytest
 
 from longvid.decode import DecordDecoder, PyAVDecoder, TorchcodecDecoder, available_decoders
+from longvid.errors import VideoError
 from longvid.types import FrameBatch, FrameSize, Video
 from tests.conftest import DATA, require
-from tests.unit.decode.footage import all_frames, as_rgb, decoded, failures, one_segment
+from tests.unit.decode.footage import (
+    all_frames,
+    as_rgb,
+    decoded,
+    encode,
+    failures,
+    one_segment,
+)
 
 CLIPS = sorted(
     str(path.relative_to(DATA))
@@ -152,3 +160,15 @@ def test_what_is_damaged_is_a_gap_and_the_rest_is_exact(pyav: Any) -> None:
     assert len(found) == 48
     for pts, pixels in found.items():
         assert (pixels == expected[pts]).all(), pts
+
+
+def test_what_decord_cannot_read_is_unsupported(tmp_path: Path) -> None:
+    reason = available_decoders()["decord"]
+    if reason:
+        require("decord", reason)
+    raw = encode(tmp_path / "clip.m2v", 10, codec="mpeg2video")
+    for path in (DATA / "edge" / "av1_640x360.mkv", raw):
+        with DecordDecoder().setup() as decoder, pytest.raises(VideoError) as caught:
+            decoder.probe(str(path))
+        assert caught.value.kind == "unsupported"
+        assert "cannot be opened by decord" in str(caught.value)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from longvid.decode import PyAVDecoder
-from longvid.store.manifest import Manifest
+from longvid.store.manifest import Manifest, parse_manifest
 from longvid.types import Failure, FrameBatch, FrameSize, Video
 from tests.unit.decode.footage import all_frames, as_rgb, decoded, encode, failures, one_segment
 
@@ -74,9 +74,7 @@ def test_a_clock_that_starts_again_or_jumps_is_carried_on(cases: Path, name: str
         pytest.approx(-3.0 if "restart" in name else 20 * 3600.0 - 3.08, abs=0.2),
     )
     manifest = Manifest(video=video, chunks=(), gaps=(), source_bytes=1)
-    assert Manifest.from_json(manifest.to_json()) == replace(
-        manifest, video=replace(video, path="")
-    )
+    assert parse_manifest(manifest.to_json(), video.video_id).video == replace(video, path="")
     assert video.duration_seconds == pytest.approx(6.0)
     for data, picture in zip(found.values(), every, strict=True):
         assert (data == picture).all()
