@@ -31,6 +31,7 @@ __all__ = [
     "StoreError",
     "UnknownWordsError",
     "VideoError",
+    "shown",
 ]
 
 
@@ -101,3 +102,12 @@ class UnknownWordsError(QuestionError):
 
 class OpError(LongvidError):
     """A tensor operation was given a wrong dtype, shape or device."""
+
+
+def shown(value: object) -> str:
+    """Show a value in an error, cut short."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python's limit on the digits of an integer
+        return "an integer of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

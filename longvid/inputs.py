@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, shown
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
 
@@ -34,6 +34,7 @@ VIDEO_SUFFIXES = frozenset({
 _TEXT_SUFFIXES = frozenset({".ts", ".mts", ".mod"})
 _SNIFFED_BYTES = 512
 
+_MOST_LISTS = 8
 _HASH_BYTES = 16
 _READ_BYTES = 1 << 20
 
@@ -131,11 +132,22 @@ class Listing:
             notes.append(f"{self.skipped.total()} files skipped: {endings}.")
         return tuple(notes)
 
-    def _expand(self, inputs: Iterable[str]) -> Iterator[str]:
+    def _expand(self, inputs: Iterable[str], lists: tuple[str, ...] = ()) -> Iterator[str]:
+        """Yield what is named; `lists` are those being read, each named by the one before."""
         for name in inputs:
             name = name.removeprefix("file://")
-            if name.startswith("@"):
-                yield from self._expand(_lines(name[1:]))
+            if "\0" in name:  # no system call takes such a name; a video becomes a failure
+                if name.startswith("@"):
+                    raise ConfigError(f"The list {shown(name[1:])} cannot be read: no such name.")
+                yield name
+            elif name.startswith("@"):
+                place = name[1:] if is_remote(name[1:]) else os.path.realpath(name[1:])
+                if place in lists or len(lists) >= _MOST_LISTS:
+                    raise ConfigError(
+                        f"The list {shown(name[1:])} is named by itself, or by lists more than "
+                        f"{_MOST_LISTS} deep; take the line out."
+                    )
+                yield from self._expand(_lines(name[1:]), (*lists, place))
             elif is_remote(name):
                 yield from self._remote(name)
             elif os.path.isdir(name):
@@ -243,6 +255,8 @@ def _lines(name: str) -> Iterator[str]:
             lines = system.cat_file(path).decode().splitlines()
             yield from (line.strip() for line in lines if line.strip())
         else:
+            if not os.path.isfile(name) and os.path.exists(name):
+                raise ConfigError(f"The list {name} is not a regular file; name a text file.")
             with open(name, encoding="utf-8") as file:
                 yield from (line.strip() for line in file if line.strip())
     except foreign_errors() as error:

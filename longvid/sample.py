@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from longvid.errors import ConfigError, VideoError
+from longvid.errors import ConfigError, VideoError, shown
 from longvid.types import Chunk, Failure, SegmentPlan, Video
 
 __all__ = [
@@ -118,6 +118,11 @@ def rounded_step_indices(
 _GRIDS = ("fps", "midpoints", "step", "rounded_step", "rounded_step_1000")
 
 
+#: Bounds of settings; the lowest rate is a frame in eleven days.
+_LEAST_FPS = 1e-6
+_MOST_COUNT, _MOST_SLOW = 2**31, 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """When frames are taken, which of them the slow pathway sees, and how long a segment is.
@@ -152,13 +157,20 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.grid not in _GRIDS:
             raise ConfigError(f"sample.grid is {self.grid!r}; use {', '.join(_GRIDS)}.")
-        if not (self.fps > 0 and math.isfinite(self.fps)):
-            raise ConfigError(f"sample.fps must be above 0, got {self.fps}.")
+        if not (self.fps >= _LEAST_FPS and math.isfinite(self.fps)):
+            raise ConfigError(
+                f"sample.fps must be above 0 (at least {_LEAST_FPS:g}), got {self.fps}."
+            )
         for name in ("num_frames", "slow_every", "segment_frames", "chunk_segments", "max_frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"sample.{name} must be at least 1, got {getattr(self, name)}.")
-        if self.num_slow < 0:
-            raise ConfigError(f"sample.num_slow must be at least 0, got {self.num_slow}.")
+            if not 1 <= getattr(self, name) <= _MOST_COUNT:
+                raise ConfigError(
+                    f"sample.{name} must be from 1 to {_MOST_COUNT}, got "
+                    f"{shown(getattr(self, name))}."
+                )
+        if not 0 <= self.num_slow <= _MOST_SLOW:
+            raise ConfigError(
+                f"sample.num_slow must be from 0 to {_MOST_SLOW}, got {shown(self.num_slow)}."
+            )
 
 
 def _published_indices(video: Video, sampling: Sampling) -> tuple[int, ...]:

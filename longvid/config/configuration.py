@@ -20,9 +20,9 @@ from longvid.config.sections import (
     Run,
     StoreOptions,
 )
-from longvid.config.tables import build, build_part, part_table, plain, refuse_unknown, shown
+from longvid.config.tables import build, build_part, part_table, plain, refuse_unknown
 from longvid.config.toml_files import Tables, change, read_tables
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, shown
 from longvid.protocols import (
     CompressorPart,
     DecoderPart,
@@ -102,6 +102,8 @@ class Config:
         Raises:
             ConfigError: A section, part, field or value is not known or not of the right type.
         """
+        if not isinstance(tables, Mapping):
+            raise ConfigError(f"A configuration is a table of sections, got {shown(tables)}.")
         refuse_unknown(tables, SECTION_NAMES, "section")
         values: dict[str, Any] = {}
         for section, target in FIXED_SECTIONS.items():

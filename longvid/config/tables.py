@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longvid import registry
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, shown
 
-__all__ = ["build", "build_part", "part_table", "plain", "refuse_unknown", "shown"]
+__all__ = ["build", "build_part", "part_table", "plain", "refuse_unknown"]
 
 
 #: Beyond this a float cannot tell one whole number from the next, and no setting is that large.
 _MOST = 2**53
+#: An error that quotes a longer value is cut in its middle.
+_MOST_CHARACTERS = 1000
 
 
 def build_part(kind: str, table: Any, where: str) -> Any:
@@ -52,9 +54,15 @@ def build(cls: type[Any], table: Any, where: str) -> Any:
             f"The types of {cls.__module__}:{cls.__qualname__} cannot be read ({error}); import "
             "what its fields are typed with, outside of TYPE_CHECKING."
         ) from error
-    return cls(
-        **{name: _typed(hints[name], value, f"{where}.{name}") for name, value in table.items()}
-    )
+    values = {name: _typed(hints[name], value, f"{where}.{name}") for name, value in table.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        sentence = str(error)
+        if len(sentence) <= _MOST_CHARACTERS:
+            raise
+        cut = f"{sentence[: _MOST_CHARACTERS // 2]} ... {sentence[-_MOST_CHARACTERS // 2 :]}"
+        raise ConfigError(cut) from error
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
@@ -91,15 +99,6 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """Show a value in an error, cut short."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python's limit on the digits of an integer
-        return "an integer of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def plain(instance: Any, *, fingerprint: bool = False) -> dict[str, Any]:
     """Turn a dataclass into tables; under `fingerprint`, without what changes no result."""
     table: dict[str, Any] = {}
@@ -125,4 +124,4 @@ def refuse_unknown(given: Mapping[str, Any], known: Sequence[str], what: str) ->
     """Raise ConfigError for a name that is not known; the sentence lists the known ones."""
     for name in given:
         if name not in known:
-            raise ConfigError(f"Unknown {what} {name!r}; known are {', '.join(known)}.")
+            raise ConfigError(f"Unknown {what} {shown(name)}; known are {', '.join(known)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.config.sections import PART_LISTS, SECTION_NAMES
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, shown
 
 __all__ = ["Tables", "change", "merge", "preset_names", "read_tables"]
 
@@ -30,18 +30,20 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _PRESETS.glob("*.toml")))
 
 
-def read_tables(name: str | Path) -> Tables:
+def read_tables(name: object) -> Tables:
     """Read a preset or a TOML file, merged with the preset that it starts from.
 
     Raises:
         ConfigError: There is no such file, it is no TOML, or it starts from itself.
     """
+    if name is None:
+        raise ConfigError("A configuration is named by a preset or a path, got None.")
     chain: list[Tables] = []
     seen: list[Path] = []
     base: Any = name
     while base is not None:
         if not isinstance(base, (str, Path)):
-            raise ConfigError(f"A configuration is named by a preset or a path, got {base!r}.")
+            raise ConfigError(f"A configuration is named by a preset or a path, got {shown(base)}.")
         path = Path(base)
         if path.suffix != ".toml":
             path = _PRESETS / f"{base}.toml"
@@ -68,8 +70,8 @@ def _text(path: Path, name: str) -> str:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is a NUL in the name
         raise ConfigError(
-            f"There is no configuration {name!r}; presets are {', '.join(preset_names())}, and a "
-            "file of your own must end in .toml."
+            f"There is no configuration {shown(name)}; presets are "
+            f"{', '.join(preset_names())}, and a file of your own must end in .toml."
         ) from error
     try:
         return data.decode()
@@ -120,6 +122,8 @@ def change(tables: Mapping[str, Any], overrides: Sequence[str]) -> Tables:
     """
     changed = copy.deepcopy(dict(tables))
     for override in overrides:
+        if not isinstance(override, str):
+            raise ConfigError(f"A setting is text, section.field=value, got {shown(override)}.")
         _apply(changed, override)
     return changed
 
@@ -127,38 +131,45 @@ def change(tables: Mapping[str, Any], overrides: Sequence[str]) -> Tables:
 def _apply(tables: Tables, override: str) -> None:
     """Set one value given as `section.field=value`."""
     key, equals, text = override.partition("=")
+    named = key[:80]
     steps = key.strip().split(".")
     if not equals or not 2 <= len(steps) <= _MOST_STEPS:
         raise ConfigError(f"--set takes section.field=value, got {override[:80]!r}.")
     if steps[0] not in SECTION_NAMES:
-        raise ConfigError(f"Unknown section {steps[0]!r}; known are {', '.join(SECTION_NAMES)}.")
+        raise ConfigError(
+            f"Unknown section {shown(steps[0])}; known are {', '.join(SECTION_NAMES)}."
+        )
     node: Any = tables.setdefault(steps[0], [] if steps[0] in PART_LISTS else {})
     for step in steps[1:-1]:
         if isinstance(node, list):
             if not (step.isascii() and step.isdigit() and int(step) < len(node)):
                 raise ConfigError(
-                    f"--set {key}: {steps[0]} has {len(node)} parts, numbered from 0."
+                    f"--set {named}: {steps[0]} has {len(node)} parts, numbered from 0."
                 )
             node = node[int(step)]
         else:
             node = node.setdefault(step, {})
         if not isinstance(node, (dict, list)):
-            raise ConfigError(f"--set {key}: {step!r} is a value, not a table.")
+            raise ConfigError(f"--set {named}: {shown(step)} is a value, not a table.")
     if isinstance(node, list):
-        raise ConfigError(f"--set {key}: name the part too, as in {steps[0]}.0.{steps[-1]}=value.")
-    value = _value(text, key)
+        raise ConfigError(
+            f"--set {named}: name the part too, as in {steps[0]}.0.{steps[-1]}=value."
+        )
+    value = _value(text, named)
     if steps[-1] == "name" and node.get("name") != value:
         node.clear()  # the fields of one part mean nothing to another
     node[steps[-1]] = value
 
 
-def _value(text: str, key: str) -> Any:
+def _value(text: str, named: str) -> Any:
     """Read a value as TOML writes it; a bare word is a string."""
+    if "\n" in text or text.count(".") > _MOST_DOTS:
+        return text.strip()
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()
     except RecursionError as error:
-        raise ConfigError(f"--set {key}: the value is nested too deeply.") from error
+        raise ConfigError(f"--set {named}: the value is nested too deeply.") from error
     except ValueError as error:  # Python's limit on the digits of an integer
-        raise ConfigError(f"--set {key}: {error}.") from error
+        raise ConfigError(f"--set {named}: {error}.") from error

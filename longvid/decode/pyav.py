@@ -13,6 +13,9 @@ from longvid.types import FrameSize
 
 __all__ = ["PyAVDecoder"]
 
+#: Longer than any video takes, and short enough for a socket's timer.
+_MOST_SECONDS = 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class PyAVDecoder:
@@ -60,6 +63,11 @@ class PyAVDecoder:
         if self.tolerance_seconds < 0:
             raise ConfigError(
                 f"decoder.tolerance_seconds must not be negative, got {self.tolerance_seconds}."
+            )
+        if max(self.deadline_seconds, self.stall_seconds) > _MOST_SECONDS:
+            raise ConfigError(
+                f"decoder.deadline_seconds and stall_seconds must be at most {_MOST_SECONDS:g}, "
+                f"got {self.deadline_seconds} and {self.stall_seconds}."
             )
         if min(self.max_pixels, self.memory_bytes, self.deadline_seconds, self.stall_seconds) <= 0:
             raise ConfigError(

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError, UnknownWordsError
+from longvid.errors import (
+    ConfigError,
+    LongvidError,
+    ModelError,
+    QuestionError,
+    UnknownWordsError,
+    shown,
+)
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.generation import (
@@ -447,7 +454,7 @@ class Worker:
         unknown = prompts.unknown_words(self._tokenizer, asked, self._text_tokenizer.control_ids)
         if not unknown:
             return
-        words = ", ".join(repr(word) for word in unknown)
+        words = ", ".join(map(shown, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
         num_words = len(self._tokenizer) - len(self._tokenizer.all_special_tokens)
         raise UnknownWordsError(
             f"The model {self._part.model!r} does not know {words}: it reads {num_words} words, "

@@ -133,7 +133,7 @@ class TextTokenizer:
         if self._only_control(apart) != wanted:
             raise QuestionError(
                 "The question spells a control token of this model in a way that cannot be read "
-                "as text; leave out what stands in angle brackets."
+                "as text; leave out the words in angle brackets."
             )
         return tuple(apart)
 

@@ -6,10 +6,24 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from longvid.errors import BudgetError, QuestionError, StoreError
+from longvid.errors import BudgetError, QuestionError, StoreError, shown
 from longvid.types import Question
 
 __all__ = ["require_budget", "require_questions", "require_top_k", "store_name", "video_name"]
+
+
+#: No path is longer.
+_MOST_CHARACTERS = 4096
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a system could take this as a name."""
+    valid = "\0" not in name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        valid = False
+    return valid and bool(name.strip()) and len(name) <= _MOST_CHARACTERS
 
 
 def store_name(store: object) -> str:
@@ -19,8 +33,8 @@ def store_name(store: object) -> str:
         StoreError: It is neither text nor a path, or it is empty.
     """
     name = os.fspath(store) if isinstance(store, (str, Path)) else ""
-    if not name.strip():
-        raise StoreError(f"store must be a folder or a URI, got {store!r}.")
+    if not _is_name(name):
+        raise StoreError(f"store must be a folder or a URI, got {shown(store)}.")
     return name
 
 
@@ -31,8 +45,8 @@ def video_name(video: object) -> str:
         QuestionError: It is neither text nor a path, or it is empty.
     """
     name = os.fspath(video) if isinstance(video, (str, Path)) else ""
-    if not name.strip():
-        raise QuestionError(f"video must be the name, path or id of one video, got {video!r}.")
+    if not _is_name(name):
+        raise QuestionError(f"video must be the name, path or id of one video, got {shown(video)}.")
     return name
 
 
@@ -44,7 +58,7 @@ def require_budget(budget: object) -> None:
     """
     if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
         raise BudgetError(
-            f"budget must be a whole number of visual tokens, at least 1, got {budget!r}."
+            f"budget must be a whole number of visual tokens, at least 1, got {shown(budget)}."
         )
 
 
@@ -55,7 +69,7 @@ def require_top_k(top_k: object) -> None:
         QuestionError: It is no whole number of at least 1.
     """
     if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        raise QuestionError(f"top_k must be a whole number of at least 1, got {top_k!r}.")
+        raise QuestionError(f"top_k must be a whole number of at least 1, got {shown(top_k)}.")
 
 
 def require_questions(questions: object) -> None:
@@ -65,10 +79,10 @@ def require_questions(questions: object) -> None:
         QuestionError: It is none, or holds something else.
     """
     if isinstance(questions, str) or not isinstance(questions, Sequence):
-        raise QuestionError(f"ask_many takes a list of longvid.Question, got {questions!r}.")
+        raise QuestionError(f"ask_many takes a list of longvid.Question, got {shown(questions)}.")
     for question in questions:
         if not isinstance(question, Question):
             raise QuestionError(
-                f"ask_many takes longvid.Question objects, got {question!r}; write "
-                f"longvid.Question({question!r})."
+                f"ask_many takes longvid.Question objects, got {shown(question)}; write "
+                f"longvid.Question({shown(question)})."
             )

@@ -98,7 +98,7 @@ def _verify_object(
             _verify_seal(objects, name)
         elif _is_path(name):
             if parse_path(video_id, name, objects.read(name)) is None:
-                message = f"{name} is not whole; index the video again to mend it."
+                message = f"{name} is not whole; index the video again to repair it."
                 yield "damaged", name, message
         elif name == f"{VIDEOS}/{video_id}/subtitles.json":
             read_subtitles(objects, video_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.errors import QuestionError
+from longvid.errors import QuestionError, shown
 from longvid.types.carrier import Tensors, require
 from longvid.types.picture import Picture
 from longvid.types.tokens import Segment
@@ -44,21 +44,23 @@ class Question:
         stripped = [choice.strip() for choice in self.choices]
         repeated = next((one for one in stripped if stripped.count(one) > 1), None)
         if repeated is not None:
-            raise QuestionError(f"The choice {repeated!r} is given twice; name each choice once.")
+            raise QuestionError(
+                f"The choice {shown(repeated)} is given twice; name each choice once."
+            )
         if self.span is not None and not 0 <= self.span[0] < self.span[1]:
             raise QuestionError(
-                f"span must be a start and a later end in seconds, got {self.span!r}."
+                f"span must be a start and a later end in seconds, got {shown(self.span)}."
             )
         for turn in self.history:
             if len(_texts("A turn of history", turn)) != 2:
                 raise QuestionError(
-                    f"A turn of history is a question and its answer, got {turn!r}."
+                    f"A turn of history is a question and its answer, got {shown(turn)}."
                 )
 
 
 def _require_text(what: str, given: object) -> None:
     if not isinstance(given, str):
-        raise QuestionError(f"{what} must be text, got {given!r}.")
+        raise QuestionError(f"{what} must be text, got {shown(given)}.")
     if not given.strip():
         raise QuestionError(f"{what} is empty; write some text.")
     try:
@@ -72,7 +74,9 @@ def _require_text(what: str, given: object) -> None:
 def _texts(what: str, given: object) -> tuple[str, ...]:
     """Return a list of texts as a tuple."""
     if isinstance(given, str) or not isinstance(given, Sequence):
-        raise QuestionError(f"{what} must be a list of texts, got {given!r}; write [{given!r}].")
+        raise QuestionError(
+            f"{what} must be a list of texts, got {shown(given)}; write [{shown(given)}]."
+        )
     for one in given:
         _require_text(f"An entry of {what}", one)
     return tuple(given)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from longvid.errors import shown
 from longvid.types.carrier import require
 
 __all__ = ["TEXT_SOURCES", "TextLine", "TextSourceName", "Word", "require_box", "require_span"]
+
+_MOST_SECONDS = 1e12  # 30,000 years
 
 TextSourceName = Literal["subtitle", "speech", "screen"]
 TEXT_SOURCES: tuple[TextSourceName, ...] = get_args(TextSourceName)
@@ -20,11 +22,11 @@ def require_span(what: str, start_seconds: float, end_seconds: float) -> None:
     Raises:
         LongvidError: The sentence begins with `what`.
     """
+    times = (start_seconds, end_seconds)
+    fits = all(isinstance(time, (int, float)) for time in times)
     require(
-        math.isfinite(start_seconds)
-        and math.isfinite(end_seconds)
-        and start_seconds <= end_seconds,
-        f"{what} needs finite times with start <= end, got {start_seconds} to {end_seconds} s.",
+        fits and -_MOST_SECONDS < start_seconds <= end_seconds < _MOST_SECONDS,
+        f"{what} needs finite times with start <= end, got {shown(times)} s.",
     )
 
 
@@ -51,6 +53,7 @@ class Word:
 
     def __post_init__(self) -> None:
         require_span("A word", self.start_seconds, self.end_seconds)
+        require(isinstance(self.text, str), f"A word must be text, got {shown(self.text)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class TextLine:
 
     def __post_init__(self) -> None:
         require_span("A line of text", self.start_seconds, self.end_seconds)
+        require(isinstance(self.text, str), f"A line must be text, got {shown(self.text)}.")
         require(
             self.source in TEXT_SOURCES,
             f"The source of a line is {self.source!r}; use one of {', '.join(TEXT_SOURCES)}.",

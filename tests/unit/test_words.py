@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 #: Each stands for a row of the table of CONTRIBUTING.md.
 BANNED = re.compile(
-    r"\b(lies|stands|told(?! apart)|says of itself|(?:what|who) is said|so (?:many|much)"
+    r"\b(lies|stands(?! for)|told(?! apart)|says of itself|(?:what|who) is said|so (?:many|much)"
     r"|of the same make|in work|at hand|already there|mend(?:s|ed)?|alike|spoilt|is gone"
     r"|makes no sense|in the place of|must lie|can be had|nobody can|held to)\b"
 )

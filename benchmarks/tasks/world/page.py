@@ -139,7 +139,7 @@ def _recall(found: _Found) -> Iterator[Section]:
             )
     if drawn:
         text = (
-            "The share of evidence spans of which a frame lies in one of the k segments nearest to "
+            "The share of evidence spans of which a frame is in one of the k segments nearest to "
             "the question, by what the question names. Questions about the next shot have two "
             "spans, and only one of them is named."
         )
