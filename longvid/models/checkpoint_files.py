@@ -205,7 +205,7 @@ def require_token(folder: Path, token: str) -> None:
     texts = [file.read_bytes() for file in files]
     if texts and not any(one in text for one in spelled for text in texts):
         raise ModelError(
-            f"The tokenizer of {folder} has no token {token!r}, which stands for a video in its "
+            f"The tokenizer of {folder} has no token {token!r}, the place of a video in its "
             "prompts; copy the tokenizer's files from the original checkpoint."
         )
 
