@@ -253,6 +253,10 @@ class SpeechPart(Part, Protocol):
     def sample_rate(self) -> int:
         """Samples per second that it wants."""
 
+    @property
+    def language(self) -> str:
+        """The language spoken, which chooses among sound tracks; "" for whichever it is."""
+
     def identity(self) -> str:
         """Name the weights and the version of the engine: the fingerprint of its lines."""
 

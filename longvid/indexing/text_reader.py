@@ -161,7 +161,7 @@ class TextReader:
                 f"to {SAMPLE_RATE}."
             )
         if self._audio is None:
-            self._audio = AudioReader(getattr(part, "language", ""))
+            self._audio = AudioReader(part.language)
         if self._speech is None:
             self._speech = part.setup(device)
         start = -float("inf") if done_seconds is None else done_seconds

@@ -6,9 +6,7 @@ import torch
 
 from longvid.methods.longvu_config import LLAMA_PAD_TOKEN_ID
 from longvid.systems.longvu import (
-    LongVU,
     LongVUConfig,
-    VisualBlock,
     content_box,
     content_mask,
     frame_positions,
@@ -19,6 +17,7 @@ from longvid.systems.longvu import (
     select_frames,
     text_length,
 )
+from longvid.systems.longvu.reference import LongVU, VisualBlock
 from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
 

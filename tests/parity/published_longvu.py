@@ -21,10 +21,11 @@ from longvid.convert import convert
 from longvid.errors import ModelError
 from longvid.methods.longvu_config import LongVUConfig
 from longvid.qa.video_qa import VideoQA
-from longvid.systems.longvu import LongVU, VisualBlock, select_frames, select_marked
 from longvid.systems.longvu import encoder as encoding
+from longvid.systems.longvu import select_frames, select_marked
 from longvid.systems.longvu.checkpoint import load_aggregator, read_settings
-from longvid.systems.longvu.compose import resolution
+from longvid.systems.longvu.grid import resolution
+from longvid.systems.longvu.reference import LongVU, VisualBlock
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.published_llama_vid import Recorder, Table

@@ -23,7 +23,6 @@ from longvid.methods.temporal_reduction import (
     select_marked,
     text_length,
 )
-from longvid.systems.longvu.compose import LongVU, PreparedInputs, VisualBlock
 from longvid.systems.longvu.grid import (
     content_box,
     content_mask,
@@ -35,10 +34,7 @@ from longvid.systems.longvu.grid import (
 )
 
 __all__ = [
-    "LongVU",
     "LongVUConfig",
-    "PreparedInputs",
-    "VisualBlock",
     "content_box",
     "content_mask",
     "crop_to_content",

@@ -15,6 +15,7 @@ from einops import rearrange
 
 from longvid.errors import OpError
 from longvid.lazy_import import F, torch
+from longvid.methods.longvu_config import LongVUConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,7 @@ __all__ = [
     "frame_positions",
     "group_patches",
     "resize_grid",
+    "resolution",
     "with_newlines",
 ]
 
@@ -215,3 +217,25 @@ def frame_positions(frames: Tensor, width: int, *, cosine_of_sine: bool = True) 
     sine = angle.sin()
     cosine = sine.cos() if cosine_of_sine else angle.cos()
     return rearrange([sine, cosine], "s f m -> f 1 (m s)")
+
+
+def resolution(num_frames: int, text_tokens: int, config: LongVUConfig) -> str:
+    """Decide at which resolution a video can be shown.
+
+    Newline tokens are not counted, as in the original.
+
+    Args:
+        num_frames: Frames after temporal reduction.
+        text_tokens: Tokens of the text, the image placeholder included.
+        config: Context and tokens per frame.
+
+    Returns:
+        "high" where every frame fits at high resolution, "mixed" where every frame fits at low
+        resolution, "over" where not even that.
+
+    Source: LongVU section 3.3, `cambrian_arch.py` (`input_mix_res`, `input_high_res`).
+    """
+    room = config.max_length - text_tokens - config.answer_length
+    if num_frames < max(1, room // config.image_token_len):
+        return "high"
+    return "over" if num_frames > max(1, room // config.lowres_side**2) else "mixed"

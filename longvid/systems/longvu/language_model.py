@@ -25,7 +25,7 @@ from longvid.systems.longvu import (
     with_newlines,
 )
 from longvid.systems.longvu.checkpoint import load_projector, read_settings
-from longvid.systems.longvu.compose import resolution
+from longvid.systems.longvu.grid import resolution
 from longvid.types import (
     EncoderMemory,
     LanguageModelMemory,

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, OpError
 from longvid.systems.longvu import (
-    LongVU,
     LongVUConfig,
-    PreparedInputs,
-    VisualBlock,
     resize_grid,
     spatial_token_compression,
     with_newlines,
 )
-from longvid.systems.longvu.compose import resolution
+from longvid.systems.longvu.grid import resolution
+from longvid.systems.longvu.reference import LongVU, PreparedInputs, VisualBlock
 
 WIDTH = 4
 PAD = 59

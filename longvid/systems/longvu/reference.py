@@ -5,7 +5,9 @@ Time first, then two resolutions, then the question, then space:
     select_frames -> aggregate -> (low, high) grids -> crop, newlines, positions
         -> question-guided resolution or STC -> spliced at the placeholder -> padded batch
 
-The steps are functions of the neighbouring modules. The aggregator, the projector and the
+The readable twin of what the encoder and the language model do in two halves, with a store in
+between: the authors' arrays prove this composition, and tests compare the two. Nothing else uses
+it. The steps are functions of the neighbouring modules. The aggregator, the projector and the
 embedding table are given: this module knows the order and the budgets, and no weights.
 """
 
@@ -26,13 +28,14 @@ from longvid.systems.longvu.grid import (
     crop_to_content,
     frame_positions,
     resize_grid,
+    resolution,
     with_newlines,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["IMAGE_TOKEN_ID", "LongVU", "PreparedInputs", "VisualBlock", "resolution"]
+__all__ = ["IMAGE_TOKEN_ID", "LongVU", "PreparedInputs", "VisualBlock"]
 
 # The id that stands for the video in a tokenised prompt.
 IMAGE_TOKEN_ID = -200
@@ -78,28 +81,6 @@ class PreparedInputs:
     frames: tuple[Tensor, ...]
     grids: tuple[tuple[int, int], ...]
     num_visual_tokens: tuple[int, ...]
-
-
-def resolution(num_frames: int, text_tokens: int, config: LongVUConfig) -> str:
-    """Decide at which resolution a video can be shown.
-
-    Newline tokens are not counted, as in the original.
-
-    Args:
-        num_frames: Frames after temporal reduction.
-        text_tokens: Tokens of the text, the image placeholder included.
-        config: Context and tokens per frame.
-
-    Returns:
-        "high" where every frame fits at high resolution, "mixed" where every frame fits at low
-        resolution, "over" where not even that.
-
-    Source: LongVU section 3.3, `cambrian_arch.py` (`input_mix_res`, `input_high_res`).
-    """
-    room = config.max_length - text_tokens - config.answer_length
-    if num_frames < max(1, room // config.image_token_len):
-        return "high"
-    return "over" if num_frames > max(1, room // config.lowres_side**2) else "mixed"
 
 
 @dataclass(frozen=True, slots=True)
