@@ -24,8 +24,8 @@ from longvid.systems.llama_vid.network import LlamaVid
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_llama_vid import EVA_HEADS, QFORMER_HEADS
-from tests.parity.published_slowfast import CLIP, clip_pixels, frames_of
 from tests.parity.test_golden import DIRECTORY
+from tests.parity.test_published_slowfast import CLIP, clip_pixels, frames_of
 
 NEW_TOKENS = 6
 

@@ -28,9 +28,9 @@ from longvid.systems.longvu.grid import resolution
 from longvid.systems.longvu.reference import LongVU, VisualBlock
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
-from tests.parity.published_llama_vid import Recorder, Table
-from tests.parity.published_slowfast import CLIP, frames_of
 from tests.parity.test_golden import DIRECTORY
+from tests.parity.test_published_llama_vid import Recorder, Table
+from tests.parity.test_published_slowfast import CLIP, frames_of
 
 NEW_TOKENS = 6
 IMAGE = -200

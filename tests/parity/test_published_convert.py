@@ -16,13 +16,13 @@ from longvid.convert import convert
 from longvid.errors import ModelError
 from longvid.models.weights import read_tensors
 from tests.parity import published_checkpoints as tiny
-from tests.parity.published_llama_vid import (
+from tests.parity.test_published_llama_vid import (
     EVA_HEADS,
     configured,
     eva_file,
     llama_vid_embedder,
 )
-from tests.parity.published_slowfast import CLIP
+from tests.parity.test_published_slowfast import CLIP
 
 __all__ = [
     "llama_vid_embedder",
