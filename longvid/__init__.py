@@ -24,7 +24,6 @@ from longvid.errors import (
     OpError,
     QuestionError,
     StoreError,
-    UnknownWordsError,
     VideoError,
 )
 
@@ -73,7 +72,6 @@ __all__ = [
     "QuestionError",
     "Store",
     "StoreError",
-    "UnknownWordsError",
     "VideoError",
     "VideoQA",
     "ask",

@@ -131,9 +131,7 @@ class Job:
         worker = self._decode.free()
         try:
             if worker is not None:
-                done = worker.actor.refresh.remote(self._ledger.store.uri)
-                self._actors.health.wait([done])
-                ray.get(done)
+                ray.get(worker.actor.refresh.remote(self._ledger.store.uri))
                 return
         except ACTOR_LOST:
             pass  # then here
@@ -143,7 +141,7 @@ class Job:
 
     def close(self) -> None:
         """End the actors that this job started itself."""
-        if self._probe is not None and not self._actors.health.lost:
+        if self._probe is not None:
             self._probe.close()
 
     def _untried(self, paths: Iterable[str]) -> Iterator[str]:
@@ -253,7 +251,11 @@ class Job:
     def _wait(self) -> None:
         """Block until a call finishes; process every finished call."""
         starting = self._starting()
-        for ref in self._actors.health.wait([*self._calls, *starting]):
+        refs = [*self._calls, *starting]
+        ready, rest = ray.wait(refs, fetch_local=False)
+        if rest:
+            ready += ray.wait(rest, num_returns=len(rest), timeout=0, fetch_local=False)[0]
+        for ref in ready:
             if ref in starting:
                 starting[ref].loaded(ref)
             else:

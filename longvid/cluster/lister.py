@@ -14,7 +14,6 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from longvid.cluster.health import ClusterHealth
 from longvid.inputs import Listing
 from longvid.remote_files import file_bytes, is_remote
 
@@ -60,11 +59,10 @@ class RemoteListing:
 
     Args:
         inputs: Files, folders, globs, URIs or @lists.
-        health: Of the cluster.
     """
 
-    def __init__(self, inputs: Sequence[str], health: ClusterHealth) -> None:
-        self._inputs, self._health = inputs, health
+    def __init__(self, inputs: Sequence[str]) -> None:
+        self._inputs = inputs
         self._notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
@@ -80,9 +78,7 @@ class RemoteListing:
         actor = lister.remote(self._inputs)
         given = 0
         while True:
-            answer = actor.after.remote(given)
-            self._health.wait([answer])
-            paths, self._notes = ray.get(answer)
+            paths, self._notes = ray.get(actor.after.remote(given))
             if not paths:
                 return
             given += len(paths)

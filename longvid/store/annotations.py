@@ -33,7 +33,7 @@ from typing import Any
 
 from longvid.errors import StoreError
 from longvid.store.layout import VIDEOS, check_video_id, checksum
-from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.seal import parse_json, seal, sealed_json
 
 __all__ = [
@@ -199,9 +199,7 @@ class Annotations:
                 AnnotationEntry(name, len(value), seal(value)) for name, value in entries.items()
             ),
         )
-        # The name holds the content's hash: an object of that name and size is the same.
-        if self._objects.size(key.part_name(part.file)) != len(data):
-            self._objects.write(key.part_name(part.file), data)
+        write_once(self._objects, key.part_name(part.file), data)
         return part
 
     def publish(
@@ -227,7 +225,10 @@ class Annotations:
                     f"{name} is missing from the store {self._objects.uri} or not whole; write it "
                     "again before the annotation is published."
                 )
-        before = self._objects.read(key.index_name)
+        try:
+            before = self._objects.read(key.index_name)
+        except DamagedObjectError:
+            before = b""
         index = AnnotationIndex(tuple(parts))
         if before == index.to_json():
             return
@@ -272,6 +273,18 @@ class Annotations:
         if index is None:
             return None
         return tuple(entry.name for part in index.parts for entry in part.entries)
+
+    def verify(self, key: AnnotationKey) -> None:
+        """Read all of an annotation, and compare the sizes of its objects too.
+
+        Raises:
+            DamagedObjectError: It is damaged.
+        """
+        self.read(key.video_id, key.kind, key.fingerprint)
+        index = self.index(key)
+        for part in index.parts if index else ():
+            if self._objects.size(key.part_name(part.file)) != part.num_bytes:
+                raise self._damaged(key.part_name(part.file), "it has another size than recorded")
 
     def remove(self, video_id: str, kind: str, fingerprint: str) -> None:
         """Remove an annotation: what makes it visible first. A missing one is fine."""

@@ -19,6 +19,7 @@ from longvid.store.layout import (
     CATALOG,
     VIDEOS,
     checksum,
+    dump_json,
     from_column,
     is_video_id,
     manifest_name,
@@ -28,6 +29,7 @@ from longvid.store.layout import (
 from longvid.store.manifest import Manifest, parse_manifest
 from longvid.store.objects import Objects
 from longvid.store.parquet import MAX_TABLE_BYTES, parse_table, write_table
+from longvid.store.paths import existing_first
 from longvid.store.seal import parse_json
 from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
 from longvid.types import Failure, Video
@@ -42,6 +44,7 @@ __all__ = [
     "parse_path",
     "refresh",
     "save",
+    "with_existing_path",
 ]
 
 _BATCH = 256
@@ -118,14 +121,30 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Entries by video id, and a sentence for each video whose manifest is damaged."""
+    """Entries by video id, and sentences of what is damaged.
+
+    Args:
+        entries: Of the videos whose manifest is whole.
+        damaged: A sentence for each other video, by its id.
+        damaged_names: A sentence for each name that is lost, by its object; its video stays.
+    """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
+    damaged_names: Mapping[str, str] = field(default_factory=dict)
 
     def manifests(self) -> dict[str, str]:
         """Return the checksum of every video's manifest: the state a search index must cover."""
         return {video_id: entry.manifest for video_id, entry in self.entries.items()}
+
+
+def with_existing_path(stored: StoredVideo) -> StoredVideo:
+    """Return the video under a name that exists now, if it has several and one does."""
+    if len(stored.paths) < 2:
+        return stored
+    path = existing_first(stored.paths)
+    gaps = tuple(replace(gap, path=path) for gap in stored.gaps)
+    return replace(stored, video=replace(stored.video, path=path), gaps=gaps)
 
 
 def list_videos(objects: Objects) -> dict[str, Listed]:
@@ -171,16 +190,20 @@ def refresh(objects: Objects, known: Catalog) -> Catalog:
     kept = {
         video_id: known.entries[video_id]
         for video_id, listed in listing.items()
-        if video_id in known.entries and known.entries[video_id].listed == listed
+        if video_id in known.entries
+        and known.entries[video_id].listed == listed
+        and not any(name.split("/")[1] == video_id for name in known.damaged_names)
     }
     changed = [video_id for video_id in listing if video_id not in kept]
     if not changed and len(kept) == len(known.entries) and not known.damaged:
         return known
     damaged: dict[str, str] = {}
+    damaged_names: dict[str, str] = {}
     for first in range(0, len(changed), _BATCH):
         batch = changed[first : first + _BATCH]
         found = objects.read_many([manifest_name(video_id) for video_id in batch])
-        paths = _read_paths(objects, {video_id: listing[video_id] for video_id in batch})
+        listed_batch = {video_id: listing[video_id] for video_id in batch}
+        paths = _read_paths(objects, listed_batch, damaged_names)
         for video_id, data in zip(batch, found, strict=True):
             listed = listing[video_id]
             try:
@@ -189,7 +212,8 @@ def refresh(objects: Objects, known: Catalog) -> Catalog:
                 damaged[video_id] = str(error)
             else:
                 kept |= {} if entry is None else {video_id: entry}
-    return Catalog({video_id: kept[video_id] for video_id in sorted(kept)}, damaged)
+    entries = {video_id: kept[video_id] for video_id in sorted(kept)}
+    return Catalog(entries, damaged, damaged_names)
 
 
 def _read_entry(
@@ -219,7 +243,10 @@ def _read_entry(
     return None if again is None else _entry(again[0], checksum(again[1]), listed, paths)
 
 
-def _read_paths(objects: Objects, listing: Mapping[str, Listed]) -> dict[str, tuple[str, ...]]:
+def _read_paths(
+    objects: Objects, listing: Mapping[str, Listed], damaged: dict[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Read the names of videos; each that is not whole is added to `damaged` with a sentence."""
     names = [
         (video_id, f"{VIDEOS}/{video_id}/paths/{name}")
         for video_id, listed in listing.items()
@@ -229,8 +256,13 @@ def _read_paths(objects: Objects, listing: Mapping[str, Listed]) -> dict[str, tu
     data = objects.read_many([name for _, name in names])
     for (video_id, name), content in zip(names, data, strict=True):
         path = parse_path(video_id, name, content)
-        if path is not None:  # what is not whole names nothing; `verify` reports it
+        if path is not None:
             found[video_id].add(path)
+        elif content is not None:  # None: removed since the listing
+            damaged[name] = (
+                f"{name} of the store {objects.uri} is damaged, so a video has lost a name; index "
+                "the video again, or remove that file."
+            )
     return {video_id: tuple(sorted(paths)) for video_id, paths in found.items()}
 
 
@@ -242,7 +274,7 @@ def parse_path(video_id: str, name: str, data: bytes | StoreError | None) -> str
         return None
     if not isinstance(path, str) or "\0" in path or path_name(video_id, path) != name:
         return None
-    return path
+    return path if data == dump_json({"path": path}) else None
 
 
 def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ...]) -> Entry:
@@ -260,8 +292,9 @@ def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ..
 
 
 def save(objects: Objects, catalog: Catalog) -> None:
-    """Write catalog.parquet."""
-    entries = list(catalog.entries.values())
+    """Write catalog.parquet; videos that lost a name are left out, so that they are read again."""
+    lost = {name.split("/")[1] for name in catalog.damaged_names}
+    entries = [entry for video_id, entry in catalog.entries.items() if video_id not in lost]
     batches = (
         pa.Table.from_pylist([_row(entry) for entry in entries[i : i + _ROWS]], schema=_SCHEMA)
         for i in range(0, len(entries) or 1, _ROWS)

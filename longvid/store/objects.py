@@ -105,6 +105,21 @@ class Objects(Protocol):
         """Remove what killed writers left half-written, and return the names."""
 
 
+def write_once(objects: Objects, name: str, data: bytes) -> bool:
+    """Write an object unless it is there already, byte for byte; return whether it was written.
+
+    A damaged object of that name is replaced.
+    """
+    try:
+        there = objects.read(name, max_bytes=len(data))
+    except DamagedObjectError:
+        there = None
+    if there == data:
+        return False
+    objects.write(name, data)
+    return True
+
+
 def refusal(error: BaseException, uri: str, what: str) -> StoreError:
     """Return the sentence for what an operating system or a service refused."""
     number = getattr(error, "errno", None)

@@ -19,7 +19,7 @@ from longvid.store.chunk_reader import read_seal
 from longvid.store.chunk_record import ChunkSeal
 from longvid.store.layout import VIDEOS, manifest_name
 from longvid.store.manifest import Manifest, parse_manifest
-from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.seal import parse_json, seal, sealed_json
 
 __all__ = [
@@ -68,9 +68,7 @@ def write_seals(objects: Objects, manifest: Manifest, data: bytes) -> None:
         StoreError: The store cannot be written.
     """
     chunks = {chunk.file: chunk.seal.to_dict() for chunk in manifest.chunks if chunk.seal}
-    name, content = seal_name(manifest.video_id, data), sealed_json({"chunks": chunks})
-    if objects.size(name) != len(content):
-        objects.write(name, content)
+    write_once(objects, seal_name(manifest.video_id, data), sealed_json({"chunks": chunks}))
 
 
 def read_manifest(objects: Objects, video_id: str) -> Manifest | None:

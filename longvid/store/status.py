@@ -49,10 +49,11 @@ class StoreStatus:
             (header, catalog, search index).
         duration_seconds: Of the videos.
         num_failures: Entries of `Store.failures`.
-        num_damaged: Videos that are damaged; indexing them again mends them.
+        num_damaged: Entries of `damaged`.
         source_bytes: Size of the video files, None if any of them is not known.
         videos: Each video, in order of path.
-        damaged: A sentence for each damaged video, by its id.
+        damaged: A sentence for each damaged video by its id, and for each damaged name or table of
+            failures by its object.
     """
 
     num_videos: int

@@ -8,31 +8,27 @@ This module knows nothing of questions, models or video files.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import threading
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace as replaced
 
 from longvid.config import StoreOptions
 from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store.annotations import Annotations
 from longvid.store.backend import open_objects
-from longvid.store.catalog import Catalog, StoredVideo
+from longvid.store.catalog import StoredVideo, with_existing_path
 from longvid.store.catalog_cache import CatalogCache
+from longvid.store.catalog_seals import seal_unsealed
 from longvid.store.chunk_record import ChunkRecord
 from longvid.store.digest import store_digest
 from longvid.store.failures import FailureLog
 from longvid.store.find_video import find_video
 from longvid.store.header import Header, read_header, seal_header, write_header
-from longvid.store.layout import HEADER, RUNS
-from longvid.store.objects import DamagedObjectError, Objects
-from longvid.store.paths import existing_first, stored_path
-from longvid.store.seal import sealed_json
-from longvid.store.sealed_manifest import seal_video
+from longvid.store.layout import HEADER
+from longvid.store.objects import Objects
+from longvid.store.paths import stored_path
+from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch
 from longvid.store.status import StoreStatus, summarise
@@ -227,9 +223,7 @@ class Store:
         Args:
             summary: Plain JSON types.
         """
-        when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        name = f"{RUNS}/{when}-{secrets.token_hex(4)}.json"
-        self.objects.write(name, sealed_json(summary))
+        write_run(self.objects, summary)
 
     def remove(self, video_ids: Iterable[str]) -> None:
         """Remove videos: first what makes each visible, then its objects.
@@ -251,23 +245,18 @@ class Store:
 
         Of several names of one video, one that exists now comes before one that does not.
         """
-        videos = []
-        for entry in self._catalogs.current().entries.values():
-            stored = entry.stored
-            if len(stored.paths) > 1:
-                path = existing_first(stored.paths)
-                gaps = tuple(replaced(gap, path=path) for gap in stored.gaps)
-                stored = replaced(stored, video=replaced(stored.video, path=path), gaps=gaps)
-            videos.append(stored)
+        entries = self._catalogs.current().entries.values()
+        videos = [with_existing_path(entry.stored) for entry in entries]
         return sorted(videos, key=lambda stored: (stored.video.path, stored.video.video_id))
 
     def damaged(self) -> dict[str, str]:
-        """Return a sentence for each video that is damaged, as far as it was noticed.
+        """Return a sentence for each video or name that is damaged, as far as it was noticed.
 
-        Such a video is not among `videos`, or is not found by `search`; the others are.
+        Keys are ids of videos, which are not among `videos` or not found by `search`, and names
+        of the objects that named a video, which stays.
         """
         catalog = self._catalogs.current()
-        return {**self._search.left_out(catalog), **catalog.damaged}
+        return {**self._search.left_out(catalog), **catalog.damaged, **catalog.damaged_names}
 
     def names(self) -> dict[str, str]:
         """Return the video id of each name."""
@@ -303,12 +292,7 @@ class Store:
         return self._reader.load(keys)
 
     def around(self, keys: Collection[tuple[str, int]], reach: int) -> list[tuple[str, int]]:
-        """Return the keys with those of stored segments at most `reach` before or after, sorted.
-
-        Args:
-            keys: (video id, segment index) each.
-            reach: In segments; 0 returns the keys alone.
-        """
+        """Return the keys with those of stored segments at most `reach` before or after, sorted."""
         return self._reader.around(keys, reach)
 
     def search(
@@ -347,7 +331,8 @@ class Store:
 
     def status(self) -> StoreStatus:
         """Add up what the store holds."""
-        return summarise(self.objects, self.videos(), self.damaged(), len(self.failures()))
+        damaged = {**self.damaged(), **self.damaged_failures()}
+        return summarise(self.objects, self.videos(), damaged, len(self.failures()))
 
     def digest(self) -> str:
         """Hash everything that two runs over the same videos must agree on, 32 hex digits.
@@ -389,39 +374,25 @@ class Store:
         """
         with self._refreshing:
             seal_header(self.objects)
-            catalog = self._seal_videos(self._catalogs.save())
+            catalog = self._catalogs.save()
+            if seal_unsealed(self.objects, catalog):
+                catalog = self._catalogs.save()
             self._search.refresh(catalog)
 
     def rebuild(self) -> None:
-        """Make the catalog and the search index anew from the manifests.
-
-        Raises:
-            StoreError: They cannot be written.
-        """
+        """Make the catalog and the search index again from the manifests."""
         with self._refreshing:
             self._catalogs.forget()
             self._search.clear()
             self.refresh()
 
     def verify(self) -> list[Finding]:
-        """Compare every object with its manifest; an empty list means that all is well."""
+        """Compare every object with its checksum; an empty list means that all is well."""
         return verify(self.objects)
 
     def clean(self) -> list[str]:
-        """Remove what killed writers left, and say what; only while nobody writes."""
+        """Remove what killed writers left, and return the names; only while nobody writes."""
         return clean(self.objects)
-
-    # Internals
-
-    def _seal_videos(self, catalog: Catalog) -> Catalog:
-        """Seal the videos that have no seals, and return the catalog of what there is then."""
-        unsealed = [v for v, entry in catalog.entries.items() if not entry.listed.seal_names]
-        if not unsealed:
-            return catalog
-        for video_id in unsealed:
-            with contextlib.suppress(DamagedObjectError):  # named when it is read, and by `verify`
-                seal_video(self.objects, video_id)
-        return self._catalogs.save()
 
 
 def _reopen(uri: str, header: Header) -> Store:

@@ -103,8 +103,7 @@ def _verify_object(
         elif name == f"{VIDEOS}/{video_id}/subtitles.json":
             read_subtitles(objects, video_id)
         elif is_annotation_index(name):
-            key = key_of(name)
-            Annotations(objects).read(key.video_id, key.kind, key.fingerprint)
+            Annotations(objects).verify(key_of(name))
         elif not (_is_manifest(name) or _is_chunk(name) or is_annotation_part(name)):
             yield _foreign(name)
     except StoreError as error:

@@ -12,7 +12,7 @@ from longvid.store.chunk_record import ChunkRecord
 from longvid.store.header import Header
 from longvid.store.layout import VIDEOS, dump_json, manifest_name, path_name
 from longvid.store.manifest import Manifest, make_manifest
-from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.pictures import publish_pictures, write_pictures
 from longvid.store.sealed_manifest import is_seal, read_manifest, seal_name, write_seals
 from longvid.types import Failure, Segment, Video
@@ -30,9 +30,7 @@ class VideoObjects:
     def write_chunk(self, video_id: str, segments: Sequence[Segment]) -> ChunkRecord:
         """Write the segments of one chunk as one object."""
         name, data, record = encode_chunk(video_id, segments, self._header)
-        # The name holds the content's hash: an object of that name and size is the same.
-        if self._objects.size(name) != len(data):
-            self._objects.write(name, data)
+        write_once(self._objects, name, data)
         pictures = write_pictures(Annotations(self._objects), video_id, segments)
         return dataclasses.replace(record, pictures=pictures)
 
@@ -67,11 +65,8 @@ class VideoObjects:
 
     def add_path(self, video_id: str, path: str) -> bool:
         """Name a video; False if it has that name already."""
-        name, data = path_name(video_id, path), dump_json({"path": path})
-        if self._objects.size(name) == len(data):
-            return False
-        self._objects.write(name, data)
-        return True
+        data = dump_json({"path": path})
+        return write_once(self._objects, path_name(video_id, path), data)
 
     def remove_path(self, video_id: str, path: str) -> None:
         """Forget a name of a video."""

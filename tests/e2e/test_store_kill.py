@@ -27,7 +27,7 @@ KILLS = int(os.environ.get("LONGVID_KILLS", "12"))
 SEED = int(os.environ.get("LONGVID_SEED", "20250101"))
 VIDEOS = [f"{i:032x}" for i in range(4)]
 CHUNKS = ((0, 1), (2,), (3, 4))
-OPERATIONS = ("open", "write", "fsync", "replace", "link", "unlink", "makedirs")
+OPERATIONS = ("open", "write", "fsync", "replace", "link", "unlink", "mkdir")
 
 
 def make(folder: str) -> Store:

@@ -327,7 +327,7 @@ def test_sizes_are_looked_at_before_anything_is_read(full: Store) -> None:
     with open(root / "failures" / "0.parquet", "wb") as file:
         file.truncate(huge)
     store = Store.open(full.uri)
-    assert list(store.damaged()) == [A]
+    assert A in store.damaged()
     assert store.search(query(), 10) == expected
     assert store.failures() == []
     assert len(store.damaged_failures()) == 1
