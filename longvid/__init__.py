@@ -24,6 +24,7 @@ from longvid.errors import (
     OpError,
     QuestionError,
     StoreError,
+    UnknownWordsError,
     VideoError,
 )
 
@@ -72,6 +73,7 @@ __all__ = [
     "QuestionError",
     "Store",
     "StoreError",
+    "UnknownWordsError",
     "VideoError",
     "VideoQA",
     "ask",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from longvid.errors import QuestionError
 from longvid.indexing.local_runner import run_local
 from longvid.indexing.report import IndexReport, Progress
 from longvid.inputs import Listing, input_names
+from longvid.paths import cache_home
 from longvid.qa.arguments import store_name, video_name
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
-__all__ = ["ask", "cache_folder", "index", "index_into_cache", "search"]
+__all__ = ["ask", "index", "index_into_cache", "search"]
 
 
 def index(
@@ -96,11 +96,6 @@ def search(
     return VideoQA(store).search(text, video=video, top_k=top_k)
 
 
-def cache_folder() -> Path:
-    """Say where longvid keeps what it can make again: $LONGVID_HOME or ~/.cache/longvid."""
-    return Path(os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid")
-
-
 def index_into_cache(video: str, config: str | Path | Config | None) -> tuple[str, str]:
     """Index one file into the user's cache, where a second question finds it.
 
@@ -118,7 +113,7 @@ def index_into_cache(video: str, config: str | Path | Config | None) -> tuple[st
         config = "mini"
     if not isinstance(config, Config):
         config = load_config(config)
-    store = str(cache_folder() / "stores" / config.fingerprint())
+    store = str(cache_home() / "stores" / config.fingerprint())
     report = index([video], store=store, config=config)
     if report.videos_failed:
         raise QuestionError(f"The video could not be indexed. {report.failures[0].error}")

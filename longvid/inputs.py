@@ -149,7 +149,8 @@ class Listing:
                     )
                 yield from self._expand(_lines(name[1:]), (*lists, place))
             elif is_remote(name):
-                yield from self._remote(name)
+                plain = _suffix(name) in VIDEO_SUFFIXES and not glob.has_magic(name)
+                yield from (name,) if plain else self._remote(name)
             elif os.path.isdir(name):
                 yield from self._walk(name)
             elif glob.has_magic(name) and not os.path.lexists(name):

@@ -168,6 +168,13 @@ class TextEmbedder(Protocol):
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
 
+    def require_known_words(self, text: str) -> None:
+        """Refuse a text with words that a closed vocabulary does not have.
+
+        Raises:
+            QuestionError: The sentence names them.
+        """
+
 
 class Encoder(TextEmbedder, Protocol):
     """Turns frames into tokens and embeddings."""
@@ -338,6 +345,7 @@ class Generation:
         seconds: Wall time by step ("prefill", "decode").
         visual_tokens: Visual tokens shown, where the model makes others of those selected (the
             published systems do); None where they are those.
+        note: A caveat about this answer, "" for none.
     """
 
     text: str
@@ -347,6 +355,7 @@ class Generation:
     choice: int | None = None
     choice_scores: tuple[float, ...] = ()
     visual_tokens: int | None = None
+    note: str = ""
 
 
 class AnswerListener(Protocol):

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from longvid.fetch_guard import filesystem_options
+from longvid.paths import cache_home
+
 __all__ = [
     "FileState",
     "LocalCopies",
@@ -44,12 +49,13 @@ def remote_file(uri: str) -> tuple[Any, str]:
     """Return fsspec's file system of a URI and the path in it.
 
     Raises:
-        OSError: The protocol is not known, or its package is not installed.
+        OSError: The protocol is not allowed, or its package is not installed.
     """
     import fsspec.core
 
+    options = filesystem_options(uri)
     try:
-        system, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        system, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
         raise OSError(f"{error} (s3:// needs the package s3fs: install longvid[s3])") from error
     return system, path
@@ -128,7 +134,7 @@ class LocalCopies:
     def _hold(self, source: _Source) -> int:
         """Fetch a file unless it is there; return a descriptor whose lock keeps it there."""
         while True:
-            with _locked(source.copy.with_suffix(".lock")):
+            with FileLock(source.copy.with_suffix(".lock"), mode=0o600):
                 if not source.copy.exists():
                     self._make_room(source.copy.parent, source.num_bytes)
                     source.fetch().rename(source.copy)
@@ -177,7 +183,7 @@ def _source_of(path: str) -> _Source:
         info = system.info(inner)
     except foreign_errors() as error:
         raise _as_os_error(error) from error
-    folder = _folder()
+    folder = cache_home() / "videos"
     folder.mkdir(parents=True, exist_ok=True)
     # What the service says of the object's state is part of the name: a changed object under
     # the same URI is another file.
@@ -198,21 +204,6 @@ def _held(copy: Path) -> int | None:
             return descriptor
         os.close(descriptor)
     return None
-
-
-def _folder() -> Path:
-    home = os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid"
-    return Path(home) / "videos"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_unused(copy: Path) -> bool:

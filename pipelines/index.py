@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from longvid.cli.indexing import add_strict, stop_early
 from longvid.cluster.ray_runner import index, start
+from longvid.cluster.stdout import reserve_stdout
 from longvid.config import load_config, load_layout
 from longvid.errors import LongvidError
 
@@ -39,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.max_failure_rate is not None:
         settings += stop_early(options.max_failure_rate)
     atexit.register(gc.freeze)  # or Python looks for garbage among all modules for a second
+    reserve_stdout()
     try:
-        actors = start(load_layout(options.config, settings))
+        actors = start(
+            load_layout(options.config, settings),
+            lambda sentence: print(f"longvid: {sentence}", file=sys.stderr, flush=True),
+        )
         config = load_config(options.config, settings)
         from longvid.cli.output import print_report
         from longvid.progress import index_progress

@@ -47,11 +47,13 @@ class StandInDecoder:
 
     Args:
         size: Of the frames.
+        pictures: None are made.
         seconds_per_frame: How long one frame takes.
         fatal: Die by SIGKILL, with the whole process, on a video whose name holds "fatal".
     """
 
     size: FrameSize = field(default_factory=lambda: FrameSize(16, 16))
+    pictures: str = field(default="none", metadata=RUN_ONLY)
     seconds_per_frame: float = field(default=0.0, metadata=RUN_ONLY)
     fatal: bool = field(default=True, metadata=RUN_ONLY)
 

@@ -95,6 +95,7 @@ def _warn_of_damage(qa: VideoQA) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
+    from longvid.qa.candidates import nothing_fits
     from longvid.qa.video_qa import VideoQA
 
     if options.top_k < 1:
@@ -109,6 +110,7 @@ def _search(options: argparse.Namespace) -> int:
     else:
         found = qa.search(options.text, video=options.video, top_k=options.top_k)
         warn(qa.embedder.note)
+        warn(nothing_fits([span.score for span in found], qa.config.ask.least_score))
     _warn_of_damage(qa)
     if options.json:
         dump([dataclasses.asdict(span) for span in found])

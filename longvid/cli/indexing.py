@@ -91,7 +91,9 @@ def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
         raise ConfigError(
             f"--runner ray needs Ray, which is not installed ({error}); install longvid[ray]."
         ) from error
-    actors = module.start(load_layout(options.config or "mini", options.set))
+    importlib.import_module("longvid.cluster.stdout").reserve_stdout()
+    layout = load_layout(options.config or "mini", options.set)
+    actors = module.start(layout, lambda sentence: remark(f"longvid: {sentence}"))
     return functools.partial(module.index, actors=actors)
 
 

@@ -72,13 +72,13 @@ def _serve(options: argparse.Namespace) -> int:
             f"longvid serve needs packages that are not installed ({error}); install "
             "longvid[server]."
         ) from error
-    from longvid.api import cache_folder
+    from longvid.paths import cache_home
     from longvid.server.settings import ServerSettings
 
     stores = dict(_named(text) for text in options.store)
     settings = ServerSettings(
         stores=stores,
-        data_dir=options.data or cache_folder() / "server",
+        data_dir=options.data or cache_home() / "server",
         host=options.host,
         port=options.port,
         config=options.config,

@@ -131,7 +131,9 @@ class Job:
         worker = self._decode.free()
         try:
             if worker is not None:
-                ray.get(worker.actor.refresh.remote(self._ledger.store.uri))
+                done = worker.actor.refresh.remote(self._ledger.store.uri)
+                self._actors.health.wait([done])
+                ray.get(done)
                 return
         except ACTOR_LOST:
             pass  # then here
@@ -141,7 +143,7 @@ class Job:
 
     def close(self) -> None:
         """End the actors that this job started itself."""
-        if self._probe is not None:
+        if self._probe is not None and not self._actors.health.lost:
             self._probe.close()
 
     def _untried(self, paths: Iterable[str]) -> Iterator[str]:
@@ -251,11 +253,7 @@ class Job:
     def _wait(self) -> None:
         """Block until a call finishes; process every finished call."""
         starting = self._starting()
-        refs = [*self._calls, *starting]
-        ready, rest = ray.wait(refs, fetch_local=False)
-        if rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0, fetch_local=False)[0]
-        for ref in ready:
+        for ref in self._actors.health.wait([*self._calls, *starting]):
             if ref in starting:
                 starting[ref].loaded(ref)
             else:

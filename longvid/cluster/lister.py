@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from longvid.cluster.health import ClusterHealth
 from longvid.inputs import Listing
 from longvid.remote_files import file_bytes, is_remote
 
@@ -59,10 +60,11 @@ class RemoteListing:
 
     Args:
         inputs: Files, folders, globs, URIs or @lists.
+        health: Of the cluster.
     """
 
-    def __init__(self, inputs: Sequence[str]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: Sequence[str], health: ClusterHealth) -> None:
+        self._inputs, self._health = inputs, health
         self._notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
@@ -78,7 +80,9 @@ class RemoteListing:
         actor = lister.remote(self._inputs)
         given = 0
         while True:
-            paths, self._notes = ray.get(actor.after.remote(given))
+            answer = actor.after.remote(given)
+            self._health.wait([answer])
+            paths, self._notes = ray.get(answer)
             if not paths:
                 return
             given += len(paths)

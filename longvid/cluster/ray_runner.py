@@ -99,7 +99,7 @@ def run_job(
         policy = RetryPolicy(plan.frame_batches, config.run.max_attempts)
         job = Job(config, actors, ledger, policy)
         with closing(job), Watch(ledger, plan, policy, job, on_progress):
-            listing = RemoteListing(inputs)
+            listing = RemoteListing(inputs, actors.health)
             if few is not None:
                 job.probe_here(few.paths)
             job.run(listing if few is None else (), together)

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address
 
 from longvid.cluster.actor_pool import Pool
+from longvid.cluster.health import ClusterHealth
 from longvid.cluster.placement import Plan, make_plan
 from longvid.config import Config, Layout
 from longvid.errors import ClusterError
@@ -40,11 +42,13 @@ class Actors:
         plan: How many of each.
         decode: Decoding actors, or those that decode and encode.
         encode: Encoding actors, None where decoding is fused into them.
+        health: Of the cluster.
     """
 
     plan: Plan
     decode: Pool
     encode: Pool | None
+    health: ClusterHealth
 
     @property
     def pools(self) -> list[Pool]:
@@ -52,22 +56,26 @@ class Actors:
         return [self.decode] if self.encode is None else [self.encode, self.decode]
 
     def close(self) -> None:
-        """End them."""
-        for pool in self.pools:
+        """End them; those of a cluster that is gone cannot be reached."""
+        for pool in self.pools if not self.health.lost else ():
             pool.close()
 
 
-def start(layout: Layout | Config) -> Actors:
-    """Connect and start the actors that decode and encode; they are up some seconds later.
+def start(layout: Layout | Config, announce: Callable[[str], None] | None = None) -> Actors:
+    """Connect and start the actors that decode and encode; they are ready some seconds later.
 
     Args:
         layout: Says how work is cut and what actors ask for.
+        announce: Called with a sentence that names the cluster.
 
     Raises:
         ConfigError: The plan does not fit.
         ClusterError: There is no cluster and none can be started.
     """
-    connect()
+    sentence = connect()
+    if announce is not None:
+        announce(sentence)
+    health = ClusterHealth()
     plan = plan_for(layout)
     resources = layout.ray
     share: dict[str, Any] = {"num_cpus": plan.encode_cpus, "num_gpus": resources.encode_gpus}
@@ -75,14 +83,19 @@ def start(layout: Layout | Config) -> Actors:
         # As many again wait for the encoder; more would be taken from actors that stand idle.
         waiting = plan.fused_decoders if plan.encode_actors > 1 else _MOST_WAITING
         calls = plan.fused_decoders + waiting
-        return Actors(plan, Pool(plan.encode_actors, calls, max_concurrency=calls, **share), None)
+        pool = Pool(plan.encode_actors, calls, max_concurrency=calls, **share)
+        return Actors(plan, pool, None, health)
     # The encoder first: its weights take long to load.
     encode = Pool(plan.encode_actors, **share)
-    return Actors(plan, Pool(plan.decode_actors, num_cpus=resources.decode_cpus), encode)
+    decode = Pool(plan.decode_actors, num_cpus=resources.decode_cpus)
+    return Actors(plan, decode, encode, health)
 
 
-def connect() -> None:
+def connect() -> str:
     """Join the cluster that RAY_ADDRESS or this machine names, or start one here.
+
+    Returns:
+        Which of these it did, in one sentence.
 
     Raises:
         ClusterError: There is no answer.
@@ -92,7 +105,7 @@ def connect() -> None:
     # Actors tell the cluster of their calls; a driver that did so too would end a moment later.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     if ray.is_initialized():
-        return
+        return f"joined the Ray cluster at {ray.get_runtime_context().gcs_address}"
     address = _address()
     options: Any = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == _LOCAL:
@@ -102,10 +115,13 @@ def connect() -> None:
     threading.Thread(target=importlib.import_module, args=(_IMPORTED_NEXT,)).start()
     try:
         ray.init(address, **options)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise _no_answer(str(error).splitlines()[0]) from error
+    except Exception as error:  # Ray raises a bare Exception for a time-out
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _no_answer(reason) from error
     # By itself Ray leaves half a second later, for messages of workers, which nobody is shown here.
     atexit.register(ray.shutdown)
+    did = "started Ray here, at" if address == _LOCAL else "joined the Ray cluster at"
+    return f"{did} {ray.get_runtime_context().gcs_address}"
 
 
 def _address() -> str:

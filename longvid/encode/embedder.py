@@ -16,7 +16,7 @@ from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.config_json import stated_config
 from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
-from longvid.models.tokenizer import TextTokenizer, load_tokenizer
+from longvid.models.tokenizer import TextTokenizer, load_tokenizer, require_known_words
 from longvid.models.transformers_logging import quiet
 from longvid.types import FrameBatch, Segment
 
@@ -85,6 +85,15 @@ class DualEncoder:
         if self._projects:
             pooled = self.module.visual_projection(pooled)
         return F.normalize(pooled.float(), dim=-1).cpu()
+
+    def require_known_words(self, text: str) -> None:
+        """Refuse a text with words that a closed vocabulary does not have.
+
+        Raises:
+            QuestionError: The sentence names them.
+        """
+        control_ids = self._text_tokenizer.control_ids
+        require_known_words(text, "The search model", self._tokenizer, control_ids)
 
     @no_grad
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
@@ -168,3 +177,11 @@ class TextWorker:
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
         return self._embedder.embed_text(texts)
+
+    def require_known_words(self, text: str) -> None:
+        """Refuse a text with words that a closed vocabulary does not have.
+
+        Raises:
+            QuestionError: The sentence names them.
+        """
+        self._embedder.require_known_words(text)

@@ -19,8 +19,6 @@ from longvid.errors import (
     LongvidError,
     ModelError,
     QuestionError,
-    UnknownWordsError,
-    shown,
 )
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
@@ -32,6 +30,7 @@ from longvid.llm.generation import (
     score_one_by_one,
     score_together,
 )
+from longvid.llm.known_footage import KnownFootage
 from longvid.llm.prefill import PromptReader, ReadPrompt, divisible_below
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
@@ -40,7 +39,14 @@ from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
-from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer, outside
+from longvid.models.tokenizer import (
+    Span,
+    TextTokenizer,
+    load_tokenizer,
+    outside,
+    require_known_words,
+    unknown_words,
+)
 from longvid.protocols import AnswerListener, Generation
 from longvid.types import (
     CheckpointRef,
@@ -177,6 +183,7 @@ class Worker:
         self._placeholder_id = family.placeholder_id(folder)
         own = prompts.prompt_of(folder, family, self._tokenizer)
         self.note = " ".join(filter(None, (checkpoint_files.note(folder), own.note)))
+        self._known_footage = KnownFootage.read(folder)
         self._template = own.template if part.template == _FROM_CHECKPOINT else part.template
         self._frame_prefix = (
             own.frame_prefix if part.frame_prefix == _FROM_CHECKPOINT else part.frame_prefix
@@ -316,14 +323,15 @@ class Worker:
             self._check_context(self._layout(ids, selection), num_new)  # not projected for nothing
         pieces = self._layout(ids, self._tower_projector(selection))
         num_prompt = self._check_context(pieces, num_new)
-        return _Asked(question, pieces, options, num_prompt, num_new)
+        note = self._known_footage.note(selection) if self._known_footage else ""
+        return _Asked(question, pieces, options, num_prompt, num_new, note)
 
     def _with_history(self, question: Question) -> Question:
         """Add the conversation so far; a closed vocabulary cannot read it and is spared it."""
         if not question.history:
             return question
         earlier = " ".join(text for turn in question.history for text in turn)
-        if prompts.unknown_words(self._tokenizer, f"{earlier} Earlier in this conversation"):
+        if unknown_words(self._tokenizer, f"{earlier} Earlier in this conversation"):
             return replace(question, history=())
         most_tokens = self._decoder.context // _HISTORY_SHARE
         return prompts.with_history(
@@ -367,8 +375,9 @@ class Worker:
                 prompt_tokens=prompt.num_tokens,
                 output_tokens=len(output),
                 seconds={"prefill": prompt.seconds, "decode": seconds},
+                note=one.note,
             )
-            for prompt, output in zip(rows.prompts, outputs, strict=True)
+            for one, prompt, output in zip(asked, rows.prompts, outputs, strict=True)
         ]
 
     def _next_ids(self, logits: torch.Tensor) -> torch.Tensor:
@@ -395,6 +404,7 @@ class Worker:
             seconds={"prefill": prompt.seconds, "decode": time.perf_counter() - started},
             choice=best,
             choice_scores=scores,
+            note=asked.note,
         )
 
     def _option_ids(self, question: Question) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
@@ -451,24 +461,8 @@ class Worker:
 
     def _check_words(self, question: Question) -> None:
         asked = " ".join((question.text, *question.choices))
-        unknown = prompts.unknown_words(self._tokenizer, asked, self._text_tokenizer.control_ids)
-        if not unknown:
-            return
-        words = ", ".join(map(shown, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
-        num_words = len(self._tokenizer) - len(self._tokenizer.all_special_tokens)
-        raise UnknownWordsError(
-            f"The model {self._part.model!r} does not know {words}: it reads {num_words} words, "
-            f"such as {self._examples()}. For real footage use --config with a pretrained model, "
-            "such as longvid."
-        )
-
-    def _examples(self) -> str:
-        """Name words of a closed vocabulary that a person can ask about."""
-        from longvid.models import mini
-
-        vocabulary = self._tokenizer.get_vocab()
-        words = [word for word in (*mini.SHAPES, *mini.COLORS) if word in vocabulary]
-        return ", ".join(words or sorted(word for word in vocabulary if word.isalpha())[:12])
+        reader = f"The model {self._part.model!r}"
+        require_known_words(asked, reader, self._tokenizer, self._text_tokenizer.control_ids)
 
     def _check_context(self, pieces: Sequence[Piece], num_new: int) -> int:
         """Return how long the prompt is; refuse one that the model cannot read."""
@@ -505,3 +499,4 @@ class _Asked:
     options: list[tuple[int, ...]]
     num_prompt: int
     num_new: int
+    note: str

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ __all__ = [
     "render",
     "split_at_video",
     "texts_around",
-    "unknown_words",
     "with_history",
     "with_subtitles",
 ]
@@ -325,20 +324,3 @@ def with_history(
         return dataclasses.replace(question, history=())
     text = f"Earlier in this conversation:\n{''.join(kept)}\n{question.text.strip()}"
     return dataclasses.replace(question, text=text, history=())
-
-
-def unknown_words(tokenizer: Any, text: str, control_ids: Collection[int] = ()) -> tuple[str, ...]:
-    """Return the words that a closed vocabulary does not have, in order, each once.
-
-    A tokenizer that builds words of smaller pieces can read any text; then nothing is unknown.
-    """
-    from tokenizers.models import WordLevel
-
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or not isinstance(backend.model, WordLevel):
-        return ()
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    lacking = {tokenizer.unk_token_id, *control_ids}
-    unknown = (text[start:end] for token, (start, end) in pairs if token in lacking)
-    return tuple(dict.fromkeys(unknown))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -21,12 +20,12 @@ from typing import Any
 
 from longvid.errors import ModelError
 from longvid.models.transformers_logging import quiet
+from longvid.paths import cache_home
 
 __all__ = [
     "EMBEDDER",
     "MINI",
     "VLM",
-    "cache_home",
     "file_identity",
     "identity",
     "is_hub_name",
@@ -69,12 +68,6 @@ _MOST_JSON_BYTES = 64 << 20
 _MOST_LAYERS, _MOST_NUMBER = 2048, 2**40
 
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-
-
-def cache_home() -> Path:
-    """Return the folder for what longvid makes for itself: $LONGVID_HOME or ~/.cache/longvid."""
-    home = os.environ.get("LONGVID_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".cache" / "longvid"
 
 
 def locate(name: str) -> Path:
@@ -212,7 +205,7 @@ def require_token(folder: Path, token: str) -> None:
     texts = [file.read_bytes() for file in files]
     if texts and not any(one in text for one in spelled for text in texts):
         raise ModelError(
-            f"The tokenizer of {folder} has no token {token!r}, which stands for a video in its "
+            f"The tokenizer of {folder} has no token {token!r}, the place of a video in its "
             "prompts; copy the tokenizer's files from the original checkpoint."
         )
 

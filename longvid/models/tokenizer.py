@@ -8,17 +8,25 @@ a second video. Here it is read letter by letter, as any other text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import QuestionError
+from longvid.errors import QuestionError, UnknownWordsError, shown
 from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["Span", "TextTokenizer", "load_tokenizer", "outside", "split_spans"]
+__all__ = [
+    "Span",
+    "TextTokenizer",
+    "load_tokenizer",
+    "outside",
+    "require_known_words",
+    "split_spans",
+    "unknown_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,3 +206,51 @@ class TextTokenizer:
 def _is_markup(content: str) -> bool:
     """Tell `<think>` or `[IMG]` from a word that was added to a vocabulary."""
     return not (content[0].isalnum() or content[-1].isalnum())
+
+
+def unknown_words(tokenizer: Any, text: str, control_ids: Collection[int] = ()) -> tuple[str, ...]:
+    """Return the words that a closed vocabulary does not have, in order, each once.
+
+    A tokenizer that builds words of smaller pieces can read any text; then nothing is unknown.
+    """
+    from tokenizers.models import WordLevel
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.model, WordLevel):
+        return ()
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    lacking = {tokenizer.unk_token_id, *control_ids}
+    unknown = (text[start:end] for token, (start, end) in pairs if token in lacking)
+    return tuple(dict.fromkeys(unknown))
+
+
+def require_known_words(
+    text: str, reader: str, tokenizer: Any, control_ids: Collection[int]
+) -> None:
+    """Refuse a text with words that a closed vocabulary does not have.
+
+    Args:
+        text: From outside.
+        reader: What reads it, for the sentence.
+        tokenizer: Of transformers.
+        control_ids: Ids that a text from outside never gets.
+
+    Raises:
+        QuestionError: The sentence names the words, and some that are known.
+    """
+    unknown = unknown_words(tokenizer, text, control_ids)
+    if not unknown:
+        return
+    from longvid.models import mini
+
+    words = ", ".join(map(shown, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+    vocabulary = tokenizer.get_vocab()
+    examples = [word for word in (*mini.SHAPES, *mini.COLORS) if word in vocabulary]
+    examples = examples or sorted(word for word in vocabulary if word.isalpha())[:12]
+    num_words = len(tokenizer) - len(tokenizer.all_special_tokens)
+    raise UnknownWordsError(
+        f"{reader} does not know {words}: it reads {num_words} words, such as "
+        f"{', '.join(examples)}. For real footage use --config with a pretrained model, such as "
+        "longvid."
+    )

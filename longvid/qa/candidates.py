@@ -11,7 +11,7 @@ from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
 from longvid.types import Query, Segment
 
-__all__ = ["CandidateSearch", "evenly"]
+__all__ = ["CandidateSearch", "evenly", "nothing_fits"]
 
 
 class CandidateSearch:
@@ -59,6 +59,15 @@ class CandidateSearch:
                 f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
             )
         return inside[: num_segments or total]
+
+    def note(self, query: Query, hits: Sequence[Hit]) -> str:
+        """Return a caveat where nothing fits a question to a whole store, "" where something does.
+
+        A question about one video may name no place in it; it is shown frames from all of it.
+        """
+        if len(query.question.video_ids) == 1:
+            return ""
+        return nothing_fits([hit.score for hit in hits], self._ask.least_score)
 
     def load(
         self, query: Query, hits: list[Hit], budget: int, *, is_found: bool = False
@@ -118,3 +127,17 @@ def evenly(num_places: int, count: int) -> list[int]:
         return list(range(num_places))
     steps = max(2, count) - 1
     return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]
+
+
+def nothing_fits(scores: Sequence[float], least_score: float) -> str:
+    """Return a caveat where the best of some scores is below the least that counts, else "".
+
+    >>> nothing_fits([-0.028, -0.1], 0.15)
+    'Nothing was found that fits: the best score is -0.028, below 0.15 (ask.least_score).'
+    """
+    if not scores or max(scores) >= least_score:
+        return ""
+    return (
+        f"Nothing was found that fits: the best score is {max(scores):.3f}, below {least_score:g} "
+        "(ask.least_score)."
+    )

@@ -293,12 +293,12 @@ class VideoQA:
             text = search_text(question)
             query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
         with clock("search"):
-            hits = self._candidates.hits(query, self.config.ask.num_segments)
+            found = self._candidates.hits(query, self.config.ask.num_segments)
             videos = self._candidates.videos()
             lines = self._lines.find(question, videos)
-            unseen = self._candidates.is_nothing(query, hits)
+            unseen = self._candidates.is_nothing(query, found)
             weight = self.config.ask.text_weight
-            hits = fused(self.store, query, hits, lines, videos, weight)
+            hits = fused(self.store, query, found, lines, videos, weight)
         with clock("load"):
             hits, candidates = self._candidates.load(
                 query, hits, budget, is_found=bool(lines and weight)
@@ -312,7 +312,8 @@ class VideoQA:
             if self._reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
-        return _Prepared(query, written, selection, clock, plain, unseen and bool(lines))
+        note = "" if lines else self._candidates.note(query, found)
+        return _Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
 
     def _answered(self, prepared: _Prepared) -> Answer:
         with prepared.clock("llm"):
@@ -355,7 +356,7 @@ class VideoQA:
             seconds={**seconds, **generation.seconds},
             choice=generation.choice,
             choice_scores=generation.choice_scores,
-            note=self.llm.note,
+            note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
         )
 
     def search(
@@ -377,6 +378,7 @@ class VideoQA:
         """
         require_top_k(top_k)
         question = replace(Question(text), video_ids=self._ids(video))
+        self.embedder.require_known_words(text)
         query = Query(question, self.embedder.embed_text([text])[0], torch.empty(0, 0))
         videos = self._candidates.videos()
         return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
@@ -499,6 +501,7 @@ class _Prepared:
     clock: _Clock
     plain: Question  # without the lines that were retrieved
     is_unseen: bool  # lines were found, and nothing in the pictures
+    note: str
 
 
 @dataclass(slots=True)

@@ -30,6 +30,8 @@ FLOORS = {
     "longvid.protocols": 1,
     "longvid.laws": 1,
     "longvid.sample": 1,
+    "longvid.fetch_guard": 1,
+    "longvid.paths": 1,
     "longvid.remote_files": 1,
     "longvid.inputs": 1,
     "longvid.timed_text": 1,

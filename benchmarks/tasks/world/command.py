@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.tasks.world.plan import PAIRED, Run, plan_of
 from benchmarks.tasks.world.suites import TEST_SEED, TUNING_SEED, prior_guesser
 from longvid.config import load_config
 from longvid.errors import ConfigError
+from longvid.paths import cache_home
 
 __all__ = ["add_arguments", "run"]
 
@@ -66,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
                 f"--budgets {' '.join(map(str, options.budgets))} leaves a length without its "
                 "baselines; name 512 among them."
             )
-    home = os.environ.get("LONGVID_HOME") or Path.home() / ".cache" / "longvid"
-    cache = options.cache or Path(home) / "world"
+    cache = options.cache or cache_home() / "world"
     torch.set_num_threads(options.threads)
     started = time.perf_counter()
     found: dict[str, Findings] = {}

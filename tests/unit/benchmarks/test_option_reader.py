@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +127,38 @@ def test_a_reply_of_any_length_is_read(reply: str) -> None:
 
 def test_an_answer_after_a_long_explanation_is_read() -> None:
     assert chosen_option("The car stops. " * 1000 + "\nThe answer is B.", ("red", "blue")) == 1
+
+
+_PREFIXES = re.compile(r"(?:The )?(?:best|correct)? ?(?:answer|option)(?: is|:)", re.IGNORECASE)
+
+
+def first_capital(reply: str, options: tuple[str, ...]) -> int | None:
+    """Read as lmms-eval does for Video-MME and MLVU, restated: leave out words such as "The answer
+    is" and take the first capital letter of an option anywhere, even in a word.
+    """
+    letters = "ABCDEFGH"[: len(options)]
+    found = re.search(f"[{letters}]", _PREFIXES.sub("", reply.strip()))
+    return None if found is None else letters.index(found[0])
+
+
+def agreement() -> dict[str, tuple[int, int, int, int]]:
+    """Return by family: replies, how many both read alike, and of the other rule's how many wrong
+    and how many clear ones unread.
+    """
+    table: dict[str, tuple[int, int, int, int]] = {}
+    for family, options, reply, expected in forms():
+        ours, theirs = chosen_option(reply, options), first_capital(reply, options)
+        count, same, wrong, unread = table.get(family, (0, 0, 0, 0))
+        table[family] = (
+            count + 1,
+            same + (ours == theirs),
+            wrong + (theirs is not None and theirs != expected),
+            unread + (theirs is None and expected is not None),
+        )
+    return table
+
+
+def test_the_readme_states_how_often_lmms_eval_reads_otherwise() -> None:
+    text = (Path(__file__).parents[3] / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for family, (count, same, wrong, unread) in agreement().items():
+        assert f"| {family} | {count} | {same} | {wrong} | {unread} |" in text

@@ -16,6 +16,7 @@ from longvid.models import mini
 from longvid.models.families.llava import LLAVA
 from longvid.models.families.llava_onevision import LLAVA_ONEVISION
 from longvid.models.families.protocol import Prompt
+from longvid.models.tokenizer import unknown_words
 
 # The form of the templates that the llava-hf checkpoints carry.
 VIDEO_CHAT = (
@@ -118,8 +119,8 @@ def test_the_video_stands_once() -> None:
 
 def test_words_that_a_closed_vocabulary_lacks() -> None:
     closed = mini.build_tokenizer()
-    assert prompt.unknown_words(closed, "What color is the star?") == ()
-    unknown = prompt.unknown_words(closed, "Where is my Car, the red car or my dog?")
+    assert unknown_words(closed, "What color is the star?") == ()
+    unknown = unknown_words(closed, "Where is my Car, the red car or my dog?")
     assert unknown[0] == "my"
     assert {word.strip(",").lower() for word in unknown} == {"my", "car", "dog"}
 
@@ -127,4 +128,4 @@ def test_words_that_a_closed_vocabulary_lacks() -> None:
 def test_a_vocabulary_of_pieces_knows_every_word() -> None:
     backend = Tokenizer(models.BPE({"<unk>": 0, "a": 1}, [], unk_token="<unk>"))
     pieces = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
-    assert prompt.unknown_words(pieces, "zebra") == ()
+    assert unknown_words(pieces, "zebra") == ()

@@ -162,5 +162,5 @@ def test_spans_are_split_where_their_own_words_are() -> None:
 
 
 def test_a_tokenizer_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer of .* could not be loaded"):
+    with pytest.raises(ModelError, match=r"tokenizer of .* cannot be used"):
         load_tokenizer(tmp_path)

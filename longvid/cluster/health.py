@@ -1,0 +1,98 @@
+"""Notice that a cluster is gone. Ray itself waits for a dead raylet without an end.
+
+The raylet of the driver's machine and the GCS (the control process of the cluster) are asked for a
+connection every few seconds; when one of them refuses for long enough, the job ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+import ray
+
+from longvid.errors import ClusterError
+
+__all__ = ["ClusterHealth"]
+
+_CHECK_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
+#: A process that cannot be reached for this long is dead; the GCS may be restarted meanwhile.
+_DOWN_SECONDS = 15.0
+#: Ray's own cleaning up at the end of a process waits for what is dead.
+_EXIT_SECONDS = 10.0
+
+
+class ClusterHealth:
+    """Waits for results, as long as the cluster is there.
+
+    Raises:
+        ClusterError: The cluster does not say where its processes are.
+    """
+
+    def __init__(self) -> None:
+        self.lost = False
+        context = ray.get_runtime_context()
+        me = context.get_node_id()
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+        host, _, port = str(context.gcs_address).rpartition(":")
+        self._addresses = {"head (GCS)": (host.strip("[]"), int(port))}
+        for node in nodes:
+            if node["NodeID"] == me:
+                raylet = str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])
+                self._addresses["raylet"] = raylet
+        self._down_since: dict[str, float] = {}
+        self._checked = time.monotonic()
+
+    def wait(self, refs: list[Any]) -> list[Any]:
+        """Wait until some of the results are there, and return these references.
+
+        Raises:
+            ClusterError: A process of the cluster is gone.
+        """
+        while True:
+            ready, rest = ray.wait(refs, timeout=_CHECK_SECONDS, fetch_local=False)
+            self._check()
+            if ready:
+                if rest:
+                    more, _ = ray.wait(rest, num_returns=len(rest), timeout=0, fetch_local=False)
+                    ready += more
+                return ready
+
+    def _check(self) -> None:
+        """Connect to the processes of the cluster, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._checked < _CHECK_SECONDS:
+            return
+        for name, address in self._addresses.items():
+            if _answers(address):
+                self._down_since.pop(name, None)
+            elif now - self._down_since.setdefault(name, now) >= _DOWN_SECONDS:
+                self.lost = True
+                atexit.register(_exit_soon)
+                raise ClusterError(
+                    f"The {name} of the Ray cluster at {address[0]}:{address[1]} has ended; what "
+                    "was finished is kept. Start the cluster again and run the same command."
+                )
+        self._checked = time.monotonic()
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, _ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _exit_soon() -> None:
+    """End the process even if Ray's own cleaning up waits for what is dead."""
+
+    def exit_later() -> None:
+        time.sleep(_EXIT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=exit_later, daemon=True).start()

@@ -1,0 +1,20 @@
+"""A small share of `python -m tests.fuzz.ray_kills`, for the suite."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from tests.conftest import require
+from tests.fuzz.ray_kills import run
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("victim", ["driver", "raylet"])
+def test_the_same_command_finishes_a_job_whose_process_was_killed(victim: str) -> None:
+    if importlib.util.find_spec("ray") is None:
+        require("ray", "Ray is not installed")
+    result = run(1, 20261129, (victim,))
+    assert result["kills"] == 1
+    assert result["faults"] == {}
