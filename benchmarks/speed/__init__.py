@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Sequence
 
-__all__ = ["MEASUREMENTS", "add_arguments", "run"]
+from benchmarks.measurements import Row, print_table, write_json
+
+__all__ = ["MEASUREMENTS", "add_arguments", "keep", "run"]
 
 MEASUREMENTS = {
     "decode": "frames of a video, beside other decoders",
@@ -33,10 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one measurement, print its table, and write its rows."""
-    from benchmarks.measurements import print_table, write_json
-
     rows = importlib.import_module(f"benchmarks.speed.{options.measurement}").run(options)
     print_table(rows)
+    keep(options, rows)
+    return 0
+
+
+def keep(options: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """Write the rows so far, if they are to be written."""
     if options.json:
         settings = {
             name: value
@@ -44,4 +51,3 @@ def run(options: argparse.Namespace) -> int:
             if name not in ("json", "task", "measurement", "run")
         }
         write_json(options.json, rows, **settings)
-    return 0

@@ -15,11 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measurements import Row
+from benchmarks.speed import keep
 from benchmarks.speed.decode_footage import make_footage
 from longvid.errors import ConfigError
 
@@ -96,7 +97,10 @@ def run(options: argparse.Namespace) -> list[Row]:
             subjects.remove("ffmpeg")  # its fps filter knows no other grid
         if options.subjects:
             subjects = [name for name in subjects if name in options.subjects.split(",")]
-        rows += _measure(task, subjects, wanted, truth, options)
+        measured: list[Row] = []
+        for measured in _measure(task, subjects, wanted, truth, options):
+            keep(options, [*rows, *measured])
+        rows += measured
     return rows
 
 
@@ -106,13 +110,23 @@ def _measure(
     wanted: list[float],
     truth: list[float],
     options: argparse.Namespace,
-) -> list[Row]:
+) -> Iterator[list[Row]]:
+    """Yield the rows of a task after each measurement, and print a line for it."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects}
     for repeat in range(options.repeats):
         for name in subjects if repeat % 2 == 0 else reversed(subjects):
             result = _in_own_process(name, wanted, truth, options)
             if result is not None:
                 found[name].append(result)
+                print(
+                    f"{task}, {name}, {repeat + 1} of {options.repeats}: "
+                    f"{result['wall']:.3g} s, {result['cpu']:.3g} s of processors",
+                    flush=True,
+                )
+            yield _rows(task, found)
+
+
+def _rows(task: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
     rows = []
     for name, results in found.items():
         for metric, unit in _METRICS:

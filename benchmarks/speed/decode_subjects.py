@@ -75,9 +75,11 @@ def longvid(order: Order, **settings: Any) -> tuple[Subject, dict[str, Any]]:
 
     def chunks() -> list[Chunk]:
         video = decoders[0].probe(order.video, video_id="benchmark")
-        # Long chunks where frames lie dense, or the first group of pictures of each costs too much.
+        # Long chunks where frames are dense, or the first group of pictures of each costs too much;
+        # short ones where they are sparse, because groups differ in length and the last chunk is
+        # waited for.
         dense = len(order.wanted) > 200
-        count = min(len(order.wanted), workers * (2 if dense else 4)) if workers > 1 else 1
+        count = min(len(order.wanted), workers * (2 if dense else 8)) if workers > 1 else 1
         made = []
         for times in np.array_split(np.array(order.wanted), count):
             parts = [times[i : i + 16].tolist() for i in range(0, len(times), 16)]
