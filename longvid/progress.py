@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from longvid.indexing.report import Progress
 __all__ = ["index_progress"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
+#: A new estimate of the time left counts in full after so many seconds.
+_SMOOTHING_SECONDS = 20.0
 
 
 @contextmanager
@@ -20,64 +23,95 @@ def index_progress(
 ) -> Iterator[Callable[[Progress], None]]:
     """Give a callback that shows a run's progress on `stream` until the block ends.
 
-    The bar measures seconds of video, in the videos opened so far: how many are still to be found
-    nobody knows.
+    The bar measures seconds of video. Videos that are not opened yet are taken to be as long as the
+    others on average; the bar never runs backwards, and the time left is smoothed.
 
     Args:
         stream: Usually stderr; a terminal gets a bar, anything else plain lines.
         interval_seconds: Between plain lines.
     """
     started = time.monotonic()
+    estimate = _Estimate()
     if stream.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
         with Bar(*columns, console=Console(file=stream), transient=True) as bar:
-            task = bar.add_task("opening videos", total=None)
+            task = bar.add_task("starting", total=None)
 
             def update(progress: Progress) -> None:
-                bar.update(
-                    task,
-                    completed=progress.seconds_done,
-                    total=progress.seconds_known or None,
-                    description=_line(progress, time.monotonic() - started),
-                )
+                seconds = time.monotonic() - started
+                left = estimate.seconds_left(progress, seconds)
+                if estimate.share:
+                    bar.update(task, total=1.0, completed=estimate.share)
+                bar.update(task, description=_line(progress, seconds, left))
 
             yield update
         return
+    _print("starting", stream)
     last = started
 
     def show(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
+        left = estimate.seconds_left(progress, now - started)
         if now - last >= interval_seconds:
             last = now
-            with suppress(OSError):  # a closed stderr ends no run
-                print(_line(progress, now - started), file=stream, flush=True)
+            _print(_line(progress, now - started, left), stream)
 
     yield show
 
 
-def _line(progress: Progress, seconds: float) -> str:
-    speed = progress.seconds_done / seconds if seconds > 0 else 0.0
-    parts = [
-        f"{progress.videos_indexed} indexed",
-        f"{progress.videos_open} running",
-        f"{progress.videos_skipped} skipped",
-        f"{progress.videos_failed} failed",
-    ]
-    if progress.videos_listed:
-        parts.append(f"{progress.videos_listed - progress.videos_done} left")
-    # Hours of video in an hour are the same number as times realtime.
-    parts.append(f"{speed:.0f} video hours per hour")
+class _Estimate:
+    """How much of a run is done, which never falls, and how long the rest takes."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self._left: float | None = None
+        self._at = 0.0
+
+    def seconds_left(self, progress: Progress, seconds: float) -> float | None:
+        """Return the smoothed time left after so many seconds, None where it is not known yet."""
+        left = progress.seconds_left(seconds)
+        if left is None:
+            return None
+        if seconds + left > 0:
+            self.share = max(self.share, seconds / (seconds + left))
+        if self._left is None:
+            self._left = left
+        else:
+            # What was left has passed since; a new estimate moves the rest by a part only.
+            expected = max(0.0, self._left - (seconds - self._at))
+            weight = min(1.0, (seconds - self._at) / _SMOOTHING_SECONDS)
+            self._left = expected + weight * (left - expected)
+        self._at = seconds
+        return self._left
+
+
+def _print(line: str, stream: TextIO) -> None:
+    with suppress(OSError):  # a closed stderr ends no run
+        print(line, file=stream, flush=True)
+
+
+def _line(progress: Progress, seconds: float, left: float | None) -> str:
+    of = f" of {progress.videos_listed}" if progress.videos_listed else ""
+    parts = [f"{progress.videos_done}{of} videos"]
+    counts = ((progress.videos_skipped, "skipped"), (progress.videos_failed, "failed"))
+    parts += [f"{count} {what}" for count, what in counts if count]
+    if progress.videos_open:
+        parts.append(f"{progress.videos_open} running")
+    if progress.seconds_done and seconds > 0:
+        parts.append(f"{progress.seconds_done / seconds:.1f}x realtime")
     for stage in ("decode", "encode"):
         share = getattr(progress, f"{stage}_utilisation")
         if share is not None:
             parts.append(f"{stage} {100 * share:.0f} % busy")
-    left = progress.seconds_left(seconds)
     if left is not None:
         minutes, rest = divmod(round(left), 60)
-        parts.append(f"done in {minutes // 60}:{minutes % 60:02d}:{rest:02d}")
+        parts.append(f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} left")
+    if progress.current:
+        name = os.path.basename(progress.current) or progress.current
+        parts.append("".join(letter if letter.isprintable() else "?" for letter in name))
     return ", ".join(parts)

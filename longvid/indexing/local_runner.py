@@ -40,7 +40,7 @@ def run_local(
     film occupies every decoder and few videos are open at a time.
 
     Args:
-        paths: Local files or URIs; consumed as needed.
+        paths: Local files or URIs.
         store_uri: Folder or URI of the store.
         config: The whole configuration.
         on_progress: Called in this thread whenever a file was opened or a chunk finished.
@@ -51,10 +51,14 @@ def run_local(
     with ExitStack() as running, DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
         ledger = Ledger(store, config.run, again)
+        listed = list(paths)  # so that progress can say how many of how many
+        ledger.progress = replace(ledger.progress, videos_listed=len(listed))
+        if on_progress is not None:
+            on_progress(ledger.progress)
         text = running.enter_context(TextThreads(config, store))
         one_thread = 1 if torch_device(config.run.device) == "cpu" else None
         with DecodeEncodeWorker(config, store, decoding, one_thread) as worker:
-            run = _Run(paths, config, worker, ledger)
+            run = _Run(listed, config, worker, ledger)
             for _ in run.steps(2 * decoding.num_threads):
                 for video in ledger.finished:
                     text.submit(video)

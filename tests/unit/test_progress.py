@@ -1,0 +1,64 @@
+"""Progress: a sign of life at once, how many of how many, the file, and a steady time left."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+
+from longvid import progress
+from longvid.indexing.report import Progress
+
+
+def test_it_says_starting_at_once_and_then_a_line() -> None:
+    stream = io.StringIO()
+    with progress.index_progress(stream, interval_seconds=0.0) as show:
+        assert stream.getvalue() == "starting\n"
+        show(
+            Progress(
+                videos_indexed=10,
+                videos_skipped=1,
+                videos_failed=1,
+                videos_open=2,
+                seconds_done=100.0,
+                seconds_known=140.0,
+                videos_listed=47,
+                current="/films/a\x1bb.mp4",
+            )
+        )
+    line = stream.getvalue().splitlines()[1]
+    assert line.startswith("12 of 47 videos, 1 skipped, 1 failed, 2 running, ")
+    assert line.endswith(" left, a?b.mp4")
+
+
+def test_nothing_is_claimed_before_something_is_done() -> None:
+    assert progress._line(Progress(), 3.0, None) == "0 videos"
+    assert progress._Estimate().seconds_left(Progress(videos_listed=4), 3.0) is None
+
+
+def test_the_bar_never_runs_backwards_and_the_rest_is_smoothed() -> None:
+    estimate = progress._Estimate()
+    shares, lefts = [], []
+    for second, known in ((10, 100.0), (11, 100.0), (12, 400.0), (13, 400.0), (14, 90.0)):
+        left = estimate.seconds_left(
+            Progress(
+                videos_open=1, seconds_done=second * 5.0, seconds_known=known, videos_listed=1
+            ),
+            float(second),
+        )
+        assert left is not None
+        shares.append(estimate.share)
+        lefts.append(left)
+    assert shares == sorted(shares)
+    assert all(abs(later - earlier) < 6 for earlier, later in itertools.pairwise(lefts))
+    assert lefts[0] == pytest.approx(10.0)
+
+
+def test_a_stream_that_takes_nothing_ends_no_run() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with progress.index_progress(Full(), interval_seconds=0.0) as show:
+        show(Progress(videos_indexed=1))
