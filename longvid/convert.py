@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from longvid.errors import ModelError
+from longvid.gguf import GGUF_SUFFIX, convert_gguf
 from longvid.models import checkpoint_files
 from longvid.models.weights import iterate_tensors, read_pickle
 from longvid.systems.llama_vid.checkpoint import BERT_FOLDER, tower_file
@@ -51,7 +52,8 @@ def convert(
     memory at a time.
 
     Args:
-        source: A folder or a hub name, with `pytorch_model.bin` or shards of it.
+        source: A folder or a hub name, with `pytorch_model.bin` or shards of it; or a .gguf file
+            of the Llama architecture, which is dequantised to float16.
         destination: A folder that does not exist yet, or is empty.
         vision_tower: LLaMA-VID's eva_vit_g.pth; "" looks where config.json says.
         bert: A folder with BERT's tokenizer, which becomes `bert/`.
@@ -60,18 +62,39 @@ def convert(
         ModelError: The source is no checkpoint of pickles, is damaged or incomplete, or the
             destination cannot be written.
     """
-    folder, target = checkpoint_files.locate(source), Path(destination).expanduser()
+    target = Path(destination).expanduser()
+    if source.endswith(GGUF_SUFFIX):
+        return _from_gguf(Path(source).expanduser(), target)
+    folder = checkpoint_files.locate(source)
     config = checkpoint_files.read_config(folder)
     files = checkpoint_files.weight_files(folder)
     if files[0].suffix == ".safetensors":
         raise ModelError(f"{folder} holds safetensors already; there is nothing to convert.")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ModelError(f"{target} exists already; name a new folder.")
+    _require_new(target)
     tower = tower_file(folder, config, vision_tower) if "mm_vision_tower" in config else None
     try:
         return _write(folder, files, target, tower, bert)
     except OSError as error:
         raise ModelError(f"{target} cannot be written: {error}.") from error
+
+
+def _require_new(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ModelError(f"{target} exists already; name a new folder.")
+
+
+def _from_gguf(file: Path, target: Path) -> Converted:
+    _require_new(target)
+    if not file.is_file():
+        raise ModelError(f"There is no file {file}.")
+    try:
+        if target.is_dir():
+            target.rmdir()
+        num_tensors = convert_gguf(file, target)
+    except OSError as error:
+        raise ModelError(f"{target} cannot be written: {error}.") from error
+    files = checkpoint_files.weight_files(target)
+    return Converted(target, num_tensors, len(files), sum(one.stat().st_size for one in files))
 
 
 def _write(

@@ -241,6 +241,11 @@ def _models() -> Iterator[Finding]:
 _OPTIONAL = {
     "ray": ("ray", "clusters: install longvid[ray]"),
     "s3fs": ("s3fs", "stores and videos on S3: install longvid[s3]"),
+    "rapidocr": ("rapidocr", "text source screen_text: install longvid[text]"),
+    "onnxruntime": ("onnxruntime", "screen_text and speech: install longvid[text]"),
+    "silero_vad": ("silero-vad", "speech, to find it: install longvid[speech]"),
+    "faster_whisper": ("faster-whisper", "text source faster_whisper: install longvid[speech]"),
+    "pocketsphinx": ("pocketsphinx", "text source pocketsphinx: install pocketsphinx"),
 }
 
 

@@ -86,12 +86,15 @@ def run_job(
     """
     from longvid.cluster.job import Job
     from longvid.cluster.progress_thread import Watch
+    from longvid.cluster.text_tasks import read_text_of
     from longvid.indexing.ledger import Ledger, no_video_named, open_store
+    from longvid.indexing.text_reader import TextReader, summed
     from longvid.indexing.video_reader import Reader
 
     started = time.perf_counter()
     try:
         Reader(config).close()  # a decoder that cannot be used is refused before a store is made
+        TextReader(config).close()  # and so is a text source that lacks a package
         opened = open_store(store_uri, config)
         ledger = Ledger(opened, config.run)
         few = few_files(inputs)
@@ -106,13 +109,17 @@ def run_job(
             skipped = listing.notes() if few is None else few.skipped
             if not job.num_paths:
                 raise no_video_named(skipped)
+            text = read_text_of(ledger.finished, config, opened.uri)
+            failures, text_note = summed(opened, text)
+            ledger.failures.extend(failures)
             job.refresh()
     finally:
         actors.close()
     seconds = time.perf_counter() - started
     sums = policy.sums()
     opened.record_run({"runner": "ray", "plan": str(plan), **ledger.summary(seconds), **sums})
-    return replace(ledger.report(seconds, config.encoder.note()), skipped=skipped)
+    note = "; ".join(filter(None, (config.encoder.note(), text_note)))
+    return replace(ledger.report(seconds, note), skipped=skipped)
 
 
 def explain(config: Config) -> list[tuple[str, str]]:

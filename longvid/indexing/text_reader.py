@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from longvid.config import Config, torch_device
@@ -22,7 +22,7 @@ from longvid.store.timed_text import TextWriter, text_fingerprints
 from longvid.types import Audio, Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, TextLine, Video
 from longvid.types.text_line import TextSourceName
 
-__all__ = ["TextReader", "TextResult", "text_fingerprint"]
+__all__ = ["TextReader", "TextResult", "summed", "text_fingerprint"]
 
 #: Text is written after each so many seconds of a video; a killed run repeats no more than this.
 _PART_SECONDS = 300.0
@@ -59,6 +59,27 @@ class TextResult:
     num_lines: dict[str, int]
     kept: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+
+def summed(store: Store, results: Iterable[TextResult]) -> tuple[list[Failure], str]:
+    """Put the failures of a run on record, and say what was kept.
+
+    Returns:
+        The failures, and a note for a person, or "".
+    """
+    failures: list[Failure] = []
+    num_kept = 0
+    for result in results:
+        failures += result.failures
+        num_kept += bool(result.kept)
+    if failures:
+        store.record_failures(failures)
+    if not num_kept:
+        return failures, ""
+    return failures, (
+        f"{num_kept} videos keep text that other settings, weights or versions of a text source "
+        "have read; longvid text --again reads them again"
+    )
 
 
 class TextReader:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from longvid.config import Config
-from longvid.indexing.text_reader import TextReader, TextResult
+from longvid.indexing.text_reader import TextReader, TextResult, summed
 from longvid.store import Store
 from longvid.types import Failure, Video
 
@@ -60,23 +60,12 @@ class TextThreads:
         Returns:
             The failures, and a note for a person, or "".
         """
-        failures: list[Failure] = []
-        num_kept = 0
+        results = []
         for future in self._futures.values():
-            result = future.result()
-            failures += result.failures
-            num_kept += bool(result.kept)
+            results.append(future.result())
             if on_result is not None:
-                on_result(result)
-        if failures:
-            self._store.record_failures(failures)
-        note = (
-            f"{num_kept} videos keep text that other settings, weights or versions of a text "
-            "source have read; longvid text --again reads them again"
-            if num_kept
-            else ""
-        )
-        return failures, note
+                on_result(results[-1])
+        return summed(self._store, results)
 
     def _start(self, config: Config) -> None:
         self._local.reader = TextReader(config)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import longvid
-from longvid.config import RayResources, load_config
+from longvid.config import Config, RayResources, load_config
 from longvid.errors import ConfigError
 from tests.conftest import require
 
@@ -58,6 +59,16 @@ def test_both_runners_write_the_same_bytes(
 
     again = index([few_clips], store=tmp_path / "store", config="mini")
     assert (again.videos_indexed, again.videos_skipped, again.frames) == (0, 4, 0)
+
+    # Text sources run in tasks of the cluster; here they add to a store that has its segments.
+    tables = load_config("mini").to_dict()
+    tables["text_sources"] = [{"name": "tests.e2e.fake_text_sources:FakeScreen"}]
+    config = Config.from_dict(tables)
+    assert not index([few_clips], store=tmp_path / "store", config=config).failures
+    local = shutil.copytree(small_store, tmp_path / "local")
+    assert not longvid.index([few_clips], store=local, config=config).failures
+    assert objects(tmp_path / "store") == objects(local)
+    assert any("annotations/screen" in name for name in objects(local))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -58,6 +58,7 @@ FLOORS = {
     "longvid.convert": 8,
     "longvid.demo": 8,
     "longvid.doctor": 8,
+    "longvid.gguf": 8,
     "longvid.progress": 8,
     "longvid.testing": 8,
     "longvid.server": 8,
