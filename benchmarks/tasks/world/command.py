@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measurements import Row, print_table, write_json
+from benchmarks.tasks.world.equal_budget import equal_budget_plan
 from benchmarks.tasks.world.findings import RECALL_AT, Findings, recall_at
 from benchmarks.tasks.world.goals import goals, losses
 from benchmarks.tasks.world.plan import PAIRED, Run, plan_of
@@ -26,6 +27,11 @@ SEEDS = {"test": TEST_SEED, "tuning": TUNING_SEED}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--quick", action="store_true", help="a few films, in minutes")
+    parser.add_argument(
+        "--equal-budget",
+        action="store_true",
+        help="each question-free compressor at 2, 5, 10 and 25 %% of the tokens",
+    )
     parser.add_argument("--lengths", nargs="+", metavar="LENGTH", help='such as "10 s" "1 h"')
     parser.add_argument("--budgets", nargs="+", type=int, metavar="N", help="of the plan's, only")
     parser.add_argument("--config", default="mini", help="preset or file of the arm longvid")
@@ -46,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
         ConfigError: A length is not known, or the configuration is wrong.
     """
     config = load_config(options.config)
-    plan = plan_of(config, quick=options.quick)
+    plan = (
+        equal_budget_plan(config) if options.equal_budget else plan_of(config, quick=options.quick)
+    )
     if options.lengths:
         known = {one.suite.name for one in plan}
         if unknown := [name for name in options.lengths if name not in known]:

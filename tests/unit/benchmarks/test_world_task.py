@@ -24,6 +24,13 @@ from benchmarks.tasks.world.arms import (
     published,
     slow_and_fast,
 )
+from benchmarks.tasks.world.equal_budget import (
+    SHARES,
+    WHOLE,
+    arms_of,
+    budget_of,
+    equal_budget_plan,
+)
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
 from benchmarks.tasks.world.films import Case, index_config, prepare
 from benchmarks.tasks.world.measure import ask_all, embedding, rank_evidence
@@ -277,6 +284,31 @@ def test_a_paired_difference_ignores_what_both_arms_share() -> None:
     gain = statistics.difference(left, right, films)
     assert gain.mean == pytest.approx(1 / 3)
     assert gain.margin < statistics.mean(left, films).margin + statistics.mean(right, films).margin
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_compressors_keep_to_an_equal_budget(
+    shelf: Shelf, queries: list[Query], share: float
+) -> None:
+    total = sum(len(one.tokens) for one in shelf.segments(Cut(every=2)))
+    suite = dataclasses.replace(shelf.case.suite, sample_fps=2.0)
+    budget = max(64, round(share * total))
+    shown = {}
+    for arm in arms_of(suite, share):
+        segments = arm.show(shelf, queries[0], shelf.case.questions[0], budget)
+        shown[arm.name] = sum(len(one.tokens) for one in segments)
+        assert 0 < shown[arm.name] <= budget, arm.name
+    assert len(shown) == 13
+    assert {name for name in shown if name.endswith(WHOLE)} == {
+        f"{name}{WHOLE}" for name in ("evs", "vidcom2", "v-cast", "dtd", "flashvid")
+    }
+
+
+def test_the_plan_of_equal_budgets_names_each_cell_once() -> None:
+    for one in equal_budget_plan(load_config("mini")):
+        cells = [(arm.name, budget) for arm, budget in one.cells]
+        assert len(cells) == len(set(cells)) == 4 + 4 * 14
+    assert [budget_of(SUITES["1 min"], share) for share in SHARES] == [77, 192, 384, 960]
 
 
 def test_the_full_plan_names_each_cell_once() -> None:

@@ -1,0 +1,98 @@
+"""Every question-free compressor at the same number of tokens: `world --equal-budget`.
+
+A film is seen at 1 frame a second with its full grid. Each compressor is set to leave 2, 5, 10 or
+25 % of those tokens, and where it leaves more (it rounds up, or keeps a first frame whole), whole
+frames go, evenly, until the budget is kept. What was published for a whole video runs on the whole
+film too, beside the segments that indexing sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.tasks.world.arms import Arm, Shown, baselines, of_config
+from benchmarks.tasks.world.film_tokens import Cut, Shelf
+from benchmarks.tasks.world.plan import PRESET, Run
+from benchmarks.tasks.world.suites import SUITES, Suite
+from longvid.compress.flashvid import FlashVID
+from longvid.compress.merge import TokenMerging
+from longvid.compress.prune import RandomPruning
+from longvid.compress.ranking import (
+    DifferentialTokenDrop,
+    EfficientVideoSampling,
+    VCast,
+    VidCom2,
+)
+from longvid.compress.whole_video import compress_video
+from longvid.config import Config
+from longvid.select.frames import Uniform
+from longvid.types import Query, Segment
+from longvid.world.views import WorldQuestion
+
+__all__ = ["LENGTHS", "SHARES", "WHOLE", "arms_of", "budget_of", "equal_budget_plan"]
+
+LENGTHS = ("1 min", "10 min")
+SHARES = (0.02, 0.05, 0.10, 0.25)
+WHOLE = ", whole video"
+"""Behind the name of a compressor that sees a film at once."""
+
+BASELINE_BUDGET = 512
+
+
+def equal_budget_plan(config: Config) -> list[Run]:
+    """Return the cells of every length: baselines, the preset, and each compressor.
+
+    Args:
+        config: The preset that is judged, as the arm `longvid`.
+    """
+    return [_run(SUITES[name], config) for name in LENGTHS]
+
+
+def budget_of(suite: Suite, share: float) -> int:
+    """Return how many tokens a share of a film is, at 1 frame a second."""
+    return round(share * max(10.0, suite.seconds) * suite.grid**2)
+
+
+def arms_of(suite: Suite, share: float) -> list[Arm]:
+    """Return every compressor, set to leave a share of the tokens."""
+    cut = Cut(every=max(1, round(suite.sample_fps)))
+    published: dict[str, Any] = {
+        "evs": EfficientVideoSampling(ratio=1 - share),
+        "vidcom2": VidCom2(ratio=share),
+        "v-cast": VCast(ratio=share),
+        "dtd": DifferentialTokenDrop(share=1 - share),
+        "flashvid": FlashVID(ratio=share),
+    }
+    others: dict[str, Any] = {
+        "tome": TokenMerging(unit="ratio", amount=1 - share),
+        "random tokens": RandomPruning(ratio=1 - share),
+    }
+    return [
+        *(_arm(name, part, cut, whole=False) for name, part in {**published, **others}.items()),
+        *(_arm(name + WHOLE, part, cut, whole=True) for name, part in published.items()),
+        _arm("whole frames", None, cut, whole=False),
+    ]
+
+
+def _arm(name: str, part: Any, cut: Cut, *, whole: bool) -> Arm:
+    def compress(segments: Sequence[Segment]) -> Sequence[Segment]:
+        if part is None:
+            return segments
+        return compress_video(part, segments) if whole else [part(one) for one in segments]
+
+    def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+        chosen = shelf.segments(cut, (name, part), compress)
+        return tuple(Uniform()(query, chosen, budget))
+
+    return Arm(name, show, reads_question=False)
+
+
+def _run(suite: Suite, config: Config) -> Run:
+    budgets = [budget_of(suite, share) for share in SHARES]
+    preset = of_config(PRESET, config, suite.sample_fps)
+    cells = [(arm, BASELINE_BUDGET) for arm in baselines()]
+    for share, budget in zip(SHARES, budgets, strict=True):
+        cells += [(arm, budget) for arm in arms_of(suite, share)]
+        cells.append((preset, budget))
+    return Run(suite, tuple(cells))
