@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -33,6 +34,7 @@ __all__ = [
     "remark",
     "say",
     "share",
+    "short_names",
     "table",
     "warn",
 ]
@@ -58,11 +60,14 @@ def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) ->
     if as_json:
         dump(dataclasses.asdict(report))
     else:
+        num_gaps = sum(failure.is_gap for failure in report.failures)
+        gaps = f", {num_gaps} gaps" if num_gaps else ""
         speed = report.video_seconds / report.seconds if report.seconds else 0.0
         say(
             f"{report.videos_indexed} indexed, {report.videos_skipped} skipped, "
-            f"{report.videos_failed} failed: {report.segments} segments, {report.frames} frames, "
-            f"{report.tokens} tokens from {clock(report.video_seconds)} of video in "
+            f"{report.videos_failed} failed{gaps}: {report.segments} segments, "
+            f"{report.frames} frames, {report.tokens} tokens from "
+            f"{clock(report.video_seconds)} of video in "
             f"{report.seconds:.1f} s ({speed:.0f} x realtime)"
         )
         if report.failures:
@@ -131,11 +136,12 @@ def dump(value: Any) -> None:
 def print_evidence(evidence: Sequence[Any]) -> None:
     """Print the spans that support an answer."""
     said = any(span.text for span in evidence)
+    names = short_names([span.path for span in evidence])
     table(
         ("video", "from", "to", "score", *(("source", "text") if said else ())),
         [
             (
-                os.path.basename(span.path),
+                names[span.path],
                 clock(span.start_seconds),
                 clock(span.end_seconds),
                 f"{span.score:.3f}",
@@ -144,6 +150,17 @@ def print_evidence(evidence: Sequence[Any]) -> None:
             for span in evidence
         ],
     )
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Name files by their last part, and those whole that share it.
+
+    >>> short_names(["/a/x.mp4", "/b/x.mp4", "/b/y.mp4"])
+    {'/a/x.mp4': '/a/x.mp4', '/b/x.mp4': '/b/x.mp4', '/b/y.mp4': 'y.mp4'}
+    """
+    lasts = {path: os.path.basename(path) or path for path in paths}
+    counts = collections.Counter(lasts.values())
+    return {path: last if counts[last] == 1 else path for path, last in lasts.items()}
 
 
 def failure_row(failure: Any) -> tuple[str, ...]:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands
-from longvid.cli.output import ERROR, OK, clock, dump, failure_row, remark, say, share, table
+from longvid.cli.output import (
+    ERROR,
+    OK,
+    clock,
+    dump,
+    failure_row,
+    printable,
+    remark,
+    say,
+    share,
+    short_names,
+    table,
+)
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,18 +66,19 @@ def _status(options: argparse.Namespace) -> int:
     )
     say(f"fingerprint {store.fingerprint}, token space {store.space}")
     columns = ("video", "id", "length", "segments", "tokens", "gaps")
-    table(columns if status.videos else (), [_row(video) for video in status.videos])
+    names = short_names([video.path for video in status.videos])
+    table(columns if status.videos else (), [_row(video, names) for video in status.videos])
     for video in status.videos:
         if video.aliases:
-            say(f"{video.path} is also named {', '.join(video.aliases)}")
+            say(printable(f"{video.path} is also named {', '.join(video.aliases)}"))
     for sentence in status.damaged.values():
         remark(sentence)
     return OK
 
 
-def _row(video: VideoStatus) -> tuple[object, ...]:
+def _row(video: VideoStatus, names: dict[str, str]) -> tuple[object, ...]:
     return (
-        os.path.basename(video.path),
+        names[video.path],
         video.video_id[:8],
         clock(video.duration_seconds),
         video.num_segments,
