@@ -131,7 +131,7 @@ def test_every_kind_has_a_protocol_and_each_asks_for_setup() -> None:
 
 
 def test_the_configuration_carries_no_any() -> None:
-    root = Path(inspect.getfile(longvid.protocols)).parent
+    root = Path(inspect.getfile(longvid.protocols)).parents[1]
     source = (root / "config" / "configuration.py").read_text()
     fields = source.partition("class Config")[2].partition("def to_dict")[0]
     assert "Any" not in fields

@@ -1,0 +1,25 @@
+"""What every part is."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+__all__ = [
+    "RUN_ONLY",
+    "Part",
+]
+
+
+#: Metadata of a field that changes how a part runs but not what it returns (a deadline, a batch
+#: size): `field(default=8, metadata=RUN_ONLY)` keeps it out of a store's fingerprint.
+RUN_ONLY: dict[str, Any] = {"fingerprint": False}
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A configuration that can be made to work: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def setup(self, device: str = "cpu") -> object:
+        """Load what the part needs onto `device` and return the worker."""
