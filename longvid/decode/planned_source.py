@@ -35,6 +35,9 @@ _RECOVERY_POINTS = ("h264", "hevc")
 #: So many groups of pictures before damage are looked at for a sound one.
 _MOST_GROUPS_BACK = 8
 
+#: A decoder may report the damage of a packet with one of the next.
+_NOTICED_LATER = 2
+
 _BEFORE_ALL = -(1 << 63)
 
 #: Containers whose packets are whole frames, even when these are interlaced.
@@ -232,7 +235,7 @@ class PlannedSource:
         if self._damaged:
             packet = int(self._table.packet_of[rank])
             start = start_packet(self._table, rank)
-            if any(start <= at <= packet for at in self._damaged):
+            if any(start <= at <= packet + _NOTICED_LATER for at in self._damaged):
                 self._doubtful.add(rank)
         return rank, picture
 

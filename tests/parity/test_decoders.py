@@ -151,10 +151,12 @@ def test_what_is_damaged_is_a_gap_and_the_rest_is_exact(pyav: Any) -> None:
     times = [index * 0.1 for index in range(50)]
     items = list(pyav.decode(one_segment(video, times, parts=5)))
     # Two frames are lost; those after them, which refer to them, are kept and may show it.
-    (gap,) = failures(items)
-    assert gap.kind == "corrupt"
-    assert gap.start_seconds == pytest.approx(3.0, abs=0.11)  # one before is decoded after it
-    assert gap.end_seconds == pytest.approx(video.end_seconds)
+    gaps = failures(items)
+    assert {gap.kind for gap in gaps} == {"corrupt"}
+    assert gaps[0].start_seconds == pytest.approx(3.0, abs=0.31)  # those before are decoded later
+    assert gaps[-1].end_seconds == pytest.approx(video.end_seconds)
+    for lost in (3.0, 3.2):
+        assert any((gap.start_seconds or 0) <= lost + 1e-6 < (gap.end_seconds or 0) for gap in gaps)
     expected = reference(path, times, 54, 96)
     found = decoded(items)
     assert len(found) == 48
