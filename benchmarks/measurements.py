@@ -27,7 +27,7 @@ class Row:
         value: The median, or the single figure.
         unit: Of the value.
         n: How many measurements it rests on.
-        spread: Largest minus smallest of them.
+        spread: Largest minus smallest of them; of a share, the width of its 95 % interval.
     """
 
     task: str

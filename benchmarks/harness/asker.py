@@ -83,7 +83,7 @@ class _Said:
 
 @dataclass(slots=True)
 class _Notes:
-    """What the two selectors below know of the questions in hand."""
+    """What the selector below knows of the questions in hand."""
 
     windows: dict[Question, Window] = field(default_factory=dict)
     shown: dict[Question, list[float]] = field(default_factory=dict)
@@ -95,18 +95,39 @@ class _Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """First selector: leaves out frames outside the part of the video that is asked about.
+class _Watched:
+    """The configuration's selectors, within the part that is asked about, and what they showed.
 
-    A part between two sampled frames, or behind the end, shows the frame nearest to its middle.
+    Frames outside that part are left out first; a part between two sampled frames, or behind the
+    end, shows the frame nearest to its middle.
+
+    Args:
+        notes: Parts that are asked about, and what was shown.
+        selectors: Of the configuration.
+        text_only: Nothing is shown.
     """
 
     notes: _Notes
+    selectors: tuple[Any, ...]
+    text_only: bool = False
 
-    def setup(self, device: str = "cpu") -> _Window:
-        return self
+    def setup(self, device: str = "cpu") -> _Watched:
+        return replace(self, selectors=tuple(one.setup(device) for one in self.selectors))
 
     def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
+        segments = self._inside(query, segments)
+        for select in self.selectors:
+            segments = select(query, segments, budget)
+        if self.text_only:
+            segments = [s.with_tokens(s.tokens.keep(s.tokens.frame < 0)) for s in segments]
+        shown = []
+        for segment in segments:
+            frames = torch.unique_consecutive(segment.tokens.frame).long()
+            shown += [round(seconds, _MILLI) for seconds in segment.pts_seconds[frames].tolist()]
+        self.notes.shown[query.question] = shown
+        return segments
+
+    def _inside(self, query: Query, segments: Sequence[Segment]) -> Sequence[Segment]:
         window = self.notes.windows.get(query.question)
         if window is None:
             return segments
@@ -123,27 +144,6 @@ class _Window:
         return kept
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """Last selector: changes nothing and notes which frames the language model is shown."""
-
-    notes: _Notes
-    text_only: bool = False
-
-    def setup(self, device: str = "cpu") -> _Shown:
-        return self
-
-    def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
-        if self.text_only:
-            segments = [s.with_tokens(s.tokens.keep(s.tokens.frame < 0)) for s in segments]
-        shown = []
-        for segment in segments:
-            frames = torch.unique_consecutive(segment.tokens.frame).long()
-            shown += [round(seconds, _MILLI) for seconds in segment.pts_seconds[frames].tolist()]
-        self.notes.shown[query.question] = shown
-        return segments
-
-
 class Asker:
     """Asks rows of one store and returns what a log of predictions keeps of each.
 
@@ -155,13 +155,9 @@ class Asker:
 
     def __init__(self, store: str, config: Config, protocol: Protocol) -> None:
         self.notes = _Notes()
-        selectors = (
-            _Window(self.notes),
-            *config.selectors,
-            _Shown(self.notes, protocol.text_only),
-        )
+        watched = _Watched(self.notes, config.selectors, protocol.text_only)
         self._protocol = protocol
-        self._qa = VideoQA(store, replace(config, selectors=selectors), config.run.device)
+        self._qa = VideoQA(store, replace(config, selectors=(watched,)), config.run.device)
         self._sample = config.sample
         self._videos = {
             path: stored.video for stored in self._qa.store.videos() for path in stored.paths
@@ -317,10 +313,13 @@ def index_videos(
     if not missing:
         return
     if runner == "ray":
-        from longvid.cluster.ray_runner import index
+        from longvid.cluster import ray_runner
+
+        ray_runner.index(missing, store=store, config=config, on_progress=on_progress)
     else:
-        from longvid.api import index
-    index(missing, store=store, config=config, on_progress=on_progress)
+        from longvid import api
+
+        api.index(missing, store=store, config=config, on_progress=on_progress)
 
 
 def model_identity(config: Config) -> Mapping[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from benchmarks.harness.score import Subject, score
 from benchmarks.harness.task import Found, Task, probe
 from benchmarks.harness.video_folder import require_folder
 from benchmarks.judging.judges import JudgeOptions, judges_named
+from benchmarks.measurements import Row, environment, write_json
 from benchmarks.tasks import load_task
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     where.add_argument("--run", type=Path, metavar="DIR", help="folder of this run")
     where.add_argument("--store", metavar="DIR", help="of the indexed videos")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures as rows")
     parser.add_argument("--retry", action="store_true", help="ask again what failed")
     parser.add_argument(
         "--stages", type=_stages, default=STAGES, metavar="A,B", help=", ".join(STAGES)
@@ -157,7 +160,26 @@ def run_task(name: str, options: argparse.Namespace) -> int:
         for run in runs:
             wanted = [name for name in stages if name in options.stages]
             status = max(status, _after_infer(run, task, options, wanted))
+    if options.json:
+        write_json(options.json, [row for run in runs for row in measured(run)], task=name)
     return status
+
+
+def measured(run: Run) -> Iterator[Row]:
+    """Yield the figures of a scored run as every benchmark writes them."""
+    result = json.loads((run.folder / "score.json").read_text("utf-8"))
+    identity = run.identity
+    task = f"{identity['task']} {identity['split']}"
+    subject = f"{run.header.get('config_name', '')}, {identity['budget']} tokens"
+    subject += ", no frame" if identity["text_only"] else ""
+    for metric, groups in result["metrics"].items():
+        for group, both in groups.items():
+            for over, value in both.items():
+                if value is not None:
+                    low, high = value["low"], value["high"]
+                    spread = 0.0 if low is None else high - low
+                    name = f"{metric}, {group}, {over}"
+                    yield Row(task, subject, name, value["mean"], "", value["num_rows"], spread)
 
 
 def _protocol(task: Task, options: argparse.Namespace) -> Protocol:
@@ -185,7 +207,6 @@ def _open(
 ) -> Run:
     """Name the run by everything that decides an answer, and open its folder."""
     from benchmarks.harness.asker import model_identity
-    from benchmarks.measurements import environment
 
     protocol = _protocol(task, options)
     tables = config.to_dict()

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.run import Run
-from benchmarks.harness.score import Scored, scored_rows
+from benchmarks.harness.scored_row import Scored, scored_rows
 from benchmarks.harness.statistics import Clustered, paired_test
 from benchmarks.judging.judgements import load_judgements
 

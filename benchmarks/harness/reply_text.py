@@ -68,7 +68,8 @@ def after_thinking(text: str) -> str:
     if channels:
         final = [channel for channel in channels if channel[1].lower() == "final"]
         text = text[final[-1].end() :] if final else ""
-    kept, position = [], 0
+    kept: list[str] = []
+    position = 0
     while True:
         closed = _CLOSED.search(text, position)
         opened = _OPENED.search(text, position)

@@ -10,26 +10,21 @@ import csv
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import answer_matching as matching
 from benchmarks.harness.baselines import baselines
-from benchmarks.harness.option_reader import chosen_option
 from benchmarks.harness.output_check import Outputs
 from benchmarks.harness.plan import PROBLEMS, Plan
-from benchmarks.harness.record import Record
 from benchmarks.harness.run import Run, file_hash, identity_hash
+from benchmarks.harness.scored_row import MAJORITY, STATUSES, Scored, scored_rows
 from benchmarks.harness.statistics import Clustered, Estimate
 from benchmarks.judging.judgements import load_judgements
 from benchmarks.judging.verdict import PROMPT_HASH
 
-__all__ = ["STATUSES", "Scored", "Subject", "score", "scored_rows"]
-
-STATUSES = ("ok", "not_asked", "video_missing", "decode_error", "model_error", "unparsed")
-MAJORITY = "majority"
+__all__ = ["Subject", "score"]
 
 _ROOMS = [Path(__file__).parents[1] / name for name in ("harness", "judging")]
 
@@ -45,98 +40,6 @@ class Subject:
 
     groups: Sequence[str] = ("type",)
     macro: str = ""
-
-
-@dataclass(slots=True)
-class Scored:
-    """One row with everything that is known of it.
-
-    Args:
-        record: What was asked.
-        status: One of STATUSES.
-        prediction: The line of the log, {} when there is none.
-        values: By metric 0 or 1; a metric that does not apply is not there.
-        verdicts: By judge its line.
-        evidence: Whether a frame inside the true span was shown; None where that has no meaning.
-        choice: Index of the option that was chosen, None for none and for open rows.
-        tied: As many judges said yes as no.
-    """
-
-    record: Record
-    status: str
-    prediction: dict[str, Any]
-    values: dict[str, float] = field(default_factory=dict)
-    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    evidence: bool | None = None
-    choice: int | None = None
-    tied: bool = False
-
-
-def scored_rows(run: Run, plan: Plan, ids: Collection[str] | None = None) -> Iterator[Scored]:
-    """Yield the chosen rows of a run in the order of the file.
-
-    `run.load_predictions` and `load_judgements` must have been called on the plan.
-
-    Args:
-        run, plan: Whose rows.
-        ids: Only these questions; None for all.
-    """
-    judges = [name for (name,) in plan.database.execute("SELECT DISTINCT judge FROM judgements")]
-    judges.sort()
-    said = plan.database.cursor()
-    only = "" if ids is None else f"WHERE rows.id IN ({','.join('?' * len(ids))}) "
-    rows = plan.database.execute(
-        "SELECT record, p.line FROM chosen JOIN rows USING (ord) "
-        f"LEFT JOIN predictions p USING (id) {only}ORDER BY ord",
-        tuple(ids or ()),
-    )
-    for line, predicted in rows:
-        record = Record.from_json(line)
-        prediction: dict[str, Any] = json.loads(predicted) if predicted else {}
-        verdicts: dict[str, dict[str, Any]] = {}
-        if judges and prediction.get("status") == "ok":
-            query = "SELECT judge, line FROM judgements WHERE id = ? ORDER BY judge"
-            verdicts = {name: json.loads(text) for name, text in said.execute(query, (record.id,))}
-        yield _score_row(record, prediction, verdicts, judges)
-
-
-def _score_row(
-    record: Record,
-    prediction: dict[str, Any],
-    verdicts: dict[str, dict[str, Any]],
-    judges: Sequence[str],
-) -> Scored:
-    row = Scored(record, prediction.get("status", "not_asked"), prediction, verdicts=verdicts)
-    if row.status != "ok":
-        return row
-    answer = prediction["answer"]
-    if record.evidence:
-        frames = prediction.get("frames", ())
-        row.evidence = any(a <= at <= b for at in frames for a, b in record.evidence)
-    if record.options:
-        row.choice = prediction.get("choice")
-        if row.choice is None:
-            row.choice = chosen_option(answer, record.options)
-        if row.choice is None:
-            row.status = "unparsed"
-        elif record.answer_index is not None:
-            row.values["letter"] = float(row.choice == record.answer_index)
-        return row
-    if not record.answers:
-        return row
-    row.values["exact"] = float(matching.exact(answer, record.answers))
-    row.values["exact+lemma"] = float(matching.lemma(answer, record.answers))
-    row.values["contains"] = float(matching.contains(answer, record.answers))
-    for name in judges:
-        match = verdicts.get(name, {}).get("match")
-        if match is not None:
-            row.values[f"judge:{name}"] = float(match)
-    if len(judges) > 1:
-        votes = [row.values[f"judge:{name}"] for name in judges if f"judge:{name}" in row.values]
-        row.tied = bool(votes) and sum(votes) * 2 == len(votes)
-        if votes and not row.tied:
-            row.values[f"judge:{MAJORITY}"] = float(sum(votes) * 2 > len(votes))
-    return row
 
 
 class _Tally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from benchmarks.harness.plan import Plan
 from benchmarks.harness.published_figures import beside, not_comparable
 from benchmarks.harness.run import Run, identity_hash, load_run
 from benchmarks.report import plots
+from benchmarks.report.csv_files import write_csv, write_submission
 from benchmarks.report.page import html_page, markdown
 from benchmarks.report.row_cards import row_section
 from benchmarks.report.section import Section
@@ -46,9 +46,9 @@ def report(run: Run, plan: Plan, *, anew: bool = True) -> str:
     made = page.stat().st_mtime_ns if page.exists() else 0
     if anew or any(path.stat().st_mtime_ns >= made for path in scores):
         (run.folder / "report.md").write_text(markdown(sections), encoding="utf-8")
-        _write_csv(run, result)
+        write_csv(run, result)
         if run.identity["split"] == "full" and run.identity["task"] == "egoschema":
-            _write_submission(run, plan)
+            write_submission(run, plan)
         rows = [row_section(run, plan)] if any(result["coverage"].values()) else []
         page.write_text(html_page(sections[0].title, [*sections, *rows]), encoding="utf-8")
     return f"{markdown([section for section in sections if section.short])}\nwritten: {page}"
@@ -150,7 +150,6 @@ def _submission(result: Mapping[str, Any]) -> Section:
 
 _LONGEST = 400
 _MAIN = ("letter", "exact+lemma")
-_SPREAD = ("mean", "standard_error", "low", "high")
 _REFUSED = "model_error: refused (the model cannot read the question)"
 
 
@@ -372,33 +371,3 @@ def _cells(estimate: Mapping[str, Any] | None) -> list[str]:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
-
-
-def _write_csv(run: Run, result: Mapping[str, Any]) -> None:
-    """Write a line a figure, so that several runs can be put under each other."""
-    names = ("task", "split", "budget", "text_only")
-    with (run.folder / "report.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        head = ["run", *names, "config", "metric", "group", "over", *_SPREAD, "rows", "videos"]
-        writer.writerow(head)
-        for metric, groups in result["metrics"].items():
-            for group, both in groups.items():
-                for over, value in both.items():
-                    if value is not None:
-                        writer.writerow(
-                            [run.id, *(run.identity[name] for name in names)]
-                            + [run.header.get("config_name", ""), metric, group, over]
-                            + [value[name] for name in _SPREAD]
-                            + [value["num_rows"], value["num_videos"]]
-                        )
-
-
-def _write_submission(run: Run, plan: Plan) -> None:
-    """Write what EgoSchema's server takes: question to index of the option."""
-    from benchmarks.harness.score import scored_rows
-    from benchmarks.judging.judgements import load_judgements
-
-    run.load_predictions(plan.database)
-    load_judgements(run, plan)
-    chosen = {row.record.id: row.choice for row in scored_rows(run, plan) if row.choice is not None}
-    (run.folder / "submission.json").write_text(json.dumps(chosen, indent=1) + "\n")

@@ -13,7 +13,7 @@ from benchmarks.report.page import render
 __all__ = ["Bar", "Line", "bars", "curves", "shares"]
 
 _WIDTH, _HEIGHT = 460, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 448, 12, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 448, 12, 260
 
 
 @dataclass(frozen=True, slots=True)

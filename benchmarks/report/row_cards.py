@@ -12,7 +12,7 @@ from markupsafe import Markup
 from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.plan import Plan
 from benchmarks.harness.run import Run
-from benchmarks.harness.score import Scored, scored_rows
+from benchmarks.harness.scored_row import Scored, scored_rows
 from benchmarks.harness.video_folder import open_videos
 from benchmarks.judging.judgements import load_judgements
 from benchmarks.report.page import render

@@ -149,7 +149,7 @@ def test_real_questions_are_refused_row_by_row_and_counted(
         (tmp_path / "videos" / name).symlink_to(data / name)
     arguments = ["real", "--annotations", str(data), "--videos", str(tmp_path / "videos")]
     arguments += ["--ids", str(tmp_path / "ids.txt"), "--runs", str(tmp_path / "runs")]
-    assert main(arguments) == 0
+    assert main(arguments) == 3  # nothing was answered
     assert "refused (the model cannot read the question)" in capsys.readouterr().out
     (path,) = (tmp_path / "runs").glob("real-all-mini-*/score.json")
     coverage = json.loads(path.read_text())["coverage"]
@@ -173,3 +173,21 @@ def test_what_is_wrong_is_one_sentence_before_any_work(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_a_run_writes_its_figures_as_rows(folder: Path) -> None:
+    rows = folder / "rows.json"
+    assert run(folder, "csv", "--json", str(rows)) == 0
+    document = json.loads(rows.read_text())
+    (row,) = [row for row in document["rows"] if row["metric"] == "exact, all, all"]
+    assert row.keys() == {"task", "subject", "metric", "value", "unit", "n", "spread"}
+    assert (row["task"], row["subject"], row["n"]) == ("msvd-qa test", "mini, 512 tokens", 12)
+
+
+def test_a_run_without_an_answer_ends_with_status_3(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row(1, CLIPS[0], "how photogenic is it ?", "very")]
+    write_msvd(folder / "unknown", "csv", "test", rows)
+    assert run(folder, "unknown") == 3
+    assert "Not one of 1 rows was answered" in capsys.readouterr().err

@@ -159,12 +159,12 @@ def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
         ):
             n = judged.num_rows if metric in ("on judging types", "± 95 % ") else value.num_rows
             rows.append(Row(task, cell.arm, metric, round(number, 4), unit, n))
-    for row in findings.types:
+    for one in findings.types:
         task = f"{name}, types"
-        rows.append(Row(task, row.type, "text prior", round(row.prior, 4), "", row.n))
-        rows.append(Row(task, row.type, "little shown", round(row.little, 4), "", row.n))
-        rows.append(Row(task, row.type, "oracle", round(row.enough, 4), "", row.n))
-        rows.append(Row(task, row.type, "judges", float(row.judges), "", row.n))
+        rows.append(Row(task, one.type, "text prior", round(one.prior, 4), "", one.n))
+        rows.append(Row(task, one.type, "little shown", round(one.little, 4), "", one.n))
+        rows.append(Row(task, one.type, "oracle", round(one.enough, 4), "", one.n))
+        rows.append(Row(task, one.type, "judges", float(one.judges), "", one.n))
     for by in sorted({a.named_by for a in findings.asked}):
         of = findings.named(by)
         for k in RECALL_AT:

@@ -105,7 +105,7 @@ def _against(found: _Found) -> Iterator[Section]:
         text = f"{row.gain.mean:+.3f} ± {row.gain.margin:.3f} {row.verdict}"
         cells.setdefault((row.suite, row.budget), {})[row.rival] = Cell(text, style)
     rivals = list(dict.fromkeys(rival for by_rival in cells.values() for rival in by_rival))
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         (suite, str(budget), *(by_rival.get(rival, "") for rival in rivals))
         for (suite, budget), by_rival in cells.items()
     ]
@@ -152,7 +152,7 @@ def _matrix(found: _Found) -> Iterator[Section]:
     if findings is None or not findings.has(first, MATRIX_BUDGET):
         return
     of = findings.judging
-    rows = []
+    rows: list[Sequence[str | Cell]] = []
     for selector in SELECTORS:
         values = [
             findings.accuracy(findings.cell(paired(selector, name), MATRIX_BUDGET), of)

@@ -82,7 +82,7 @@ def _cells(suite: Suite, config: Config) -> list[tuple[Arm, int]]:
     hours = suite.seconds >= 3600
     cells = []
     for arm in _methods(suite, config):
-        budgets = (128, 512, 2048) if hours else BUDGETS
+        budgets: tuple[int, ...] = (128, 512, 2048) if hours else BUDGETS
         if arm.name == "no video" or (hours and arm.name in ("random frames", "longvu")):
             budgets = (512,)
         cells += [(arm, budget) for budget in budgets]
