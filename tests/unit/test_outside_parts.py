@@ -162,7 +162,7 @@ def test_parts_from_outside_index_and_answer(data: Path, tmp_path: Path) -> None
         ("compressor", "a:", "cannot be imported"),
         ("compressor", "every_othr", "known are slowfast_pooling"),
         ("encoder", "second_repository.every_other:EveryOther", "is no encoder: it lacks"),
-        ("text_source", "nothing", "known are none of this kind"),
+        ("text_source", "nothing", "one of your own is named by its place"),
     ],
 )
 def test_what_is_no_part_is_refused_in_one_sentence(kind: str, name: str, words: str) -> None:
