@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import array
+import errno
 import json
+import os
 import socket
 import struct
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["Channel", "ChannelClosed"]
+__all__ = ["Channel", "ChannelClosed", "when_descriptors_are_free"]
 
+Result = TypeVar("Result")
+
+_MAX_WAIT_SECONDS, _PAUSE_SECONDS = 60.0, 0.02
 _HEADER = struct.Struct("!I")
 _MOST_BYTES = 64 * 1024 * 1024
 
 
 class ChannelClosed(Exception):
     """The other side is gone."""
+
+
+def when_descriptors_are_free(work: Callable[[], Result]) -> Result:
+    """Do something that needs a file descriptor, as soon as this process may have one more.
+
+    Frames that wait for the encoder hold one each; it takes them one after the other.
+
+    Raises:
+        OSError: Anything else, or no descriptor was free for a minute.
+    """
+    until = time.monotonic() + _MAX_WAIT_SECONDS
+    while True:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 class Channel:
@@ -55,6 +80,10 @@ class Channel:
         """
         self._socket.settimeout(timeout_seconds)
         try:
+            # A descriptor for which this process has no room is lost for good: wait for the
+            # message, then for room, and only then take it.
+            self._socket.recv(1, socket.MSG_PEEK)
+            when_descriptors_are_free(lambda: os.close(os.dup(self._socket.fileno())))
             header, descriptors, _, _ = socket.recv_fds(self._socket, _HEADER.size, 1)
             header += self._exactly(_HEADER.size - len(header)) if header else b""
             if not header:

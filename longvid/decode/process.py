@@ -17,10 +17,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from longvid.decode.channel import Channel, ChannelClosed
+from longvid.decode.channel import Channel, ChannelClosed, when_descriptors_are_free
 from longvid.decode.sandbox import child_environment
 
 __all__ = ["ChildFailure", "ChildProcess", "Limits"]
@@ -193,7 +194,8 @@ class ChildProcess:
         if descriptor is None:
             return message, None
         try:
-            return message, mmap.mmap(descriptor, 0)
+            # The mapping holds a descriptor of its own.
+            return message, when_descriptors_are_free(partial(mmap.mmap, descriptor, 0))
         finally:
             os.close(descriptor)
 

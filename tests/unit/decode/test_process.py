@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -169,6 +172,30 @@ def test_a_child_does_not_run_ahead(tmp_path: Path) -> None:
         # Two slots that nobody has read, and the segment that waits for one of them.
         assert len(count.read_text()) <= 4
         assert len(list(reader)) == 49
+
+
+def test_frames_wait_until_a_descriptor_is_free() -> None:
+    """Every descriptor is in use when decoding begins; they become free while it waits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with hostile("none") as decoder:
+        list(decoder.decode(chunk(1)))  # its process is there
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        taken = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            found: list[object] = []
+            thread = threading.Thread(target=lambda: found.extend(decoder.decode(chunk(20))))
+            thread.start()
+            thread.join(0.5)
+            assert thread.is_alive()
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+            thread.join(60)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [type(each) for each in found] == [FrameBatch] * 20
 
 
 def test_leaving_early_leaves_the_decoder_usable() -> None:
