@@ -123,6 +123,10 @@ class Ledger:
         self.skip(video.path)
         return False
 
+    def count_bytes(self, path: str, num_bytes: int) -> None:
+        """Count the size of a file that was looked at."""
+        self._count(bytes_opened=num_bytes, current=path)
+
     def skip(self, path: str) -> None:
         """Count a video that is not tried."""
         self._count(videos_skipped=1, current=path)

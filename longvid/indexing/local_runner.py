@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from queue import SimpleQueue
 
@@ -17,10 +17,12 @@ from longvid.config import Config, torch_device
 from longvid.indexing.decode_encode_worker import DecodeEncodeWorker
 from longvid.indexing.decode_workers import DecodeWorkers
 from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
+from longvid.indexing.listed_paths import ListedPaths
 from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
 from longvid.indexing.text_threads import TextThreads
 from longvid.inputs import Listing
+from longvid.remote_files import file_bytes, is_remote
 from longvid.sample import try_plan_chunks
 from longvid.types import Failure
 
@@ -51,10 +53,9 @@ def run_local(
     with ExitStack() as running, DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
         ledger = Ledger(store, config.run, again)
-        listed = list(paths)  # so that progress can say how many of how many
-        ledger.progress = replace(ledger.progress, videos_listed=len(listed))
+        listed = running.enter_context(closing(ListedPaths(paths)))
         if on_progress is not None:
-            on_progress(ledger.progress)
+            on_progress(_with_listing(ledger.progress, listed))
         text = running.enter_context(TextThreads(config, store))
         one_thread = 1 if torch_device(config.run.device) == "cpu" else None
         with DecodeEncodeWorker(config, store, decoding, one_thread) as worker:
@@ -64,7 +65,7 @@ def run_local(
                     text.submit(video)
                 ledger.finished.clear()
                 if on_progress is not None:
-                    on_progress(ledger.progress)
+                    on_progress(_with_listing(ledger.progress, listed))
         failures, text_note = text.finish()
         ledger.failures.extend(failures)
     skipped = paths.notes() if isinstance(paths, Listing) else ()
@@ -75,6 +76,15 @@ def run_local(
     store.record_run({"runner": "local", **ledger.summary(seconds)})
     note = "; ".join(filter(None, (config.encoder.note(), text_note)))
     return replace(ledger.report(seconds, note), skipped=skipped)
+
+
+def _with_listing(progress: Progress, listed: ListedPaths) -> Progress:
+    return replace(
+        progress,
+        videos_listed=listed.num_listed,
+        listing_done=listed.is_complete,
+        bytes_listed=listed.num_bytes,
+    )
 
 
 class _Run:
@@ -126,6 +136,7 @@ class _Run:
             return False
         self.num_paths += 1
         if path in self._given_up:
+            self._ledger.count_bytes(path, file_bytes(path))
             self._ledger.skip(path)
         else:
             self._submit(self._worker.open(path))
@@ -137,6 +148,8 @@ class _Run:
         All chunks at once: while the encoder is busy or still loading, the size of the frame queue
         holds decoding back.
         """
+        if not is_remote(opened.path):
+            self._ledger.count_bytes(opened.path, opened.state.num_bytes if opened.state else 0)
         chunks = try_plan_chunks(opened.found, self._config.sample)
         if isinstance(chunks, Failure):
             self._ledger.fail(chunks)

@@ -20,6 +20,9 @@ class Progress:
         seconds_done, seconds_known: Seconds of video worked through, of those in opened videos.
         current: Path last worked on.
         videos_listed: Named so far, 0 where that is not counted.
+        listing_done: Whether that is all there are.
+        bytes_listed, bytes_opened: Size of the files listed, and of those that were looked at, 0
+            where that is not counted.
         decode_utilisation, encode_utilisation: Share of the recent time in which those who decode
             or encode were at work, None where that is not measured.
     """
@@ -33,6 +36,9 @@ class Progress:
     seconds_known: float = 0.0
     current: str = ""
     videos_listed: int = 0
+    listing_done: bool = False
+    bytes_listed: int = 0
+    bytes_opened: int = 0
     decode_utilisation: float | None = None
     encode_utilisation: float | None = None
 
@@ -41,20 +47,39 @@ class Progress:
         """However they ended."""
         return self.videos_indexed + self.videos_skipped + self.videos_failed
 
+    @property
+    def seconds_total(self) -> float | None:
+        """Estimated seconds of video in the whole run, None where nothing is known.
+
+        Videos that were not looked at yet are taken to have as many seconds a byte as those that
+        were, or where sizes are not known as many seconds as those on average.
+        """
+        opened = self.videos_done + self.videos_open
+        if not self.videos_listed or not opened:
+            return None
+        if self.bytes_listed and self.bytes_opened:
+            seconds_per_byte = self.seconds_known / self.bytes_opened
+            unopened = (self.bytes_listed - self.bytes_opened) * seconds_per_byte
+        else:
+            unopened = (self.videos_listed - opened) * self.seconds_known / opened
+        return self.seconds_known + max(0.0, unopened)
+
+    @property
+    def share_done(self) -> float | None:
+        """Estimated share of the video that is worked through, None where nothing is known."""
+        total = self.seconds_total
+        return min(1.0, self.seconds_done / total) if total else None
+
     def seconds_left(self, seconds: float) -> float | None:
         """Estimate how long the run will still take, None where nobody can tell.
-
-        Videos that are not opened yet are taken to be as long as the others on average.
 
         Args:
             seconds: Wall time so far.
         """
-        opened = self.videos_done + self.videos_open
-        if not self.videos_listed or not self.seconds_done or not opened:
+        total = self.seconds_total
+        if total is None or not self.seconds_done:
             return None
-        unopened = (self.videos_listed - opened) * self.seconds_known / opened
-        left = max(0.0, unopened) + self.seconds_known - self.seconds_done
-        return seconds * left / self.seconds_done
+        return seconds * max(0.0, total - self.seconds_done) / self.seconds_done
 
 
 @dataclass(frozen=True, slots=True)
