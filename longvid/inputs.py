@@ -80,7 +80,7 @@ def input_names(videos: str | Path | Iterable[str | Path]) -> list[str]:
 
 def _no_name(given: object) -> ConfigError:
     return ConfigError(
-        f"Videos are named by strings or Paths, one or a list of them; got {given!r}."
+        f"Videos are named by strings or Paths, one or a list of them; got {shown(given)}."
     )
 
 
