@@ -24,6 +24,7 @@ from longvid.cli.output import dump, say, warn
 from longvid.config import Config
 from longvid.progress import index_progress
 from longvid.qa.video_qa import VideoQA
+from longvid.text_demo import show_text
 from longvid.world.film import write_film
 from longvid.world.questions import ask
 from longvid.world.scene import generator, make_film
@@ -31,6 +32,8 @@ from longvid.world.views import WorldQuestion, view
 
 __all__ = ["demo_questions", "run_demo"]
 
+#: Of the source tree; they do not travel with the package.
+_TEXT_CLIPS = Path(__file__).parents[1] / "tests" / "data"
 _CLIP = Path(__file__).parent / "assets" / "demo" / "brook.webm"
 
 # Training draws its films from seeds below 1,000 (see the model card).
@@ -88,7 +91,10 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
             f"   {os.path.basename(span.path)} {span.start_seconds:.1f}-{span.end_seconds:.1f} s "
             f"(score {span.score:.3f})"
         )
-    tell("\n4. Try next")
+    tell("\n4. Read and hear real clips; lines are quoted, not understood")
+    text = show_text(tell, _TEXT_CLIPS, Path(folder), config)
+
+    tell("\n5. Try next")
     # As it was started: `make demo` runs .venv/bin/longvid.
     command = sys.argv[0] if Path(sys.argv[0]).name == "longvid" else "longvid"
     tell(f"   {command} ask '{questions[0].text}' --store {store}")
@@ -97,7 +103,12 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     tell(f"   {command} index YOUR_VIDEOS --store S --config longvid    # real footage, real model")
     tell(f"   {command} models                                          # which models are here")
     if as_json:
-        document = {"index": dataclasses.asdict(report), "right": right, "answers": answers}
+        document = {
+            "index": dataclasses.asdict(report),
+            "right": right,
+            "answers": answers,
+            "text": text,
+        }
         dump(document)
     return 0  # one of the clips is cut off on purpose
 

@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "ask": "a question about an indexed video, beside asking the usual way",
     "encode": "the encoder beside its bare towers, and with tokens merged inside them",
     "serve": "the server: its start, what HTTP adds, many questions at once",
+    "text": "timed text: cost of reading it, signs read, lines found",
     "runner": "the benchmark runner, beside a bare loop of questions",
 }
 

@@ -24,6 +24,7 @@ from longvid.errors import (
 )
 from longvid.laws import require_selected
 from longvid.lazy_import import torch
+from longvid.llm.quote import NOTHING_FOUND
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel, TextEmbedder
 from longvid.qa.arguments import (
@@ -261,7 +262,7 @@ class VideoQA:
                 elif isinstance(generation, LongvidError):
                     answers.append(_failure(question, generation))
                 else:
-                    answers.append(self._answer(ready_or_failed, generation))
+                    answers.append(self._answer_or_quote(ready_or_failed, generation))
         return answers
 
     def select(self, question: Question, budget: int | None = None) -> Selection:
@@ -321,6 +322,14 @@ class VideoQA:
                 generation = self.llm.answer(prepared.question, prepared.selection)
             except UnknownWordsError as error:
                 return self._without_lines(prepared, error)
+        return self._answer_or_quote(prepared, generation)
+
+    def _answer_or_quote(self, prepared: _Prepared, generation: Generation) -> Answer:
+        """Prefer a line to an answer about footage that the language model cannot know."""
+        if generation.note and any(span.text for span in prepared.selection.evidence):
+            quote = quoted(prepared.plain, prepared.selection)
+            if quote.text != NOTHING_FOUND:
+                return replace(self._answer(prepared, quote), note=QUOTED_NOTE)
         return self._answer(prepared, generation)
 
     def _without_lines(self, prepared: _Prepared, error: UnknownWordsError) -> Answer:
@@ -336,7 +345,7 @@ class VideoQA:
         if not prepared.is_unseen:
             try:
                 generation = self.llm.answer(prepared.plain, prepared.selection)
-                return self._answer(prepared, generation)
+                return self._answer_or_quote(prepared, generation)
             except UnknownWordsError:
                 pass  # not even the question
         generation = quoted(prepared.plain, prepared.selection)

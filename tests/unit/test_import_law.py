@@ -59,6 +59,7 @@ FLOORS = {
     "longvid.demo": 8,
     "longvid.doctor": 8,
     "longvid.gguf": 8,
+    "longvid.text_demo": 8,
     "longvid.progress": 8,
     "longvid.testing": 8,
     "longvid.server": 8,

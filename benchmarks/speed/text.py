@@ -1,0 +1,232 @@
+"""Measure reading and finding timed text: cost a frame and an hour, lines found, lines read.
+
+Signs are drawn over real footage with known spans, so that recall, precision and the overlap of
+spans are exact; questions are asked of lines of a made-up hour whose right lines are known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.measurements import Row
+from benchmarks.speed.text_questions import QUESTIONS, hour_of_lines
+from longvid.decode.audio import AudioReader
+from longvid.decode.pyav import PyAVDecoder
+from longvid.timed_text.lexical_search import LexicalIndex, content_words, indexed_text
+from longvid.transcribe.screen_text import ScreenText, ScreenTextReader
+from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan, TextLine
+
+__all__ = ["add_arguments", "run"]
+
+_WORDS = (
+    *("harbor", "museum", "garden", "river", "station", "winter", "market", "bridge", "island"),
+    *("window", "number", "morning", "closed", "open", "north", "south", "exit", "platform"),
+    *("ticket", "coffee", "bakery", "library", "school", "doctor"),
+)
+_SIGN_SECONDS = (4.0, 9.0)
+_HEIGHT, _WIDTH = 720, 1280
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    text: str
+    start: float
+    end: float
+    x: int
+    y: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this measurement's options."""
+    parser.add_argument("--video", metavar="FILE", required=True, help="footage without text")
+    parser.add_argument("--seconds", type=int, default=120, help="of film with signs a size")
+    parser.add_argument("--lines", type=int, default=600_000, help="of the search")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[12, 16, 20, 28, 40])
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Measure everything once."""
+    rows = _search(options.lines) + _questions() + _audio()
+    frames = _footage(options.video)
+    reader = ScreenText().setup()
+    rows += _cost(reader, frames)
+    for size in options.sizes:
+        rows += _signs(reader, frames, size, options.seconds)
+    return rows
+
+
+def _footage(path: str) -> list[torch.Tensor]:
+    """Decode up to 60 frames at one a second, (3, 720, 1280) each."""
+    decoder = PyAVDecoder(size=FrameSize(_HEIGHT, _WIDTH)).setup()
+    with decoder:
+        video = decoder.probe(path)
+        times = tuple(np.arange(video.start_seconds, video.end_seconds, 1.0).tolist()[:60])
+        plan = SegmentPlan(0, times[0], video.end_seconds, times, (False,) * len(times))
+        found = decoder.decode(Chunk(video, (plan,)))
+        return [frame for batch in found if isinstance(batch, FrameBatch) for frame in batch.data]
+
+
+def _cost(reader: ScreenTextReader, frames: Sequence[torch.Tensor]) -> list[Row]:
+    """Measure CPU seconds a frame: without text, with text that moves on, and of one picture."""
+    rows = []
+    sign = _Sign("the harbor museum", 0.0, 1e9, 300, 300)
+    still = [frames[0]] * len(frames)
+    for subject, shown, signs in (
+        ("no text", frames, ()),
+        ("text", frames, (sign,)),
+        ("text on a fixed picture", still, (sign,)),
+    ):
+        batches = list(_batches(shown, signs, 28, len(shown)))
+        started = time.process_time()
+        lines = list(reader(batches))
+        seconds = (time.process_time() - started) / len(shown)
+        task = "screen text, CPU a frame of 720p"
+        rows += [
+            Row(task, subject, "seconds", seconds, "s"),
+            Row(task, subject, "an hour at 1 a second", 3600 * seconds / 60, "min"),
+            Row(task, subject, "lines", len(lines), ""),
+        ]
+    return rows
+
+
+def _signs(
+    reader: ScreenTextReader, frames: Sequence[torch.Tensor], size: int, seconds: int
+) -> list[Row]:
+    """Read signs with known spans, one after the other."""
+    random = np.random.default_rng(size)
+    signs: list[_Sign] = []
+    at = 2.0
+    while at < seconds - 10:
+        text = " ".join(random.choice(_WORDS, 3, replace=False))
+        length = float(random.uniform(*_SIGN_SECONDS))
+        place = int(random.integers(40, 500)), int(random.integers(40, 600))
+        signs.append(_Sign(text, at, at + length, *place))
+        at += length + float(random.uniform(2.0, 4.0))
+    lines = list(reader(_batches(frames, signs, size, seconds)))
+    matched = {sign: _overlap(sign, lines) for sign in signs}
+    known = {_letters(sign.text) for sign in signs}
+    right = sum(_letters(line.text) in known for line in lines)
+    spans = [overlap for overlap in matched.values() if overlap > 0]
+    task, subject = "signs drawn over footage", f"{size} pixels"
+    return [
+        Row(task, subject, "signs", len(signs), ""),
+        Row(task, subject, "recall", len(spans) / len(signs), ""),
+        Row(task, subject, "precision", right / max(1, len(lines)), ""),
+        Row(task, subject, "span IoU", float(np.mean(spans)) if spans else 0.0, ""),
+    ]
+
+
+def _overlap(sign: _Sign, lines: Sequence[TextLine]) -> float:
+    best = 0.0
+    for line in lines:
+        if _letters(line.text) == _letters(sign.text):
+            both = min(sign.end, line.end_seconds) - max(sign.start, line.start_seconds)
+            either = max(sign.end, line.end_seconds) - min(sign.start, line.start_seconds)
+            best = max(best, both / either)
+    return best
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
+
+
+def _batches(
+    frames: Sequence[torch.Tensor], signs: Sequence[_Sign], size: int, seconds: int
+) -> Iterator[FrameBatch]:
+    """Yield one frame a second at 960 pixels, as the text source is given them."""
+    font = ImageFont.load_default(size=size)
+    for second in range(seconds):
+        picture = Image.fromarray(frames[second % len(frames)].permute(1, 2, 0).numpy())
+        draw = ImageDraw.Draw(picture)
+        for sign in signs:
+            if sign.start <= second < sign.end:
+                left, top, right, bottom = draw.textbbox((sign.x, sign.y), sign.text, font=font)
+                draw.rectangle((left - 6, top - 4, right + 6, bottom + 4), fill=(250, 250, 245))
+                draw.text((sign.x, sign.y), sign.text, font=font, fill=(10, 10, 20))
+        small = np.array(picture.resize((960, 540), Image.Resampling.BOX))
+        times = torch.tensor([float(second)], dtype=torch.float64)
+        yield FrameBatch(
+            "v",
+            second,
+            float(second),
+            second + 1.0,
+            torch.from_numpy(small).permute(2, 0, 1)[None],
+            times,
+            torch.ones_like(times),
+            torch.zeros(1, dtype=torch.bool),
+        )
+
+
+def _search(num_lines: int) -> list[Row]:
+    """Measure building and searching an index of lines whose words are distributed by Zipf."""
+    random = np.random.default_rng(0)
+    share = 1 / np.arange(1, 50_001)
+    words = random.choice(50_000, size=(num_lines, 11), p=share / share.sum())
+    texts = [" ".join(f"w{word}" for word in row) for row in words]
+    started = time.perf_counter()
+    index = LexicalIndex.build(texts)
+    built = time.perf_counter() - started
+    taken = []
+    for row in words[:50]:
+        started = time.perf_counter()
+        index.search(" ".join(f"w{word}" for word in row[:6]), 10)
+        taken.append(time.perf_counter() - started)
+    task, subject = "search by words", f"{num_lines:,} lines"
+    return [
+        Row(task, subject, "build", built, "s"),
+        Row(task, subject, "median", 1000 * float(np.median(taken)), "ms"),
+        Row(task, subject, "slowest of 50", 1000 * max(taken), "ms"),
+    ]
+
+
+def _questions() -> list[Row]:
+    """Ask 60 questions of one hour of 600 lines; each has one right line."""
+    lines, right = hour_of_lines()
+    index = LexicalIndex.build(indexed_text(line) for line in lines)
+    places = []
+    for question, place in zip(QUESTIONS, right, strict=True):
+        found = [one for _, one in index.search(content_words(question[0]), 3)]
+        places.append(found.index(place) if place in found else 3)
+    task, subject = "right line", f"{len(QUESTIONS)} questions, {len(lines)} lines"
+    return [
+        Row(task, subject, "first", sum(place == 0 for place in places) / len(places), ""),
+        Row(task, subject, "in three", sum(place < 3 for place in places) / len(places), ""),
+    ]
+
+
+def _audio() -> list[Row]:
+    """Decode ten minutes of stereo AAC, and say what the child needed at most."""
+    import resource
+
+    import av
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tone.m4a"
+        with av.open(str(path), "w", format="mp4") as out:
+            track = out.add_stream("aac", rate=48_000)
+            track.codec_context.layout = "stereo"
+            noise = np.random.default_rng(0).normal(0, 0.1, (2, 48_000)).astype(np.float32)
+            for second in range(600):
+                frame = av.AudioFrame.from_ndarray(noise, "fltp", "stereo")
+                frame.sample_rate, frame.pts = 48_000, 48_000 * second
+                out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with AudioReader() as reader:
+            sound = sum(len(block.data) / 16_000 for block in reader.blocks(str(path)))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    task, subject = "sound", "AAC, stereo, 48 kHz"
+    return [
+        Row(task, subject, "CPU", 100 * cpu / sound, "% of real time"),
+        Row(task, subject, "memory of the child", after.ru_maxrss / 1000, "MB"),
+    ]
