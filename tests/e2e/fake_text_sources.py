@@ -23,6 +23,10 @@ class FakeSpeech:
     sentence: str = "the harbor opens at nine"
 
     @property
+    def language(self) -> str:
+        return ""
+
+    @property
     def sample_rate(self) -> int:
         return 16_000
 
