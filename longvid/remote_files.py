@@ -159,7 +159,7 @@ class LocalCopies:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A remote file, and where its copy lies if there is one."""
+    """A remote file, and the place of its local copy."""
 
     system: Any
     inner: str

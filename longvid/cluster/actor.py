@@ -1,4 +1,4 @@
-"""The class of every actor: a process that becomes the stage it is told to be."""
+"""The class of every actor: a process that loads one stage and runs it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _STAGES = "longvid.cluster.stages"
 
 
 class Actor:
-    """Imports the stages when it is made, while its driver still reads the configuration."""
+    """Imports the stages when it starts, while its driver still reads the configuration."""
 
     def __init__(self) -> None:
         self._stages = importlib.import_module(_STAGES)
         self._stage: Any = None
 
     def load(self, stage: str, *arguments: Any) -> None:
-        """Become a stage: a class of `stages`, with the arguments of its constructor."""
+        """Load a stage: a class of `stages`, with the arguments of its constructor."""
         self._stage = getattr(self._stages, stage)(*arguments)
         self._stage.load()
 
     def run(self, *arguments: Any) -> Any:
-        """Let the stage do its work."""
+        """Run the stage."""
         return self._stage.run(*arguments)
 
     def refresh(self, store_uri: str) -> None:

@@ -1,4 +1,4 @@
-"""List what is named in a process of its own: names are many, and the driver keeps none.
+"""List videos in a process of its own: names may be many, and the driver keeps none.
 
 A folder is given in sorted order, and each path once, so whoever lists holds all names.
 """

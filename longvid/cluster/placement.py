@@ -1,4 +1,4 @@
-"""Fit the stages to a cluster, or say with the sum why they do not fit.
+"""Fit the stages to a cluster; an error shows the sum when they do not fit.
 
 This module knows numbers of processors, not Ray.
 """
@@ -100,7 +100,7 @@ def make_plan(
 
 
 def room_for_frames(plan: Plan, config: Config) -> int:
-    """Say how many decoded segments may wait.
+    """Return how many decoded segments may wait for the encoders.
 
     Where frames never leave the one actor they are held back by their bytes, as on one machine
     without Ray: small ones are all decoded while the weights load.
@@ -116,7 +116,7 @@ def room_for_frames(plan: Plan, config: Config) -> int:
 def _beside_encoders(
     resources: RayResources, cluster: Mapping[str, float], nodes: Sequence[Mapping[str, float]]
 ) -> int:
-    """Say how many chunks each encoding actor may decode at a time on processors to spare."""
+    """Return how many chunks each encoding actor may decode at a time on the processors left."""
     spare = cluster.get("CPU", 0.0) - _others(resources)
     most = int((spare / resources.encode_actors + 1e-9) / resources.decode_cpus)
     if resources.decode_actors:
@@ -133,7 +133,7 @@ def _beside_encoders(
 
 
 def plan_decoders(resources: RayResources, cluster: Mapping[str, float]) -> int:
-    """Say how many decoding actors fit beside the other stages.
+    """Return how many decoding actors fit beside the other stages.
 
     An actor for which there is no share is waited for without an end, so a plan that cannot be
     scheduled is refused here, with the sum.

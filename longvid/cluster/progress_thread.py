@@ -1,4 +1,4 @@
-"""Watch a job from its driver: how busy its actors are, told at intervals while they work."""
+"""Report the progress of a job from its driver at intervals, with the utilisation of its actors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from longvid.cluster.retry_policy import RetryPolicy
 from longvid.indexing.ledger import Ledger
 from longvid.indexing.report import Progress
 
-__all__ = ["Watch"]
+__all__ = ["ProgressThread"]
 
 _INTERVAL_SECONDS = 1.0
 
 
-class Watch:
-    """A thread that calls `on_progress` every second, whether or not a video was finished.
+class ProgressThread:
+    """Calls `on_progress` every second, whether or not a video was finished.
 
     Args:
         ledger: The job's account, read only.
         plan: Says how many actors share the work.
         policy: Knows how long they were busy.
         job: Knows how many paths were listed.
-        on_progress: Called in the thread of this watch.
+        on_progress: Called in this thread.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Watch:
         self._on_progress = on_progress
         self._actors = {"decode": plan.num_decoders, "encode": plan.encode_actors}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProgressThread:
         if self._on_progress is not None:
             self._thread.start()
         return self

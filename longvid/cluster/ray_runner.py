@@ -37,7 +37,7 @@ def index(
     on_progress: Callable[[Progress], None] | None = None,
     actors: Actors | None = None,
 ) -> IndexReport:
-    """Index videos into a store on the Ray cluster at hand, or on this machine if there is none.
+    """Index videos into a store on the Ray cluster that is found, else on this machine.
 
     The signature and the store are those of `longvid.index`.
 
@@ -85,7 +85,7 @@ def run_job(
         together: As a measurement wants it.
     """
     from longvid.cluster.job import Job
-    from longvid.cluster.progress_thread import Watch
+    from longvid.cluster.progress_thread import ProgressThread
     from longvid.cluster.text_tasks import read_text_of
     from longvid.indexing.ledger import Ledger, no_video_named, open_store
     from longvid.indexing.text_reader import TextReader, summed
@@ -101,7 +101,7 @@ def run_job(
         plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
         policy = RetryPolicy(plan.frame_batches, config.run.max_attempts)
         job = Job(config, actors, ledger, policy)
-        with closing(job), Watch(ledger, plan, policy, job, on_progress):
+        with closing(job), ProgressThread(ledger, plan, policy, job, on_progress):
             listing = RemoteListing(inputs, actors.health)
             if few is not None:
                 job.probe_here(few.paths)
@@ -123,7 +123,7 @@ def run_job(
 
 
 def explain(config: Config) -> list[tuple[str, str]]:
-    """Say what the cluster offers and what the plan would use of it.
+    """Return rows with the resources of the cluster and those that the plan uses.
 
     Raises:
         ConfigError: The plan does not fit; the sentence has the sum.

@@ -23,7 +23,7 @@ __all__ = ["DecodeEncodeWorker", "written_chunk"]
 
 @dataclass(slots=True)
 class _Pending:
-    """A chunk in work, and what was made of it so far."""
+    """A running chunk, and its results so far."""
 
     result: Future[Written] = field(default_factory=Future)
     segments: list[Segment] = field(default_factory=list)
@@ -64,7 +64,7 @@ class DecodeEncodeWorker:
         self.close()
 
     def close(self) -> None:
-        """End all threads and decoding processes; chunks in work are dropped."""
+        """End all threads and decoding processes; running chunks are dropped."""
         self._decoding.close()
         if self._encoder.ident is not None:
             self._encoder.join()
@@ -77,7 +77,7 @@ class DecodeEncodeWorker:
         """Decode a chunk, encode it and write it to the store. Any thread may call this.
 
         Args:
-            chunk: Not in work already.
+            chunk: Not running already.
         """
         pending = _Pending()
         with self._lock:

@@ -26,7 +26,7 @@ _MAX_CHANGES = 3
 
 
 def open_store(uri: str, config: Config) -> Store:
-    """Make the store of a configuration, or open it if it is there and of the same make.
+    """Create a store, or open an existing one with the same configuration.
 
     No weights are loaded for it.
     """
@@ -72,9 +72,9 @@ class _OpenVideo:
 
 
 class Ledger:
-    """Keeps account of the videos in work and finishes each when its last chunk is in.
+    """Keeps account of the running videos and finishes each when its last chunk is written.
 
-    It holds only videos in work, so its memory does not grow with the length of the list. Both
+    It holds only running videos, so its memory does not grow with the length of the list. Both
     runners use it; it is called from one thread.
 
     Args:
@@ -99,7 +99,7 @@ class Ledger:
         self._num_changes: Counter[str] = Counter()
 
     def start(self, video: Video, num_chunks: int, opened: Opened) -> bool:
-        """Open a video; False when its content has another name in work or in the store.
+        """Open a video; False when its content is running or stored under another name.
 
         Args:
             video: As it was planned.

@@ -88,7 +88,7 @@ def _with_listing(progress: Progress, listed: ListedPaths) -> Progress:
 
 
 class _Run:
-    """The files and chunks in work.
+    """The running files and chunks.
 
     Args:
         paths: Consumed as needed.

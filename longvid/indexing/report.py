@@ -11,7 +11,7 @@ __all__ = ["IndexReport", "Progress"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     Args:
         videos_indexed, videos_skipped, videos_failed: Finished, by how they ended.
@@ -87,7 +87,7 @@ class IndexReport:
     """What a run did.
 
     Args:
-        store: Where the result lies.
+        store: Folder or URI of the store.
         videos_indexed: Videos that were decoded and are in the store now.
         videos_skipped: Videos that were in the store already, or had failed too often.
         videos_failed: Videos of which nothing could be indexed.

@@ -73,7 +73,7 @@ class SegmentPipeline:
 
 @contextlib.contextmanager
 def torch_threads(num_threads: int | None) -> Iterator[None]:
-    """Let one operation of torch use so many threads until the block ends.
+    """Set the number of threads of one torch operation until the block ends.
 
     Args:
         num_threads: None changes nothing.
