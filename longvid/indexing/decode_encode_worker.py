@@ -132,13 +132,14 @@ class DecodeEncodeWorker:
         pending.gaps.append(item)
 
     def _finish(self, chunk: Chunk, decode_seconds: float) -> None:
-        with self._lock:
-            pending = self._pending.pop(chunk.key)
+        pending = self._pending[chunk.key]  # kept until it is written: `_fail` tells who waits
         pending.decode["busy_seconds"] = decode_seconds
         written = written_chunk(
             self._store, chunk, pending.segments, pending.gaps, pending.encode_seconds
         )
         written.sums["decode"] = pending.decode
+        with self._lock:
+            del self._pending[chunk.key]
         pending.result.set_result(written)
 
     def _fail(self, error: BaseException) -> None:
