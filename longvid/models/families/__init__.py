@@ -16,13 +16,14 @@
     video_llama_3.py     VideoLLaMA 3: frames of any size, the time before each
     internvl.py          InternVL3: frames are numbered
     smolvlm.py           SmolVLM2: frames with their time on the clock
+    positions.py         places on three rotary axes, without weights
 
-Left out, of the models of transformers that take video: Gemma 4 and Molmo2 (their language models
-let visual tokens see later ones, which reading a prompt in spans cannot do yet, and Gemma 4 reads
-ids beside embeddings), MiniCPM-V (windows of the tower move with slices of a picture), Perception
-LM (its tower needs timm), Qwen2.5-Omni and Qwen3-Omni (their speaker sits around the reader),
-Ernie 4.5 VL and Video-LLaVA (experts, or towers, by kind of token), InstructBLIP-Video (a Q-Former
-that reads the question).
+Left out, of the models of transformers that take video: Gemma 4 and Molmo2 (visual tokens see later
+ones, which reading a prompt in spans does not do, and Gemma 4 reads ids beside embeddings),
+MiniCPM-V 4.6 (large frames are cut into slices), Perception LM (its tower needs the package timm),
+Qwen2.5-Omni and Qwen3-Omni (the reader is one part of a speaking model), Ernie 4.5 VL and
+Video-LLaVA (experts, or towers, by kind of token), InstructBLIP-Video (a Q-Former that reads the
+question).
 
 Published systems bring families of their own (`longvid.systems`). A family is found by
 `config.json`; a new one is a file here and a line in `registry.FAMILIES`.
