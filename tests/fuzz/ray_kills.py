@@ -151,13 +151,29 @@ def faults_of(row: dict[str, Any]) -> list[str]:
     return names + [name for name in ("findings", "failures") if row[name]]
 
 
-def run(kills: int, seed: int, victims: tuple[str, ...] = VICTIMS) -> dict[str, Any]:
+def summary(seed: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up the rows of a run."""
+    hits = [row for row in rows if row["hit"]]
+    return {
+        "seed": seed,
+        "kills": len(hits),
+        "kills_by_victim": dict(Counter(row["victim"] for row in hits)),
+        "longest_seconds_until_end": max((row["seconds_until_end"] for row in hits), default=0.0),
+        "faults": dict(Counter(name for row in rows for name in faults_of(row))),
+        "rows": rows,
+    }
+
+
+def run(
+    kills: int, seed: int, victims: tuple[str, ...] = VICTIMS, target: str | None = None
+) -> dict[str, Any]:
     """Hit so many processes; victims take turns.
 
     Args:
         kills: Hits, not counting runs that ended before they could be hit.
         seed: Of the moments.
         victims: Kinds of process.
+        target: A JSON file that is written after every kill.
     """
     from longvid.indexing.local_runner import run_local
 
@@ -177,15 +193,9 @@ def run(kills: int, seed: int, victims: tuple[str, ...] = VICTIMS) -> dict[str, 
             row = one_kill(victim, drawn, root / "videos", undisturbed, folder)
             rows.append(row)
             print(f"{len(rows)}: {json.dumps(row)}", file=sys.stderr, flush=True)
-    hits = [row for row in rows if row["hit"]]
-    return {
-        "seed": seed,
-        "kills": len(hits),
-        "kills_by_victim": dict(Counter(row["victim"] for row in hits)),
-        "longest_seconds_until_end": max((row["seconds_until_end"] for row in hits), default=0.0),
-        "faults": dict(Counter(name for row in rows for name in faults_of(row))),
-        "rows": rows,
-    }
+            if target:
+                Path(target).write_text(json.dumps(summary(seed, rows), indent=1) + "\n")
+    return summary(seed, rows)
 
 
 def main() -> int:
@@ -198,9 +208,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.drive:
         return drive(*options.drive)
-    result = run(options.kills, options.seed)
-    if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+    result = run(options.kills, options.seed, target=options.json)
     print(json.dumps({name: value for name, value in result.items() if name != "rows"}))
     return 1 if result["faults"] else 0
 
