@@ -75,6 +75,11 @@ class AudioReader:
                 yield Audio(video_id, message["pts_seconds"][0], SAMPLE_RATE, data)
                 del memory
 
+    @property
+    def pid(self) -> int:
+        """Process id of the child, 0 while there is none."""
+        return 0 if self._child is None else self._child.pid
+
     def close(self) -> None:
         """End the child."""
         if self._child is not None:

@@ -50,7 +50,8 @@ class ScreenText:
     Args:
         every_seconds: Between two frames that are looked at.
         read_seconds: Text that stays where it is over a changing picture is read this often.
-        max_pixels: Longer side of the frames that are read; 12 pixels at 720p need 960.
+        max_pixels: Longer side of what the detector of text is given. What it finds is read at up
+            to 4/3 of that: letters of 12 pixels at 720p are then read as they are.
         scripts: Letters that are kept: "latin", "any", or several of latin, han, kana, hangul,
             cyrillic, greek, arabic, hebrew, devanagari and thai with commas between.
         min_score: Of the best reading of a line.
@@ -84,7 +85,8 @@ class ScreenText:
 
     def frame_size(self) -> FrameSize:
         """Return the square inside which a frame is scaled."""
-        return FrameSize(self.max_pixels, self.max_pixels, fit="pad")
+        side = 4 * self.max_pixels // 3
+        return FrameSize(side, side, fit="pad")
 
     def identity(self) -> str:
         """Name the engine; its wheel holds the weights."""

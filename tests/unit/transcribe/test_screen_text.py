@@ -26,7 +26,7 @@ def reader() -> ScreenTextReader:
 def lines_of(path: Path, reader: ScreenTextReader, end_seconds: float = 99.0) -> list[TextLine]:
     with PyAVDecoder().setup() as decoder:
         video = decoder.probe(str(path))
-    scale = min(1.0, 960 / max(video.height, video.width))
+    scale = min(1.0, 1280 / max(video.height, video.width))
     size = FrameSize(round(video.height * scale), round(video.width * scale))
     end = min(end_seconds, video.end_seconds)
     times = tuple(np.arange(video.start_seconds, end, 1.0).tolist())
