@@ -87,7 +87,9 @@ def convert_gguf(file: Path, target: Path, dtype: str = "float16") -> int:
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=target.parent) as folder, quiet():
         model.config.dtype = dtype
         model.save_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, trust_remote_code=False
+        )
         tokenizer.save_pretrained(folder)
         Path(folder).chmod(0o755)
         Path(folder).rename(target)

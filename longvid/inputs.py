@@ -84,6 +84,13 @@ def _no_name(given: object) -> ConfigError:
     )
 
 
+def _with_home(name: str) -> str:
+    """Replace ~ at the start of a path, or of a list's path, by the home folder."""
+    if name.startswith("@"):
+        return "@" + os.path.expanduser(name[1:])
+    return os.path.expanduser(name)
+
+
 def list_videos(inputs: Iterable[str]) -> Iterator[str]:
     """Yield the path of every video named, each once; see `Listing`."""
     return iter(Listing(inputs))
@@ -135,7 +142,7 @@ class Listing:
     def _expand(self, inputs: Iterable[str], lists: tuple[str, ...] = ()) -> Iterator[str]:
         """Yield what is named; `lists` are those being read, each named by the one before."""
         for name in inputs:
-            name = name.removeprefix("file://")
+            name = _with_home(name.removeprefix("file://"))
             if "\0" in name:  # no system call takes such a name; a video becomes a failure
                 if name.startswith("@"):
                     raise ConfigError(f"The list {shown(name[1:])} cannot be read: no such name.")

@@ -120,7 +120,9 @@ def test_a_damaged_checkpoint_is_one_sentence(damage: str, model: Path) -> None:
 def test_a_tokenizer_without_the_video_token_is_found_before_indexing(model: Path) -> None:
     without_video_token(model / "vlm")
     config = load_config("mini", [f"encoder.model='{model}'"])
-    with pytest.raises(ModelError, match="has no token '<video>', which stands for a video"):
+    with pytest.raises(
+        ModelError, match="has no token '<video>', the place of a video in its prompts"
+    ):
         config.encoder.space()
     checkpoint_files.require_token(SHIPPED / "vlm", "<video>")
 
