@@ -43,7 +43,9 @@ class TokenMerging:
             all channels. VideoChat-Flash uses slices of 64 channels.
 
     Source: Token Merging, section 3 (formulas only); VideoChat-Flash, section 3.1. In the
-    official ToMe ties are in no defined order; here they go to the lower index.
+    official ToMe ties are in no defined order; here they go to the lower index. Under "kth" the
+    official code drops the last N mod k tokens (2 of 14 for k = 3); here they are merged too, so
+    sizes still add up to N.
     """
 
     conserves_size: ClassVar[bool] = True

@@ -97,7 +97,12 @@ class DyCoke(GridPruning):
     Args:
         ratio: Share of the tokens of such a frame that go.
 
-    Source: DyCoke, section 3.2 (token temporal merging).
+    Three things differ from the official code. It keeps int((1 - ratio) * N) tokens, 58 of 196 at
+    0.7 where this keeps 59, because 1 - 0.7 is rounded down. It leaves the last group of four
+    frames without the second step, and it drops the last frame of an odd number; here every group
+    is pruned and no frame is dropped.
+
+    Source: DyCoke, section 3.2 (token temporal merging); `llava_arch.py`.
     """
 
     name: ClassVar[str] = "dycoke"
