@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.errors import AnnotationError
+from benchmarks.harness.published_protocols import OptionForm
 from benchmarks.harness.record import Record
 from benchmarks.harness.subtitle_files import read_spoken
 from longvid.config import Config
@@ -38,6 +39,7 @@ class Protocol:
         question: Template with the field {question}.
         options: "likelihood" lets the model score each option; "text" lists them with letters
             and reads the letter from what the model writes.
+        form: How options are listed under "text"; None as `longvid.llm.prompt` does.
         text_only: Shows no frame at all, to see what words alone give away.
         subtitles: Folder of subtitle files, None for none. Where the configuration does not say
             how they are shown (`ask.subtitles`), what is said at the sampled frames is put in front
@@ -46,6 +48,7 @@ class Protocol:
 
     question: str = "{question}"
     options: str = "likelihood"
+    form: OptionForm | None = None
     text_only: bool = False
     subtitles: Path | None = None
 
@@ -68,6 +71,8 @@ def question_of(
         return Question(text, (video_id,))
     if protocol.options == "likelihood":
         return Question(text, (video_id,), record.options)
+    if protocol.form is not None:
+        return Question(protocol.form.write(text, record.options), (video_id,))
     return Question(text + list_choices(record.options, lettered=True), (video_id,))
 
 
@@ -157,7 +162,12 @@ class Asker:
         self.notes = _Notes()
         watched = _Watched(self.notes, config.selectors, protocol.text_only)
         self._protocol = protocol
-        self._qa = VideoQA(store, replace(config, selectors=(watched,)), config.run.device)
+        self._qa = VideoQA(
+            store,
+            replace(config, selectors=(watched,)),
+            config.run.device,
+            allow_empty=protocol.text_only,
+        )
         self._sample = config.sample
         self._videos = {
             path: stored.video for stored in self._qa.store.videos() for path in stored.paths

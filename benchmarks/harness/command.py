@@ -130,7 +130,7 @@ def run_task(name: str, options: argparse.Namespace) -> int:
     config_name = options.config
     if published is not None and options.config == "mini":
         config_name = options.protocol
-    settings = (*published.common, *published.settings.get(name, ())) if published else ()
+    settings = published.settings_of(name, options.options) if published else ()
     tables = load_config(config_name, [*settings, *options.set])
     if published is not None:
         _tell(f"{options.protocol}: {published.note}")
@@ -194,7 +194,8 @@ def _protocol(task: Task, options: argparse.Namespace) -> Protocol:
             f"--subtitles names a folder of subtitles for a set that has them, got "
             f"{options.subtitles} for {task.name}."
         )
-    return Protocol(template, options.options, options.text_only, options.subtitles)
+    form = published.forms.get(task.name) if published else None
+    return Protocol(template, options.options, form, options.text_only, options.subtitles)
 
 
 def _form(task: Task, config: Config) -> str:

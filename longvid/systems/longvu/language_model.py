@@ -65,6 +65,8 @@ class LongVULanguageModel(PublishedLanguageModel):
             around which the checkpoint's own conversation is laid; "" asks as for VideoMME, but
             without its "Question: ". The authors used four forms, which the benchmark's
             `--protocol longvu` sets.
+        question_words: What a user says in an open question, with {video} and {question}; "" puts
+            the question on the line after the video.
         max_frames: Frames kept at most when a video is too long, evenly; 0 for no limit.
 
     Source: LongVU sections 3.2 to 3.4; `cambrian_arch.py`, `conversation.py`, `eval/`.
@@ -76,6 +78,7 @@ class LongVULanguageModel(PublishedLanguageModel):
     drop_threshold: float = 0.0
     max_frames: int = 400
     choice_words: str = ""
+    question_words: str = ""
 
     def __post_init__(self) -> None:
         PublishedLanguageModel.__post_init__(self)
@@ -115,9 +118,12 @@ class Worker(PublishedWorker):
         wrap = self._conversation()
         own = dataclasses.replace(
             part,
-            template=wrap.replace("%s", _USER) if part.template == "auto" else part.template,
+            template=wrap.replace("%s", self._words(part.question_words or _USER))
+            if part.template == "auto"
+            else part.template,
             frame_prefix="" if part.frame_prefix == "auto" else part.frame_prefix,
-            choice_template=part.choice_template or wrap.replace("%s", self._choice_words()),
+            choice_template=part.choice_template
+            or wrap.replace("%s", self._words(part.choice_words or _CHOOSE)),
         )
         self._part = own
         self._template, self._frame_prefix = own.template, own.frame_prefix
@@ -125,8 +131,7 @@ class Worker(PublishedWorker):
         self._dtype = resolve_dtype(part.dtype, device)
         self._project, self._newline_token = load_projector(folder, self._dtype, device)
 
-    def _choice_words(self) -> str:
-        words = self._part.choice_words or _CHOOSE
+    def _words(self, words: str) -> str:
         # Llama's chat template trims what a user says; ChatML keeps a line's end before its tag.
         trims = self.space.startswith("cambrian_llama") and self._tokenizer.chat_template
         return words.strip() if trims else words

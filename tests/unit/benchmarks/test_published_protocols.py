@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from benchmarks.harness.asker import Protocol, question_of
 from benchmarks.harness.published_protocols import PROTOCOLS
+from benchmarks.harness.record import Record
 from longvid.config import load_config
 from longvid.models.tokenizer import Span
 from longvid.sample import rounded_step_indices
@@ -51,8 +53,9 @@ class Recorder(Worker):
         self._part = part
         self._placeholder = "<image>"
         self._part = dataclasses.replace(
-            part, choice_template=_CHATML.replace("%s", self._choice_words())
+            part, choice_template=_CHATML.replace("%s", self._words(part.choice_words))
         )
+        self._template = _CHATML.replace("%s", self._words(part.question_words))
         self.texts: list[str] = []
 
     def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
@@ -63,13 +66,25 @@ class Recorder(Worker):
 
 @pytest.mark.parametrize("task", FORMS)
 def test_longvu_is_asked_word_for_word(task: str) -> None:
-    config = load_config("longvu", list(PROTOCOLS["longvu"].settings[task]))
+    config = load_config("longvu", list(PROTOCOLS["longvu"].settings_of(task, "likelihood")))
     assert isinstance(config.llm, LongVULanguageModel)
     recorder = Recorder(config.llm)
     choices, words = FORMS[task]
     recorder._option_ids(Question("What color is it?", (), choices))
     letters = "ABCDE"[: len(choices)]
     assert recorder.texts == [USER + words + ASSISTANT + letter for letter in letters]
+
+
+@pytest.mark.parametrize("task", FORMS)
+def test_longvu_is_asked_word_for_word_where_its_letter_is_read(task: str) -> None:
+    config = load_config("longvu", list(PROTOCOLS["longvu"].settings_of(task, "text")))
+    assert isinstance(config.llm, LongVULanguageModel)
+    recorder = Recorder(config.llm)
+    choices, words = FORMS[task]
+    record = Record("1", ("v.mp4",), "What color is it?", options=choices)
+    protocol = Protocol(options="text", form=PROTOCOLS["longvu"].forms[task])
+    recorder._asked_ids(question_of(record, protocol, "v"))
+    assert recorder.texts == [USER + words + ASSISTANT]
 
 
 @pytest.mark.parametrize(("average_fps", "step"), [(12.5, 24), (7.5, 16), (29.65, 60), (27.36, 54)])
@@ -95,8 +110,9 @@ def test_a_slow_video_is_not_divided_by_nothing() -> None:
 
 def test_each_set_has_its_grid() -> None:
     grids = {
-        task: load_config("longvu", list(settings)).sample
-        for task, settings in PROTOCOLS["longvu"].settings.items()
+        task: load_config("longvu", list(PROTOCOLS["longvu"].settings_of(task, options))).sample
+        for task in FORMS
+        for options in ("likelihood", "text")
     }
     assert {task: (sample.grid, sample.fps) for task, sample in grids.items()} == {
         "video-mme": ("rounded_step", 0.5),
