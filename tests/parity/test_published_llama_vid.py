@@ -388,7 +388,9 @@ def test_what_does_not_fit_or_is_cut_off_says_what_to_do(
     shard = folder / "pytorch_model-00002-of-00002.bin"
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(ModelError, match=r"00002\.bin ends before .*hf download"):
-        longvid.index([CLIP], store=tmp_path / "store", config=configured(folder, folder))
+        longvid.index(
+            [CLIP], store=tmp_path / "store", config=configured(folder, llama_vid_embedder)
+        )
     assert not (tmp_path / "store").exists()
 
 
