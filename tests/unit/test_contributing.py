@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 import types
@@ -15,6 +17,7 @@ import pytest
 
 import longvid
 from longvid import registry
+from longvid.cli import _parser
 from longvid.config import load_config
 from longvid.testing import check_compressor
 
@@ -78,6 +81,30 @@ def test_the_example_works_from_a_package_of_its_own(
     registry._entry_points.cache_clear()
     assert load_config("mini", ["compressors.0.name=every_other"]) == by_place
     registry._entry_points.cache_clear()
+
+
+def test_every_command_it_tells_to_type_is_known() -> None:
+    """A command of longvid is parsed; a script, which runs this test, is read by the shell."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    typed = [text for language, text in fenced if not language][-1].splitlines()
+    prose = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
+    typed += re.findall(r"`((?:longvid|scripts/\w+|make|pip|python) [^`]+)`", prose)
+    longvid_commands = scripts = 0
+    for line in typed:
+        words = shlex.split(line.split("   ")[0].replace("…", "film.mp4 --store store"))
+        if words[:1] == ["longvid"]:
+            _parser().parse_args(words[1:])
+            longvid_commands += 1
+        elif words:
+            assert words[0].startswith("scripts/"), line
+            read = subprocess.run(["bash", "-n", ROOT / words[0]], capture_output=True, check=False)
+            assert read.returncode == 0, read.stderr
+            text = (ROOT / words[0]).read_text()
+            for word in words[1:]:
+                assert word in text if word.startswith("--") else (ROOT / word).exists(), line
+            scripts += 1
+    assert longvid_commands == 1
+    assert scripts == 5
 
 
 def test_the_scripts_it_names_are_there() -> None:
