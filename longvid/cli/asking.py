@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import OK, dump, print_evidence, remark, say, warn
+from longvid.cli.output import OK, dump, print_answer, print_evidence, remark, warn
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _ask(options: argparse.Namespace) -> int:
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK
-    say(answer.text)
+    print_answer(answer.text)
     print_evidence(answer.evidence)
     seconds = sum(value for step, value in answer.seconds.items() if step in ("llm", "load_models"))
     rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))

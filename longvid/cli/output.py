@@ -28,6 +28,7 @@ __all__ = [
     "dump",
     "failure_row",
     "flush",
+    "print_answer",
     "print_evidence",
     "print_report",
     "printable",
@@ -81,7 +82,7 @@ def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) ->
 def warn(note: str) -> None:
     """Print a caveat on stderr; nothing for ""."""
     if note:
-        remark(f"longvid: {note}")
+        remark(f"longvid: {printable(note)}")
 
 
 class OutputError(LongvidError):
@@ -131,6 +132,11 @@ def remark(text: str) -> None:
 def dump(value: Any) -> None:
     """Print a value as JSON; what JSON has no word for becomes its text."""
     say(json.dumps(value, indent=1, default=str))
+
+
+def print_answer(text: str) -> None:
+    """Print what a model wrote: its lines, other control characters as escapes."""
+    say("\n".join(map(printable, text.split("\n"))))
 
 
 def print_evidence(evidence: Sequence[Any]) -> None:

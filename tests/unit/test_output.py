@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from longvid.cli.output import clock, printable, table
+from longvid.cli.output import clock, print_answer, printable, table, warn
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -61,3 +61,12 @@ def test_no_cell_is_cut(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pipe_gets_whole_rows(capsys: pytest.CaptureFixture[str]) -> None:
     table(("video", "error"), [("a\tb.mp4", "x" * 300)])
     assert capsys.readouterr().out == "video\terror\n" + r"a\tb.mp4" + "\t" + "x" * 300 + "\n"
+
+
+def test_what_a_model_writes_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    print_answer("red\x1b[2J\nblue\r\ttea")
+    warn("\x1b]0;title\x07 was left out")
+    assert capsys.readouterr() == (
+        "red\\x1b[2J\nblue\\r\\ttea\n",
+        "longvid: \\x1b]0;title\\x07 was left out\n",
+    )
