@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from longvid.config import Ask
-from longvid.errors import QuestionError
+from longvid.errors import QuestionError, StoreError
 from longvid.select.frames import Uniform
 from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
@@ -35,11 +36,17 @@ class CandidateSearch:
 
         Raises:
             QuestionError: The store is empty, or its embeddings are of another model.
+            StoreError: An embedding is not finite.
         """
         if query.embedding.shape[0] != self._store.embedding_width:
             raise QuestionError(
                 f"The store holds embeddings of width {self._store.embedding_width}, the question "
                 f"was embedded to {query.embedding.shape[0]}; ask with the store's own embedder."
+            )
+        if not bool(query.embedding.isfinite().all()):
+            raise QuestionError(
+                "The embedder gave the question numbers that are not finite, so nothing can be "
+                "found; check its weights, or its dtype on this device."
             )
         videos = self.videos()
         asked = query.question.video_ids or tuple(videos)
@@ -51,6 +58,12 @@ class CandidateSearch:
         span = query.question.span
         wanted = total if span is not None else min(num_segments or total, total)
         hits = self._store.search(query.embedding, wanted, query.question.video_ids)
+        broken = next((hit for hit in hits if not math.isfinite(hit.score)), None)
+        if broken is not None:
+            raise StoreError(
+                f"The store {self._store.uri} holds embeddings of {broken.video_id} that are not "
+                "finite; remove that video and index it again."
+            )
         if span is None:
             return hits
         inside = [hit for hit in hits if hit.start_seconds < span[1] and hit.end_seconds > span[0]]

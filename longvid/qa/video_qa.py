@@ -24,7 +24,7 @@ from longvid.errors import (
 )
 from longvid.laws import require_selected
 from longvid.lazy_import import torch
-from longvid.llm.quote import NOTHING_FOUND
+from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel, TextEmbedder
 from longvid.qa.arguments import (
@@ -70,6 +70,8 @@ class VideoQA:
             Config changes the ask side (selectors, llm, budget); the embedder must be the same.
         device: Where models run, "auto" for a GPU if there is one. None takes what `config` says;
             what the store was made on counts for nothing.
+        allow_empty: Ask the language model also where the selectors show no frame, to measure what
+            words alone give away; else that is an error.
 
     Raises:
         StoreError: There is no store, or it is of a newer format.
@@ -81,6 +83,8 @@ class VideoQA:
         store: str | Path,
         config: str | Path | Config | None = None,
         device: str | None = None,
+        *,
+        allow_empty: bool = False,
     ) -> None:
         self.store = Store.open(store_name(store))
         if config is None:
@@ -92,6 +96,7 @@ class VideoQA:
         self._embedder: TextEmbedder | None = None
         self._llm: LanguageModel | None = None
         self._closed = False
+        self._allow_empty = allow_empty
         self._candidates = CandidateSearch(self.store, config.ask)
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
         self._text = TextSearch(self.store, self._prompt_text.subtitles, config.ask)
@@ -162,6 +167,11 @@ class VideoQA:
     def _reads_pictures(self) -> bool:
         """Whether the language model is shown stored pictures in place of tokens."""
         return self.config.llm.reads_pictures
+
+    @property
+    def _only_quotes(self) -> bool:
+        """Whether answers are lines of text, which need no picture."""
+        return isinstance(self.config.llm, Quote)
 
     def _require_same_space(self) -> None:
         """Refuse a language model that cannot read the store, before its weights are read."""
@@ -306,6 +316,11 @@ class VideoQA:
             )
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
+            if not (selection.num_tokens or lines or self._allow_empty or self._only_quotes):
+                raise QuestionError(
+                    "Nothing was selected: 0 visual tokens would be shown, so no answer rests on "
+                    "the video; choose other selectors, or index again with other compressors."
+                )
             evidence = self._lines.evidence(lines, selection.evidence, videos)
             selection = replace(selection, evidence=evidence)
             plain, selection = self._prompt_text.add(question, selection)

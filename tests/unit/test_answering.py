@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,8 @@ from longvid.errors import BudgetError, QuestionError, StoreError
 from longvid.qa.candidates import evenly
 from longvid.qa.evidence import merge_spans, supporting
 from longvid.qa.video_qa import VideoQA
-from longvid.store import Hit
-from longvid.types import Evidence, Question
+from longvid.store import Hit, Store
+from longvid.types import Evidence, Failure, Query, Question, Segment
 
 
 def span(start: float, end: float, score: float, video: str = "a") -> Evidence:
@@ -117,3 +120,39 @@ def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Pa
     assert trusting.select(question, 512).num_tokens < qa.select(question, 512).num_tokens
     everywhere = Question(question.text)
     assert qa.select(everywhere, 64).evidence == trusting.select(everywhere, 64).evidence
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A selector that shows every segment without its tokens."""
+
+    def setup(self, device: str = "cpu") -> Nothing:
+        return self
+
+    def __call__(self, query: Query, segments: Sequence[Segment], budget: int) -> list[Segment]:
+        return [one.with_tokens(one.tokens.keep(one.tokens.frame < 0)) for one in segments]
+
+
+def test_an_answer_from_no_visual_token_is_refused(small_store: Path) -> None:
+    config = dataclasses.replace(load_config("mini"), selectors=(Nothing(),))
+    question = "where is the star ?"
+    with pytest.raises(QuestionError, match=r"0 visual tokens would be shown.*selectors"):
+        VideoQA(small_store, config).ask(question)
+    (failed,) = VideoQA(small_store, config).ask_many([Question(question)])
+    assert isinstance(failed, Failure)
+    assert VideoQA(small_store, config, allow_empty=True).ask(question).visual_tokens == 0
+
+
+def test_embeddings_that_are_not_finite_find_nothing(
+    small_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qa = VideoQA(small_store)
+    hits = qa.store.search(qa.embedder.embed_text(["star"])[0], 1)
+    broken = [dataclasses.replace(hit, score=math.nan) for hit in hits]
+    monkeypatch.setattr(Store, "search", lambda *given: broken)
+    with pytest.raises(StoreError, match=r"not finite; remove that video and index it again"):
+        qa.ask("where is the star ?")
+    nan = torch.full((1, qa.store.embedding_width), math.nan)
+    monkeypatch.setattr(type(qa.embedder), "embed_text", lambda *given: nan)
+    with pytest.raises(QuestionError, match="numbers that are not finite"):
+        qa.ask("where is the star ?")
