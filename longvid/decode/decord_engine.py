@@ -2,6 +2,10 @@
 
 decord counts frames and knows no presentation times worth the name, so the scan of `packet_table`
 says which frame is on display when; decord must agree on how many there are.
+
+decord takes the place of a keyframe in the file for its place on display. Where pictures that
+follow a keyframe in the file are shown before it (an open group of pictures), decord gives a later
+frame than the one asked for after each seek. Such a file is read in order from its start.
 """
 
 from __future__ import annotations
@@ -37,7 +41,14 @@ def decord_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine:
 
 
 class _DecordSource:
-    def __init__(self, path: str, times: FrameTimes, num_threads: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: str,
+        times: FrameTimes,
+        keyframes: Sequence[int] | None,
+        num_threads: int,
+        progress: Progress,
+    ) -> None:
         self._times, self._progress = times, progress
         decord = importlib.import_module("decord")
         # Its own error is derived from Exception itself.
@@ -61,6 +72,8 @@ class _DecordSource:
                 path=path,
                 stage="probe",
             )
+        self._may_seek = list(self._reader.get_key_indices()) == keyframes
+        self._next = 0  # the rank that comes next, where it may not seek
 
     #: Damage is not looked for.
     doubtful: frozenset[int] = frozenset()
@@ -75,11 +88,24 @@ class _DecordSource:
         for rank in ranks:
             self._progress()
             try:
-                pixels = self._reader[rank].asnumpy()  # (H, W, 3), upright
+                pixels = self._picture(rank).asnumpy()  # (H, W, 3), upright
             except self._errors:
                 yield rank, None
                 continue
             yield rank, VideoFrame.from_ndarray(pixels, format="rgb24")
+
+    def _picture(self, rank: int) -> Any:
+        if self._may_seek:
+            return self._reader[rank]
+        if rank < self._next:
+            self._reader.seek(0)
+            self._next = 0
+        while self._next < rank:
+            self._reader.next()  # `skip_frames` would seek
+            self._next += 1
+            self._progress()
+        self._next += 1
+        return self._reader.next()
 
     def close(self) -> None:
         """Close the file."""

@@ -22,8 +22,18 @@ __all__ = ["OtherDecoder"]
 class OtherDecoder:
     """Settings of a decoder whose pictures come from another library than PyAV.
 
-    Such a library converts frames to RGB before they are scaled, so pixels differ from PyAV's by
-    rounding.
+    Such a library converts frames to RGB at their full size, and scaling comes after. The default
+    decoder does both in one pass. Two things differ:
+
+    colour      Most video keeps one colour sample for 2x2 pixels. The conversion at full size
+                repeats the sample, the single pass interpolates between samples. At colour edges a
+                value may be off by 50 to 150 of 255.
+    rounding    Pixels are rounded to 8 bits twice.
+
+    Over the clips of tests/data, at 224x224, the mean difference of a clip is 0.8 to 3.8 of 255 (of
+    brightness 0.4 to 1.2); without colour subsampling (4:4:4) it is 0.2. With frames of an even
+    size and 8 bits, the pixels are exactly those of the default decoder's picture at full size,
+    scaled. For odd sizes and more bits they also depend on the FFmpeg that the library brings.
 
     Args:
         size: The size at which frames leave; the encoder says it.

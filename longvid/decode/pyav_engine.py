@@ -58,15 +58,16 @@ class PyAVEngine:
     Args:
         options: The fields of `PyAVDecoder` that concern decoding.
         progress: Called for every packet.
-        other_source: If given, pictures come from another library: it is called with the path and
-            the frame times of a file that this engine has opened and found allowed.
+        other_source: If given, pictures come from another library: it is called with the path, the
+            frame times and the ranks of the keyframes (None if unknown) of a file that this engine
+            has opened and found allowed.
     """
 
     def __init__(
         self,
         options: dict[str, Any],
         progress: Progress,
-        other_source: Callable[[str, FrameTimes], Source] | None = None,
+        other_source: Callable[[str, FrameTimes, Sequence[int] | None], Source] | None = None,
     ) -> None:
         self._other_source = other_source
         self._size = FrameSize(**{**options["size"], "fill": tuple(options["size"]["fill"])})
@@ -223,14 +224,15 @@ class PyAVEngine:
         if not len(times):
             raise undecodable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
-            source = self._other_source(path, times)
+            keyframes = np.flatnonzero(table.keyframe[table.packet_of]).tolist()
+            source = self._other_source(path, times, keyframes if planned else None)
         return _OpenVideo(
             source, table if planned else None, pixel_aspect, table.claimed_end_seconds
         )
 
 
 def engine_over(
-    make_source: Callable[[str, FrameTimes, int, Progress], Source],
+    make_source: Callable[[str, FrameTimes, Sequence[int] | None, int, Progress], Source],
     why_not: str,
     options: dict[str, Any],
     progress: Progress,
@@ -238,7 +240,8 @@ def engine_over(
     """Make an engine whose pictures come from another library.
 
     Args:
-        make_source: Called with path, frame times, number of threads and progress.
+        make_source: Called with path, frame times, ranks of the keyframes (None if unknown),
+            number of threads and progress.
         why_not: Why the library cannot be used here; "" if it can.
         options: As of `PyAVEngine`, with `num_threads`.
         progress: As of `PyAVEngine`.
@@ -249,7 +252,7 @@ def engine_over(
     if why_not:
         raise VideoError(why_not, kind="unsupported", path="", stage="probe")
 
-    def source(path: str, times: FrameTimes) -> Source:
-        return make_source(path, times, options["num_threads"], progress)
+    def source(path: str, times: FrameTimes, keyframes: Sequence[int] | None) -> Source:
+        return make_source(path, times, keyframes, options["num_threads"], progress)
 
     return PyAVEngine(options, progress, source)

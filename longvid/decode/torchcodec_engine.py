@@ -40,7 +40,14 @@ def torchcodec_engine(options: dict[str, Any], progress: Progress) -> PyAVEngine
 
 
 class _TorchcodecSource:
-    def __init__(self, path: str, times: FrameTimes, num_threads: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: str,
+        times: FrameTimes,
+        keyframes: Sequence[int] | None,  # not needed: torchcodec's own scan finds them
+        num_threads: int,
+        progress: Progress,
+    ) -> None:
         self._times, self._progress = times, progress
         decoders = importlib.import_module("torchcodec.decoders")
         try:
