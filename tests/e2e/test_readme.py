@@ -23,6 +23,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 #: Commands of longvid that are not executed here, by a word in them, and why.
 ELSEWHERE = {
+    "longvid serve": "tests/e2e/test_server.py and test_server_clients.py",
+    "longvid mcp": "tests/e2e/test_mcp.py",
+    "longvid text": "tests of timed text: they need packages with networks",
     "--runner ray": "tests/e2e/test_ray_cluster.py starts clusters",
     "--config longvid": "weights of 7B",
     "who opens the door?": "of the store that these made",
@@ -105,3 +108,10 @@ def test_the_first_use_and_the_demo(
     [code] = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert "bottom left" in capsys.readouterr().out
+
+    handed_on = [words for words in commands() if words[:2][-1] in ("report", "clip")]
+    assert len(handed_on) == 2
+    for command in handed_on:
+        assert main(command[1:]) == 0, command
+    assert "bottom left" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "film-20261121.10-20.mp4").stat().st_size > 10_000
