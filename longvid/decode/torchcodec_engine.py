@@ -1,4 +1,8 @@
-"""Pictures from torchcodec, at times that the packets tell."""
+"""Pictures from torchcodec, at times that the packets tell.
+
+torchcodec seeks by presentation time, and FFmpeg seeks in MPEG-TS by decoding time: with B-frames
+it then misses every keyframe, the first too. Such a file is refused.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +65,14 @@ class _TorchcodecSource:
                 path=path,
                 stage="probe",
             ) from error
+        if self._by_index(0) == [None]:
+            raise VideoError(
+                f"{path} cannot be read by torchcodec: asked for the first frame, it gives another "
+                "or none, as in MPEG-TS with B-frames; use the decoder pyav.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            )
 
     #: Damage is not looked for.
     doubtful: frozenset[int] = frozenset()

@@ -224,3 +224,17 @@ def test_what_decord_cannot_read_is_unsupported(tmp_path: Path) -> None:
             decoder.probe(str(path))
         assert caught.value.kind == "unsupported"
         assert "cannot be opened by decord" in str(caught.value)
+
+
+def test_torchcodec_refuses_what_it_cannot_seek_in(tmp_path: Path) -> None:
+    reason = available_decoders()["torchcodec"]
+    if reason:
+        require("torchcodec", reason)
+    reordered = encode(tmp_path / "reordered.ts", 30)
+    plain = encode(tmp_path / "plain.ts", 30, options={"bf": "0"})
+    with TorchcodecDecoder().setup() as decoder:
+        with pytest.raises(VideoError, match="cannot be read by torchcodec") as caught:
+            decoder.probe(str(reordered))
+        assert caught.value.kind == "unsupported"
+        video = decoder.probe(str(plain))
+        assert not failures(decoder.decode(one_segment(video, [0.0, 0.5, 1.1])))
