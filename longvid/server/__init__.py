@@ -9,7 +9,8 @@
     jobs.py           the job table and the processes that index
     index_process.py  one indexing job
     files.py          uploads, whole and in parts
-    openai_wire.py    OpenAI's request and answer shapes <-> questions and answers
+    openai_wire.py    OpenAI's requests -> questions
+    openai_reply.py   answers -> OpenAI's shapes
     chat.py           /v1/models, /v1/chat/completions, /v1/decisions
     library.py        /api: videos, jobs, search, ask, failures
     media.py          playback, clips, thumbnails, storyboards, captions

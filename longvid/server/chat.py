@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from longvid.server import openai_reply as reply
 from longvid.server import openai_wire as wire
 from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError
@@ -77,11 +78,11 @@ async def chat_completions(request: Request) -> Response:
     text = _with_markers(answer["text"], evidence, asked.citations)
     message = {
         "content": text,
-        "annotations": wire.citations(evidence, _base_url(state, request), text),
+        "annotations": reply.citations(evidence, _base_url(state, request), text),
         "evidence": evidence,
     }
     extra = {"longvid": _explained(answer, budget, view)}
-    return JSONResponse(wire.completion(request_id, view.name, message, _usage(answer), **extra))
+    return JSONResponse(reply.completion(request_id, view.name, message, _usage(answer), **extra))
 
 
 async def _chat_events(
@@ -96,7 +97,7 @@ async def _chat_events(
     name = view.name
 
     def line(delta: Mapping[str, Any] | None, finish: str | None = None, **extra: Any) -> str:
-        return json.dumps(wire.chunk(request_id, name, delta, finish, **extra), default=str)
+        return json.dumps(reply.chunk(request_id, name, delta, finish, **extra), default=str)
 
     sent = ""
     try:
@@ -113,7 +114,7 @@ async def _chat_events(
                 text = _with_markers(answer["text"], answer["evidence"], asked.citations)
                 if text[len(sent) :]:
                     yield line({"content": text[len(sent) :]})
-                notes = wire.citations(answer["evidence"], base_url, text)
+                notes = reply.citations(answer["evidence"], base_url, text)
                 yield line({"annotations": notes}, "stop", longvid=_explained(answer, {}, view))
                 if asked.include_usage:
                     yield line(None, usage=_usage(answer))

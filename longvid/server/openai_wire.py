@@ -1,4 +1,4 @@
-"""OpenAI's chat requests as questions, and answers in OpenAI's shapes.
+"""OpenAI's chat requests as questions.
 
 Strict: a field that is not understood is refused with its name. Videos are named by parts of the
 messages; the question is the text of the last user message.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from longvid.server.api_errors import ApiError
 from longvid.server.settings import Limits
@@ -21,10 +19,7 @@ from longvid.server.settings import Limits
 __all__ = [
     "ChatRequest",
     "VideoPart",
-    "chunk",
-    "citations",
     "clock_range",
-    "completion",
     "parse_chat",
 ]
 
@@ -348,77 +343,3 @@ def _one_of(value: Any, known: tuple[str, ...]) -> str:
 
 def _bad(sentence: str, param: str, code: str = "invalid_value") -> ApiError:
     return ApiError(400, code, sentence, param or None)
-
-
-def citations(
-    evidence: Sequence[Mapping[str, Any]], base_url: str, text: str
-) -> list[dict[str, Any]]:
-    """Return the standard annotations of a message: one link a span, to its seconds.
-
-    Args:
-        evidence: Spans with video_id, filename, start_seconds, end_seconds.
-        base_url: Address of the server.
-        text: The answer; a span's marker [n] in it is what the annotation covers, else all of it.
-    """
-    found = []
-    for number, span in enumerate(evidence, 1):
-        start, end = span["start_seconds"], span["end_seconds"]
-        marker = f"[{number}]"
-        place = text.find(marker)
-        covered = (place, place + len(marker)) if place >= 0 else (0, len(text))
-        url = f"{base_url}/watch/{quote(span['video_id'])}#t={start:g},{end:g}"
-        citation = {
-            "url": url,
-            "title": f"{span['filename']} {_clock(start)}-{_clock(end)}",
-            "start_index": covered[0],
-            "end_index": covered[1],
-        }
-        found.append({"type": "url_citation", "url_citation": citation})
-    return found
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def completion(
-    request_id: str, model: str, message: Mapping[str, Any], usage: Mapping[str, Any], **extra: Any
-) -> dict[str, Any]:
-    """Return OpenAI's chat.completion object."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", **message},
-        "finish_reason": "stop",
-        "logprobs": None,
-    }
-    return {
-        "id": f"chatcmpl-{request_id}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [choice],
-        "usage": dict(usage),
-        **extra,
-    }
-
-
-def chunk(
-    request_id: str,
-    model: str,
-    delta: Mapping[str, Any] | None,
-    finish_reason: str | None = None,
-    **extra: Any,
-) -> dict[str, Any]:
-    """Return OpenAI's chat.completion.chunk object; a delta of None makes one without choices."""
-    choices = []
-    if delta is not None:
-        choices = [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}]
-    return {
-        "id": f"chatcmpl-{request_id}",
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": model,
-        "choices": choices,
-        **extra,
-    }
