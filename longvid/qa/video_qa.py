@@ -7,14 +7,12 @@ embed the question → search the store → load candidates → select under the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longvid.config import Config, load_config, torch_device
+from longvid.config import Config
 from longvid.errors import (
     LongvidError,
     ModelError,
@@ -26,39 +24,32 @@ from longvid.laws import require_selected
 from longvid.lazy_import import torch
 from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
-from longvid.protocols import AnswerListener, Generation, LanguageModel, TextEmbedder
+from longvid.protocols import AnswerListener, Generation, LanguageModel
 from longvid.qa.arguments import (
     require_budget,
     require_questions,
-    require_top_k,
-    store_name,
-    video_name,
 )
-from longvid.qa.candidates import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
-from longvid.qa.prompt_text import PromptText
+from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
 from longvid.qa.search_text import search_text
 from longvid.qa.shown_pictures import shown_pictures
-from longvid.qa.text_search import TextSearch, fused, line_evidence
-from longvid.store import Hit, Store
-from longvid.timed_text.lexical_search import rank
+from longvid.qa.store_search import StoreSearch
+from longvid.qa.text_search import fused
+from longvid.store import Hit
 from longvid.types import (
-    TEXT_SOURCES,
     Answer,
-    Evidence,
     Failure,
     Query,
     Question,
     Segment,
     Selection,
-    TextLine,
 )
 
 __all__ = ["VideoQA"]
 
 
-class VideoQA:
+class VideoQA(StoreSearch):
     """Asks questions of one store; models are loaded once, at the first question that needs them.
 
     Several threads may ask one VideoQA. As a context manager it gives the models' memory back at
@@ -86,22 +77,11 @@ class VideoQA:
         *,
         allow_empty: bool = False,
     ) -> None:
-        self.store = Store.open(store_name(store))
-        if config is None:
-            config = Config.from_dict({**self.store.config, "run": {}})
-        elif not isinstance(config, Config):
-            config = load_config(config)
-        self.config = config
-        self.device = torch_device(config.run.device if device is None else device)
-        self._embedder: TextEmbedder | None = None
+        super().__init__(store, config, device)
         self._llm: LanguageModel | None = None
-        self._closed = False
         self._allow_empty = allow_empty
-        self._candidates = CandidateSearch(self.store, config.ask)
-        self._prompt_text = PromptText(self.store, config.ask.subtitles)
-        self._text = TextSearch(self.store, self._prompt_text.subtitles, config.ask)
-        self._lines = RetrievedLines(self._text, config.ask, config.llm)
-        self._selectors = [(part, part.setup(self.device)) for part in config.selectors]
+        self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
+        self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
 
     def __repr__(self) -> str:
         table = self.config.to_dict()["llm"]
@@ -125,30 +105,6 @@ class VideoQA:
         """Give the memory of the models back; nothing can be asked afterwards."""
         self._closed = True
         self._embedder = self._llm = None
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise QuestionError(
-                f"This VideoQA of {self.store.uri} was closed; make another one to ask again."
-            )
-
-    @property
-    def subtitles(self) -> dict[str, Sequence[TextLine]]:
-        """Subtitles by video id, in order of their start, in place of those in the store."""
-        return self._prompt_text.replaced
-
-    @property
-    def embedder(self) -> TextEmbedder:
-        """The text side of the encoder that the store was made with."""
-        embedder = self._embedder
-        if embedder is None:
-            with loading():
-                self._require_open()
-                embedder = self._embedder
-                if embedder is None:
-                    embedder = self.config.encoder.setup_embedder(self.device)
-                    self._embedder = embedder
-        return embedder
 
     @property
     def llm(self) -> LanguageModel:
@@ -244,7 +200,7 @@ class VideoQA:
         answers: list[Answer | Failure] = []
         for first in range(0, len(questions), self.config.ask.batch_questions):
             batch = questions[first : first + self.config.ask.batch_questions]
-            prepared: list[_Prepared | Failure] = []
+            prepared: list[Prepared | Failure] = []
             for index, question in enumerate(batch, first):
                 try:
                     ids = tuple(self.store.find(name) for name in question.video_ids)
@@ -254,9 +210,9 @@ class VideoQA:
                     prepared.append(one)
                 except LongvidError as error:
                     prepared.append(_failure(question, error))
-            ready = [one for one in prepared if isinstance(one, _Prepared)]
-            places = [first + n for n, one in enumerate(prepared) if isinstance(one, _Prepared)]
-            heard = None if listener is None else _Renumbered(listener, places)
+            ready = [one for one in prepared if isinstance(one, Prepared)]
+            places = [first + n for n, one in enumerate(prepared) if isinstance(one, Prepared)]
+            heard = None if listener is None else Renumbered(listener, places)
             asked = [(one.question, one.selection) for one in ready]
             generations = iter(llm.answer_many(asked, heard))
             for question, ready_or_failed in zip(batch, prepared, strict=True):
@@ -289,15 +245,11 @@ class VideoQA:
         ids = tuple(self.store.find(name) for name in question.video_ids)
         return self._prepare(replace(question, video_ids=ids), budget).selection
 
-    def _ids(self, video: str | Path | None) -> tuple[str, ...]:
-        """Return the id of the one video that is asked about, none for the whole store."""
-        return () if video is None else (self.store.find(video_name(video)),)
-
-    def _prepare(self, question: Question, budget: int | None) -> _Prepared:
+    def _prepare(self, question: Question, budget: int | None) -> Prepared:
         """Do everything but the language model's work."""
         budget = self.config.ask.budget if budget is None else budget
         require_budget(budget)
-        clock = _Clock()
+        clock = Clock()
         with clock("load_models"):
             llm, embedder = self.llm, self.embedder
         with clock("embed"):
@@ -329,9 +281,9 @@ class VideoQA:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
         note = "" if lines else self._candidates.note(query, found)
-        return _Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
+        return Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
 
-    def _answered(self, prepared: _Prepared) -> Answer:
+    def _answered(self, prepared: Prepared) -> Answer:
         with prepared.clock("llm"):
             try:
                 generation = self.llm.answer(prepared.question, prepared.selection)
@@ -339,7 +291,7 @@ class VideoQA:
                 return self._without_lines(prepared, error)
         return self._answer_or_quote(prepared, generation)
 
-    def _answer_or_quote(self, prepared: _Prepared, generation: Generation) -> Answer:
+    def _answer_or_quote(self, prepared: Prepared, generation: Generation) -> Answer:
         """Prefer a line to an answer about footage that the language model cannot know."""
         if generation.note and any(span.text for span in prepared.selection.evidence):
             quote = quoted(prepared.plain, prepared.selection)
@@ -347,7 +299,7 @@ class VideoQA:
                 return replace(self._answer(prepared, quote), note=QUOTED_NOTE)
         return self._answer(prepared, generation)
 
-    def _without_lines(self, prepared: _Prepared, error: UnknownWordsError) -> Answer:
+    def _without_lines(self, prepared: Prepared, error: UnknownWordsError) -> Answer:
         """Answer where the model cannot read the lines it was shown: from the pictures, if they
         show anything of the question; else by a line.
 
@@ -366,7 +318,7 @@ class VideoQA:
         generation = quoted(prepared.plain, prepared.selection)
         return replace(self._answer(prepared, generation), note=QUOTED_NOTE)
 
-    def _answer(self, prepared: _Prepared, generation: Generation) -> Answer:
+    def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds
         seconds.setdefault("llm", sum(generation.seconds.values()))
         return Answer(
@@ -382,96 +334,6 @@ class VideoQA:
             choice_scores=generation.choice_scores,
             note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
         )
-
-    def search(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
-    ) -> list[Evidence]:
-        """Find the segments nearest to a text, without a language model.
-
-        Args:
-            text: What to look for.
-            video: Path, name or id of one stored video; None searches the whole store.
-            top_k: How many segments.
-
-        Returns:
-            Spans with their similarity, best first; neighbours are not merged.
-
-        Raises:
-            QuestionError: The text or top_k is none, or the store is empty.
-            StoreError: No such video.
-        """
-        require_top_k(top_k)
-        question = replace(Question(text), video_ids=self._ids(video))
-        self.embedder.require_known_words(text)
-        query = Query(question, self.embedder.embed_text([text])[0], torch.empty(0, 0))
-        videos = self._candidates.videos()
-        return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
-
-    def search_subtitles(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
-    ) -> list[Evidence]:
-        """Find what is said by its words, without a model.
-
-        Args:
-            text: Words to look for.
-            video: Path, name or id of one stored video; None searches the whole store.
-            top_k: How many lines.
-
-        Returns:
-            Lines that share words with the text, best first, each with its span and what is said.
-
-        Raises:
-            StoreError: No such video.
-        """
-        require_top_k(top_k)
-        text = Question(text).text
-        videos = self._candidates.videos()
-        ids = self._ids(video) or tuple(videos)
-        lines = [
-            (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
-        ]
-        return [
-            Evidence(
-                video_id=lines[index][0],
-                path=videos[lines[index][0]].video.path,
-                start_seconds=lines[index][1].start_seconds,
-                end_seconds=lines[index][1].end_seconds,
-                score=score,
-                text=lines[index][1].text,
-            )
-            for score, index in rank([line.text for _, line in lines], text)[:top_k]
-        ]
-
-    def search_text(
-        self,
-        text: str,
-        *,
-        video: str | Path | None = None,
-        top_k: int = 5,
-        source: str = "",
-    ) -> list[Evidence]:
-        """Find lines of speech, screen text and subtitles by their words, without a model.
-
-        Args:
-            text: Words to look for; one that names a source, such as "sign", prefers it.
-            video: Path, name or id of one stored video; None searches the whole store.
-            top_k: How many lines.
-            source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
-
-        Returns:
-            Lines that share words with the text, best first, each with its span and source.
-
-        Raises:
-            QuestionError: The text or top_k is none, or there is no such source.
-            StoreError: No such video, or its text is damaged.
-        """
-        require_top_k(top_k)
-        if source not in ("", *TEXT_SOURCES):
-            raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
-        videos = self._candidates.videos()
-        ids = self._ids(video) or tuple(videos)
-        hits = self._text.search(Question(text).text, ids, top_k, source)
-        return [line_evidence(hit, videos) for hit in hits]
 
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int
@@ -496,46 +358,3 @@ def _failure(question: Question, error: LongvidError) -> Failure:
         kind = "out-of-memory" if short else "model"
     path = question.video_ids[0] if question.video_ids else ""
     return Failure(video_id="", path=path, stage="ask", kind=kind, error=str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Renumbered:
-    """A listener that hears of a batch's questions by their places among all."""
-
-    listener: AnswerListener
-    places: Sequence[int]
-
-    def selected(self, index: int, selection: Selection) -> None:
-        self.listener.selected(self.places[index], selection)
-
-    def text(self, index: int, text: str) -> None:
-        self.listener.text(self.places[index], text)
-
-    def stopped(self, index: int) -> bool:
-        return self.listener.stopped(self.places[index])
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A question with what the language model will be shown."""
-
-    query: Query
-    question: Question
-    selection: Selection
-    clock: _Clock
-    plain: Question  # without the lines that were retrieved
-    is_unseen: bool  # lines were found, and nothing in the pictures
-    note: str
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Wall time by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[Any]:
-        started = time.perf_counter()
-        yield
-        self.seconds[step] = time.perf_counter() - started

@@ -1,0 +1,57 @@
+"""A question with all that the language model is shown, and listeners of a batch of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from longvid.protocols import AnswerListener
+from longvid.types import Query, Question, Selection
+
+__all__ = ["Clock", "Prepared", "Renumbered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """A listener that hears of a batch's questions by their places among all."""
+
+    listener: AnswerListener
+    places: Sequence[int]
+
+    def selected(self, index: int, selection: Selection) -> None:
+        self.listener.selected(self.places[index], selection)
+
+    def text(self, index: int, text: str) -> None:
+        self.listener.text(self.places[index], text)
+
+    def stopped(self, index: int) -> bool:
+        return self.listener.stopped(self.places[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A question with what the language model will be shown."""
+
+    query: Query
+    question: Question
+    selection: Selection
+    clock: Clock
+    plain: Question  # without the lines that were retrieved
+    is_unseen: bool  # lines were found, and nothing in the pictures
+    note: str
+
+
+@dataclass(slots=True)
+class Clock:
+    """Wall time by step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[Any]:
+        started = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - started

@@ -1,0 +1,164 @@
+"""Searching a store: by pictures, and by the words of its text; no language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from longvid.config import Config, load_config, torch_device
+from longvid.errors import QuestionError
+from longvid.lazy_import import torch
+from longvid.models.transformers_logging import loading
+from longvid.protocols import TextEmbedder
+from longvid.qa.arguments import require_top_k, store_name, video_name
+from longvid.qa.candidates import CandidateSearch
+from longvid.qa.evidence import evidence_of
+from longvid.qa.prompt_text import PromptText
+from longvid.qa.text_search import TextSearch, line_evidence
+from longvid.store import Store
+from longvid.timed_text.lexical_search import rank
+from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
+
+__all__ = ["StoreSearch"]
+
+
+class StoreSearch:
+    """Finds segments and lines of one store; the embedder is loaded at the first search.
+
+    Args: as of `longvid.qa.video_qa.VideoQA`.
+    """
+
+    def __init__(
+        self, store: str | Path, config: str | Path | Config | None, device: str | None
+    ) -> None:
+        self.store = Store.open(store_name(store))
+        if config is None:
+            config = Config.from_dict({**self.store.config, "run": {}})
+        elif not isinstance(config, Config):
+            config = load_config(config)
+        self.config = config
+        self.device = torch_device(config.run.device if device is None else device)
+        self._embedder: TextEmbedder | None = None
+        self._closed = False
+        self._candidates = CandidateSearch(self.store, config.ask)
+        self._prompt_text = PromptText(self.store, config.ask.subtitles)
+        self._text = TextSearch(self.store, self._prompt_text.subtitles, config.ask)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise QuestionError(
+                f"This VideoQA of {self.store.uri} was closed; make another one to ask again."
+            )
+
+    @property
+    def subtitles(self) -> dict[str, Sequence[TextLine]]:
+        """Subtitles by video id, in order of their start, in place of those in the store."""
+        return self._prompt_text.replaced
+
+    @property
+    def embedder(self) -> TextEmbedder:
+        """The text side of the encoder that the store was made with."""
+        embedder = self._embedder
+        if embedder is None:
+            with loading():
+                self._require_open()
+                embedder = self._embedder
+                if embedder is None:
+                    embedder = self.config.encoder.setup_embedder(self.device)
+                    self._embedder = embedder
+        return embedder
+
+    def _ids(self, video: str | Path | None) -> tuple[str, ...]:
+        """Return the id of the one video that is asked about, none for the whole store."""
+        return () if video is None else (self.store.find(video_name(video)),)
+
+    def search(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> list[Evidence]:
+        """Find the segments nearest to a text, without a language model.
+
+        Args:
+            text: What to look for.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many segments.
+
+        Returns:
+            Spans with their similarity, best first; neighbours are not merged.
+
+        Raises:
+            QuestionError: The text or top_k is none, or the store is empty.
+            StoreError: No such video.
+        """
+        require_top_k(top_k)
+        question = replace(Question(text), video_ids=self._ids(video))
+        self.embedder.require_known_words(text)
+        query = Query(question, self.embedder.embed_text([text])[0], torch.empty(0, 0))
+        videos = self._candidates.videos()
+        return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
+
+    def search_subtitles(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> list[Evidence]:
+        """Find what is said by its words, without a model.
+
+        Args:
+            text: Words to look for.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many lines.
+
+        Returns:
+            Lines that share words with the text, best first, each with its span and what is said.
+
+        Raises:
+            StoreError: No such video.
+        """
+        require_top_k(top_k)
+        text = Question(text).text
+        videos = self._candidates.videos()
+        ids = self._ids(video) or tuple(videos)
+        lines = [
+            (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
+        ]
+        return [
+            Evidence(
+                video_id=lines[index][0],
+                path=videos[lines[index][0]].video.path,
+                start_seconds=lines[index][1].start_seconds,
+                end_seconds=lines[index][1].end_seconds,
+                score=score,
+                text=lines[index][1].text,
+            )
+            for score, index in rank([line.text for _, line in lines], text)[:top_k]
+        ]
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        source: str = "",
+    ) -> list[Evidence]:
+        """Find lines of speech, screen text and subtitles by their words, without a model.
+
+        Args:
+            text: Words to look for; one that names a source, such as "sign", prefers it.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many lines.
+            source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
+
+        Returns:
+            Lines that share words with the text, best first, each with its span and source.
+
+        Raises:
+            QuestionError: The text or top_k is none, or there is no such source.
+            StoreError: No such video, or its text is damaged.
+        """
+        require_top_k(top_k)
+        if source not in ("", *TEXT_SOURCES):
+            raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
+        videos = self._candidates.videos()
+        ids = self._ids(video) or tuple(videos)
+        hits = self._text.search(Question(text).text, ids, top_k, source)
+        return [line_evidence(hit, videos) for hit in hits]
