@@ -23,10 +23,10 @@ from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
-from longvid.systems.llama_vid.network import interleave_subtitles
 from longvid.timed_text.alignment import listed, spoken_after
 from longvid.timed_text.formats import MAX_BYTES, parse_subtitles, sidecar_of
 from longvid.types import Question, TextLine
+from tests.parity.llama_vid_subtitles import interleave_subtitles
 
 SRT = """1
 00:00:01,000 --> 00:00:03,500

@@ -9,9 +9,10 @@ from longvid.systems.llama_vid.eva_vit import (
     EvaVisionTransformer,
     interpolate_position_embedding,
 )
-from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig, interleave_subtitles
+from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
 from longvid.systems.llama_vid.qformer import QFormerConfig
 from tests.parity.golden_file import GoldenFile
+from tests.parity.llama_vid_subtitles import interleave_subtitles
 
 QFORMER_HEADS = 4
 EVA_HEADS = 3
@@ -59,9 +60,13 @@ def check_full(golden: GoldenFile) -> None:
             out = model.video_tokens(features, input_ids, mask)
         else:
             num_images = len(features)
-            out = model.image_tokens(
-                features, input_ids.expand(num_images, -1, -1), mask.expand(num_images, -1, -1)
+            num_questions = len(input_ids)
+            tokens = model.frame_tokens(
+                features.repeat_interleave(num_questions, 0),
+                input_ids.repeat(num_images, 1),
+                mask.repeat(num_images, 1),
             )
+            out = tokens.unflatten(0, (num_images, num_questions))
     golden.close("out", out)
 
 

@@ -8,11 +8,9 @@ prompt. For inference: the context attention has no gradient. Parameters have th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from longvid import ops
@@ -22,17 +20,13 @@ from longvid.systems.llama_vid.qformer import BertDecoder, QFormer, QFormerConfi
 
 __all__ = [
     "BLOCK_FRAMES",
-    "IMAGE_PLACEHOLDER",
     "LlamaVid",
     "LlamaVidConfig",
     "attention_map",
     "drop_class_token",
-    "interleave_subtitles",
     "paper_context",
     "without_class_token",
 ]
-
-IMAGE_PLACEHOLDER = "<image>"
 
 #: Frames whose queries are held in memory at one time; it changes no number.
 BLOCK_FRAMES = 64
@@ -103,47 +97,6 @@ def paper_context(text_query: Tensor, x: Tensor, query_mask: Tensor | None = Non
     """
     identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
     return ops.context_attention(text_query, identity, x, 1.0, query_mask=query_mask)
-
-
-def interleave_subtitles(
-    end_seconds: Sequence[float],
-    texts: Sequence[str],
-    pts_seconds: Sequence[float],
-    *,
-    faithful: bool = False,
-) -> str:
-    """Write a placeholder for every frame, each followed by the subtitles spoken during it.
-
-    A subtitle belongs to the last sampled frame before its end. The walk through the frames never
-    goes back, so a subtitle that ends before its predecessor stays at the predecessor's frame.
-
-    >>> interleave_subtitles([1.5, 1.9], ["hello", "there"], [0.0, 1.0, 2.0])
-    '<image><image>hello there<image>'
-
-    Args:
-        end_seconds: End of each subtitle, in the order in which they are spoken.
-        texts: The subtitles.
-        pts_seconds: Presentation time of each sampled frame, increasing.
-        faithful: Attach a subtitle that ends before the first frame to the LAST frame, as the
-            original does by an index of -1; otherwise to the first.
-
-    Raises:
-        OpError: There is no frame, or texts and ends differ in number.
-
-    Source: LLaMA-VID, `extract_video_features_subtitles.py` load_video_input.
-    """
-    if not pts_seconds or len(end_seconds) != len(texts):
-        raise OpError(
-            f"Subtitles need at least one frame and one end per text, got {len(pts_seconds)} "
-            f"frames, {len(end_seconds)} ends and {len(texts)} texts."
-        )
-    spoken: list[list[str]] = [[] for _ in pts_seconds]
-    num_before = 0  # frames that begin before the end of the current subtitle
-    for end, text in zip(end_seconds, texts, strict=True):
-        while num_before < len(pts_seconds) and pts_seconds[num_before] < end:
-            num_before += 1
-        spoken[num_before - 1 if faithful else max(0, num_before - 1)].append(text)
-    return "".join(IMAGE_PLACEHOLDER + " ".join(texts) for texts in spoken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,27 +311,6 @@ class LlamaVid(nn.Module):
                 for p in range(num_questions)
             ]
         )
-
-    def image_tokens(
-        self, images: Tensor, input_ids: Tensor, text_mask: Tensor | None = None
-    ) -> Tensor:
-        """Turn a batch of single images into tokens, each for P questions of its own.
-
-        Args:
-            images: (B, N, C) float features.
-            input_ids: (B, P, L) int64.
-            text_mask: (B, P, L) bool, false for padding; all true if not given.
-
-        Returns:
-            (B, P, 1 + n, D).
-        """
-        num_questions = input_ids.shape[1]
-        tokens = self.frame_tokens(
-            repeat(images, "b n c -> (b p) n c", p=num_questions),
-            input_ids.flatten(0, 1),
-            None if text_mask is None else text_mask.flatten(0, 1),
-        )
-        return rearrange(tokens, "(b p) n d -> b p n d", p=num_questions)
 
     def load_released(self, state: dict[str, Tensor]) -> None:
         """Load the adapter from a released checkpoint or a stage-1 `mm_projector.bin`.

@@ -19,11 +19,11 @@ from longvid.systems.llama_vid.network import (
     LlamaVid,
     LlamaVidConfig,
     drop_class_token,
-    interleave_subtitles,
     paper_context,
     without_class_token,
 )
 from longvid.systems.llama_vid.qformer import QFormer, QFormerConfig
+from tests.parity.llama_vid_subtitles import interleave_subtitles
 
 QFORMER = QFormerConfig(
     hidden=8, depth=3, num_heads=2, feedforward=12, vocabulary=20, max_positions=9, vision_width=6
@@ -162,7 +162,8 @@ def test_images_are_videos_of_one_frame() -> None:
     model = _model()
     images = _random(3, 17, 6)
     ids, mask = _ids([5, 9, 12, 3], [7, 8])
-    tokens = model.image_tokens(images, ids.expand(3, -1, -1), mask.expand(3, -1, -1))
+    pairs = model.frame_tokens(images.repeat_interleave(2, 0), ids.repeat(3, 1), mask.repeat(3, 1))
+    tokens = pairs.unflatten(0, (3, 2))  # by image and question
     assert tokens.shape == (3, 2, 2, 10)
     for b in range(3):
         torch.testing.assert_close(tokens[b], model.video_tokens(images[b : b + 1], ids, mask))
@@ -351,10 +352,3 @@ def test_a_subtitle_ends_at_a_frame_after_it() -> None:
     out = interleave_subtitles([2.5, 0.5], ["late", "older"], [0.0, 1.0, 2.0])
     assert out == "<image><image><image>late older"
     assert interleave_subtitles([], [], [0.0, 1.0]) == "<image><image>"
-
-
-def test_subtitles_need_frames_and_ends() -> None:
-    with pytest.raises(OpError, match="0 frames"):
-        interleave_subtitles([1.0], ["a"], [])
-    with pytest.raises(OpError, match="2 ends"):
-        interleave_subtitles([1.0, 2.0], ["a"], [0.0])
