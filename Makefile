@@ -19,7 +19,7 @@ INSTALLED_FROM := pyproject.toml setup.py constraints.txt $(wildcard cuda_ops/*/
 # longvid and what it needs to run; the tools of development are not among it.
 .venv/.demo: $(INSTALLED_FROM)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
 .venv/.installed: $(INSTALLED_FROM)
