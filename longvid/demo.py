@@ -102,6 +102,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     tell(f"   {command} failures --store {store}")
     tell(f"   {command} index YOUR_VIDEOS --store S --config longvid    # real footage, real model")
     tell(f"   {command} models                                          # which models are here")
+    tell(f"   {command} serve --store {store}    # the page, with longvid[server]")
     if as_json:
         document = {
             "index": dataclasses.asdict(report),
