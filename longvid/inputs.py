@@ -200,6 +200,9 @@ class Listing:
                 if identity in seen:
                     inner.clear()
                     continue
+                if "store.json" in files and "videos" in inner:  # a store: its files are no videos
+                    inner.clear()
+                    continue
                 seen.add(identity)
                 links = [name for name in sorted(inner) if os.path.islink(f"{parent}/{name}")]
                 folders.extend(os.path.join(parent, name) for name in links)

@@ -124,7 +124,8 @@ def _card(store: Store, span: Evidence) -> dict[str, Any]:
     middle = (span.start_seconds + span.end_seconds) / 2
     try:
         [picture] = read_pictures(store.annotations, span.video_id, [middle])
-        data = base64.b64encode(picture.jpeg).decode()
+        shown = span.start_seconds <= picture.pts_seconds <= span.end_seconds
+        data = base64.b64encode(picture.jpeg).decode() if shown else ""
     except StoreError:  # the store keeps no pictures, or they are damaged: the span stands alone
         data = ""
     return {"span": span, "name": os.path.basename(span.path), "data": data}

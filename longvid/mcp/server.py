@@ -77,7 +77,11 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         video: _Video = None,
         top_k: Annotated[int, Field(description="How many moments, 1 to 50.")] = 5,
     ) -> list[dict[str, Any]]:
-        """Find the moments nearest to a text: time spans with a score, best first."""
+        """Find what is said or written with these words, then moments that look like them.
+
+        Entries with a `text` are lines, with their `source`; the others are moments of pictures.
+        Each kind is in order of its score; the two scales differ.
+        """
         return await _off_thread(library.search, text, video, top_k)
 
     @server.tool(annotations=_READ_ONLY)
@@ -101,11 +105,15 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
             list[float], Field(description="Times; the nearest stored picture of each is given.")
         ],
     ) -> list[TextContent | ImageContent]:
-        """Show what is seen at given times of a video, from the pictures that the store keeps."""
+        """Show the stored pictures nearest to given times; each says its own time.
+
+        A store keeps one picture every few seconds (or every sampled frame): what is visible for a
+        moment only may not be in it.
+        """
         pictures = await _off_thread(library.frames, video, seconds)
         content: list[TextContent | ImageContent] = []
         for picture in pictures:
-            content.append(TextContent(type="text", text=f"{picture.pts_seconds:.3f} s"))
+            content.append(TextContent(type="text", text=f"picture at {picture.pts_seconds:.3f} s"))
             content.append(
                 ImageContent(
                     type="image",

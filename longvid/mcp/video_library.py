@@ -143,10 +143,10 @@ class VideoLibrary:
         }
 
     def search(self, text: str, video: str | None, top_k: int) -> list[dict[str, Any]]:
-        """Find the moments nearest to a text."""
+        """Find lines that hold words of a text, and the moments nearest to it."""
         if not 1 <= top_k <= _MOST_RESULTS:
             raise QuestionError(f"top_k must be 1 to {_MOST_RESULTS}, got {top_k}.")
-        return self._spans(self._opened().search(text, video=video, top_k=top_k))
+        return self._spans(self._opened().search_all(text, video=video, top_k=top_k))
 
     def _spans(self, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
         stale = {
@@ -160,6 +160,7 @@ class VideoLibrary:
                 "end_seconds": span.end_seconds,
                 "score": span.score,
                 "text": span.text,
+                "source": span.source,
                 "stale": stale.get(span.video_id, False),
             }
             for span in evidence

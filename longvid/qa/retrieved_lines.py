@@ -17,8 +17,8 @@ from longvid.types import Evidence, Question, Selection
 __all__ = ["QUOTED_NOTE", "RetrievedLines", "quoted"]
 
 QUOTED_NOTE = (
-    "the language model cannot know this footage or these words, so a line of its text is quoted, "
-    "not understood"
+    "the language model does not know these words or this footage; the answer quotes a line of "
+    "the video's own text and is not understood"
 )
 
 
@@ -89,6 +89,14 @@ class RetrievedLines:
         num_lines = max((most + 1) // 2, most - len(spans))
         lines = [line_evidence(hit, videos) for hit in hits[:num_lines]]
         return (*lines, *spans[: most - len(lines)])
+
+    def quotable(
+        self, question: Question, videos: Mapping[str, StoredVideo]
+    ) -> tuple[Evidence, ...]:
+        """Return the best lines of any source as evidence, for an answer that quotes."""
+        ids = question.video_ids or tuple(videos)
+        hits = self.search.search(question.text, ids, self.ask.text_lines)
+        return tuple(line_evidence(hit, videos) for hit in hits[: self.ask.num_evidence])
 
     def _is_wanted(self, question: Question) -> bool:
         if self.ask.text != "auto":

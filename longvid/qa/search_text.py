@@ -8,27 +8,35 @@ from longvid.types import Question
 
 __all__ = ["search_text"]
 
-#: Words that say nothing of what is looked for.
-_FUNCTION_WORDS = frozenset(
+#: Words that stand for something named before.
+_REFERRING = frozenset(
     (
-        *("a", "an", "and", "are", "as", "at", "be", "but", "by", "did", "do", "does", "for"),
-        *("from", "had", "has", "have", "he", "her", "his", "how", "i", "in", "is", "it", "its"),
-        *("me", "my", "of", "on", "or", "she", "so", "that", "the", "their", "them", "then"),
-        *("there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when"),
-        *("where", "which", "who", "whom", "whose", "why", "will", "with", "you", "your"),
+        *("it", "its", "itself", "he", "him", "his", "she", "her", "hers", "they", "them", "their"),
+        *("theirs", "this", "that", "these", "those", "there", "then", "one", "ones", "same"),
+        *("again", "else", "former", "latter", "before", "after", "afterwards", "next"),
     )
 )
-_LEAST_CONTENT_WORDS = 4
+_BEGINNINGS = ("and", "but", "or", "so", "why", "what about", "how about", "how come")
+#: A longer question describes what it is about, whatever it refers to.
+_MOST_WORDS = 8
 
 
 def search_text(question: Question) -> str:
-    """Return the text that is searched for: a short follow-up takes the question before along.
+    """Return the text that is searched for: a follow-up takes the question before along.
 
-    >>> search_text(Question("and its color?", history=(("where is the star?", "left"),)))
+    A question that refers to nothing before it is searched by itself, as if it stood alone.
+
+    >>> before = (("where is the star?", "left"),)
+    >>> search_text(Question("and its color?", history=before))
     'where is the star? and its color?'
+    >>> search_text(Question("where is the circle?", history=before))
+    'where is the circle?'
     """
-    words = re.findall(r"\w+", question.text.casefold())
-    content = [word for word in words if word not in _FUNCTION_WORDS]
-    if question.history and len(content) < _LEAST_CONTENT_WORDS:
+    text = question.text.casefold()
+    words = re.findall(r"\w+", text)
+    refers = not _REFERRING.isdisjoint(words) or any(
+        re.match(rf"\W*{beginning}\b", text) for beginning in _BEGINNINGS
+    )
+    if question.history and refers and len(words) <= _MOST_WORDS:
         return f"{question.history[-1][0]} {question.text}"
     return question.text

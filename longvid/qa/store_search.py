@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import QuestionError
+from longvid.errors import QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
@@ -131,6 +131,31 @@ class StoreSearch:
             )
             for score, index in rank([line.text for _, line in lines], text)[:top_k]
         ]
+
+    def search_all(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> list[Evidence]:
+        """Find lines of timed text and moments of pictures: lines first, each best first.
+
+        Their scores are of different scales. Words that the search model does not know find lines
+        alone.
+
+        Args:
+            text: What to look for.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many lines, and how many moments.
+
+        Raises:
+            QuestionError: The text or top_k is none, or the model knows no word and no line fits.
+            StoreError: No such video, or its text is damaged.
+        """
+        lines = self.search_text(text, video=video, top_k=top_k)
+        try:
+            return [*lines, *self.search(text, video=video, top_k=top_k)]
+        except UnknownWordsError:
+            if not lines:
+                raise
+            return lines
 
     def search_text(
         self,

@@ -296,7 +296,7 @@ class VideoQA(StoreSearch):
         if generation.note and any(span.text for span in prepared.selection.evidence):
             quote = quoted(prepared.plain, prepared.selection)
             if quote.text != NOTHING_FOUND:
-                return replace(self._answer(prepared, quote), note=QUOTED_NOTE)
+                return self._quoted(prepared, quote)
         return self._answer(prepared, generation)
 
     def _without_lines(self, prepared: Prepared, error: UnknownWordsError) -> Answer:
@@ -306,17 +306,26 @@ class VideoQA(StoreSearch):
         Raises:
             UnknownWordsError: There is no line.
         """
-        quotes = any(span.text for span in prepared.selection.evidence)
-        if not quotes:
-            raise error
+        if not any(span.text for span in prepared.selection.evidence):
+            # Subtitles are not shown to this model unless it is told to; quoting needs no model.
+            lines = self._lines.quotable(prepared.plain, self._candidates.videos())
+            if not lines:
+                raise error
+            selection = replace(prepared.selection, evidence=lines)
+            prepared = replace(prepared, selection=selection, is_unseen=True)
         if not prepared.is_unseen:
             try:
                 generation = self.llm.answer(prepared.plain, prepared.selection)
                 return self._answer_or_quote(prepared, generation)
             except UnknownWordsError:
                 pass  # not even the question
-        generation = quoted(prepared.plain, prepared.selection)
-        return replace(self._answer(prepared, generation), note=QUOTED_NOTE)
+        return self._quoted(prepared, quoted(prepared.plain, prepared.selection))
+
+    def _quoted(self, prepared: Prepared, quote: Generation) -> Answer:
+        """Return an answer by a line: only lines support it, and none where nothing was found."""
+        found = quote.text != NOTHING_FOUND
+        lines = tuple(span for span in prepared.selection.evidence if span.text and found)
+        return replace(self._answer(prepared, quote), evidence=lines, note=QUOTED_NOTE)
 
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds

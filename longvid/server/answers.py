@@ -124,7 +124,10 @@ def _shown(
                 **shown,
                 "marker": number,
                 "filename": view.label(path),
-                "thumbnail_url": f"/api/videos/{video_id}/thumbnail.jpg?t={middle:.3f}",
+                "thumbnail_url": (
+                    f"/api/videos/{video_id}/thumbnail.jpg?t={middle:.3f}"
+                    f"&start={span['start_seconds']:.3f}&end={span['end_seconds']:.3f}"
+                ),
             }
         )
     return found

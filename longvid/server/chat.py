@@ -75,7 +75,7 @@ async def chat_completions(request: Request) -> Response:
     video_ids = await resolve_videos(state, view, key, asked.videos)
     answer, budget = await whole_answer(state, view, key, _question(asked, video_ids))
     evidence = answer["evidence"]
-    text = _with_markers(answer["text"], evidence, asked.citations)
+    text = _whole_text(answer, asked.citations)
     message = {
         "content": text,
         "annotations": reply.citations(evidence, _base_url(state, request), text),
@@ -111,7 +111,7 @@ async def _chat_events(
                 sent = event["text"]
             elif event["event"] == "done":
                 answer = event["answer"]
-                text = _with_markers(answer["text"], answer["evidence"], asked.citations)
+                text = _whole_text(answer, asked.citations)
                 if text[len(sent) :]:
                     yield line({"content": text[len(sent) :]})
                 notes = reply.citations(answer["evidence"], base_url, text)
@@ -148,8 +148,12 @@ def _limits(state: ServerState) -> Any:
 
 
 def _view(state: ServerState, request: Request, asked: wire.ChatRequest) -> StoreView:
-    name = asked.store or (asked.model if asked.model in state.stores else "")
-    return state.store_of(request, name)
+    key = key_of(request)
+    known = [name for name in state.stores if key.may_use(name)]
+    if asked.model and asked.model not in known:
+        sentence = f"There is no model {asked.model[:80]!r} here; known are {', '.join(known)}."
+        raise ApiError(404, "model_not_found", sentence, "model")
+    return state.store_of(request, asked.store or asked.model)
 
 
 def _question(asked: wire.ChatRequest, video_ids: tuple[str, ...]) -> Asked:
@@ -170,6 +174,15 @@ def _with_markers(text: str, evidence: list[dict[str, Any]], citations: str) -> 
         return text
     markers = "".join(f"[{span['marker']}]" for span in evidence)
     return f"{text} {markers}"
+
+
+def _whole_text(answer: Mapping[str, Any], citations: str) -> str:
+    """Return what a chat shows: the answer, markers where asked for, and the model's caveat.
+
+    A client that knows nothing of longvid shows the text alone, so the caveat belongs to it.
+    """
+    text = _with_markers(answer["text"], answer["evidence"], citations)
+    return f"{text}\n\n({answer['note']})" if answer["note"] else text
 
 
 def _usage(answer: Mapping[str, Any]) -> dict[str, Any]:

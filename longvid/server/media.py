@@ -47,7 +47,7 @@ def _mode(path: str) -> str:
 
 @router.get("/{video_id}/thumbnail.jpg")
 async def thumbnail(request: Request, video_id: str) -> Response:
-    """Return the stored picture nearest to a time."""
+    """Return the stored picture nearest to a time; with start and end, one of that span or none."""
     view = _view(request)
     stored = await view.video(video_id)
     seconds = query_number(request, "t", 0.0)
@@ -57,6 +57,11 @@ async def thumbnail(request: Request, video_id: str) -> Response:
         )
     except StoreError as error:
         raise ApiError(404, "picture_not_found", str(error)) from error
+    start = query_number(request, "start", -1.0)
+    end = query_number(request, "end", 1e12 - 1)
+    if not start <= picture.pts_seconds <= end:
+        sentence = "No picture of this span is stored; index with store.pictures = frame."
+        raise ApiError(404, "picture_not_found", sentence)
     headers = {**_IMMUTABLE, "X-Pts-Seconds": f"{picture.pts_seconds:.6f}"}
     return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 

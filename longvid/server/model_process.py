@@ -194,7 +194,7 @@ class _Server:
         """Answer what needs the embedder alone."""
         try:
             if request["kind"] == "search":
-                found = self._qa.search(
+                found = self._qa.search_all(
                     request["text"], video=request["video"], top_k=request["top_k"]
                 )
                 result: Any = [dataclasses.asdict(span) for span in found]

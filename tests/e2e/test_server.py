@@ -220,6 +220,12 @@ def test_jobs_index_a_file_of_an_allowed_folder(server: Server) -> None:
         ("/v1/chat/completions", {"messages": [{"role": "user"}]}, 400, "invalid_value"),
         ("/v1/chat/completions", {"model": 1, "messages": "x"}, 400, "invalid_value"),
         ("/v1/chat/completions", {"nonsense": 1, "messages": [1]}, 400, "unknown_parameter"),
+        (
+            "/v1/chat/completions",
+            {"model": "gpt", "messages": [{"role": "user", "content": STAR}]},
+            404,
+            "model_not_found",
+        ),
         ("/api/ask", {"question": " "}, 400, "invalid_value"),
         ("/api/ask", {"question": STAR, "budget": 0}, 400, "budget_too_large"),
         ("/api/ask", {"question": STAR, "videos": ["nothing"]}, 404, "video_not_found"),

@@ -114,6 +114,7 @@ export class Conversation {
     const text = element.querySelector(".text");
     text.replaceChildren(...this.#nodes(element, answer.text || "No answer."));
     element.querySelector(".note").textContent = answer.note;
+    if (!answer.visual_tokens) this.#quoted(element, answer);
     const steps = Object.entries(answer.seconds)
       .filter(([, seconds]) => seconds >= 0.0005)
       .map(([step, seconds]) => {
@@ -127,8 +128,18 @@ export class Conversation {
     this.turns.push([question, answer.text]);
   }
 
+  // The answer rests on lines alone: the model was shown no frame.
+  #quoted(element, answer) {
+    const evidence = answer.evidence;
+    const budget = { budget: get("budget"), visual_tokens: 0, tiers: [], frames: [] };
+    this.#evidence(element, { evidence, budget });
+  }
+
   #fail(element, sentence) {
     element.classList.add("failed");
+    element.querySelector(".evidence").replaceChildren();
+    element.querySelector(".seen").hidden = true;
+    set({ selection: null });
     element.querySelector(".text").textContent = sentence;
   }
 }

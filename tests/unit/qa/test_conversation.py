@@ -24,6 +24,8 @@ def test_a_short_follow_up_is_searched_with_the_question_before() -> None:
     before = (("where is the red star?", "left"),)
     short = Question("and the circle?", history=before)
     assert search_text(short) == "where is the red star? and the circle?"
+    alone = Question("where is the circle?", history=before)
+    assert search_text(alone) == alone.text  # it refers to nothing before it
     whole = Question("which shape stands beside the large blue square?", history=before)
     assert search_text(whole) == whole.text
     assert search_text(Question("and the circle?")) == "and the circle?"
