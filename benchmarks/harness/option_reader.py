@@ -138,8 +138,10 @@ _SPLIT = re.compile(
     r"|rather than|instead of|and not"
     r"|as (?:the|it|he|she|they|there|this|we|i|you|no|shown|seen|can|depicted|indicated"
     r"|described)"
-    r"|pero|sino|mais|sondern|aber|parce|porque|weil|denn)\b|not (?:the |an? |option "
-    r"|choice )*[\ue000-\ue1ff])|,\s(?=(?:so|then|and (?:the|so|it)|no|wait|а)\b)"
+    r"|pero|sino|mais|sondern|aber|parce|porque|weil|denn)\b|(?:not|nicht|niet|no|non|pas|n[aã]o|не)"
+    r" (?:the |an? |option |choice )*[\ue000-\ue1ff])"
+    r"|,\s(?=(?:so|and (?:the|so|it)|no|wait|а|(?:the |my )?(?:\w+ )?answer)\b)"
+    r"|(?<![\ue000-\ue1ff]),\s(?=then\b)"
 )
 _EMPTY = re.compile(
     r"^(?:\W|\b(?:but|rather|so|and|therefore|thus|hence|instead|actually|no|wait|yes|ok|okay"
@@ -215,6 +217,8 @@ def _clauses(line: str) -> Iterator[tuple[int, str, str]]:
     """Yield (start, clause, sign at its end)."""
     start = 0
     for found in _SPLIT.finditer(line):
+        if found[0][0] in ",，" and _CONDITIONAL.match(line[start : found.start()]):
+            continue  # what follows holds under the condition only
         yield start, line[start : found.start()], found[0].strip()
         start = found.start() if found[0][:1] in ", " else found.end()
     yield start, line[start:], ""
@@ -261,7 +265,7 @@ def _clause_claims(
             strength = _POSSIBLE
         if strength == _STATED and (fits := words.RIGHT_AFTER.match(right)):
             previous = stop + fits.end()
-        texts = all(ord(sign) >= TEXT for sign in SIGN.findall(clause[start:stop]))
+        texts = any(ord(sign) >= TEXT for sign in SIGN.findall(clause[start:stop]))
         if strength is None and texts and not listed:
             partly = option >= 0 and long_options[option] and re.search(r"\w", right)
             strength = _POSSIBLE if words.DENIES.search(clause) or partly else _NAMED
@@ -324,7 +328,9 @@ def _decide(claims: Sequence[_Claim], written: str) -> int | None:
     for claim in before:
         between = written[claim.end : last.start]
         listing = claim.option == _SEVERAL and claim.strength < strength
-        also = re.search(r"\b(?:also|too|as well|equally)\b", written[claim.end : last.end + 30])
+        also = re.search(
+            r"\b(?:also|too|as well|equally|so (?:is|does))\b", written[claim.end : last.end + 30]
+        )
         if (
             claim.option != last.option
             and not listing

@@ -28,6 +28,10 @@ _FUNCTION_WORDS = frozenset({
     "unsure", "sure", "cannot", "tell", "so",
 })  # fmt: skip
 
+#: After these, "left" is a direction and no verb, "right" no praise.
+_MOVES = ("the", "turn", "turns", "turned", "move", "moves", "moved", "goes", "looks", "steps")
+_ENDS = r"(?=\s*[\")']*(?:[.,;!\n(\[-]|$))"
+
 
 class OptionSigns:
     """Writes letters and texts of options as single signs."""
@@ -36,7 +40,7 @@ class OptionSigns:
         self.num = len(options)
         cores = [_core(option) for option in options]
         self.long = [len(core.split()) > 2 for core in cores]
-        self._wholes = [normalise(option) for option in options]
+        self._wholes = [_whole(option) for option in options]
         self._asks = any("?" in option for option in options)
         self._single = {
             core.upper(): i for i, core in enumerate(cores) if re.fullmatch("[A-Za-z]", core)
@@ -63,12 +67,14 @@ class OptionSigns:
         """Return the option whose text a reply is, None if it is none or could be two."""
         if "?" in text and not self._asks:
             return None
-        found = [i for i, whole in enumerate(self._wholes) if whole and whole == normalise(text)]
+        asked = _whole(text)
+        found = [i for i, whole in enumerate(self._wholes) if whole[0] and whole == asked]
         return found[0] if len(found) == 1 else None
 
     def write(self, text: str) -> str:
         """Return a text in lower case with signs in it."""
         text = re.sub(r"\b(option|choice|answer)-(?=[A-Za-z]\b)", r"\1 ", text, flags=re.IGNORECASE)
+        text = re.sub(r"\bvs\.", "vs", text, flags=re.IGNORECASE)
         for index, pattern in self._texts:
             text = pattern.sub(chr(TEXT + index), text)
         text = self._upper.sub(self._of_upper, text)
@@ -103,6 +109,11 @@ class OptionSigns:
         return chr(LETTER + index) + (f",{chr(TEXT + other)}" if other != index else "")
 
 
+def _whole(text: str) -> tuple[str, str]:
+    """Return a text in normal form and the signs of units, which that form leaves out."""
+    return normalise(text), "".join(re.findall("[%$€£¥°]", text))
+
+
 def _core(option: str) -> str:
     """Return an option's text as it is looked for: without a full stop and a leading article."""
     text = plain(canonical(option)).strip(" .\"'")
@@ -111,10 +122,13 @@ def _core(option: str) -> str:
 
 def _text_pattern(core: str) -> re.Pattern[str]:
     pattern = r"\s+".join(map(re.escape, core.split()))
-    if _FUNCTION_WORDS.issuperset(core.lower().split()):
+    if core.lower() in ("left", "right", "up", "down"):
+        moves = "".join(rf"|(?<=\b{verb}\s)" for verb in _MOVES)
+        pattern = rf"(?:(?<=^)|(?<=[\n.!?:;),]\s)|(?<=[\n:]){moves}|(?<=[\"'(])){pattern}{_ENDS}"
+    elif _FUNCTION_WORDS.issuperset(core.lower().split()):
         after_is = (
-            ""
-            if core.lower() in ("right", "correct", "true", "wrong", "false")
+            r"|(?<=\bstatement\sis\s)|(?<=\bclaim\sis\s)"
+            if core.lower() in ("correct", "true", "wrong", "false")
             else r"|(?<=\bis\s)"
         )
         pattern = (
@@ -122,7 +136,15 @@ def _text_pattern(core: str) -> re.Pattern[str]:
             rf"{pattern}(?=\s*[\"')]*(?:[.,;!\n(\[-]|$))"
         )
     elif core.isascii():
-        if core.isdigit():  # "option 3" may be the third
+        if core.isdigit():
+            groups = re.findall(r"\d{1,3}(?=(?:\d{3})*$)", core)
+            pattern = ",?".join(groups)
+            # "option 3" may be the third
             pattern = rf"(?<!option )(?<!choice )(?<!number ){pattern}"
+            pattern = rf"(?<!than )(?<!least )(?<!most )(?<!about ){pattern}"
         pattern = rf"(?<![{_LATIN}])(?<!\d[.,:]){pattern}(?![{_LATIN}]|[.,:]\d)"
+        if core[-1:].isdigit():
+            pattern += r"(?!\s?(?:%|percent\b))"
+        if core[:1].isdigit():
+            pattern = r"(?<![$€£¥])" + pattern
     return re.compile(pattern, re.IGNORECASE)

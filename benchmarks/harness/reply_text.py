@@ -42,6 +42,8 @@ _NEXT_TURN = re.compile(
 )
 _LATEX_WORD = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|mathit|rm|bf|operatorname)"
                          r"\s*\{([^{}]*)\}")  # fmt: skip
+_TABLE_RULE = re.compile(r"^[ \t]*\|[ \t|:\-]*\|[ \t]*$", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE)
 _STRUCK = re.compile(r"~~.*?~~|<(del|strike)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:b|i|u|em|strong|p|br|span|div|code|pre|li|ul|ol|h\d)\s*/?>", re.IGNORECASE
@@ -96,7 +98,9 @@ def plain(text: str) -> str:
     text = re.sub(r"\[\s\](?=\s*\S)", " not ", re.sub(r"\[[xX✓✔]\](?=\s*\S)", " ", text))
     while (simpler := _LATEX_WORD.sub(r"\1", text)) != text:
         text = simpler
-    text = re.sub(r"\\[()\[\]]|\${1,2}|\\,|\\;|\\!|\\quad", " ", text)
+    text = _TABLE_RULE.sub("", text)
+    text = _TABLE_ROW.sub(lambda row: row[1].replace("|", ":"), text)
+    text = re.sub(r"\\[()\[\]]|\${1,2}(?!\d[\d.,]*\b(?!\$))|\\,|\\;|\\!|\\quad", " ", text)
     text = re.sub(r"\*+|(?<!\w)_{1,3}|_{1,3}(?!\w)|^\s*(?:#{1,6}|>+|[-•·+])\s+", " ", text,
                   flags=re.MULTILINE)  # fmt: skip
     return text.replace("```", "\n").strip()

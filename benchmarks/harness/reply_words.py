@@ -32,7 +32,8 @@ _ANSWER_WORDS = (
     r"|resposta|op[çc][ãa]o correta|antwoord|odpowied[zź]|odpov[eěď]+[dď]?|svaret|svar|vastaus"
     r"|cevap|cevab[ıi]|yan[ıi]t|jawaban(?:nya)?|r[aă]spuns(?:ul)?|v[aá]lasz|[dđ][aá]p [aá]n"
     r"|c[aâ]u tr[aả] l[oờ]i|απ[αά]ντηση)\b"
-    r"|ответ|відповідь|вариант ответа|отговор|答案|(?:正确|正確|最佳|合适)的?(?:选项|選項)|正解"
+    r"|ответ|(?:правильн|верн)\w+ вариант"
+    r"|відповідь|вариант ответа|отговор|答案|(?:正确|正確|最佳|合适)的?(?:选项|選項)|正解"
     r"|答え|回答|解答|答|结论|結論"
     r"|选项是|選項是|选择的是"
     r"|정답|답변|답|الإجابة|الاجابة|الجواب|जवाब|उत्तर|উত্তর|כתשובה|התשובה|תשובה|ค[ำํา]+ตอบ|پاسخ"
@@ -61,7 +62,8 @@ _FILLER = (
 _CHOOSES = (
     r"\b(?:(?:choose|chose|chosen|choosing|pick|picked|picking|select|selected|selecting"
     r"|go with|going with|went with|opt for|opting for|settle on|settle for|vote for|stick with|"
-    r"i say|i'd say|would say|i guess|i think|i believe|i reckon|i conclude|bet on|bet is"
+    r"i say|i'd say|so is|so does|would say|i guess|i think|i believe|i reckon|i conclude|bet on"
+    r"|bet is"
     r"|lean towards?|leaning towards?|favou?r|answer(?: with)?|points? to|leads? to|"
     r"(?:this |that )?leaves us with|(?:this|that|which) leaves|leaving(?: us with| only| just)?|"
     r"corresponds? (?:to|with)|elijo|escojo|selecciono|choisis|je choisis|w[äa]hle|scelgo|escolho|"
@@ -98,7 +100,7 @@ STATES = re.compile(
 #: After an option: it is the answer.
 RIGHT_AFTER = re.compile(
     r"^[\s.:)\]\"'\-]*(?:(?:is|was|seems|appears|looks|would be|must be|should be|has to be|="
-    r"|est|es|ist|è|é"
+    r"|est|es|ist|è|é|est[áà]"
     r"|to be|option|choice|answer)\b\s*)*"
     r"(?:the|my|a|la|le|die|il|clearly|definitely|obviously|probably|likely|most|more|only"
     r"|single|best|"
@@ -112,6 +114,8 @@ RIGHT_AFTER = re.compile(
     r"|is (?:correct|right|true))"
     r"|\b(?:best )?(?:matches|fits|describes|captures)\b|makes (?:the most )?sense|✓|✔|✅|☑|верн"
     r"|правильн"
+    r"|also (?:works|applies|holds|possible|valid)\b|it is(?=\W*$)|for (?:sure|certain)\b"
+    r"|korrekt|번?[이가]? 정답"
     r"|(?:选项|選項)?(?:是|为|才是)?(?:正确|正確|对的|對的)|が正解|が正しい|이 정답|가 정답"
     r"|이 맞|가 맞)"
 )
@@ -122,7 +126,7 @@ _DENIALS = (
     r"|rather than|instead of|other than|but for|ruled? out|ruling out|eliminat\w*|exclud\w*"
     r"|reject\w*|discard\w*"
     r"|dismiss\w*|absent|lacks?|lacking|fails?|isn|avoid|unlikely|impossible|worst|least likely"
-    r"|least|hardly|barely|scarcely|opposite|far from"
+    r"|least|hardly|barely|scarcely|opposite|far from|doubt(?:s|ful)?|used to be"
     r"|ni|nunca|ninguna?|n'est|pas|ne|nicht|kein\w*|weder|falsch\w*|non|n[aã]o|nem|niet|geen|nie"
     r"|inte|ikke|ej|ei|nem"
     r"|de[gğ]il|bukan|tidak|kh[oô]ng|nu|δεν|incorrecta|incorrecto|mauvaise)\b|n't\b|n't(?=\W)|≠"
@@ -250,15 +254,16 @@ CLOSED_CLASS = (
 TAKES_BACK = re.compile(
     r"\b(?:no wait|wait,? no|actually,? no|scratch that|on second thought|i was wrong"
     r"|i made a mistake|i am wrong"
-    r"|(?:that|this|it)(?: is|'s| was)(?: not| n't|n't)? (?:wrong|incorrect|right|correct"
-    r"|a mistake|false)"
+    r"|(?:that|this|it)(?: is|'s| was) (?:wrong|incorrect|a mistake|false)"
+    r"|(?:that|this|it)(?: is not|'s not| isn't| was not| wasn't) (?:right|correct)"
     r"|let me (?:correct|reconsider|think again|re-?check)|or (?:maybe|perhaps) not|not really"
     r"|just kidding|ignore that)\b"
 )
 
 #: Between two options that are named together.
 JOINS = re.compile(
-    r"^(?!.*[❌✗✘✅✓✔☑≠¬×])\W*(?:,|/|&|\+|or|and|nor|and/or|as well as|y|o|u|e|ou|et|oder|und"
+    r"^(?!.*[❌✗✘✅✓✔☑≠¬×])\W*(?:,|/|&|\+|or|and|nor(?: is it)?|n[ié]|nem|noch|ни|vs\.?|versus"
+    r"|and/or|as well as|y|o|u|e|ou|et|oder|und"
     r"|eller|lub|i|veya|ve|atau|dan|ho[aặ]c|v[aà]"
     r"|или|и|або|та|或者?|和|与|與|、|と|または|또는|와|과|أو|या|either|both|also|maybe|perhaps"
     r"|possibly|,"
