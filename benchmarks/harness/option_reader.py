@@ -140,7 +140,7 @@ _SPLIT = re.compile(
     r"|described)"
     r"|pero|sino|mais|sondern|aber|parce|porque|weil|denn)\b|(?:not|nicht|niet|no|non|pas|n[aã]o|не)"
     r" (?:the |an? |option |choice )*[\ue000-\ue1ff])"
-    r"|,\s(?=(?:so|and (?:the|so|it)|no|wait|а|(?:the |my )?(?:\w+ )?answer)\b)"
+    r"|,\s(?=(?:so|and (?:the|so|it)|no|wait|а|(?:the |my )?(?:\w+ )?answer|the \w+ one is)\b)"
     r"|(?<![\ue000-\ue1ff]),\s(?=then\b)"
 )
 _EMPTY = re.compile(
@@ -154,6 +154,14 @@ _EMPTY = re.compile(
     r"|pero|а|но)\b|选项|選項|是|选|選)*$"
 )
 _PAIR = re.compile("([\ue000-\ue0ff])[.):]*\\s*(?:the |an? )?([\ue100-\ue1ff])")
+#: "A (40%), B (60%)" weighs options and chooses none.
+_SHARE = re.compile("([\ue000-\ue1ff])[\\s\"':=()\\[\\-]*(?:\\d[\\d.]*\\s?%|[01]?\\.\\d+)\\)?")
+_NOTHING_MORE = re.compile(
+    r"\W*(?:i (?:think|believe|guess)|probably|most likely"
+    r"|です|だ|である|입니다|이다|예요|이에요)?\W*"
+)
+_DIRECTLY = re.compile(r",\s*(?:option |choice )?[(\"']*$")
+_WOULD_IF = re.compile(r"[^.;]*\bwould\b.*\b(?:if|unless)\b")
 _SINGLE_LABEL = re.compile("^\\W*([\ue000-\ue0ff])\\s*[.):\\-,]")
 
 
@@ -179,6 +187,7 @@ def _without_listing(written: str) -> str:
             for found in _PAIR.finditer(line)
             if ord(found[2]) - ord(found[1]) == TEXT - LETTER
         ]
+        pairs += list(_SHARE.finditer(line))
         if len({found[1] for found in pairs}) > 1:
             for found in pairs:
                 line = line.replace(found[0], " ")
@@ -255,8 +264,11 @@ def _clause_claims(
         alone = denied_only and (number + 1 == len(groups) or first)
         denied_only = False
         strength = _strength(clause, left, right, first=first, listed=listed, alone=alone)
+        if number and _DIRECTLY.search(left) and words.RIGHT_AFTER.match(right):
+            left = ","  # "though A is tempting, C is right" doubts A alone
         doubtful = (
             conditional
+            or _WOULD_IF.match(right)
             or end in ("?", "？")
             or words.DOUBTS.search(left)
             or words.DOUBTS.match(right.lstrip(" ,"))
@@ -284,7 +296,7 @@ def _strength(
     if words.STATES.search(left):
         return _STATED
     if alone and _EMPTY.match(left):
-        if re.fullmatch(r"\W*(?:です|だ|である|입니다|이다|예요|이에요)?\W*", right):
+        if _NOTHING_MORE.fullmatch(right):
             return _ALONE
         if first and re.match(r"\s*[.):,\-]", right) and SIGN.search(clause):
             return _ALONE
@@ -304,6 +316,9 @@ def _groups(clause: str) -> Iterator[tuple[int, int, set[int]]]:
             # "Answer (A, B, C or D): B" lists before the colon and answers after it.
             if not words.JOINS.match(between) or (":" in between and last - number > 1):
                 break
+            named = {sign[0] for sign in found[number : last + 1]}
+            if len(named) > 1 and found[last + 1][0] in named:
+                break  # "Between A and B, B fits better" chooses after it lists
             last += 1
         signs = found[number : last + 1]
         yield signs[0].start(), signs[-1].end(), {ord(sign[0]) & 0xFF for sign in signs}

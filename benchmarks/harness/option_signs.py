@@ -52,7 +52,7 @@ class OptionSigns:
         last = chr(ord("A") + min(max(self.num, 8), _NUM_LETTERS) - 1)
         upper, lower = f"[A-{last}]", f"[a-{last.lower()}]"
         self._upper = re.compile(
-            rf"(?<![{_LATIN}&\-])(?<![A-Za-z][.'])({upper})(?![{_LATIN}&+#]|'[a-z]|-[a-z]"
+            rf"(?<![{_LATIN}&\-°])(?<![A-Za-z][.'])({upper})(?![{_LATIN}&+#]|'[a-z]|-[a-z]"
             rf"|-[A-Z]\b|\.[A-Za-z]\.)"
         )
         self._lower = re.compile(
@@ -111,7 +111,7 @@ class OptionSigns:
 
 def _whole(text: str) -> tuple[str, str]:
     """Return a text in normal form and the signs of units, which that form leaves out."""
-    return normalise(text), "".join(re.findall("[%$€£¥°]", text))
+    return normalise(text), "".join(re.findall(r"[%$€£¥°]|^-(?=\d)", text))
 
 
 def _core(option: str) -> str:
@@ -146,5 +146,5 @@ def _text_pattern(core: str) -> re.Pattern[str]:
         if core[-1:].isdigit():
             pattern += r"(?!\s?(?:%|percent\b))"
         if core[:1].isdigit():
-            pattern = r"(?<![$€£¥])" + pattern
+            pattern = r"(?<![$€£¥])(?<!^-)(?<!\s-)" + pattern
     return re.compile(pattern, re.IGNORECASE)

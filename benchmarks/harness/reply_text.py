@@ -40,6 +40,10 @@ _NEXT_TURN = re.compile(
     r"\n\s*(?:#+\s*)?(?:question|user|human|q|instruction|example)\s*\d*\s*[:.](?=\s)",
     re.IGNORECASE,
 )
+_ECHOED_TURN = re.compile(
+    r"^(\s*(?:q|question|user|human)\s*:.*\n)\s*(?:a|assistant|model)\s*:",
+    re.DOTALL | re.IGNORECASE,
+)
 _LATEX_WORD = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|mathit|rm|bf|operatorname)"
                          r"\s*\{([^{}]*)\}")  # fmt: skip
 _TABLE_RULE = re.compile(r"^[ \t]*\|[ \t|:\-]*\|[ \t]*$", re.MULTILINE)
@@ -94,6 +98,7 @@ def plain(text: str) -> str:
     """Return a reply without drafts, chat tokens, struck text and marks of Markdown and LaTeX."""
     text = _CHAT_TOKEN.sub(" ", after_thinking(canonical(text)))
     text = _ROLE.sub("", _STRUCK.sub(" ", text))
+    text = _ECHOED_TURN.sub(r"\1Answer:", text)
     text = _TAG.sub(" ", text)
     text = re.sub(r"\[\s\](?=\s*\S)", " not ", re.sub(r"\[[xX✓✔]\](?=\s*\S)", " ", text))
     while (simpler := _LATEX_WORD.sub(r"\1", text)) != text:
