@@ -60,8 +60,7 @@ async def thumbnail(request: Request, video_id: str) -> Response:
     start = query_number(request, "start", -1.0)
     end = query_number(request, "end", 1e12 - 1)
     if not start <= picture.pts_seconds <= end:
-        sentence = "No picture of this span is stored; index with store.pictures = frame."
-        raise ApiError(404, "picture_not_found", sentence)
+        return Response(status_code=204)  # no error: between pictures there is nothing to show
     headers = {**_IMMUTABLE, "X-Pts-Seconds": f"{picture.pts_seconds:.6f}"}
     return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 

@@ -44,7 +44,8 @@ class Server:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            with error:
+                return error.code, json.loads(error.read())
 
     def wait(self, path: str, done: Any, seconds: float = 60.0) -> Any:
         """Ask until an answer is as wanted."""
@@ -254,7 +255,8 @@ def test_pages_of_other_sites_and_other_host_names_are_refused(server: Server) -
         request.add_header(header, value)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=10)
-        assert refused.value.code == 403
+        with refused.value as error:
+            assert error.code == 403
 
 
 def test_playback_has_ranges_and_clips(server: Server) -> None:
@@ -313,7 +315,8 @@ def _get(server: Server, path: str, secret: str, method: str = "GET") -> tuple[i
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
-        return error.code, error.read()
+        with error:
+            return error.code, error.read()
 
 
 def test_a_server_that_is_killed_goes_on_with_its_jobs(tmp_path: Path) -> None:
