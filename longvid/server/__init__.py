@@ -2,19 +2,27 @@
 
     settings.py       what a server is told: stores, keys, folders, and every limit
     app.py            the application: routes, middleware, start and shutdown
+    state.py          what the routes share: tables, workers, views of the stores
     auth.py           keys, sessions, roles, host and origin checks, rates
     api_errors.py     longvid's errors as HTTP answers in OpenAI's form
+    requests.py       bodies of requests, read under limits
+    streams.py        server-sent events
     model_worker.py   the process that holds the models, seen from the server
     model_process.py  the same process from inside
+    answers.py        a question to evidence, text and the whole answer
     jobs.py           the job table and the processes that index
     index_process.py  one indexing job
     files.py          uploads, whole and in parts
-    openai_wire.py    OpenAI's requests -> questions
-    openai_reply.py   answers -> OpenAI's shapes
+    videos.py         videos that a request names; what is new is indexed first
+    openai_wire.py    OpenAI's requests as questions
+    openai_reply.py   answers in OpenAI's shapes
     chat.py           /v1/models, /v1/chat/completions, /v1/decisions
+    decisions.py      typed questions, answers with probabilities
+    uploads.py        /v1/files, /v1/uploads
     library.py        /api: videos, jobs, search, ask, failures
-    media.py          playback, clips, thumbnails, storyboards, captions
+    media.py          playback, clips, thumbnails, captions
     metrics.py        Prometheus counters
+    static/           the page
 
 The server's process never decodes and never imports torch: models and decoders live in processes
 of their own.
