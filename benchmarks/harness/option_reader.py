@@ -125,6 +125,15 @@ _CERTAIN = re.compile(
     r"\b(?:there is |i have |have )?(?:no|without(?: an?y?)?) (?:doubt|question)\b"
     r"|\bundoubtedly\b|\bby (?:a |the )?(?:process of )?elimination\b"
 )
+#: "None but C" and "all but C are wrong" leave one option.
+_NONE_BUT = re.compile(
+    r"\b(?:(?:cannot|can't|could not|couldn't) be anything|nothing|none|no (?:other )?(?:option"
+    r"|choice|answer)) (?:but|except|other than) (?:for |option )?(?=[\ue000-\ue1ff])"
+)
+_ALL_BUT = re.compile(
+    r"\b(?:all|everything|every option|all options) (?:but|except) (?:for |option )?"
+    r"([\ue000-\ue1ff]) (?:is|are) (?:wrong|incorrect|false)\b"
+)
 _NOT = re.compile(
     r"\b(?:anything|all|everything|any option) (?:but|other than)\b|(?:^|(?<=\s))(?:[!~]"
     r"|not)?[¬≠!~](?=\s*[\ue000-\ue1ff])"
@@ -146,7 +155,8 @@ _SPLIT = re.compile(
 _EMPTY = re.compile(
     r"^(?:\W|\b(?:but|rather|so|and|therefore|thus|hence|instead|actually|no|wait|yes|ok|okay"
     r"|sure|well|hmm|indeed|certainly"
-    r"|definitely|clearly|probably|it|is|it's|this|that|that's|was|are|the|an?|option|options"
+    r"|definitely|clearly|probably|simply|can only be"
+    r"|it|is|it's|this|that|that's|was|are|the|an?|option|options"
     r"|choice|letter|of course|he|she"
     r"|they|i|think|believe|guess|would|say|my|final|answer|please|only|just|here|then"
     r"|not applicable|video|shows"
@@ -161,6 +171,7 @@ _NOTHING_MORE = re.compile(
     r"|です|だ|である|입니다|이다|예요|이에요)?\W*"
 )
 _DIRECTLY = re.compile(r",\s*(?:option |choice )?[(\"']*$")
+_DISMISSED = re.compile(r"\W*(?:no|nope|wrong|incorrect|false|0\s?%)\W*")
 _WOULD_IF = re.compile(r"[^.;]*\bwould\b.*\b(?:if|unless)\b")
 _SINGLE_LABEL = re.compile("^\\W*([\ue000-\ue0ff])\\s*[.):\\-,]")
 
@@ -171,7 +182,9 @@ def _read_words(text: str, signs: OptionSigns) -> int | None:
         r"\W*[A-Za-z](?:\s*[^\w\s]|\W*$)", text
     ):
         return index
-    written = _NOT.sub(" not ", _CERTAIN.sub("surely", signs.write(text)))
+    written = _CERTAIN.sub("surely", signs.write(text))
+    written = _ALL_BUT.sub(r"\1 is right", _NONE_BUT.sub("it is ", written))
+    written = _NOT.sub(" not ", written)
     if not SIGN.search(written) or words.HARD_REFUSAL.search(written):
         return None
     written = _without_listing(written)
@@ -300,7 +313,7 @@ def _strength(
             return _ALONE
         if first and re.match(r"\s*[.):,\-]", right) and SIGN.search(clause):
             return _ALONE
-        if first and not right.strip(" )").partition(" ")[0].isalpha():
+        if first and not right.strip(" )")[:1].isalpha():
             return _ALONE
     return None
 
@@ -359,5 +372,7 @@ def _decide(claims: Sequence[_Claim], written: str) -> int | None:
         ):
             return None
     rest = written[last.end :]
+    if _DISMISSED.fullmatch(rest):
+        return None
     doubted = words.SOFT_REFUSAL.search(rest if strength == _STATED else written)
     return None if doubted or words.TAKES_BACK.search(rest) else last.option

@@ -75,6 +75,7 @@ class OptionSigns:
         """Return a text in lower case with signs in it."""
         text = re.sub(r"\b(option|choice|answer)-(?=[A-Za-z]\b)", r"\1 ", text, flags=re.IGNORECASE)
         text = re.sub(r"\bvs\.", "vs", text, flags=re.IGNORECASE)
+        text = re.sub(r"\b([A-H])\.(?=[A-H]\b(?![.\w]))", r"\1, ", text)
         for index, pattern in self._texts:
             text = pattern.sub(chr(TEXT + index), text)
         text = self._upper.sub(self._of_upper, text)

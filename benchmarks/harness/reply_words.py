@@ -62,7 +62,8 @@ _FILLER = (
 _CHOOSES = (
     r"\b(?:(?:choose|chose|chosen|choosing|pick|picked|picking|select|selected|selecting"
     r"|go with|going with|went with|opt for|opting for|settle on|settle for|vote for|stick with|"
-    r"i say|i'd say|so is|so does|would say|i guess|i think|i believe|i reckon|i conclude|bet on"
+    r"i say|i'd say|so is|so does|as is|as does"
+    r"|would say|i guess|i think|i believe|i reckon|i conclude|bet on"
     r"|bet is"
     r"|lean towards?|leaning towards?|favou?r|prefer|answer(?: with)?|matches|fits|"
     r"(?:best )?aligns with|supports|described by|leaves only|"
@@ -130,7 +131,9 @@ _DENIALS = (
     r"|reject\w*|discard\w*"
     r"|dismiss\w*|absent|lacks?|lacking|fails?|isn|avoid|unlikely|impossible|worst|least likely"
     r"|least|hardly|barely|scarcely|opposite|far from|doubt(?:s|ful)?|used to be"
-    r"|hesitate|mistake|mistakenly|wrongly"
+    r"|hesitate|mistake|mistakenly|wrongly|nobody|no one|rarely|seldom|little"
+    r"|disagree|den(?:y|ies|ied)"
+    r"|myth|(?:ca|wo)n't"
     r"|ni|nunca|ninguna?|n'est|pas|ne|nicht|kein\w*|weder|falsch\w*|non|n[aã]o|nem|niet|geen|nie"
     r"|inte|ikke|ej|ei|nem"
     r"|de[gğ]il|bukan|tidak|kh[oô]ng|nu|δεν|incorrecta|incorrecto|mauvaise)\b|n't\b|n't(?=\W)|≠"
@@ -162,12 +165,16 @@ DOUBTS = re.compile(
     r"|suppose|initially|at first|first thought|at first glance|first glance|thought it"
     r"|thought the answer|seemed|tempting|tempted|considered|consider"
     r"|(?:people|some|others|many|someone) (?:\w+ )?(?:choose|say|pick|think|answer|guess|select)"
+    r"|(?:they|he|she|someone|you) (?:\w+ )?(?:claim|claims|said|says|thinks?)"
     r"|considering|used to think|would have been|quiz[aá]s|tal vez|peut-[êe]tre|vielleicht|forse"
     r"|talvez"
     r"|o|ou|oder|eller|ali|lub|veya|atau|ho[aặ]c|或者?)\b|возможно|может быть|или|或|也许|可能"
     r"|かもしれ|または"
     r"|또는|혹은|아마"
     r"|\?|？"
+    # "He stopped reading" and "he is about to read": not what he does.
+    r"|\b(?:stop(?:s|ped)?|quits?|avoid(?:s|ed)?|finish(?:es|ed)|refus\w+ to|about to"
+    r"|pretend\w* to)(?: (?:be|start|finish))?\W*$"
 )
 
 #: A later claim after one of these takes the place of an earlier one.
