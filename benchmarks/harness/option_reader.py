@@ -154,7 +154,7 @@ _SPLIT = re.compile(
 )
 _EMPTY = re.compile(
     r"^(?:\W|\b(?:but|rather|so|and|therefore|thus|hence|instead|actually|no|wait|yes|ok|okay"
-    r"|sure|well|hmm|indeed|certainly"
+    r"|sure|well|hmm|alright|indeed|certainly"
     r"|definitely|clearly|probably|simply|can only be"
     r"|it|is|it's|this|that|that's|was|are|the|an?|option|options"
     r"|choice|letter|of course|he|she"
@@ -172,6 +172,11 @@ _NOTHING_MORE = re.compile(
 )
 _DIRECTLY = re.compile(r",\s*(?:option |choice )?[(\"']*$")
 _DISMISSED = re.compile(r"\W*(?:no|nope|wrong|incorrect|false|0\s?%)\W*")
+#: One answer for one thing or case, another for the other.
+_DIVIDED = re.compile(
+    "[\ue000-\ue1ff][^.\n]*\\bunless\\b[^.\n]*[\ue000-\ue1ff]"
+    r"|\bfor the first\b[^.\n]*\bfor the second\b"
+)
 _WOULD_IF = re.compile(r"[^.;]*\bwould\b.*\b(?:if|unless)\b")
 _SINGLE_LABEL = re.compile("^\\W*([\ue000-\ue0ff])\\s*[.):\\-,]")
 
@@ -372,7 +377,7 @@ def _decide(claims: Sequence[_Claim], written: str) -> int | None:
         ):
             return None
     rest = written[last.end :]
-    if _DISMISSED.fullmatch(rest):
+    if _DISMISSED.fullmatch(rest) or _DIVIDED.search(written):
         return None
     doubted = words.SOFT_REFUSAL.search(rest if strength == _STATED else written)
     return None if doubted or words.TAKES_BACK.search(rest) else last.option

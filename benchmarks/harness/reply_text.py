@@ -48,6 +48,7 @@ _LATEX_WORD = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|mathit|r
                          r"\s*\{([^{}]*)\}")  # fmt: skip
 _TABLE_RULE = re.compile(r"^[ \t]*\|[ \t|:\-]*\|[ \t]*$", re.MULTILINE)
 _TABLE_ROW = re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE)
+_BLANKS = re.compile(r"\s{9,}")
 _STRUCK = re.compile(r"~~.*?~~|<(del|strike)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:b|i|u|em|strong|p|br|span|div|code|pre|li|ul|ol|h\d)\s*/?>", re.IGNORECASE
@@ -60,7 +61,9 @@ def canonical(text: str) -> str:
     >>> canonical("caf\\u0065\\u0301 “Ｂ”")
     'café "B"'
     """
-    return unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
+    text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
+    # Patterns that begin with blanks would take the square of a long run's length.
+    return _BLANKS.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
 
 
 def after_thinking(text: str) -> str:

@@ -119,7 +119,15 @@ def test_thousands_of_replies_that_state_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["B" * 100_000, "(" * 50_000, "A or " * 20_000, "<think>" * 9_999]
+    "reply",
+    [
+        "B" * 100_000,
+        "(" * 50_000,
+        "A or " * 20_000,
+        "<think>" * 9_999,
+        "\n" * 100_000,
+        " \t" * 50_000,
+    ],
 )
 def test_a_reply_of_any_length_is_read(reply: str) -> None:
     assert chosen_option(reply, ("red", "blue")) is None
