@@ -18,7 +18,7 @@ from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import NEXT_VIDEO, ONEVISION, QWEN2_5, SMOLVLM, Case
 
 README = Path(__file__).parents[2] / "README.md"
-SECTION = README.read_text(encoding="utf-8").split("### Use your own model")[1].split("\n## ")[0]
+SECTION = README.read_text(encoding="utf-8").split("### Use your own model")[1].split("\n##")[0]
 COMMANDS = [
     shlex.split(line, comments=True)
     for line in re.findall(r"```\n(.*?)```", SECTION, re.DOTALL)[0].replace("\\\n", "").splitlines()

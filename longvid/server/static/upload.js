@@ -28,6 +28,7 @@ export class Transfers {
     this.row = row;
     this.onIndexed = onIndexed;
     this.jobs = new Map(); // job id -> row element
+    this.latest = new Map(); // job id -> what the server said of it last
   }
 
   add(files) {
@@ -95,8 +96,10 @@ export class Transfers {
       pause.hidden = true;
       const body = { file_id: done.file.id, store: get("store") };
       const job = await (await request("/api/videos", { method: "POST", body })).json();
+      // News of the job may have come before this answer, and may have made a row of its own.
+      this.jobs.get(job.id)?.remove();
       this.jobs.set(job.id, element);
-      this.update(job);
+      this.update(this.latest.get(job.id) ?? job);
     } catch (error) {
       this.#show(element, 0, error.message, true);
       pause.hidden = true;
@@ -128,6 +131,7 @@ export class Transfers {
 
   // Show what the server says of a job.
   update(job) {
+    this.latest.set(job.id, job);
     let element = this.jobs.get(job.id);
     if (!element) {
       if (["done", "cancelled"].includes(job.state)) return;
