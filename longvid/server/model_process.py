@@ -82,8 +82,16 @@ class _Inbox:
 class _Listener:
     """Passes on what becomes of the questions of one batch while it does."""
 
-    def __init__(self, ids: Sequence[int], outbox: _Outbox, inbox: _Inbox) -> None:
+    def __init__(
+        self,
+        ids: Sequence[int],
+        max_tokens: Sequence[int | None],
+        outbox: _Outbox,
+        inbox: _Inbox,
+    ) -> None:
         self._ids = ids
+        self._max_tokens = max_tokens
+        self._num_tokens = [0] * len(ids)
         self._outbox = outbox
         self._inbox = inbox
 
@@ -91,10 +99,13 @@ class _Listener:
         self._outbox.send({"id": self._ids[index], "event": "evidence", **described(selection)})
 
     def text(self, index: int, text: str) -> None:
+        self._num_tokens[index] += 1  # the model tells of every step, and a step is a token
         self._outbox.send({"id": self._ids[index], "event": "text", "text": text})
 
     def stopped(self, index: int) -> bool:
-        return self._inbox.cancelled(self._ids[index])
+        most = self._max_tokens[index]
+        is_long = most is not None and self._num_tokens[index] >= most
+        return is_long or self._inbox.cancelled(self._ids[index])
 
 
 def described(selection: Selection) -> dict[str, Any]:
@@ -168,15 +179,17 @@ class _Server:
     def _ask(self, requests: Sequence[dict[str, Any]], budget: int | None) -> None:
         questions: list[Question] = []
         kept: list[int] = []
+        max_tokens: list[int | None] = []
         for request in requests:
             try:
                 questions.append(_question(request))
                 kept.append(request["id"])
+                max_tokens.append(request["max_tokens"])
             except LongvidError as error:
                 self._refuse(request["id"], error)
         if not questions:
             return
-        listener = _Listener(kept, self._outbox, self._inbox)
+        listener = _Listener(kept, max_tokens, self._outbox, self._inbox)
         try:
             answers = self._qa.ask_many(questions, budget, listener=listener)
         except LongvidError as error:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from longvid.server.api_errors import ApiError
@@ -32,19 +32,19 @@ _KNOWN = {
     "top_p",
     "max_tokens",
     "max_completion_tokens",
-    "stop",
     "seed",
     "user",
     "metadata",
     "n",
     "longvid",
     "store",
-    "presence_penalty",
-    "frequency_penalty",
 }
 _REFUSED = {
     "tools": "Tools are not supported.",
     "functions": "Functions are not supported.",
+    "stop": "Stop texts are not supported; an answer ends by itself, or at max_tokens.",
+    "presence_penalty": "Penalties are those of the model's own settings.",
+    "frequency_penalty": "Penalties are those of the model's own settings.",
     "logprobs": "Log-probabilities are not supported; use /v1/decisions.",
     "audio": "Sound answers are not supported.",
     "response_format": "Response formats are not supported by this back end.",
@@ -53,7 +53,7 @@ _REFUSED = {
     "chat_template": "The store's model decides the template.",
     "chat_template_kwargs": "The store's model decides the template.",
 }
-_EXTENSION = {"budget", "videos", "store", "citations", "time_range", "choices", "return"}
+_EXTENSION = {"budget", "videos", "store", "citations", "time_range", "choices"}
 _DATA_URL = re.compile(r"data:(video/[\w.+-]+);base64,", re.ASCII)
 
 
@@ -89,7 +89,7 @@ class ChatRequest:
         store: Name of a store, "" for the default.
         citations: "inline" puts [1] markers into the text, "none" does not.
         time_range: Seconds that the question is about, None for all.
-        max_tokens: Most words of the answer, None for the model's own.
+        max_tokens: Most tokens of an open answer, None for the model's own.
     """
 
     model: str
@@ -104,7 +104,6 @@ class ChatRequest:
     citations: str = "none"
     time_range: tuple[float, float] | None = None
     max_tokens: int | None = None
-    notes: tuple[str, ...] = field(default=())
 
 
 def parse_chat(body: Any, limits: Limits) -> ChatRequest:

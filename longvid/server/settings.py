@@ -82,10 +82,7 @@ class ServerSettings:
             in, which is allowed on a loopback address only.
         allowed_hosts: Names under which browsers may reach it, beside loopback names and `host`.
         roots: Folders whose files may be indexed by path; none means no paths.
-        allowed_domains: Hosts from which videos may be fetched, "*.example.org" for a domain; none
-            means no URLs.
         base_url: Address for links in answers; "" takes the request's own.
-        log_questions: Whether questions are written to the log.
         limits: Sizes, rates and deadlines.
 
     Raises:
@@ -100,9 +97,7 @@ class ServerSettings:
     api_key_file: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     roots: tuple[Path, ...] = ()
-    allowed_domains: tuple[str, ...] = ()
     base_url: str = ""
-    log_questions: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

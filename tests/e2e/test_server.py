@@ -153,6 +153,13 @@ def test_the_openai_client_asks_whole_and_streamed(server: Server, client: Any) 
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
+def test_an_answer_ends_at_max_tokens(client: Any) -> None:
+    messages = [{"role": "user", "content": "where is the star?"}]
+    whole = client.chat.completions.create(model="store", messages=messages)
+    short = client.chat.completions.create(model="store", messages=messages, max_tokens=1)
+    assert short.usage.completion_tokens == 1 < whole.usage.completion_tokens
+
+
 def test_uploads_are_indexed_and_asked(server: Server, client: Any) -> None:
     with open(DATA / "bbb_rabbit_5s.mp4", "rb") as file:
         uploaded = client.files.create(file=file, purpose="user_data")
@@ -226,6 +233,12 @@ def test_jobs_index_a_file_of_an_allowed_folder(server: Server) -> None:
             {"model": "gpt", "messages": [{"role": "user", "content": STAR}]},
             404,
             "model_not_found",
+        ),
+        (
+            "/v1/chat/completions",
+            {"stop": ["x"], "messages": [{"role": "user", "content": STAR}]},
+            400,
+            "not_supported",
         ),
         ("/api/ask", {"question": " "}, 400, "invalid_value"),
         ("/api/ask", {"question": STAR, "budget": 0}, 400, "budget_too_large"),
