@@ -107,7 +107,7 @@ def needs_of(config: Config, hours: float) -> Needs:
     stored = _stored(config, hours, encoder)
     read = stored.segments
     if config.ask.num_segments:
-        read = min(read, config.ask.num_segments * (1 + 2 * config.ask.neighbours))
+        read = min(read, config.ask.num_segments * (1 + 2 * config.ask.context_segments))
     read_frames = min(stored.frames, read * stored.most_frames)
     read_tokens = min(stored.tokens, read * stored.most_tokens)
     prompt = llm.shown(read_frames, read_tokens, config.ask.budget) + PROMPT_WORDS

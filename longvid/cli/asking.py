@@ -110,7 +110,7 @@ def _search(options: argparse.Namespace) -> int:
     else:
         found = qa.search(options.text, video=options.video, top_k=options.top_k)
         warn(qa.embedder.note)
-        warn(nothing_fits([span.score for span in found], qa.config.ask.least_score))
+        warn(nothing_fits([span.score for span in found], qa.config.ask.min_score))
     _warn_of_damage(qa)
     if options.json:
         dump([dataclasses.asdict(span) for span in found])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from longvid.config.renamed import current_names
 from longvid.config.sections import (
     FIXED_SECTIONS,
     OPTIONAL_PARTS,
@@ -104,6 +105,7 @@ class Config:
         """
         if not isinstance(tables, Mapping):
             raise ConfigError(f"A configuration is a table of sections, got {shown(tables)}.")
+        tables = current_names(tables)
         refuse_unknown(tables, SECTION_NAMES, "section")
         values: dict[str, Any] = {}
         for section, target in FIXED_SECTIONS.items():

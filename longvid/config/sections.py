@@ -80,15 +80,15 @@ class Ask:
         budget: The most visual tokens that the language model is shown.
         num_segments: Segments taken from the search as candidates; 0 takes every segment of the
             videos in question, as the published systems do.
-        neighbours: Segments before and after each of those that are candidates too: what came
-            before or after a moment lies outside the segment that a search finds.
-        least_score: A question about one video whose best segment scores less names no place in it
-            ("what comes first?"): frames spread evenly over the video, from its first segment to
-            its last, are shown instead. -1 trusts every search; other values suit one embedder.
-        shot_frames: Of what a search found, show the shot of the best frame with the shots right
-            before and after it, and of that shot so many frames at most; `neighbours` says how
-            far it is looked for. 0 shows whole segments, as does a `num_segments` of 0.
-        beside_frames: The most frames of each shot beside it.
+        context_segments: Segments before and after each of those that are candidates too: what
+            came before or after a moment lies outside the segment that a search finds.
+        min_score: If the best segment scores less, a question about one video describes nothing in
+            it ("what comes first?"), and frames spread evenly over the whole video are shown. -1
+            trusts every search; other values suit one embedder.
+        max_shot_frames: Show, instead of whole segments, at most this many frames of the shot of
+            each found segment's best frame, with the shots right before and after it, within
+            `context_segments` of it. 0, and `num_segments = 0`, show whole segments.
+        max_neighbor_shot_frames: The most frames of the shot before and of the shot after it.
         cut_similarity: Two frames that follow each other belong to one shot if the cosine of
             their embeddings is at least this; it suits one embedder and one rate of sampling.
         num_evidence: The most spans listed with an answer.
@@ -109,10 +109,10 @@ class Ask:
 
     budget: int = 512
     num_segments: int = 8
-    neighbours: int = 0
-    least_score: float = -1.0
-    shot_frames: int = 0
-    beside_frames: int = 4
+    context_segments: int = 0
+    min_score: float = -1.0
+    max_shot_frames: int = 0
+    max_neighbor_shot_frames: int = 4
     cut_similarity: float = 0.5
     num_evidence: int = 5
     batch_questions: int = 8
@@ -141,12 +141,17 @@ class Ask:
                 f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."
             )
         counts = (self.budget, self.num_evidence, self.batch_questions)
-        others = (self.num_segments, self.neighbours, self.shot_frames, self.beside_frames)
+        others = (
+            self.num_segments,
+            self.context_segments,
+            self.max_shot_frames,
+            self.max_neighbor_shot_frames,
+        )
         if min(counts) < 1 or min(others) < 0:
             raise ConfigError(
                 "ask needs budget, num_evidence and batch_questions of at least 1, and "
-                "num_segments, neighbours, shot_frames and beside_frames of at least 0, got "
-                f"{', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
+                "num_segments, context_segments, max_shot_frames and max_neighbor_shot_frames of "
+                f"at least 0, got {', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
             )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from longvid.config.renamed import current_name, current_names
 from longvid.config.sections import PART_LISTS, SECTION_NAMES
 from longvid.errors import ConfigError, shown
 
@@ -54,7 +55,7 @@ def read_tables(name: object) -> Tables:
                 "preset in one of them."
             )
         seen.append(path)
-        tables = _parse(_text(path, str(base)), str(path))
+        tables = current_names(_parse(_text(path, str(base)), str(path)))
         base = tables.pop("preset", None)
         chain.append(tables)
     merged = chain.pop()
@@ -120,7 +121,7 @@ def change(tables: Mapping[str, Any], overrides: Sequence[str]) -> Tables:
     Raises:
         ConfigError: A setting is not of that form, or names no section or part.
     """
-    changed = copy.deepcopy(dict(tables))
+    changed = copy.deepcopy(current_names(tables))
     for override in overrides:
         if not isinstance(override, str):
             raise ConfigError(f"A setting is text, section.field=value, got {shown(override)}.")
@@ -139,6 +140,7 @@ def _apply(tables: Tables, override: str) -> None:
         raise ConfigError(
             f"Unknown section {shown(steps[0])}; known are {', '.join(SECTION_NAMES)}."
         )
+    steps[-1] = current_name(steps[0], steps[-1])
     node: Any = tables.setdefault(steps[0], [] if steps[0] in PART_LISTS else {})
     for step in steps[1:-1]:
         if isinstance(node, list):

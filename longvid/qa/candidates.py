@@ -80,7 +80,7 @@ class CandidateSearch:
         """
         if len(query.question.video_ids) == 1:
             return ""
-        return nothing_fits([hit.score for hit in hits], self._ask.least_score)
+        return nothing_fits([hit.score for hit in hits], self._ask.min_score)
 
     def load(
         self, query: Query, hits: list[Hit], budget: int, *, is_found: bool = False
@@ -100,19 +100,19 @@ class CandidateSearch:
         if not is_found and self.is_nothing(query, hits):
             return self._spread(query, budget)
         found = [(hit.video_id, hit.segment_index) for hit in hits]
-        around = self._store.around(found, ask.neighbours)
+        around = self._store.around(found, ask.context_segments)
         candidates: Sequence[Segment] = self._store.load(around)
         if query.question.span is not None:
             start, end = query.question.span
             candidates = [s for s in candidates if s.start_seconds < end and s.end_seconds > start]
-        if ask.num_segments and ask.shot_frames:
+        if ask.num_segments and ask.max_shot_frames:
             candidates = shots_around(query, candidates, found, ask)
         return hits, candidates
 
     def is_nothing(self, query: Query, hits: Sequence[Hit]) -> bool:
         """Tell whether the pictures of the one video that is asked about show nothing of it."""
         asked = query.question.video_ids
-        return len(asked) == 1 and hits[0].score < self._ask.least_score
+        return len(asked) == 1 and hits[0].score < self._ask.min_score
 
     def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
         """Take frames from all over the one video that is asked about, whatever was found.
@@ -142,15 +142,15 @@ def evenly(num_places: int, count: int) -> list[int]:
     return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]
 
 
-def nothing_fits(scores: Sequence[float], least_score: float) -> str:
+def nothing_fits(scores: Sequence[float], min_score: float) -> str:
     """Return a caveat where the best of some scores is below the least that counts, else "".
 
     >>> nothing_fits([-0.028, -0.1], 0.15)
-    'Nothing was found that fits: the best score is -0.028, below 0.15 (ask.least_score).'
+    'Nothing was found that fits: the best score is -0.028, below 0.15 (ask.min_score).'
     """
-    if not scores or max(scores) >= least_score:
+    if not scores or max(scores) >= min_score:
         return ""
     return (
-        f"Nothing was found that fits: the best score is {max(scores):.3f}, below {least_score:g} "
-        "(ask.least_score)."
+        f"Nothing was found that fits: the best score is {max(scores):.3f}, below {min_score:g} "
+        "(ask.min_score)."
     )

@@ -35,7 +35,7 @@ def shots_around(
         query: Says which frame of a hit is the best.
         segments: Those found and their neighbours, with their tokens.
         hits: Video and segment index of those found.
-        ask: Its `shot_frames`, `beside_frames` and `cut_similarity`.
+        ask: Its `max_shot_frames`, `max_neighbor_shot_frames` and `cut_similarity`.
 
     Returns:
         The segments cut down to those frames. A shot with more of them than wanted is thinned
@@ -51,7 +51,9 @@ def shots_around(
             continue
         best = int(mine[scores[mine].argmax()])
         for number in (int(shot[best]) - 1, int(shot[best]), int(shot[best]) + 1):
-            most = ask.shot_frames if number == int(shot[best]) else ask.beside_frames
+            most = (
+                ask.max_shot_frames if number == int(shot[best]) else ask.max_neighbor_shot_frames
+            )
             if bool(((shot == number) & (run == run[best])).any()):
                 wanted[number] = max(most, wanted.get(number, 0))
     chosen = []

@@ -154,8 +154,8 @@ def write_card(
     ]
     lines += _table(measured, "two_windows", many, "Two windows")
     lines += [
-        "A place is one shot of twelve with those right before and after it, as `ask.shot_frames`",
-        "shows what a search found, asked about that shot:",
+        "A place is one shot of twelve with those right before and after it, as",
+        "`ask.max_shot_frames` shows what a search found, asked about that shot:",
         "",
     ]
     lines += _table(measured, "place", "four_shots_24x16", "Places", prior=False)

@@ -216,7 +216,7 @@ def test_weight_0_and_stores_without_text_change_nothing(talk: Path, small_store
 
 
 def test_frames_of_the_lines_moment_are_shown(talk: Path) -> None:
-    qa = VideoQA(talk, load_config("mini", ["ask.shot_frames=0", "ask.text_weight=2"]))
+    qa = VideoQA(talk, load_config("mini", ["ask.max_shot_frames=0", "ask.text_weight=2"]))
     shown = qa.select(Question("tons of krill every day", video_ids=("cars_overhead_30s.mp4",)))
     moments = [one for one in shown.segments if one.start_seconds <= 2.0 < one.end_seconds]
     assert moments

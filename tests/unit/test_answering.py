@@ -84,10 +84,15 @@ def test_a_video_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
 
 def test_neighbours_of_what_was_found_are_shown_but_are_no_evidence(small_store: Path) -> None:
-    one = ["ask.num_segments=1", "ask.neighbours=0", "ask.least_score=-1", "ask.shot_frames=0"]
+    one = [
+        "ask.num_segments=1",
+        "ask.context_segments=0",
+        "ask.min_score=-1",
+        "ask.max_shot_frames=0",
+    ]
     config = load_config("mini", one)
     alone = VideoQA(small_store, config)
-    beside = VideoQA(small_store, replace(config, ask=replace(config.ask, neighbours=1)))
+    beside = VideoQA(small_store, replace(config, ask=replace(config.ask, context_segments=1)))
     [long] = [stored for stored in alone.store.videos() if stored.num_segments > 2]
     question = Question("where is the star?", video_ids=(long.video.video_id,))
     [found] = [segment.segment_index for segment in alone.select(question).segments]
@@ -105,7 +110,7 @@ def test_places_are_spread_with_both_ends() -> None:
 
 
 def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Path) -> None:
-    config = load_config("mini", ["ask.num_segments=1", "ask.least_score=1.1"])
+    config = load_config("mini", ["ask.num_segments=1", "ask.min_score=1.1"])
     qa = VideoQA(small_store, config)
     longest = max(qa.store.videos(), key=lambda stored: stored.num_segments)
     assert longest.num_segments > 2
@@ -116,7 +121,7 @@ def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Pa
         if budget >= 32:  # two whole frames
             assert shown.segments[0].segment_index == 0
             assert shown.segments[-1].segment_index == longest.num_segments - 1
-    trusting = VideoQA(small_store, replace(config, ask=replace(config.ask, least_score=-1.0)))
+    trusting = VideoQA(small_store, replace(config, ask=replace(config.ask, min_score=-1.0)))
     assert trusting.select(question, 512).num_tokens < qa.select(question, 512).num_tokens
     everywhere = Question(question.text)
     assert qa.select(everywhere, 64).evidence == trusting.select(everywhere, 64).evidence

@@ -112,3 +112,36 @@ def test_a_device_that_is_not_there_is_one_sentence(
         VideoQA(small_store, load_config("mini", [f"run.device={name}"]))
     with pytest.raises(ConfigError, match=says):
         VideoQA(small_store, device=name)
+
+
+OLD_NAMES = {
+    "neighbours": "context_segments",
+    "least_score": "min_score",
+    "shot_frames": "max_shot_frames",
+    "beside_frames": "max_neighbor_shot_frames",
+}
+
+
+def test_old_names_of_settings_stay_readable(tmp_path: Path, mini: Config) -> None:
+    """In a file, on the command line, and in the header of a store that was written then."""
+    lines = "".join(f"{old} = 1\n" for old in OLD_NAMES)
+    (tmp_path / "own.toml").write_text(f'preset = "mini"\n[ask]\n{lines}')
+    ones = [f"ask.{new}=1" for new in OLD_NAMES.values()]
+    expected = load_config("mini", ones)
+    assert load_config(tmp_path / "own.toml") == expected
+    assert load_config("mini", [f"ask.{old}=1" for old in OLD_NAMES]) == expected
+    tables = expected.to_dict()
+    tables["ask"] = {
+        next((old for old, new in OLD_NAMES.items() if new == name), name): value
+        for name, value in tables["ask"].items()
+    }
+    assert set(OLD_NAMES) <= set(tables["ask"])
+    assert Config.from_dict(tables) == expected
+    assert Config.from_dict(change(tables, ["ask.min_score=0.5"])).ask.min_score == 0.5
+    assert expected.fingerprint() == mini.fingerprint()
+
+
+def test_a_setting_by_both_of_its_names_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('preset = "mini"\n[ask]\nmin_score = 0\nleast_score = 1\n')
+    with pytest.raises(ConfigError, match=r"^\[ask\] sets min_score twice"):
+        load_config(tmp_path / "own.toml")

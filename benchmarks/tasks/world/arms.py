@@ -146,14 +146,14 @@ def of_parts(
         chosen: Sequence[Segment] = shelf.segments(cut, tuple(compressors), compress)
         if search.num_segments:
             hits = shelf.search(query.embedding, cut, search.num_segments)
-            if float(shelf.scores(query.embedding, cut)[hits[0]]) < search.least_score:
+            if float(shelf.scores(query.embedding, cut)[hits[0]]) < search.min_score:
                 chosen = _spread(query, chosen, budget)
             else:
-                steps = range(-search.neighbours, search.neighbours + 1)
+                steps = range(-search.context_segments, search.context_segments + 1)
                 near = {hit + step for hit in hits for step in steps} & set(range(len(chosen)))
                 found = [chosen[hit].key for hit in hits]
                 chosen = [chosen[index] for index in sorted(near)]
-                if search.shot_frames:
+                if search.max_shot_frames:
                     chosen = shots_around(query, chosen, found, search)
         for select in selectors:
             chosen = select(query, chosen, budget)

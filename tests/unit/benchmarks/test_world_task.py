@@ -157,9 +157,9 @@ def test_an_answer_is_right_when_generation_gives_it(
     assert 0 < sum(fast) < len(fast)
 
 
-@pytest.mark.parametrize(("least_score", "shot_frames"), [(-1.0, 0), (-1.0, 6), (1.1, 0)])
+@pytest.mark.parametrize(("min_score", "max_shot_frames"), [(-1.0, 0), (-1.0, 6), (1.1, 0)])
 def test_the_preset_arm_shows_what_longvid_ask_shows(
-    case: Case, shelf: Shelf, queries: list[Query], least_score: float, shot_frames: int
+    case: Case, shelf: Shelf, queries: list[Query], min_score: float, max_shot_frames: int
 ) -> None:
     config = dataclasses.replace(
         index_config(CONFIG, MINUTE),
@@ -167,9 +167,9 @@ def test_the_preset_arm_shows_what_longvid_ask_shows(
         ask=dataclasses.replace(
             CONFIG.ask,
             num_segments=1,
-            neighbours=1,
-            least_score=least_score,
-            shot_frames=shot_frames,
+            context_segments=1,
+            min_score=min_score,
+            max_shot_frames=max_shot_frames,
         ),
     )
     arm = of_config("x", config, MINUTE.sample_fps)

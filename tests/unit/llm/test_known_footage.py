@@ -81,7 +81,7 @@ def test_an_answer_about_real_footage_carries_the_caveat(small_store: Path) -> N
 
 
 def test_nothing_that_fits_is_said(small_store: Path) -> None:
-    config = longvid.load_config("mini", ["ask.least_score=0.99"])
+    config = longvid.load_config("mini", ["ask.min_score=0.99"])
     with longvid.VideoQA(small_store, config) as qa:
         everywhere = qa.ask("where is the star?")
         one = qa.ask("where is the star?", video="bottles_40s.mp4")

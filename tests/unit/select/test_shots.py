@@ -12,7 +12,7 @@ from longvid.select.shots import shot_numbers, shots_around
 from longvid.testing.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 from longvid.types import Segment
 
-ASK = Ask(shot_frames=4, beside_frames=2, cut_similarity=0.5)
+ASK = Ask(max_shot_frames=4, max_neighbor_shot_frames=2, cut_similarity=0.5)
 
 
 def film(shots: str, length: int = 4, first: int = 0, video_id: str = "a") -> list[Segment]:
