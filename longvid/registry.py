@@ -60,7 +60,7 @@ PARTS: dict[str, dict[str, str]] = {
         "dtd": "longvid.compress.ranking:DifferentialTokenDrop",
         "flashvid": "longvid.compress.flashvid:FlashVID",
         "random": "longvid.compress.prune:RandomPruning",
-        "tome": "longvid.compress.merge:TokenMerging",
+        "tome": "longvid.compress.token_merging:TokenMerging",
     },
     "text_source": {
         "screen_text": "longvid.transcribe.screen_text:ScreenText",

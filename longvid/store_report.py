@@ -77,7 +77,7 @@ def store_page(store: Store, questions: Sequence[AskedQuestion] = ()) -> str:
     return environment.from_string(source).render(
         status=store.status(),
         uri=store.uri,
-        videos=[_shown(store, stored, questions) for stored in videos],
+        videos=[_summary(store, stored, questions) for stored in videos],
         failures=store.failures(),
         questions=[
             {"asked": one, "cards": [_card(store, span) for span in one.evidence]}
@@ -86,7 +86,9 @@ def store_page(store: Store, questions: Sequence[AskedQuestion] = ()) -> str:
     )
 
 
-def _shown(store: Store, stored: StoredVideo, questions: Sequence[AskedQuestion]) -> dict[str, Any]:
+def _summary(
+    store: Store, stored: StoredVideo, questions: Sequence[AskedQuestion]
+) -> dict[str, Any]:
     video = stored.video
     end = video.start_seconds + video.duration_seconds
     spans = [

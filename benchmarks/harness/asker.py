@@ -13,14 +13,14 @@ import torch
 from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.published_protocols import OptionForm
 from benchmarks.harness.record import Record
-from benchmarks.harness.subtitle_files import read_spoken
+from benchmarks.harness.subtitle_files import read_subtitles
 from longvid.config import Config
 from longvid.errors import QuestionError
 from longvid.indexing.report import Progress
 from longvid.llm.prompt import list_choices
 from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_segments
-from longvid.timed_text.alignment import listed
+from longvid.timed_text.alignment import list_at_frames
 from longvid.types import Answer, Failure, Query, Question, Segment, TextLine, Video
 
 __all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
@@ -42,8 +42,8 @@ class Protocol:
         form: How options are listed under "text"; None as `longvid.llm.prompt` does.
         text_only: Shows no frame at all, to see what words alone give away.
         subtitles: Folder of subtitle files, None for none. Where the configuration does not say
-            how they are shown (`ask.subtitles`), what is said at the sampled frames is put in front
-            of the question, as Video-MME does.
+            how they are shown (`ask.subtitles`), the lines at the sampled frames are put before the
+            question, as Video-MME does.
     """
 
     question: str = "{question}"
@@ -54,7 +54,7 @@ class Protocol:
 
 
 def question_of(
-    record: Record, protocol: Protocol, video_id: str, said: Sequence[str] = ()
+    record: Record, protocol: Protocol, video_id: str, lines: Sequence[str] = ()
 ) -> Question:
     """Lay a row out as the protocol says.
 
@@ -62,11 +62,11 @@ def question_of(
         record: The row.
         protocol: Words around the question, and how options are put.
         video_id: Of its video.
-        said: Lines of subtitles.
+        lines: Lines of subtitles.
     """
     text = protocol.question.replace("{question}", record.question.strip())
-    if said:
-        text = "\n".join((_SUBTITLES, *said, text))
+    if lines:
+        text = "\n".join((_SUBTITLES, *lines, text))
     if not record.options:
         return Question(text, (video_id,))
     if protocol.options == "likelihood":
@@ -77,8 +77,8 @@ def question_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What is said in one video: as subtitles, or as lines at the sampled frames."""
+class _Subtitles:
+    """The subtitles of one video: with their times, or as the lines at the sampled frames."""
 
     path: Path | None = None
     readable: bool = False
@@ -173,7 +173,7 @@ class Asker:
             path: stored.video for stored in self._qa.store.videos() for path in stored.paths
         }
         self._between = config.ask.subtitles != "none"
-        self._said = _Said()
+        self._subtitles = _Subtitles()
         self._failures = {
             failure.path: failure for failure in self._qa.store.failures() if not failure.is_gap
         }
@@ -217,7 +217,7 @@ class Asker:
                 asked.append((place, question))
         answers = self._qa.ask_many([question for _, question in asked])
         for (place, question), answer in zip(asked, answers, strict=True):
-            results[place].update(_told(answer, self.notes.shown.get(question, [])))
+            results[place].update(_outcome(answer, self.notes.shown.get(question, [])))
         if later:
             for place, result in zip(later, self._ask([rows[i] for i in later]), strict=True):
                 results[place] = result
@@ -231,24 +231,28 @@ class Asker:
         if self._protocol.subtitles is None:
             return []
         path = self._protocol.subtitles / record.subtitles
-        if self._said.path != path:  # rows of one video share what is said
-            self._said = self._read_said(path, record.subtitles_from_seconds or 0.0, video)
-        said = self._said
+        if self._subtitles.path != path:  # rows of one video share its subtitles
+            self._subtitles = self._read_subtitles(
+                path, record.subtitles_from_seconds or 0.0, video
+            )
+        subtitles = self._subtitles
         if self._between:
-            self._qa.subtitles[video.video_id] = said.subtitles
-        result["subtitle_lines"] = len(said.listed or said.subtitles) if said.readable else None
-        return said.listed
+            self._qa.subtitles[video.video_id] = subtitles.subtitles
+        result["subtitle_lines"] = (
+            len(subtitles.listed or subtitles.subtitles) if subtitles.readable else None
+        )
+        return subtitles.listed
 
-    def _read_said(self, path: Path, start: float, video: Video) -> _Said:
+    def _read_subtitles(self, path: Path, start: float, video: Video) -> _Subtitles:
         try:
-            said = read_spoken(path, start, video.end_seconds)
+            lines = read_subtitles(path, start, video.end_seconds)
         except AnnotationError:
-            return _Said(path)
+            return _Subtitles(path)
         if self._between:
-            return _Said(path, True, said)
+            return _Subtitles(path, True, lines)
         segments = plan_segments(video, self._sample)
         times = [seconds for segment in segments for seconds in segment.sample_seconds]
-        return _Said(path, True, (), listed(said, times))
+        return _Subtitles(path, True, (), list_at_frames(lines, times))
 
 
 def _window(record: Record) -> Window:
@@ -257,7 +261,7 @@ def _window(record: Record) -> Window:
     return record.start_seconds, record.end_seconds
 
 
-def _told(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]:
+def _outcome(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]:
     if isinstance(answer, Failure):
         return {"status": "model_error", "error_kind": answer.kind, "error": answer.error}
     told: dict[str, Any] = {"status": "ok", "answer": answer.text}

@@ -133,7 +133,7 @@ def run_task(name: str, options: argparse.Namespace) -> int:
     settings = published.settings_of(name, options.options) if published else ()
     tables = load_config(config_name, [*settings, *options.set])
     if published is not None:
-        _tell(f"{options.protocol}: {published.note}")
+        _print_line(f"{options.protocol}: {published.note}")
     runs = []
     for budget in options.budget:
         config = replace(tables, ask=replace(tables.ask, budget=budget)) if budget else tables
@@ -264,9 +264,9 @@ def _infer(
             prepare,
             retry=options.retry,
         )
-    _tell(f"infer: {done.asked} asked, {done.kept} kept, {done.missing} without a video")
+    _print_line(f"infer: {done.asked} asked, {done.kept} kept, {done.missing} without a video")
     if done.torn:
-        _tell(f"infer: {done.torn} torn lines in the log were passed over")
+        _print_line(f"infer: {done.torn} torn lines in the log were passed over")
 
 
 def _after_infer(
@@ -286,14 +286,14 @@ def _after_infer(
             judge_options = _judge_options(options)
             judges = judges_named(options.judge, judge_options)
             judged = judge(run, plan, judges, judge_options.concurrency)
-            _tell(
+            _print_line(
                 f"judge: {judged.judged} calls, {judged.kept} kept, {judged.failed} without "
                 f"verdict{f', such as: {judged.why}' if judged.why else '.'}"
             )
         if "score" in stages:
             result = score(run, plan, Subject(task.groups, task.macro), anew=anew)
             if not any(result["coverage"][name] for name in ("ok", "unparsed")):
-                _tell(f"Not one of {result['rows']} rows was answered: the report says why.")
+                _print_line(f"Not one of {result['rows']} rows was answered: the report says why.")
                 status = NOTHING_ANSWERED
         if "report" in stages:
             from benchmarks.report.figures import report
@@ -320,7 +320,7 @@ def _ids(path: Path | None) -> tuple[str, ...] | None:
         raise AnnotationError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _tell(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 

@@ -17,10 +17,10 @@ from longvid.errors import LongvidError, VideoError
 from longvid.timed_text.formats import in_time_order, plain_text, read_sidecar
 from longvid.types import TextLine
 
-__all__ = ["read_spoken"]
+__all__ = ["read_subtitles"]
 
 
-def read_spoken(
+def read_subtitles(
     path: Path, from_seconds: float = 0.0, duration_seconds: float = 0.0
 ) -> tuple[TextLine, ...]:
     """Return the lines of one file in time order, none of them before the video begins.

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measurements import Row
 from benchmarks.speed.text_questions import QUESTIONS, hour_of_lines
-from longvid.decode.audio import AudioReader
+from longvid.decode.audio_decoder import AudioReader
 from longvid.decode.pyav import PyAVDecoder
 from longvid.timed_text.lexical_search import LexicalIndex, content_words, indexed_text
 from longvid.transcribe.screen_text import ScreenText, ScreenTextReader

@@ -95,7 +95,7 @@ def _warn_of_damage(qa: VideoQA) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from longvid.qa.candidates import nothing_fits
+    from longvid.qa.candidate_segments import nothing_fits
     from longvid.qa.video_qa import VideoQA
 
     if options.top_k < 1:

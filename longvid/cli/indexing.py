@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
 from longvid.cli.output import OK, print_report, remark
-from longvid.cli.store import known_kind
+from longvid.cli.store_commands import known_kind
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from longvid.convert import convert
+    from longvid.safetensors_conversion import convert
 
     written = convert(
         options.source,

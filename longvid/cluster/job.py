@@ -24,7 +24,7 @@ from longvid.cluster.session import Actors
 from longvid.cluster.stages import Probe, refresh
 from longvid.config import Config
 from longvid.errors import ClusterError, LongvidError
-from longvid.indexing.ledger import Ledger, tried_out
+from longvid.indexing.ledger import Ledger, exhausted_paths
 from longvid.indexing.messages import Opened, StageSums, Written
 from longvid.sample import try_plan_chunks
 from longvid.types import Chunk, Failure
@@ -78,7 +78,7 @@ class Job:
         self.num_paths = 0
         self._config, self._actors = config, actors
         self._ledger, self._policy = ledger, policy
-        self._given_up = tried_out(ledger.store, config.run.max_attempts)
+        self._given_up = exhausted_paths(ledger.store, config.run.max_attempts)
         self._paths = PathBatches()
         self._chunks: deque[Chunk] = deque()
         self._decoded: deque[tuple[Chunk, Any]] = deque()

@@ -87,7 +87,7 @@ def run_job(
     from longvid.cluster.job import Job
     from longvid.cluster.progress_thread import ProgressThread
     from longvid.cluster.text_tasks import read_text_of
-    from longvid.indexing.ledger import Ledger, no_video_named, open_store
+    from longvid.indexing.ledger import Ledger, empty_input_error, open_store
     from longvid.indexing.text_reader import TextReader, summed
     from longvid.indexing.video_reader import Reader
 
@@ -108,7 +108,7 @@ def run_job(
             job.run(listing if few is None else (), together)
             skipped = listing.notes() if few is None else few.skipped
             if not job.num_paths:
-                raise no_video_named(skipped)
+                raise empty_input_error(skipped)
             text = read_text_of(ledger.finished, config, opened.uri)
             failures, text_note = summed(opened, text)
             ledger.failures.extend(failures)

@@ -11,7 +11,7 @@ import pickle
 import time
 from collections.abc import Sequence
 
-from longvid.cluster.metrics import StageMetrics
+from longvid.cluster.stage_metrics import StageMetrics
 from longvid.config import Config, torch_device
 from longvid.indexing.decode_encode_worker import DecodeEncodeWorker, written_chunk
 from longvid.indexing.decode_workers import DecodeWorkers

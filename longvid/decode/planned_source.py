@@ -170,11 +170,11 @@ class PlannedSource:
                     place = int(self._table.packet_of[rank]) - run.start
                     held.append((int(latest[place]), rank, picture))
                 while held and picture.pts is not None and held[0][0] <= picture.pts:
-                    yield self._given(*held.pop(0)[1:])
+                    yield self._note_doubtful(*held.pop(0)[1:])
                 if not waiting and not held:
                     return []
         if self._is_sound(sound_until):
-            yield from (self._given(*each[1:]) for each in held)
+            yield from (self._note_doubtful(*each[1:]) for each in held)
             held.clear()
         if not drop and not self._damaged and not self._missing_means_damage():
             raise PacketsMislead
@@ -230,7 +230,7 @@ class PlannedSource:
         """Return True if no packet before one is damaged."""
         return min(self._damaged, default=until) >= until
 
-    def _given(self, rank: int, picture: VideoFrame) -> tuple[int, VideoFrame]:
+    def _note_doubtful(self, rank: int, picture: VideoFrame) -> tuple[int, VideoFrame]:
         """Note whether a picture may refer to a damaged one, and return both."""
         if self._damaged:
             packet = int(self._table.packet_of[rank])

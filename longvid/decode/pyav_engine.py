@@ -17,7 +17,6 @@ import numpy as np
 
 from longvid.decode.codec import DecoderSettings, first_picture
 from longvid.decode.container import encrypted, open_video, undecodable
-from longvid.decode.convert import Painter, orientation_of
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
@@ -28,6 +27,7 @@ from longvid.decode.frame_source import Opened, PacketsMislead, Source
 from longvid.decode.gop_plan import nearest_allowed, on_display
 from longvid.decode.non_reference import disposable_test
 from longvid.decode.packet_table import FrameTimes, PacketTable, scan
+from longvid.decode.pixel_conversion import Painter, orientation_of
 from longvid.decode.planned_source import PlannedSource
 from longvid.decode.segment_assembler import assemble
 from longvid.decode.sequential_source import SequentialSource

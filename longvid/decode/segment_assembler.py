@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 
-from longvid.decode.convert import Painter
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
@@ -20,6 +19,7 @@ from longvid.decode.engine import (
 )
 from longvid.decode.frame_source import Source
 from longvid.decode.packet_table import FrameTimes
+from longvid.decode.pixel_conversion import Painter
 from longvid.decode.thumbnails import PictureMaker
 from longvid.types import SegmentPlan
 

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from av.video.frame import VideoFrame
 
-from longvid.decode.convert import Painter
 from longvid.decode.engine import EncodedPicture
+from longvid.decode.pixel_conversion import Painter
 from longvid.types import FrameSize
 
 __all__ = ["PictureMaker"]

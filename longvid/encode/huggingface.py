@@ -155,7 +155,7 @@ class HuggingFaceEncoder:
         Raises:
             ModelError: A checkpoint is not on this machine, or has an encoder of its own.
         """
-        from longvid.encode.memory import encoder_memory
+        from longvid.encode.encoder_memory import encoder_memory
 
         return encoder_memory(self, self._model_folder(), self._embedder_folder(), device)
 

@@ -17,7 +17,7 @@ from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
 from longvid.types import Failure, Video
 
-__all__ = ["Ledger", "no_video_named", "open_store", "tried_out"]
+__all__ = ["Ledger", "empty_input_error", "exhausted_paths", "open_store"]
 
 #: The share of failures is looked at from this number of videos on.
 _MIN_TRIED = 20
@@ -40,7 +40,7 @@ def open_store(uri: str, config: Config) -> Store:
     )
 
 
-def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
+def exhausted_paths(store: Store, max_attempts: int) -> frozenset[str]:
     """Return the paths that failed so often that a run leaves them alone."""
     return frozenset(
         failure.path
@@ -49,7 +49,7 @@ def tried_out(store: Store, max_attempts: int) -> frozenset[str]:
     )
 
 
-def no_video_named(skipped: Sequence[str] = ()) -> ConfigError:
+def empty_input_error(skipped: Sequence[str] = ()) -> ConfigError:
     """Make the error for an empty list of videos.
 
     Args:

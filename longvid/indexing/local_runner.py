@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from longvid.config import Config, torch_device
 from longvid.indexing.decode_encode_worker import DecodeEncodeWorker
 from longvid.indexing.decode_workers import DecodeWorkers
-from longvid.indexing.ledger import Ledger, no_video_named, open_store, tried_out
+from longvid.indexing.ledger import Ledger, empty_input_error, exhausted_paths, open_store
 from longvid.indexing.listed_paths import ListedPaths
 from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
@@ -70,7 +70,7 @@ def run_local(
         ledger.failures.extend(failures)
     skipped = paths.notes() if isinstance(paths, Listing) else ()
     if not run.num_paths:
-        raise no_video_named(skipped)
+        raise empty_input_error(skipped)
     store.refresh()
     seconds = time.perf_counter() - started
     store.record_run({"runner": "local", **ledger.summary(seconds)})
@@ -103,7 +103,7 @@ class _Run:
         self.num_paths = 0
         self._paths = iter(paths)
         self._config, self._worker, self._ledger = config, worker, ledger
-        self._given_up = tried_out(ledger.store, config.run.max_attempts)
+        self._given_up = exhausted_paths(ledger.store, config.run.max_attempts)
         self._num_running = 0
         self._done: SimpleQueue[Future[Opened] | Future[Written]] = SimpleQueue()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from longvid.config import Config, torch_device
 from longvid.config.tables import part_table
-from longvid.decode.audio import SAMPLE_RATE, AudioReader
+from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
 from longvid.errors import ConfigError, ModelError, VideoError
 from longvid.protocols import ScreenText, ScreenTextPart, Speech, SpeechPart, TextSourcePart
 from longvid.remote_files import LocalCopies
@@ -170,10 +170,10 @@ class TextReader:
         """Yield the lines of each part of a video, and up to where it is read."""
         device = torch_device(self._config.run.device)
         if part.source == "speech":
-            return self._spoken(part, video, done_seconds, device)
-        return self._shown(part, video, done_seconds, device)
+            return self._recognise_speech(part, video, done_seconds, device)
+        return self._recognise_screen_text(part, video, done_seconds, device)
 
-    def _spoken(
+    def _recognise_speech(
         self, part: SpeechPart, video: Video, done_seconds: float | None, device: str
     ) -> Iterator[tuple[Sequence[TextLine], float]]:
         if part.sample_rate != SAMPLE_RATE:
@@ -196,12 +196,12 @@ class TextReader:
         if held:
             yield list(self._speech(held)), held[-1].end_seconds
 
-    def _shown(
+    def _recognise_screen_text(
         self, part: ScreenTextPart, video: Video, done_seconds: float | None, device: str
     ) -> Iterator[tuple[Sequence[TextLine], float]]:
         if self._screen is None:
             self._screen = part.setup(device)
-        size = _inside(part.frame_size(), video)
+        size = _fit_into(part.frame_size(), video)
         decoder = replace(self._config.decoder, size=size).setup("cpu")
         try:
             start = video.start_seconds if done_seconds is None else done_seconds
@@ -217,7 +217,7 @@ class TextReader:
             decoder.close()
 
 
-def _inside(size: FrameSize, video: Video) -> FrameSize:
+def _fit_into(size: FrameSize, video: Video) -> FrameSize:
     """Return the size at which a video fits into a box, not enlarged."""
     scale = min(1.0, size.height / video.height, size.width / video.width)
     height, width = round(video.height * scale), round(video.width * scale)

@@ -257,8 +257,8 @@ class ChatServer:
     def _refused(self, response: http.client.HTTPResponse) -> ServerFault:
         """Name a reply that is none."""
         status = response.status
-        said = _said(response.read(1 << 16))
-        tail = f" It says: {said}" if said else ""
+        text = _error_text(response.read(1 << 16))
+        tail = f" It says: {text}" if text else ""
         if status in (401, 403):
             have = f"refuses the key in {self.key_variable}" if self.key else "wants a key"
             sentence = (
@@ -279,7 +279,7 @@ class ChatServer:
             sentence = f"The server {self.url} refuses the question with status {status}.{tail}"
         again = status in _AGAIN
         wait = _wait_seconds(response.headers.get("Retry-After", ""))
-        return ServerFault(sentence, again=again, wait_seconds=wait, status=status, said=said)
+        return ServerFault(sentence, again=again, wait_seconds=wait, status=status, said=text)
 
     def _failed(self, error: Exception, late: bool, stream: _Stream) -> ServerFault:
         if late or isinstance(error, TimeoutError):
@@ -341,7 +341,7 @@ def _message(event: Mapping[str, Any]) -> str:
     return " ".join(str(text or event.get("message") or event.get("detail") or "").split())[:300]
 
 
-def _said(data: bytes) -> str:
+def _error_text(data: bytes) -> str:
     """Return what an error reply says, in one line."""
     try:
         event = json.loads(data)

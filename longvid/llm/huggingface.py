@@ -142,7 +142,7 @@ class HuggingFaceLanguageModel:
             ConfigError: The encoder is one of a published system.
             ModelError: The checkpoint is not on this machine.
         """
-        from longvid.llm.memory import language_model_memory
+        from longvid.llm.model_memory import language_model_memory
 
         return language_model_memory(self, self.folder(), encoder, device)
 

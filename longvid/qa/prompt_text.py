@@ -10,7 +10,11 @@ from functools import lru_cache
 from longvid.lazy_import import torch
 from longvid.llm.prompt import with_subtitles
 from longvid.store import Store, read_subtitles
-from longvid.timed_text.alignment import listed, spoken_after, spoken_over
+from longvid.timed_text.alignment import (
+    align_to_covering_frame,
+    align_to_preceding_frame,
+    list_at_frames,
+)
 from longvid.types import Question, Segment, Selection, TextLine
 
 __all__ = ["PromptText"]
@@ -54,9 +58,11 @@ class PromptText:
             shown = torch.cat([s.tokens.counts(s.num_frames) > 0 for s in segments])
             pts_seconds = torch.cat([segment.pts_seconds for segment in segments])[shown]
             if self._mode == "listed":
-                lines += listed(said, pts_seconds.tolist())
+                lines += list_at_frames(said, pts_seconds.tolist())
                 continue
-            place = spoken_after if self._mode == "interleaved" else spoken_over
+            place = (
+                align_to_preceding_frame if self._mode == "interleaved" else align_to_covering_frame
+            )
             after = iter(place(said, pts_seconds.tolist()))
             texts = [next(after) if seen else "" for seen in shown.tolist()]
             for segment in segments:

@@ -12,7 +12,7 @@ from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name, video_name
-from longvid.qa.candidates import CandidateSearch
+from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.text_search import TextSearch, line_evidence

@@ -2,7 +2,8 @@
 
 embed the question → search the store → load candidates → select under the budget → language model
 
-`candidates.py` searches and loads, `evidence.py` chooses spans, `prompt_text.py` adds subtitles.
+`candidate_segments.py` searches and loads, `evidence.py` chooses spans, `prompt_text.py` adds the
+subtitles.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from longvid.errors import ConfigError
 from longvid.lazy_import import torch
 from longvid.select import algorithms
-from longvid.select.candidates import Candidates, candidates, embedding_scores
+from longvid.select.candidate_frames import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from longvid.config import Ask
 from longvid.lazy_import import torch
 from longvid.select import algorithms
-from longvid.select.candidates import Candidates, candidates, embedding_scores
+from longvid.select.candidate_frames import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment
 
 if TYPE_CHECKING:

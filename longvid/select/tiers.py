@@ -18,7 +18,7 @@ from longvid.lazy_import import torch
 from longvid.methods import stc
 from longvid.methods.token_pooling import pool_cells, require_finite
 from longvid.select import algorithms
-from longvid.select.candidates import Candidates, candidates, embedding_scores
+from longvid.select.candidate_frames import Candidates, candidates, embedding_scores
 from longvid.types import Query, Segment, Tokens
 
 if TYPE_CHECKING:

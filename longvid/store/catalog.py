@@ -29,9 +29,9 @@ from longvid.store.layout import (
 from longvid.store.manifest import Manifest, parse_manifest
 from longvid.store.objects import Objects
 from longvid.store.parquet import MAX_TABLE_BYTES, parse_table, write_table
-from longvid.store.paths import existing_first
 from longvid.store.seal import parse_json
 from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
+from longvid.store.video_paths import existing_first
 from longvid.types import Failure, Video
 
 __all__ = [

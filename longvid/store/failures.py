@@ -21,7 +21,7 @@ from longvid.errors import LongvidError, StoreError
 from longvid.store.layout import FAILURES, from_column, to_column
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.parquet import parse_table, write_table
-from longvid.store.paths import stored_path
+from longvid.store.video_paths import stored_path
 from longvid.types import Failure
 
 __all__ = ["FailureLog", "is_failure_table", "parse_failures"]

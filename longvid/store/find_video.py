@@ -53,7 +53,7 @@ def find_video(
         if found:
             raise StoreError(
                 f"{name!r} means {len(found)} videos of the store {uri}; name one of: "
-                f"{_shown(found)}."
+                f"{_list_names(found)}."
             )
     broken = [
         v for v in damaged if name == v or (len(name) >= _SHORTEST_PREFIX and v.startswith(name))
@@ -63,11 +63,11 @@ def find_video(
             return broken[0]
         raise StoreError(damaged[broken[0]])
     raise StoreError(
-        f"The store {uri} holds no video {name!r}; it holds: {_shown(videos) or 'nothing'}."
+        f"The store {uri} holds no video {name!r}; it holds: {_list_names(videos) or 'nothing'}."
     )
 
 
-def _shown(videos: Sequence[StoredVideo]) -> str:
+def _list_names(videos: Sequence[StoredVideo]) -> str:
     shown = [f"{v.video.path} ({v.video.video_id[:12]})" for v in videos[:_SHOWN]]
     more = len(videos) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -27,7 +27,6 @@ from longvid.store.find_video import find_video
 from longvid.store.header import Header, read_header, seal_header, write_header
 from longvid.store.layout import HEADER
 from longvid.store.objects import Objects
-from longvid.store.paths import stored_path
 from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch
@@ -35,6 +34,7 @@ from longvid.store.status import StoreStatus, summarise
 from longvid.store.vectors import Hit
 from longvid.store.verify import Finding, clean, verify
 from longvid.store.video_objects import VideoObjects
+from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Segment, Video
 
 __all__ = ["Store"]

@@ -80,7 +80,7 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
             ConfigError: The encoder is of another system.
             ModelError: The checkpoint is not on this machine.
         """
-        from longvid.llm.memory import language_model_memory
+        from longvid.llm.model_memory import language_model_memory
 
         return language_model_memory(self, self.folder(), encoder, device, self.stretch())
 
@@ -157,13 +157,13 @@ class PublishedWorker(Worker):
                 "This system shows a video in one piece, so subtitles cannot stand between its "
                 "frames; set ask.subtitles to 'listed' or 'none'."
             )
-        return Worker._ask(self, question, self._shown(question, selection))
+        return Worker._ask(self, question, self._arrange(question, selection))
 
     def _check_stored(self, selection: Selection) -> None:
         """Refuse tokens that this system did not store."""
         self._check_space(selection)
 
-    def _shown(self, question: Question, selection: Selection) -> Selection:
+    def _arrange(self, question: Question, selection: Selection) -> Selection:
         """Return what the language model is shown; here the selection itself."""
         return selection
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from longvid.types import TextLine
 
-__all__ = ["listed", "spoken_after", "spoken_over"]
+__all__ = ["align_to_covering_frame", "align_to_preceding_frame", "list_at_frames"]
 
 _SOUNDS = re.compile(r"^[\[(].*[\])]$")
 
@@ -18,7 +18,7 @@ _MAX_WORDS, _THINNED_LINES = 6000, 200
 _MIN_SECONDS = 1.0
 
 
-def listed(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> list[str]:
+def list_at_frames(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> list[str]:
     """Return the lines at shown frames, as Video-MME lists them.
 
     One line a frame, the first that covers it; a line is listed once, and sounds in brackets such
@@ -43,13 +43,16 @@ def listed(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> list[str]
     return kept
 
 
-def spoken_after(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> tuple[str, ...]:
+def align_to_preceding_frame(
+    lines: Sequence[TextLine], pts_seconds: Sequence[float]
+) -> tuple[str, ...]:
     """Return the text after each shown frame, as LLaMA-VID interleaves films.
 
     A line belongs to the last frame before its end; one that ends before the first frame belongs
     to the first. The walk through the frames never goes back.
 
-    >>> spoken_after([TextLine(0.2, 0.9, "a"), TextLine(1.2, 1.4, "b")], [0.0, 1.0, 2.0])
+    >>> lines = [TextLine(0.2, 0.9, "a"), TextLine(1.2, 1.4, "b")]
+    >>> align_to_preceding_frame(lines, [0.0, 1.0, 2.0])
     ('a', 'b', '')
 
     Args:
@@ -65,13 +68,15 @@ def spoken_after(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> tup
     return tuple(" ".join(text) for text in texts)
 
 
-def spoken_over(lines: Sequence[TextLine], pts_seconds: Sequence[float]) -> tuple[str, ...]:
+def align_to_covering_frame(
+    lines: Sequence[TextLine], pts_seconds: Sequence[float]
+) -> tuple[str, ...]:
     """Return the text while frames are shown, as LongVideoBench interleaves it.
 
     A line that covers a shown frame goes after the last frame before its middle, or after the
     first frame; all others are left out. The walk through the frames never goes back.
 
-    >>> spoken_over([TextLine(0.2, 1.2, "a"), TextLine(2.2, 3.9, "b")], [0.0, 1.0, 2.0])
+    >>> align_to_covering_frame([TextLine(0.2, 1.2, "a"), TextLine(2.2, 3.9, "b")], [0.0, 1.0, 2.0])
     ('a', '', '')
 
     Args:

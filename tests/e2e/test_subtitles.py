@@ -23,7 +23,7 @@ from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
-from longvid.timed_text.alignment import listed, spoken_after
+from longvid.timed_text.alignment import align_to_preceding_frame, list_at_frames
 from longvid.timed_text.formats import MAX_BYTES, parse_subtitles, sidecar_of
 from longvid.types import Question, TextLine
 from tests.parity.llama_vid_subtitles import interleave_subtitles
@@ -354,15 +354,22 @@ def test_webvtt_and_what_has_no_time() -> None:
 
 
 def test_listing_takes_the_first_line_at_each_frame_once() -> None:
-    assert listed(SAID, [0.0, 2.0, 3.0, 22.0, 30.5, 40.0]) == ["the red star", "the blue circle"]
+    assert list_at_frames(SAID, [0.0, 2.0, 3.0, 22.0, 30.5, 40.0]) == [
+        "the red star",
+        "the blue circle",
+    ]
     many = [TextLine(float(i), i + 0.5, " ".join([f"w{i}"] * 10)) for i in range(1000)]
-    assert len(listed(many, [float(i) for i in range(1000)])) == 200
+    assert len(list_at_frames(many, [float(i) for i in range(1000)])) == 200
 
 
 def test_words_after_frames() -> None:
-    assert spoken_after(SAID, [0.0, 10.0, 25.0]) == ("the red star", "", "the blue circle [Music]")
-    assert spoken_after(SAID[:1], [5.0, 6.0]) == ("the red star", "")
-    assert spoken_after((), [1.0]) == ("",)
+    assert align_to_preceding_frame(SAID, [0.0, 10.0, 25.0]) == (
+        "the red star",
+        "",
+        "the blue circle [Music]",
+    )
+    assert align_to_preceding_frame(SAID[:1], [5.0, 6.0]) == ("the red star", "")
+    assert align_to_preceding_frame((), [1.0]) == ("",)
 
 
 def test_words_after_frames_are_those_of_llama_vid() -> None:
@@ -375,4 +382,4 @@ def test_words_after_frames_are_those_of_llama_vid() -> None:
     lines = [TextLine(start, start + last, f"w{i}") for i, (start, last) in spans]
     ends, texts = [line.end_seconds for line in lines], [line.text for line in lines]
     expected = interleave_subtitles(ends, texts, times).split("<image>")[1:]
-    assert list(spoken_after(lines, times)) == expected
+    assert list(align_to_preceding_frame(lines, times)) == expected

@@ -17,7 +17,7 @@ from longvid.systems.longvu import (
     select_frames,
     text_length,
 )
-from longvid.systems.longvu.reference import LongVU, VisualBlock
+from longvid.systems.longvu.composition import LongVU, VisualBlock
 from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
 

@@ -1,4 +1,4 @@
-"""How LLaMA-VID's own code writes subtitles between frames: what `spoken_after` is checked by."""
+"""How LLaMA-VID's own code writes subtitles between frames: the twin of our alignment."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from longvid.decode import DecordDecoder, PyAVDecoder, TorchcodecDecoder, available_decoders
-from longvid.decode.convert import Painter
+from longvid.decode.pixel_conversion import Painter
 from longvid.errors import VideoError
 from longvid.types import FrameBatch, FrameSize, Video
 from tests.conftest import DATA, require

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import longvid
 from longvid.cli import main
-from longvid.convert import convert
 from longvid.errors import ModelError
 from longvid.models.weights import read_tensors
+from longvid.safetensors_conversion import convert
 from tests.parity import published_checkpoints as tiny
 from tests.parity.test_published_llama_vid import (
     EVA_HEADS,

@@ -17,15 +17,15 @@ from transformers import Dinov2Model, PreTrainedTokenizerFast, SiglipModel
 
 import longvid
 from longvid.config import Config, load_config
-from longvid.convert import convert
 from longvid.errors import ModelError
 from longvid.methods.longvu_config import LongVUConfig
 from longvid.qa.video_qa import VideoQA
+from longvid.safetensors_conversion import convert
 from longvid.systems.longvu import encoder as encoding
 from longvid.systems.longvu import select_frames, select_marked
 from longvid.systems.longvu.checkpoint import load_aggregator, read_settings
-from longvid.systems.longvu.grid import resolution
-from longvid.systems.longvu.reference import LongVU, VisualBlock
+from longvid.systems.longvu.composition import LongVU, VisualBlock
+from longvid.systems.longvu.padded_grid import resolution
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.test_golden import DIRECTORY

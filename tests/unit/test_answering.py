@@ -14,7 +14,7 @@ import torch
 import longvid
 from longvid.config import load_config
 from longvid.errors import BudgetError, QuestionError, StoreError
-from longvid.qa.candidates import evenly
+from longvid.qa.candidate_segments import evenly
 from longvid.qa.evidence import merge_spans, supporting
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Hit, Store

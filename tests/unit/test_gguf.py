@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.convert import convert
 from longvid.errors import ModelError
 from longvid.gguf import convert_gguf, unpermuted
+from longvid.safetensors_conversion import convert
 
 gguf = pytest.importorskip("gguf")
 HEADS, KEY_HEADS = 4, 2

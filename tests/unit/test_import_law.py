@@ -55,7 +55,7 @@ FLOORS = {
     "longvid.cluster": 7,
     "longvid.api": 8,
     "longvid.cli": 8,
-    "longvid.convert": 8,
+    "longvid.safetensors_conversion": 8,
     "longvid.demo": 8,
     "longvid.doctor": 8,
     "longvid.gguf": 8,

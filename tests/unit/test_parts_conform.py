@@ -7,7 +7,6 @@ from pathlib import Path
 
 import longvid.protocols
 from longvid.compress.flashvid import FlashVID
-from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.compress.ranking import (
@@ -16,6 +15,7 @@ from longvid.compress.ranking import (
     VCast,
     VidCom2,
 )
+from longvid.compress.token_merging import TokenMerging
 from longvid.decode.decord import DecordDecoder
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.torchcodec import TorchcodecDecoder

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, cut_frames
 from longvid.compress.flashvid import FlashVID
-from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.compress.ranking import (
@@ -26,8 +25,9 @@ from longvid.compress.ranking import (
     VCast,
     VidCom2,
 )
+from longvid.compress.token_merging import TokenMerging
 from longvid.config import Ask, Config
-from longvid.qa.candidates import evenly
+from longvid.qa.candidate_segments import evenly
 from longvid.select import algorithms
 from longvid.select.frames import (
     AdaptiveKeyframes,
@@ -164,7 +164,7 @@ def of_parts(
 
 
 def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:
-    """Take frames from all over a film, as `longvid.qa.candidates` does if nothing was found."""
+    """Take frames from all over a film, as `longvid ask` does where a search finds nothing."""
     cost = max(1, len(segments[0].tokens) // max(1, segments[0].num_frames))
     places = [segments[index] for index in evenly(len(segments), budget // cost)]
     return Uniform()(query, places, max(budget, cost))

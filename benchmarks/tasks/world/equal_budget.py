@@ -16,7 +16,6 @@ from benchmarks.tasks.world.film_tokens import Cut, Shelf
 from benchmarks.tasks.world.plan import PRESET, Run
 from benchmarks.tasks.world.suites import SUITES, Suite
 from longvid.compress.flashvid import FlashVID
-from longvid.compress.merge import TokenMerging
 from longvid.compress.prune import RandomPruning
 from longvid.compress.ranking import (
     DifferentialTokenDrop,
@@ -24,6 +23,7 @@ from longvid.compress.ranking import (
     VCast,
     VidCom2,
 )
+from longvid.compress.token_merging import TokenMerging
 from longvid.compress.whole_video import compress_video
 from longvid.config import Config
 from longvid.select.frames import Uniform

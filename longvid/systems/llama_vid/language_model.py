@@ -132,7 +132,7 @@ class Worker(PublishedWorker):
                 )
 
     @no_grad
-    def _shown(self, question: Question, selection: Selection) -> Selection:
+    def _arrange(self, question: Question, selection: Selection) -> Selection:
         ids = torch.tensor([self._question_ids(question.text)], device=self._device)
         segments = [self._with_question(segment, ids) for segment in selection.segments]
         num_tokens = sum(len(segment.tokens) for segment in segments)

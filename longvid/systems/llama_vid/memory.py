@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from longvid.encode.embedder import width_of
-from longvid.llm.memory import add_up, require_system
+from longvid.llm.model_memory import add_up, require_system
 from longvid.methods.content_tokens import content_tokens
 from longvid.models import checkpoint_files
 from longvid.models.from_pretrained import resolve_dtype

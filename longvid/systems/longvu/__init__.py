@@ -23,7 +23,7 @@ from longvid.methods.temporal_reduction import (
     select_marked,
     text_length,
 )
-from longvid.systems.longvu.grid import (
+from longvid.systems.longvu.padded_grid import (
     content_box,
     content_mask,
     crop_to_content,

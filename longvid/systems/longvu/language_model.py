@@ -25,7 +25,7 @@ from longvid.systems.longvu import (
     with_newlines,
 )
 from longvid.systems.longvu.checkpoint import load_projector, read_settings
-from longvid.systems.longvu.grid import resolution
+from longvid.systems.longvu.padded_grid import resolution
 from longvid.types import (
     EncoderMemory,
     LanguageModelMemory,
@@ -161,7 +161,7 @@ class Worker(PublishedWorker):
                 )
 
     @no_grad
-    def _shown(self, question: Question, selection: Selection) -> Selection:
+    def _arrange(self, question: Question, selection: Selection) -> Selection:
         segments = [segment for segment in selection.segments if len(segment.tokens)]
         if not segments:
             return selection

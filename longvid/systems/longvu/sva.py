@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from longvid.errors import ModelError, OpError
-from longvid.systems.longvu.grid import group_patches
+from longvid.systems.longvu.padded_grid import group_patches
 
 __all__ = ["SpatialVisionAggregator", "VisionTokenSampler", "load_released"]
 

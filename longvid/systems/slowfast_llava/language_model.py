@@ -104,7 +104,7 @@ class Worker(PublishedWorker):
 
     _part: SlowFastLanguageModel
 
-    def _shown(self, question: Question, selection: Selection) -> Selection:
+    def _arrange(self, question: Question, selection: Selection) -> Selection:
         segments: list[Segment] = []
         for _, video in itertools.groupby(selection.segments, lambda segment: segment.video_id):
             segments.extend(slow_first(list(video), self._part.num_slow, self._part.fast_tokens))

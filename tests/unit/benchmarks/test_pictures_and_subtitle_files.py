@@ -13,10 +13,10 @@ from PIL import Image
 from benchmarks.harness.asker import Asker, Protocol, index_videos
 from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.record import Record
-from benchmarks.harness.subtitle_files import read_spoken
+from benchmarks.harness.subtitle_files import read_subtitles
 from benchmarks.harness.video_folder import VideoFolder
 from longvid.config import load_config
-from longvid.timed_text.alignment import spoken_over
+from longvid.timed_text.alignment import align_to_covering_frame
 from longvid.types import TextLine
 
 
@@ -84,15 +84,15 @@ def test_two_forms_of_json_lines_are_moved_to_the_time_of_the_clip(tmp_path: Pat
         {"start": "00:00:10.000", "end": "00:00:12.000", "line": "before the clip"},
     ]
     path.write_text(json.dumps(first))
-    assert read_spoken(path, 60.0) == (TextLine(2.5, 4.0, "hello there"),)
+    assert read_subtitles(path, 60.0) == (TextLine(2.5, 4.0, "hello there"),)
     second = [
         {"timestamp": [7, None], "text": "to the end"},
         {"timestamp": [1.0, 2.5], "text": "hi"},
     ]
     path.write_text(json.dumps(second))
-    assert read_spoken(path, 0.0, 9.0) == (TextLine(1, 2.5, "hi"), TextLine(7, 9, "to the end"))
+    assert read_subtitles(path, 0.0, 9.0) == (TextLine(1, 2.5, "hi"), TextLine(7, 9, "to the end"))
     (tmp_path / "a.srt").write_text("1\n00:00:07,000 --> 00:00:08,000\nyes\n")
-    assert read_spoken(tmp_path / "a.srt", 5.0) == (TextLine(2.0, 3.0, "yes"),)
+    assert read_subtitles(tmp_path / "a.srt", 5.0) == (TextLine(2.0, 3.0, "yes"),)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_two_forms_of_json_lines_are_moved_to_the_time_of_the_clip(tmp_path: Pat
 def test_a_file_that_holds_no_lines_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(AnnotationError, match="is not a list of lines"):
-        read_spoken(tmp_path / "a.json")
+        read_subtitles(tmp_path / "a.json")
     with pytest.raises(AnnotationError, match="cannot be read"):
-        read_spoken(tmp_path / "none.json")
+        read_subtitles(tmp_path / "none.json")
 
 
 def test_lines_that_cover_a_shown_frame_stand_after_it() -> None:
@@ -113,14 +113,14 @@ def test_lines_that_cover_a_shown_frame_stand_after_it() -> None:
         TextLine(6.0, 9.0, "between frames"),
         TextLine(9.5, 12.0, "after the last middle"),
     ]
-    assert spoken_over(lines, [0.1, 3.0, 5.0, 10.0]) == (
+    assert align_to_covering_frame(lines, [0.1, 3.0, 5.0, 10.0]) == (
         "short, near the first",
         "over two frames",
         "",
         "after the last middle",
     )
-    assert spoken_over(lines[:1], [0.8]) == ("short, near the first",)
-    assert spoken_over(lines, []) == ()
+    assert align_to_covering_frame(lines[:1], [0.8]) == ("short, near the first",)
+    assert align_to_covering_frame(lines, []) == ()
 
 
 def walk_frame_by_frame(lines: list[TextLine], times: list[float]) -> list[str]:
@@ -152,5 +152,5 @@ def test_the_fast_walk_is_the_walk_frame_by_frame() -> None:
         laid = " ".join(walk_frame_by_frame(lines, times)).split("|")
         # What stands before the first frame there stands after it here.
         expected = [f"{laid[0]} {laid[1]}", *laid[2:]]
-        said = list(spoken_over(lines, times))
+        said = list(align_to_covering_frame(lines, times))
         assert [text.split() for text in said] == [text.split() for text in expected]

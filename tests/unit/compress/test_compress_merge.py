@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from longvid.compress.merge import TokenMerging
+from longvid.compress.token_merging import TokenMerging
 from longvid.errors import ConfigError, OpError
 from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens

@@ -8,8 +8,8 @@ import pytest
 import torch
 from einops import rearrange
 
-from longvid.compress.merge import TokenMerging
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
+from longvid.compress.token_merging import TokenMerging
 from longvid.errors import ConfigError, OpError
 from longvid.methods import slowfast_pooling
 from longvid.systems.llama_vid import network

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longvid.decode.audio import SAMPLE_RATE, AudioReader
+from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
 from longvid.decode.audio_engine import _blocks, quietest
 from longvid.errors import VideoError
 from tests.unit.decode.sound import onsets, tone_file

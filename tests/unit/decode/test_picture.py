@@ -12,7 +12,7 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from longvid.decode.convert import Painter, Placement, orientation_of, place
+from longvid.decode.pixel_conversion import Painter, Placement, orientation_of, place
 from longvid.types import FrameSize
 from tests.unit.decode.footage import as_rgb, encode, picture
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.compress.merge import TokenMerging
+from longvid.compress.token_merging import TokenMerging
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.errors import ConfigError, ModelError, OpError
 from longvid.handoff import packing, sglang, vllm
 from longvid.handoff.decision import WAYS, handoff
-from longvid.handoff.layout import lay_out, positions_of
+from longvid.handoff.prompt_layout import lay_out, positions_of
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.families.protocol import FramePiece
 from longvid.types import Question, Segment, Selection

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from longvid.compress.merge import TokenMerging
+from longvid.compress.token_merging import TokenMerging
 from longvid.encode.huggingface import HuggingFaceEncoder
 from longvid.errors import ModelError
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker

@@ -15,8 +15,8 @@ from longvid.systems.longvu import (
     spatial_token_compression,
     with_newlines,
 )
-from longvid.systems.longvu.grid import resolution
-from longvid.systems.longvu.reference import LongVU, PreparedInputs, VisualBlock
+from longvid.systems.longvu.composition import LongVU, PreparedInputs, VisualBlock
+from longvid.systems.longvu.padded_grid import resolution
 
 WIDTH = 4
 PAD = 59

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from longvid.errors import BudgetError, ConfigError
-from longvid.select.candidates import candidates
+from longvid.select.candidate_frames import candidates
 from longvid.select.frames import (
     AdaptiveKeyframes,
     Determinantal,

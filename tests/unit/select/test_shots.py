@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from longvid.config import Ask
-from longvid.select.candidates import candidates
+from longvid.select.candidate_frames import candidates
 from longvid.select.shots import shot_numbers, shots_around
 from longvid.testing.synthetic import EMBEDDING_WIDTH, make_query, make_segment
 from longvid.types import Segment

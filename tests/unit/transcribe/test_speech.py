@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.decode.audio import AudioReader
+from longvid.decode.audio_decoder import AudioReader
 from longvid.errors import ConfigError, ModelError
 from longvid.transcribe import recogniser
 from longvid.transcribe.faster_whisper import FasterWhisper

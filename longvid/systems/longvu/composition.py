@@ -24,7 +24,7 @@ from longvid.lazy_import import torch
 from longvid.methods.longvu_config import LongVUConfig
 from longvid.methods.stc import fit_to_budget
 from longvid.methods.temporal_reduction import select_frames, text_length
-from longvid.systems.longvu.grid import (
+from longvid.systems.longvu.padded_grid import (
     crop_to_content,
     frame_positions,
     resize_grid,

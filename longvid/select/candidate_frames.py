@@ -1,6 +1,6 @@
 """The frames of several segments as one list: their costs, scores, and how to take some of them.
 
-It knows no rule of choosing; `rules.py` knows nothing of segments.
+`algorithms.py` chooses among them and knows nothing of segments.
 """
 
 from __future__ import annotations
