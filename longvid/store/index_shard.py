@@ -151,7 +151,10 @@ def part_is_whole(objects: Objects, table: str) -> bool:
         rows = None if data is None else read_rows(data)
         if rows is None:
             return True
-        with objects.local_file(table.removesuffix(".parquet") + ".faiss") as path:
+        index = table.removesuffix(".parquet") + ".faiss"
+        if objects.size(index) != rows.index_bytes:
+            return False
+        with objects.local_file(index) as path:
             return seal_file(path) == (rows.index_bytes, rows.index_seal)
     except FileNotFoundError:
         return False

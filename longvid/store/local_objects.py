@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from longvid.errors import StoreError
 from longvid.store.objects import (
-    BLOCK_BYTES,
     MAX_OBJECT_BYTES,
     DamagedObjectError,
     ObjectInfo,
@@ -92,11 +91,6 @@ class LocalObjects:
                 del buffer[filled:]
                 found.append(buffer)
         return found
-
-    def blocks(self, name: str) -> Iterator[bytes]:
-        with self._mapped("read", name), self._opened(name) as descriptor:
-            while block := os.read(descriptor, BLOCK_BYTES):
-                yield block
 
     def write(self, name: str, data: bytes, *, exclusive: bool = False) -> bool:
         def fill(descriptor: int) -> None:

@@ -15,7 +15,6 @@ from typing import Protocol
 from longvid.errors import StoreError
 
 __all__ = [
-    "BLOCK_BYTES",
     "MAX_OBJECT_BYTES",
     "DamagedObjectError",
     "ObjectInfo",
@@ -23,8 +22,6 @@ __all__ = [
     "refusal",
 ]
 
-#: `blocks` yields this much at a time.
-BLOCK_BYTES = 1 << 20
 #: No JSON object of a store is larger: a manifest of a week of video has 60 MB. A sparse file can
 #: claim any size, so sizes are compared before anything is read.
 MAX_OBJECT_BYTES = 256 << 20
@@ -74,9 +71,6 @@ class Objects(Protocol):
         Raises:
             FileNotFoundError: There is no such object.
         """
-
-    def blocks(self, name: str) -> Iterator[bytes]:
-        """Yield an object's bytes block by block; FileNotFoundError if there is none."""
 
     def write(self, name: str, data: bytes, *, exclusive: bool = False) -> bool:
         """Write an object in one step; False if `exclusive` and it is there already."""

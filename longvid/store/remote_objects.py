@@ -12,7 +12,6 @@ from typing import Any
 
 from longvid.errors import StoreError
 from longvid.store.objects import (
-    BLOCK_BYTES,
     MAX_OBJECT_BYTES,
     DamagedObjectError,
     ObjectInfo,
@@ -20,6 +19,9 @@ from longvid.store.objects import (
 )
 
 __all__ = ["RemoteObjects"]
+
+#: Fetched of an object before its size is known; manifests of a day of video are smaller.
+_START_BYTES = 4 << 20
 
 
 def _foreign() -> tuple[type[BaseException], ...]:
@@ -51,37 +53,52 @@ class RemoteObjects:
             raise refusal(error, self.uri, what) from error
 
     def read(self, name: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError), self._mapped(f"read {name}"):
-            data: bytes = self._system.cat_file(self._path(name))
-            if len(data) > max_bytes:
-                raise self._too_large(name, len(data), max_bytes)
-            return data
-        return None
+        [start] = self._starts([name])
+        return self._whole(name, start, max_bytes)
 
     def read_many(self, names: Sequence[str]) -> list[bytes | StoreError | None]:
-        if not names:
-            return []
+        found: list[bytes | StoreError | None] = []
+        for name, start in zip(names, self._starts(names), strict=True):
+            try:
+                found.append(self._whole(name, start, MAX_OBJECT_BYTES))
+            except StoreError as error:
+                found.append(error)
+        return found
+
+    def _starts(self, names: Sequence[str]) -> list[bytes | Exception]:
+        """Fetch the start of each object, which is all of most: one request an object."""
         paths = [self._path(name) for name in names]
+        if not paths:
+            return []
         with self._mapped(f"read {names[0]}"):
-            found = self._system.cat_ranges(
-                paths, [None] * len(paths), [None] * len(paths), on_error="return"
+            found: list[bytes | Exception] = self._system.cat_ranges(
+                paths, [0] * len(paths), [_START_BYTES] * len(paths), on_error="return"
             )
-        return [self._outcome(name, data) for name, data in zip(names, found, strict=True)]
+        return found
 
-    def _outcome(self, name: str, data: bytes | Exception) -> bytes | StoreError | None:
-        if isinstance(data, FileNotFoundError):
+    def _whole(self, name: str, start: bytes | Exception, max_bytes: int) -> bytes | None:
+        """Return an object of which the start was fetched; the rest only if its size is allowed."""
+        if isinstance(start, FileNotFoundError):
             return None
-        if isinstance(data, Exception):
-            return refusal(data, self.uri, f"read {name}")
-        if len(data) > MAX_OBJECT_BYTES:
-            return self._too_large(name, len(data), MAX_OBJECT_BYTES)
-        return data
-
-    def _too_large(self, name: str, num_bytes: int, max_bytes: int) -> StoreError:
-        return DamagedObjectError(
-            f"{name} of the store {self.uri} has {num_bytes} bytes and at most {max_bytes} are "
-            "allowed, so it is damaged; remove that object."
-        )
+        if isinstance(start, bytes) and len(start) < _START_BYTES:
+            num_bytes: int | None = len(start)
+        else:
+            num_bytes = self.size(name)
+        if num_bytes is None:
+            return None
+        if num_bytes > max_bytes:
+            raise DamagedObjectError(
+                f"{name} of the store {self.uri} has {num_bytes} bytes and at most {max_bytes} are "
+                "allowed, so it is damaged; remove that object."
+            )
+        if num_bytes == 0:  # a service refuses a range of an empty object
+            return b""
+        if isinstance(start, Exception):
+            raise refusal(start, self.uri, f"read {name}") from start
+        if num_bytes <= len(start):
+            return start
+        [rest] = self.read_ranges(name, [(len(start), num_bytes)])
+        return start + rest
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytearray]:
         wanted = [(start, stop) for start, stop in ranges if stop > start]
@@ -94,11 +111,6 @@ class RemoteObjects:
             )
         found = iter(data)
         return [bytearray(next(found)) if stop > start else bytearray() for start, stop in ranges]
-
-    def blocks(self, name: str) -> Iterator[bytes]:
-        with self._mapped(f"read {name}"), self._system.open(self._path(name), "rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block
 
     def write(self, name: str, data: bytes, *, exclusive: bool = False) -> bool:
         with self._mapped(f"write {name}"):

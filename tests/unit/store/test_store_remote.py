@@ -7,7 +7,10 @@ import uuid
 import pytest
 
 from longvid.errors import StoreError
-from longvid.store import Store
+from longvid.store import Store, remote_objects
+from longvid.store.backend import open_objects
+from longvid.store.objects import DamagedObjectError
+from longvid.store.remote_objects import RemoteObjects
 from longvid.types import Failure
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import add_video, assert_same, make_segment, make_video
@@ -82,3 +85,26 @@ def test_a_bucket_that_is_not_there_is_one_sentence(s3: str, make_store: MakeSto
         make_store("s3://no-such-bucket/store")
     with pytest.raises(StoreError, match="There is no store at"):
         Store.open("s3://no-such-bucket/store")
+
+
+def test_the_size_of_an_object_is_compared_before_it_is_read(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_objects, "_START_BYTES", 8)
+    objects = open_objects(uri)
+    assert isinstance(objects, RemoteObjects)
+    contents = {"empty": b"", "short": b"1234567", "start": b"12345678", "long": b"1234567890" * 9}
+    for name, data in contents.items():
+        objects.write(name, data)
+        assert objects.read(name) == objects.read(name, max_bytes=len(data)) == data
+    assert objects.read_many([*contents, "absent"]) == [*contents.values(), None]
+
+    fetched: list[object] = []
+    monkeypatch.setattr(objects, "read_ranges", lambda *of: fetched.append(of) or [bytearray()])
+    with pytest.raises(DamagedObjectError, match=r"long of the store .* has 90 bytes and at most"):
+        objects.read("long", max_bytes=89)
+    monkeypatch.setattr(remote_objects, "MAX_OBJECT_BYTES", 89)
+    [refused, whole] = objects.read_many(["long", "short"])
+    assert isinstance(refused, DamagedObjectError)
+    assert whole == contents["short"]
+    assert not fetched
