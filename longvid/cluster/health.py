@@ -1,12 +1,13 @@
 """Notice that a cluster is gone. Ray itself waits for a dead raylet without an end.
 
-The raylet of the driver's machine and the GCS (the control process of the cluster) are asked for a
-connection every few seconds; when one of them refuses for long enough, the job ends.
+The raylet of the driver's machine and the GCS (the control process of the cluster) are greeted
+every few seconds; when one of them gives no answer for long enough, the job ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import threading
@@ -17,11 +18,13 @@ import ray
 
 from longvid.errors import ClusterError
 
-__all__ = ["ClusterHealth"]
+__all__ = ["ClusterHealth", "ask"]
 
 _CHECK_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
 #: A process that cannot be reached for this long is dead; the GCS may be restarted meanwhile.
 _DOWN_SECONDS = 15.0
+#: The preface of RFC 9113, section 3.4, and an empty SETTINGS frame.
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 #: Ray's own cleaning up at the end of a process waits for what is dead.
 _EXIT_SECONDS = 10.0
 
@@ -80,9 +83,24 @@ class ClusterHealth:
         self._checked = time.monotonic()
 
 
+def ask(host: str, port: int) -> None:
+    """Greet a gRPC server and wait for its first word.
+
+    The kernel accepts connections for a process that is stopped or hangs, so that a connection
+    alone says little. A server that wants TLS hangs up: that too is an answer.
+
+    Raises:
+        OSError: There is no answer within some seconds.
+    """
+    with socket.create_connection((host, port), _ANSWER_SECONDS) as connection:
+        connection.sendall(_HTTP2_GREETING)
+        with contextlib.suppress(ConnectionError):
+            connection.recv(1)
+
+
 def _answers(address: tuple[str, int]) -> bool:
     try:
-        socket.create_connection(address, _ANSWER_SECONDS).close()
+        ask(*address)
     except OSError:
         return False
     return True

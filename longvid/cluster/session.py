@@ -10,7 +10,6 @@ import atexit
 import importlib
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +19,13 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address
 
 from longvid.cluster.actor_pool import Pool
-from longvid.cluster.health import ClusterHealth
+from longvid.cluster.health import ClusterHealth, ask
 from longvid.cluster.placement import Plan, make_plan
 from longvid.config import Config, Layout
 from longvid.errors import ClusterError
 
 __all__ = ["Actors", "connect", "nodes", "plan_for", "start"]
 
-_ANSWER_SECONDS = 5.0
 _LOCAL = "local"
 _IMPORTED_NEXT = "longvid.cluster.job"
 #: Chunks that wait in a single actor which decodes and encodes; `frame_batches` bounds them too.
@@ -139,7 +137,7 @@ def _address() -> str:
         return _LOCAL
     host, _, port = found.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+        ask(host.strip("[]"), int(port))
     except OSError as error:
         if named:
             raise _no_answer(f"{found}: {error.strerror or error}") from error
