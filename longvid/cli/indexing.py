@@ -98,6 +98,7 @@ def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
 
 
 def _retry(options: argparse.Namespace) -> int:
+    from longvid import registry
     from longvid.config import Config
     from longvid.indexing.local_runner import run_local
     from longvid.progress import index_progress
@@ -111,10 +112,19 @@ def _retry(options: argparse.Namespace) -> int:
         for failure in store.failures(kind=kind)
         if not named or any(matches(failure) for matches in named)
     ]
-    if not failures:
-        remark("Nothing to retry.")
-        return OK
     config = Config.from_dict(store.config)
+    own = {registry.name_of("text_source", part) for part in config.text_sources}
+    others = [each for each in failures if each.stage == "text" and each.decoder not in {"", *own}]
+    for source in sorted({failure.decoder for failure in others}):
+        # The store does not know the settings of a source that was named later.
+        remark(
+            f"Its configuration has no {source}: read that text again with longvid text --store "
+            f"{options.store} --source {source}, and the settings that you gave."
+        )
+    failures = [failure for failure in failures if failure not in others]
+    if not failures:
+        remark("Nothing to retry." if not others else "Nothing else to retry.")
+        return OK
     run = dataclasses.replace(config.run, max_attempts=sys.maxsize)
     with index_progress(sys.stderr) as show:
         report = run_local(

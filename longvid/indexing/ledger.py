@@ -15,6 +15,7 @@ from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
 from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
+from longvid.store.paths import stored_path
 from longvid.types import Failure, Video
 
 __all__ = ["Ledger", "empty_input_error", "exhausted_paths", "open_store"]
@@ -95,6 +96,7 @@ class Ledger:
         self._again = set(again)
         # What the names meant before this run: one that means something else now has moved on.
         self._owners = store.names()
+        self._without_subtitles = {f.video_id for f in store.failures() if _is_subtitles(f)}
         self._open: dict[str, _OpenVideo] = {}
         self._num_changes: Counter[str] = Counter()
 
@@ -111,8 +113,7 @@ class Ledger:
             self._open[video.video_id].names[video.path] = opened
         elif not anew and self.store.has(video.video_id):
             self.finished.append(video)
-            add_subtitles(self.store, video.video_id, video.path, opened.text)
-            self._record(opened.text.failures)
+            self._take_in_text(video, opened)
             self._add_path(video.video_id, video.path)
         else:
             self._open[video.video_id] = _OpenVideo(
@@ -122,6 +123,16 @@ class Ledger:
             return True
         self.skip(video.path)
         return False
+
+    def _take_in_text(self, video: Video, opened: Opened) -> None:
+        """Keep the subtitles of a name of a finished video, in place of an earlier failure."""
+        add_subtitles(self.store, video.video_id, video.path, opened.text)
+        self._record(opened.text.failures)
+        if not opened.text.failures and video.video_id in self._without_subtitles:
+            path = stored_path(video.path)
+            self.store.clear_failures(
+                [video.video_id], lambda failure: _is_subtitles(failure) and failure.path == path
+            )
 
     def count_bytes(self, path: str, num_bytes: int) -> None:
         """Count the size of a file that was looked at."""
@@ -263,6 +274,11 @@ class Ledger:
             note=note,
             max_failure_rate=self._run.max_failure_rate,
         )
+
+
+def _is_subtitles(failure: Failure) -> bool:
+    """Whether a failure is of a subtitle file or stream; speech and screen text name a source."""
+    return failure.stage == "text" and not failure.decoder
 
 
 def _has_changed(opened: Opened) -> bool:

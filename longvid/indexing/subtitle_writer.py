@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from longvid.indexing.messages import VideoText
 from longvid.store import Store, read_subtitles, subtitles_beside, write_subtitles
+from longvid.store.objects import DamagedObjectError
 
 __all__ = ["add_subtitles", "keep_subtitles"]
 
@@ -31,10 +32,22 @@ def keep_subtitles(store: Store, video_id: str, texts: Mapping[str, VideoText]) 
 
 
 def add_subtitles(store: Store, video_id: str, path: str, text: VideoText) -> None:
-    """Take in a name of a finished video: the file beside it may sort first, or have changed."""
+    """Take in a name of a finished video: the file beside it may sort first, or have changed.
+
+    What could not be read when the video was indexed may be readable now.
+    """
     if not text.beside:
+        if text.inside and not _holds_subtitles(store, video_id):
+            write_subtitles(store.objects, video_id, text.inside)
         return
     kept = subtitles_beside(store.objects, video_id)
     changed = path == kept and read_subtitles(store.objects, video_id) != text.beside
     if not kept or path < kept or changed:
         write_subtitles(store.objects, video_id, text.beside, path)
+
+
+def _holds_subtitles(store: Store, video_id: str) -> bool:
+    try:
+        return bool(read_subtitles(store.objects, video_id))
+    except DamagedObjectError:
+        return False

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from longvid import registry
 from longvid.config import Config, torch_device
 from longvid.config.tables import part_table
 from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
@@ -20,7 +21,6 @@ from longvid.remote_files import LocalCopies
 from longvid.store import Store
 from longvid.store.timed_text import TextWriter, text_fingerprints
 from longvid.types import Audio, Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, TextLine, Video
-from longvid.types.text_line import TextSourceName
 
 __all__ = ["TextReader", "TextResult", "summed", "text_fingerprint"]
 
@@ -52,26 +52,37 @@ class TextResult:
         video_id: Of the video.
         num_lines: Written, by source.
         kept: Sources whose text by other settings was kept.
+        complete: Names of the text sources of which the store holds all lines.
         failures: Of stage "text".
     """
 
     video_id: str
     num_lines: dict[str, int]
     kept: tuple[str, ...] = ()
+    complete: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
 
 
 def summed(store: Store, results: Iterable[TextResult]) -> tuple[list[Failure], str]:
-    """Put the failures of a run on record, and say what was kept.
+    """Put the failures of a run on record, in place of earlier ones, and say what was kept.
 
     Returns:
         The failures, and a note for a person, or "".
     """
     failures: list[Failure] = []
+    complete: set[tuple[str, str]] = set()
     num_kept = 0
     for result in results:
         failures += result.failures
+        complete |= {(result.video_id, name) for name in result.complete}
         num_kept += bool(result.kept)
+    if complete:
+        store.clear_failures(
+            {video_id for video_id, _ in complete},
+            lambda failure: (
+                failure.stage == "text" and (failure.video_id, failure.decoder) in complete
+            ),
+        )
     if failures:
         store.record_failures(failures)
     if not num_kept:
@@ -134,8 +145,10 @@ class TextReader:
         """
         num_lines: dict[str, int] = {}
         kept: list[str] = []
+        complete: list[str] = []
         failures: list[Failure] = []
         for source, part in self._parts.items():
+            name = registry.name_of("text_source", part)
             fingerprint = self._fingerprints[source]
             there = text_fingerprints(store, video.video_id, source)
             if there and fingerprint not in there and not again:
@@ -143,18 +156,25 @@ class TextReader:
                 continue
             writer = TextWriter(store, video.video_id, source, fingerprint)
             if writer.is_complete:
+                complete.append(name)
                 continue
             try:
                 with self._copies.open(video.path) as local:
                     num_lines[source] = self._write(writer, part, replace(video, path=local))
+                complete.append(name)
             except OSError as error:
-                sentence = f"{video.path} cannot be read: {error.strerror or error}."
-                failures.append(_failure(video, source, "unreadable", sentence))
+                kind, sentence = "unreadable", f"{video.path} cannot be read: {_reason(error)}."
             except VideoError as error:
-                failures.append(_failure(video, source, error.kind, str(error)))
+                kind, sentence = error.kind, str(error)
             except ModelError as error:
-                failures.append(_failure(video, source, "model", str(error)))
-        return TextResult(video.video_id, num_lines, tuple(kept), tuple(failures))
+                kind, sentence = "model", str(error)
+            else:
+                continue
+            sentence = f"No {source} text: {sentence}"
+            failures.append(
+                Failure(video.video_id, video.path, "text", kind, sentence, decoder=name)
+            )
+        return TextResult(video.video_id, num_lines, tuple(kept), tuple(complete), tuple(failures))
 
     def _write(self, writer: TextWriter, part: TextSourcePart, video: Video) -> int:
         num_lines = 0
@@ -237,5 +257,5 @@ def _plans(start: float, end: float, every_seconds: float) -> tuple[SegmentPlan,
     return tuple(plans)
 
 
-def _failure(video: Video, source: TextSourceName, kind: str, sentence: str) -> Failure:
-    return Failure(video.video_id, video.path, "text", kind, f"No {source} text: {sentence}")
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

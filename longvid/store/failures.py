@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +96,7 @@ class FailureLog:
         self._compact()
 
     def read(self, kind: str | None = None) -> list[Failure]:
-        """Return what is not cleared: one entry a file, one a gap of a video, attempts added up.
+        """Return what is not cleared: one entry a file, gap or source of text, attempts added up.
 
         The stage, the kind, the sentence and the decoder's last lines are those of the latest
         attempt.
@@ -110,6 +110,8 @@ class FailureLog:
             failure = event.failure
             identity = failure.video_id or failure.path
             key: tuple[object, ...] = (failure.path or failure.video_id,)
+            if failure.stage == "text":  # of the file too, but the rest of it is not affected
+                key = (*key, failure.decoder)
             if failure.is_gap:
                 key = (identity, failure.stage, failure.start_seconds, failure.end_seconds)
             before = merged[key].attempts if key in merged else 0
@@ -121,11 +123,16 @@ class FailureLog:
         """Return a sentence for each object of the log whose rows are lost, by name."""
         return self._rows(self._names()).damaged
 
-    def clear(self, names: Collection[str] | None = None) -> None:
+    def clear(
+        self,
+        names: Collection[str] | None = None,
+        only: Callable[[Failure], bool] | None = None,
+    ) -> None:
         """Forget failures.
 
         Args:
             names: Video ids or paths; None means all.
+            only: Chooses among these.
 
         Raises:
             StoreError: The store cannot be written.
@@ -134,7 +141,8 @@ class FailureLog:
         gone = [
             _cleared_row(event.event)
             for event in self._live().values()
-            if names is None or not wanted.isdisjoint((event.failure.video_id, event.failure.path))
+            if (names is None or not wanted.isdisjoint(_names_of(event.failure)))
+            and (only is None or only(event.failure))
         ]
         if gone:
             self._write(gone)
@@ -198,6 +206,10 @@ class FailureLog:
 def is_failure_table(name: str) -> bool:
     """Tell whether an object of this name has rows of failures."""
     return name.startswith(f"{FAILURES}/") and name.endswith(".parquet") and name.count("/") == 1
+
+
+def _names_of(failure: Failure) -> tuple[str, str]:
+    return failure.video_id, failure.path
 
 
 def _event_row(event: _Event) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from longvid.config import StoreOptions
 from longvid.errors import StoreError
@@ -358,9 +358,13 @@ class Store:
         """Return a sentence for each object of failures whose rows are lost, by name."""
         return self._failures.damaged()
 
-    def clear_failures(self, names: Collection[str] | None = None) -> None:
-        """Forget the failures of these video ids or paths; None means all."""
-        self._failures.clear(names)
+    def clear_failures(
+        self,
+        names: Collection[str] | None = None,
+        only: Callable[[Failure], bool] | None = None,
+    ) -> None:
+        """Forget the failures of these video ids or paths, None means all, that `only` chooses."""
+        self._failures.clear(names, only)
 
     # Caches
 

@@ -39,7 +39,7 @@ class Failure:
         attempts: How often it was tried.
         start_seconds, end_seconds: The gap, when only a part of the video is missing.
         stderr: The last lines that the decoder printed.
-        decoder: Name of the decoder that was used, "" where none was.
+        decoder: Name of the decoder or text source that was used, "" where none was.
     """
 
     video_id: str

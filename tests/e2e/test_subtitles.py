@@ -18,6 +18,8 @@ from longvid.config import load_config
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.subtitle_engine import _text_of, may_hold_text
 from longvid.errors import StoreError, VideoError
+from longvid.indexing.messages import VideoText
+from longvid.indexing.subtitle_writer import add_subtitles
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
@@ -220,6 +222,24 @@ def test_a_bad_subtitle_file_is_one_failure_and_the_video_stays(
     assert str(tmp_path / "a.srt") in failure.error
     again = longvid.index([tmp_path / "a.mp4"], store=store, config="mini")
     assert (again.videos_skipped, again.videos_failed) == (1, 0)
+    [failure] = Store.open(store).failures()
+    assert failure.attempts == 2
+
+    (tmp_path / "a.srt").unlink()
+    (tmp_path / "a.srt").write_text(SRT)
+    assert main(["retry", "--store", str(store)]) == 0
+    assert Store.open(store).failures() == []
+    assert read_subtitles(Store.open(store).objects, failure.video_id) == SAID
+
+
+def test_a_stream_that_is_read_at_the_second_try_is_kept(store: Path) -> None:
+    opened = Store.open(store)
+    video = opened.videos()[0].video
+    write_subtitles(opened.objects, video.video_id, ())
+    add_subtitles(opened, video.video_id, video.path, VideoText(inside=SAID))
+    assert read_subtitles(opened.objects, video.video_id) == SAID
+    add_subtitles(opened, video.video_id, video.path, VideoText(inside=SAID[:1]))
+    assert read_subtitles(opened.objects, video.video_id) == SAID
 
 
 def test_a_stream_with_too_much_text_is_one_failure(tmp_path: Path, data: Path) -> None:

@@ -138,6 +138,35 @@ def test_what_cannot_be_read_is_a_failure_and_the_video_stays(clip: Path, tmp_pa
     again = longvid.index([clip], store=store, config=config(SPEECH))
     assert (again.videos_skipped, again.failures) == (1, ())
     assert read_text(Store.open(store), failure.video_id)
+    assert Store.open(store).failures() == []
+
+
+def test_text_that_failed_is_read_by_retry_or_by_the_command_that_it_names(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from longvid.errors import ModelError
+
+    store = tmp_path / "store"
+    fakes.FAIL.append(ModelError("The server is away."))
+    longvid.index([clip], store=store, config=config(SPEECH))
+    [failure] = Store.open(store).failures()
+    assert failure.decoder == SPEECH
+    assert main(["retry", "--store", str(store)]) == 0
+    assert Store.open(store).failures() == []
+
+    store = tmp_path / "without"
+    longvid.index([clip], store=store, config="mini")
+    fakes.FAIL.append(ModelError("The server is away."))
+    later = ["text", "--store", str(store), "--source", SPEECH]
+    assert main(later) == 3
+    capsys.readouterr()
+    assert main(["retry", "--store", str(store)]) == 0  # the store's configuration has no such part
+    said = capsys.readouterr().err
+    assert f"longvid text --store {store} --source {SPEECH}" in said
+    assert "Nothing else to retry." in said
+    assert len(Store.open(store).failures()) == 1
+    assert main(later) == 0
+    assert Store.open(store).failures() == []
 
 
 def test_two_sources_of_one_kind_and_missing_packages(clip: Path, tmp_path: Path) -> None:
