@@ -113,9 +113,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "{}:{}".format(*silent))
     monkeypatch.setattr(session, "canonicalize_bootstrap_address", lambda address: address)
-    with pytest.raises(
-        ClusterError, match=r"^The Ray cluster cannot be reached \(127.*timed out"
-    ):
+    with pytest.raises(ClusterError, match=r"^The Ray cluster cannot be reached \(127.*timed out"):
         session.connect()
 
 
