@@ -15,7 +15,7 @@ from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
 from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
-from longvid.store.paths import stored_path
+from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Video
 
 __all__ = ["Ledger", "empty_input_error", "exhausted_paths", "open_store"]
