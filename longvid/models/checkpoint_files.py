@@ -365,7 +365,9 @@ def _untrained_mini() -> Path:
     from longvid.models import mini
 
     # A change of the architecture or the vocabulary must not meet weights of the older one.
-    source = hashlib.blake2b(Path(mini.__file__).read_bytes(), digest_size=6).hexdigest()
+    files = (Path(__file__).with_name(name) for name in ("mini.py", "mini_vocabulary.py"))
+    code = b"".join(file.read_bytes() for file in files)
+    source = hashlib.blake2b(code, digest_size=6).hexdigest()
     final = cache_home() / f"mini-seed{_MINI_SEED}-{source}"
     if final.is_dir():
         return final

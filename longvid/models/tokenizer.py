@@ -242,11 +242,13 @@ def require_known_words(
     unknown = unknown_words(tokenizer, text, control_ids)
     if not unknown:
         return
-    from longvid.models import mini
+    from longvid.models import mini_vocabulary
 
     words = ", ".join(map(shown, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
     vocabulary = tokenizer.get_vocab()
-    examples = [word for word in (*mini.SHAPES, *mini.COLORS) if word in vocabulary]
+    examples = [
+        word for word in (*mini_vocabulary.SHAPES, *mini_vocabulary.COLORS) if word in vocabulary
+    ]
     examples = examples or sorted(word for word in vocabulary if word.isalpha())[:12]
     num_words = len(tokenizer) - len(tokenizer.all_special_tokens)
     raise UnknownWordsError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from longvid.models.mini import SHAPES, SIGNS
+from longvid.models.mini_vocabulary import SHAPES, SIGNS
 
 __all__ = ["GLYPH_ID", "PANEL_ID", "RANGE", "SIDE", "distance_fields", "inside"]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from longvid.models.mini import COLORS, PLURALS, SHAPES, SIGNS
+from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES, SIGNS
 from longvid.world.questions import TYPES, YES_NO_TYPES, WorldQuestion, ask, view
 from longvid.world.scene import generator, make_film
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longvid.models.mini import BACKGROUNDS, COLORS, EVENTS, MOTIONS, SHAPES, SIGNS
+from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, EVENTS, MOTIONS, SHAPES, SIGNS
 
 __all__ = ["Film", "Shot", "Thing", "generator", "make_film", "make_shot"]
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from longvid.models.mini import COLORS, SHAPES
+from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.world.scene import APPEARS, CHANGES, COLLIDES, VANISHES, Film, Thing
 
-__all__ = ["SIGN_SLOT", "Seen", "View", "WorldQuestion", "named", "one", "shuffled", "view"]
+__all__ = [
+    "SIGN_SLOT",
+    "Draw",
+    "Seen",
+    "View",
+    "WorldQuestion",
+    "one",
+    "shuffled",
+    "unique_name",
+    "view",
+]
 
 T = TypeVar("T")
 
@@ -132,12 +142,16 @@ def _look(shot: int, slot: int, thing: Thing, fractions: np.ndarray) -> Seen:
     return Seen(shot, slot, thing, visible, early, late, contact, moves)
 
 
+#: Draws one question of a kind, or None where a film has none.
+Draw = Callable[[View, np.random.Generator], WorldQuestion | None]
+
+
 def one(rng: np.random.Generator, items: Sequence[T]) -> T:
     """Pick one item."""
     return items[int(rng.random() * len(items))]
 
 
-def named(v: View, item: Seen, rng: np.random.Generator) -> str | None:
+def unique_name(v: View, item: Seen, rng: np.random.Generator) -> str | None:
     """Describe a thing so that the description fits nothing else in the film."""
     thing = item.thing
     names = []

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from longvid.models.mini import BACKGROUNDS, COLORS, SHAPES, SIGNS
+from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, SHAPES, SIGNS
 from pipelines.train_mini.compression import Compressed, compress
 from pipelines.train_mini.stream import FilmBatch
 

@@ -15,7 +15,7 @@ from transformers import (
     SiglipModel,
 )
 
-from longvid.models import mini
+from longvid.models import mini, mini_vocabulary
 from longvid.world.draw import Painter
 from longvid.world.questions import TYPES
 from pipelines.train_mini.answer import AnswerHeads
@@ -82,7 +82,7 @@ def measure(
     vlm.train(False)
     vlm.set_attn_implementation("eager")
     seed = HELD_OUT_SEED + 7
-    texts = mini.build_tokenizer(mini.TEXT_LENGTH)
+    texts = mini_vocabulary.build_tokenizer(mini.TEXT_LENGTH)
     return Measured(
         suites={
             name: accuracy_by_type(vlm, heads, tokenizer, painter, plan, num_films, seed=seed)

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longvid.models.mini import SIGNS, TEXT_LENGTH
+from longvid.models.mini import TEXT_LENGTH
+from longvid.models.mini_vocabulary import SIGNS
 from longvid.world.draw import Painter, Poses, pack, pose
 from longvid.world.scene import Shot, generator, make_shot
 from pipelines.train_mini.tower import disturb, draw_texts

@@ -14,7 +14,8 @@ from longvid.world.scene import generator, make_film
 from longvid.world.views import WorldQuestion
 from pipelines.train_mini.answer import AnswerHeads, answer_step
 from pipelines.train_mini.compression import Plan
-from pipelines.train_mini.stream import film_batch, frame_times
+from pipelines.train_mini.film_plan import frame_times
+from pipelines.train_mini.stream import film_batch
 
 if TYPE_CHECKING:
     from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast

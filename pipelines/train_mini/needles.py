@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longvid.models.mini import COLORS, SHAPES, SIGNS, TEXT_LENGTH
+from longvid.models.mini import TEXT_LENGTH
+from longvid.models.mini_vocabulary import COLORS, SHAPES, SIGNS
 from longvid.store.chunk_encoding import segment_vectors
 from longvid.world.draw import Painter, Poses, pack, pose
 from longvid.world.scene import Film, generator, make_film

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longvid.models.mini import BACKGROUNDS, COLORS, SHAPES, SIGNS, TEXT_LENGTH
+from longvid.models.mini import TEXT_LENGTH
+from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, SHAPES, SIGNS
 from longvid.world.draw import Painter, Poses, pack, pose
 from longvid.world.scene import Shot, generator, make_shot
 from pipelines.train_mini.patches import PatchTargets, patch_targets

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longvid.models.mini import COLORS, SHAPES, SIGNS
+from longvid.models.mini_vocabulary import COLORS, SHAPES, SIGNS
 from longvid.world.prior import TextGuesser
 from longvid.world.questions import ONE_SHOT_TYPES, TYPES, ask, view
 from longvid.world.scene import CHANGES, NOTHING, Film, Shot, generator, make_film

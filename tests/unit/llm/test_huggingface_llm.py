@@ -13,7 +13,7 @@ from longvid.llm import kv_cache
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
 from longvid.llm.kv_cache import elements_per_token
 from longvid.llm.projector import SelectionProjector
-from longvid.models import checkpoint_files, mini
+from longvid.models import checkpoint_files, mini, mini_vocabulary
 from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
 from longvid.protocols import Generation
@@ -88,10 +88,11 @@ def test_frames_follow_each_other_in_time_each_after_its_prefix(folder: Path) ->
 
 def test_the_prompt_of_mini_is_the_one_it_was_made_with(worker: Worker) -> None:
     pieces = worker._layout(
-        worker._prompt_ids([Span(mini.prompt(QUESTION.text))]), show(segment(worker, [2, 1]))
+        worker._prompt_ids([Span(mini_vocabulary.prompt(QUESTION.text))]),
+        show(segment(worker, [2, 1])),
     )
     text = [piece.ids for piece in pieces if isinstance(piece, TextPiece)]
-    separator = tuple(worker._tokenizer.convert_tokens_to_ids([mini.FRAME_TOKEN]))
+    separator = tuple(worker._tokenizer.convert_tokens_to_ids([mini_vocabulary.FRAME_TOKEN]))
     assert text[1:-1] == [separator, separator]
     assert worker._tokenizer.decode(text[-1]) == "what color is the star ? <answer>"
 
@@ -103,7 +104,7 @@ def test_an_open_answer_counts_what_it_used(worker: Worker) -> None:
     assert answer.choice_scores == ()
     # Nine visual tokens, a separator for each of three frames, six words and <answer>.
     assert answer.prompt_tokens == 9 + 3 + 7
-    assert 1 <= answer.output_tokens <= mini.PROMPT.max_new_tokens
+    assert 1 <= answer.output_tokens <= mini_vocabulary.PROMPT.max_new_tokens
     assert answer.seconds["prefill"] > 0
     assert answer == dataclasses.replace(worker.answer(QUESTION, selection), seconds=answer.seconds)
 
@@ -182,7 +183,7 @@ def test_the_suggested_budget_fits(worker: Worker) -> None:
     with pytest.raises(QuestionError) as caught:
         worker.answer(QUESTION, show(segment(worker, [context])))
     room = int(str(caught.value).rstrip(".").split()[-1])
-    assert room == context - 8 - mini.PROMPT.max_new_tokens
+    assert room == context - 8 - mini_vocabulary.PROMPT.max_new_tokens
 
 
 def test_a_prompt_that_memory_cannot_hold_is_said_before_it_is_read(

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from longvid.errors import ModelError, QuestionError
 from longvid.llm import prompt
-from longvid.models import mini
+from longvid.models import mini_vocabulary
 from longvid.models.families.llava import LLAVA
 from longvid.models.families.llava_onevision import LLAVA_ONEVISION
 from longvid.models.families.protocol import Prompt
@@ -118,7 +118,7 @@ def test_the_video_stands_once() -> None:
 
 
 def test_words_that_a_closed_vocabulary_lacks() -> None:
-    closed = mini.build_tokenizer()
+    closed = mini_vocabulary.build_tokenizer()
     assert unknown_words(closed, "What color is the star?") == ()
     unknown = unknown_words(closed, "Where is my Car, the red car or my dog?")
     assert unknown[0] == "my"

@@ -12,7 +12,7 @@ from transformers import (
     SiglipModel,
 )
 
-from longvid.models import mini
+from longvid.models import mini, mini_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def test_weights_survive_the_round_trip(folder: Path, built) -> None:
 
 def test_tokenizer_reads_every_word_as_one_token(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder / "vlm")
-    for word in mini.vocabulary():
+    for word in mini_vocabulary.vocabulary():
         assert tokenizer(word)["input_ids"] == [tokenizer.get_vocab()[word]], word
-    text = mini.prompt("What COLOUR is the star?")
+    text = mini_vocabulary.prompt("What COLOUR is the star?")
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     asked = "<video> What's on the car? <answer>"
     assert tokenizer.tokenize(asked) == [
@@ -90,19 +90,19 @@ def test_chat_template_is_the_prompt(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder / "vlm")
     parts = [{"type": "video"}, {"type": "text", "text": "where is the star ?"}]
     chat = tokenizer.apply_chat_template([{"role": "user", "content": parts}], tokenize=False)
-    assert chat == mini.prompt("where is the star ?")
+    assert chat == mini_vocabulary.prompt("where is the star ?")
 
 
 def test_unknown_words_are_named_once_and_in_order() -> None:
-    assert mini.unknown_words("Is the dog near the Dog's car?") == ("dog", "near", "car")
-    assert mini.unknown_words("How many red stars are there?") == ()
+    assert mini_vocabulary.unknown_words("Is the dog near the Dog's car?") == ("dog", "near", "car")
+    assert mini_vocabulary.unknown_words("How many red stars are there?") == ()
 
 
 def test_generation_from_embeddings_is_greedy_and_stops(built) -> None:
     _, vlm, tokenizer = built
     embeds = torch.randn(1, 9, mini.DECODER_WIDTH, generator=torch.Generator().manual_seed(0))
     out = vlm.generate(inputs_embeds=embeds, attention_mask=torch.ones(1, 9, dtype=torch.long))
-    assert out.shape[1] <= mini.PROMPT.max_new_tokens
+    assert out.shape[1] <= mini_vocabulary.PROMPT.max_new_tokens
     with torch.no_grad():
         logits = vlm(inputs_embeds=embeds).logits[0, -1]
     assert int(out[0, 0]) == int(logits.argmax())

@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from longvid.errors import ModelError
-from longvid.models import mini
+from longvid.models import mini_vocabulary
 from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer, outside, split_spans
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>")
@@ -80,7 +80,7 @@ KINDS = {
     "sentence pieces": sentence_pieces,
     "unigram": unigram,
     "whole words": whole_words,
-    "mini": mini.build_tokenizer,
+    "mini": mini_vocabulary.build_tokenizer,
 }
 
 

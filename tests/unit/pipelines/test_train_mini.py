@@ -10,12 +10,14 @@ import torch
 from transformers import SiglipModel
 
 from longvid.errors import ConfigError
-from longvid.models import mini
+from longvid.models import mini, mini_vocabulary
 from longvid.world.draw import Painter, pack, pose
 from longvid.world.scene import generator, make_film
 from pipelines.train_mini import __main__
 from pipelines.train_mini.answer import AnswerHeads, answer_step, whiten_projector
+from pipelines.train_mini.answer_stage import train_answer
 from pipelines.train_mini.compression import Plan, compress, pool
+from pipelines.train_mini.film_plan import PLACE_WEIGHTS, draw_plan, frame_times
 from pipelines.train_mini.matching import (
     AWAY,
     draw_pool,
@@ -23,20 +25,17 @@ from pipelines.train_mini.matching import (
     match_loss,
     pool_patches,
 )
+from pipelines.train_mini.matching_stage import train_matching
 from pipelines.train_mini.measure import accuracy_by_type
 from pipelines.train_mini.needles import needle_recall
 from pipelines.train_mini.patches import patch_targets
 from pipelines.train_mini.progress import load_checkpoint
-from pipelines.train_mini.stream import (
-    PLACE_WEIGHTS,
-    draw_plan,
-    film_batch,
-    frame_times,
-    place_questions,
-)
+from pipelines.train_mini.recipe import Recipe
+from pipelines.train_mini.stream import film_batch, place_questions
+from pipelines.train_mini.tower_stage import train_tower
 
 SMALL = replace(
-    __main__.Recipe(),
+    Recipe(),
     tower_steps=6,
     tower_frames=8,
     tower_texts=12,
@@ -72,11 +71,11 @@ def one_thread():
 
 def train(out: Path, stage: str = "", stop: int | None = None) -> None:
     stops = {stage: stop}
-    embedder, average = __main__.train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
+    embedder, average = train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
     if stage == "tower":
         return
     twin = average.averaged(embedder)
-    search = partial(__main__.train_matching, SMALL, out, CPU)
+    search = partial(train_matching, SMALL, out, CPU)
     matched = search(twin, bind=False, stop_at=stops.get("match"))
     assert _same_layers(matched, twin) == [True] * 5
     if stage == "match":
@@ -84,7 +83,7 @@ def train(out: Path, stage: str = "", stop: int | None = None) -> None:
     bound = search(matched, bind=True, stop_at=stops.get("bind"))
     assert _same_layers(bound, twin) == [True] * 4 + [False]
     if stage != "bind":
-        __main__.train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
+        train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
 
 
 def _same_layers(left: SiglipModel, right: SiglipModel) -> list[bool]:
@@ -195,7 +194,7 @@ def test_packed_questions_score_as_each_question_alone(kind: str) -> None:
     batch = film_batch(5, 1, plan, Painter(64), vlm.model.vision_tower, tokenizer)
     whiten_projector(vlm, batch.features.flatten(0, 2).float())
     heads = AnswerHeads(mini.DECODER_WIDTH)
-    frame = tokenizer.get_vocab()[mini.FRAME_TOKEN]
+    frame = tokenizer.get_vocab()[mini_vocabulary.FRAME_TOKEN]
     features = batch.features.float()
     batch = replace(batch, features=features)
     with torch.no_grad():
@@ -208,7 +207,9 @@ def test_packed_questions_score_as_each_question_alone(kind: str) -> None:
             for f in range(plan.num_frames):
                 visual += [embed.weight[frame][None], tokens.data[film, f][tokens.keep[film, f]]]
             for question in questions:
-                before, after = mini.prompt(question.text).split(mini.VIDEO_TOKEN)
+                before, after = mini_vocabulary.prompt(question.text).split(
+                    mini_vocabulary.VIDEO_TOKEN
+                )
                 assert before == ""
                 prompt = tokenizer(after)["input_ids"]
                 answer = [*tokenizer(question.answer)["input_ids"], tokenizer.eos_token_id]
@@ -311,7 +312,7 @@ def test_pooling_patches_finishes_the_tower() -> None:
 
 def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
     embedder, _, _ = mini.build(9)
-    tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
+    tokenizer = mini_vocabulary.build_tokenizer(mini.TEXT_LENGTH)
     pool = draw_pool(3, 0, 16, Painter(64), embedder)
     batch = match_batch(4, 0, pool, 12, 20, tokenizer)
     assert batch.fits.any(1).tolist() == [True] * 20 + [False] * 2
@@ -340,7 +341,7 @@ def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
 
 def test_needles_are_counted_by_kind() -> None:
     embedder, _, _ = mini.build(9)
-    tokenizer = mini.build_tokenizer(mini.TEXT_LENGTH)
+    tokenizer = mini_vocabulary.build_tokenizer(mini.TEXT_LENGTH)
     row = needle_recall(
         embedder, tokenizer, Painter(64), 5, num_films=1, seconds=160.0, per_film=24
     )

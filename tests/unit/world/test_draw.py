@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from longvid.models.mini import SIGNS
+from longvid.models.mini_vocabulary import SIGNS
 from longvid.world.atlas import GLYPH_ID, RANGE, SIDE, distance_fields, inside
 from longvid.world.draw import Painter, draw_one, pack, pose
 from longvid.world.scene import CHANGES, VANISHES, make_film

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longvid.models.mini import (
+from longvid.models.mini_vocabulary import (
     BACKGROUNDS,
     COLORS,
     MOTIONS,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longvid.models.mini import MOTIONS
+from longvid.models.mini_vocabulary import MOTIONS
 from longvid.world.scene import CENTERS, CHANGES, COLLIDES, make_film
 
 

@@ -1,0 +1,116 @@
+"""Stage 1: the vision and text towers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    SiglipModel,
+)
+
+from longvid.models import mini
+from longvid.world.draw import Painter
+from pipelines.train_mini.measure import (
+    HELD_OUT_SEED,
+)
+from pipelines.train_mini.progress import (
+    Average,
+    Journal,
+    cosine,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pipelines.train_mini.recipe import Recipe
+from pipelines.train_mini.tower import (
+    PatchHeads,
+    retrieval_recall,
+    tower_batch,
+    tower_losses,
+    weighted,
+)
+
+__all__ = ["train_tower"]
+
+
+def train_tower(
+    recipe: Recipe, out: Path, device: torch.device, *, stop_at: int | None = None
+) -> tuple[SiglipModel, Average[SiglipModel]]:
+    """Run stage 1, from its checkpoint if there is one.
+
+    Args:
+        stop_at: stop after this step as an interruption would (for the test of resuming).
+    """
+    embedder, _, tokenizer = mini.build(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    heads = PatchHeads(mini.TOWER_WIDTH)
+    for module in (embedder, heads):
+        torch.nn.Module.to(module, device).train()
+    embedder.set_attn_implementation("eager")  # on CPU faster to train than the fused kernel
+    embedder.vision_model.encoder.layers[-1].requires_grad_(False)  # the next stage's
+    parameters = [p for p in (*embedder.parameters(), *heads.parameters()) if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.tower_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    average = Average(embedder, 0.995)
+    path, start, seconds = out / "tower.pt", 0, 0.0
+    state = load_checkpoint(path)
+    if state is not None:
+        embedder.load_state_dict(state["embedder"])
+        heads.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.load_state_dict(state["average"])
+        start, seconds = state["step"], state["cpu_seconds"]
+    painter = Painter(mini.IMAGE_SIZE, device)
+    journal = Journal(out / "tower.jsonl", seconds)
+
+    def checkpoint(step: int) -> None:
+        save_checkpoint(
+            path,
+            {
+                "embedder": embedder.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.state_dict(),
+                "step": step,
+                "cpu_seconds": journal.seconds,
+            },
+        )
+
+    for step in range(start, recipe.tower_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.tower_rate * cosine(step, recipe.tower_steps, recipe.tower_warmup)
+        batch = tower_batch(
+            recipe.seed * 1000 + 1,
+            step,
+            recipe.tower_frames,
+            painter,
+            tokenizer,
+            recipe.tower_texts,
+        )
+        with torch.autocast(device.type, torch.bfloat16):
+            losses, accuracies = tower_losses(embedder, heads, batch)
+            loss = weighted(losses, step / recipe.tower_steps)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        optimizer.step()
+        average.update(embedder)
+        done = step + 1
+        if done % recipe.log_every == 0:
+            journal.write(
+                stage="tower",
+                step=done,
+                loss={name: value.detach() for name, value in losses.items()},
+                accuracy=accuracies,
+            )
+        if done % recipe.save_every == 0 or done == recipe.tower_steps or done == stop_at:
+            checkpoint(done)
+        if done % (4 * recipe.save_every) == 0 or done == recipe.tower_steps:
+            twin = average.averaged(embedder)
+            count = recipe.retrieval_frames
+            row = retrieval_recall(twin, tokenizer, painter, HELD_OUT_SEED, count)
+            journal.write(stage="tower", step=done, held_out_retrieval=row)
+        if done == stop_at:
+            break
+    return embedder, average
