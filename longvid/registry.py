@@ -109,6 +109,14 @@ FAMILIES: dict[str, str] = {
     "glm4v_moe": "longvid.models.families.glm:GLM4V_MOE",
     "glm46v": "longvid.models.families.glm:GLM46V",
     "video_llama_3": "longvid.models.families.video_llama_3:VIDEO_LLAMA_3",
+    "perception_lm": "longvid.models.families.perception_lm:PERCEPTION_LM",
+    "minicpmv4_6": "longvid.models.families.minicpmv:MINICPM_V_4_6",
+    "molmo2": "longvid.models.families.molmo2:MOLMO2",
+    "gemma4": "longvid.models.families.gemma4:GEMMA4",
+    "cosmos3_omni": "longvid.models.families.qwen3_vl:COSMOS3_OMNI",
+    "exaone4_5": "longvid.models.families.exaone:EXAONE_4_5",
+    "hyperclovax_vision_v2": "longvid.models.families.exaone:HYPERCLOVAX_VISION_V2",
+    "qwen2_5_omni": "longvid.models.families.qwen2_5_omni:QWEN2_5_OMNI",
     "internvl": "longvid.models.families.internvl:INTERNVL",
     "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
     "llama_vid": "longvid.systems.families:LLAMA_VID",
@@ -116,7 +124,10 @@ FAMILIES: dict[str, str] = {
     "cambrian_llama": "longvid.systems.families:CAMBRIAN_LLAMA",
 }
 #: Classes of checkpoints whose `model_type` is another family's.
-FAMILY_OF_CLASS = {"LlavaLlamaAttForCausalLM": "llama_vid"}
+FAMILY_OF_CLASS = {
+    "LlavaLlamaAttForCausalLM": "llama_vid",
+    "Qwen2_5OmniThinkerForConditionalGeneration": "qwen2_5_omni",
+}
 
 
 def names(kind: str) -> tuple[str, ...]:

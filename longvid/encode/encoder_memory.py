@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longvid.encode.embedder import width_of
 from longvid.models.families.hf_family import Adapter, transformers_family
@@ -37,7 +37,7 @@ def encoder_memory(
     item_bytes = resolve_dtype(part.dtype, device).itemsize
     stated = family.config(folder)
     vision = stated.vision_config
-    patches = grid[0] * grid[1] * _patches_joined(stated) ** 2
+    patches = grid[0] * grid[1] * family.patches_joined(stated) ** 2
     mlp = getattr(vision, "intermediate_size", None) or 4 * vision.hidden_size
     size = part.frame_size()
     per_frame = held_bytes(patches, vision.hidden_size, mlp, item_bytes)
@@ -62,17 +62,8 @@ def _grid(part: HuggingFaceEncoder, family: Adapter, folder: Path) -> tuple[int,
     wanted = family.pixel_format(folder, part.most_pixels)
     stated = family.config(folder)
     patch = stated.vision_config.patch_size
-    side = (patch if isinstance(patch, int) else patch[0]) * _patches_joined(stated)
+    side = (patch if isinstance(patch, int) else patch[0]) * family.patches_joined(stated)
     height, width = wanted.height // side, wanted.width // side
     if part.grid == "model" and family.name == "llava_onevision":
         height, width = math.ceil(height / 2), math.ceil(width / 2)
     return height, width
-
-
-def _patches_joined(stated: Any) -> int:
-    """Return how many patches a side are joined in one token (Qwen-VL, InternVL, SmolVLM)."""
-    ratio = getattr(stated, "downsample_ratio", None)
-    joined = getattr(stated.vision_config, "spatial_merge_size", None) or getattr(
-        stated, "scale_factor", None
-    )
-    return int(joined or (round(1 / ratio) if ratio else 1))

@@ -16,7 +16,7 @@ WAYS = ("prompt_embeds", "video_embeds", "precomputed", "pictures", "refused")
 # Families whose language model has one rotary axis: a row of embeddings is all that it needs.
 _ONE_AXIS = (
     *("llava", "llava_next", "llava_next_video", "llava_onevision"),
-    *("internvl", "smolvlm", "video_llama_3"),
+    *("internvl", "smolvlm", "video_llama_3", "perception_lm"),
 )
 # Families with three axes whose tokens vLLM takes with their grid.
 _GRIDS_OF_VLLM = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")

@@ -7,13 +7,14 @@ twins are the model's own `generate` and the scoring of one option after the oth
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from longvid.lazy_import import no_grad, torch
 from longvid.llm.kv_cache import new_rows, take_row, truncate
 from longvid.llm.prefill import ReadPrompt
-from longvid.models.families.protocol import Decoder, TextPiece
+from longvid.models.families.protocol import Decoder, Spliced, TextPiece
 
 __all__ = ["Rows", "continue_rows", "end_ids", "most_likely", "score_one_by_one", "score_together"]
 
@@ -105,9 +106,9 @@ def continue_rows(
         if step + 1 == max_new_tokens or len(ended) == len(found):
             break
         # Rows that have ended are carried along; what follows their end is not kept.
-        embeds = _embed(decoder, chosen.tolist()).transpose(0, 1)  # (B, 1, D)
+        text = _in_rows(_text(decoder, chosen.tolist()))
         seen = mask[:, : rows.longest + step + 1]
-        logits = _forward(decoder, embeds, seen, _axes(position + step, prompts), rows.cache)[:, -1]
+        logits = _forward(decoder, text, seen, _axes(position + step, prompts), rows.cache)[:, -1]
     return [tuple(row) for row in found]
 
 
@@ -160,13 +161,13 @@ def score_together(
         offset = torch.cat([torch.arange(length) for length in lengths])
         visible = (owner[:, None] == owner[None]) & (offset[:, None] >= offset[None])  # (Q, Q)
         whole = torch.cat([visible.new_ones(len(ids), prompt.num_tokens), visible], dim=1)
-        embeds = _embed(decoder, ids)  # (1, Q, D)
-        least = torch.finfo(embeds.dtype).min
-        mask = torch.zeros(whole.shape, dtype=embeds.dtype).masked_fill(~whole, least)
+        text = _text(decoder, ids)  # Q tokens
+        dtype = text.inputs_embeds.dtype
+        mask = torch.zeros(whole.shape, dtype=dtype).masked_fill(~whole, torch.finfo(dtype).min)
         position = (prompt.next_position + offset)[None].to(device)
         following = _forward(
             decoder,
-            embeds,
+            text,
             mask[None, None].to(device),
             _axes(position, [prompt]),
             prompt.cache,
@@ -197,14 +198,14 @@ def score_one_by_one(
         if not all(_goes_back(layer) for layer in cache.layers):
             cache = copy.deepcopy(cache)  # a window or a state that moved on cannot be moved back
         if len(option) > 1:
-            embeds = _embed(decoder, option[:-1])
-            steps = torch.arange(embeds.shape[1], device=logits.device)[None]
-            mask = steps.new_ones(1, prompt.num_tokens + embeds.shape[1])
+            text = _text(decoder, option[:-1])
+            steps = torch.arange(len(text), device=logits.device)[None]
+            mask = steps.new_ones(1, prompt.num_tokens + len(text))
             positions = _axes(prompt.next_position + steps, [prompt])
-            following = _forward(decoder, embeds, mask, positions, cache, keep=0)[0]
+            following = _forward(decoder, text, mask, positions, cache, keep=0)[0]
             logits = torch.cat([logits, following])
             if cache is prompt.cache:
-                cache.crop(-embeds.shape[1])
+                cache.crop(-len(text))
         targets = torch.tensor(option, device=logits.device)[:, None]
         scores.append(float(logits.log_softmax(-1).gather(1, targets).double().sum()))
     return scores
@@ -228,14 +229,22 @@ def _axes(position: torch.Tensor, prompts: Sequence[ReadPrompt]) -> torch.Tensor
     return position[None].expand(axes, *position.shape) if axes else position
 
 
-def _embed(decoder: Decoder, ids: Sequence[int]) -> torch.Tensor:
-    """Return text as the module reads it, (1, n, D); visual tokens may be wider."""
-    return decoder.splice([TextPiece(tuple(ids))], newline=False).inputs_embeds
+def _text(decoder: Decoder, ids: Sequence[int]) -> Spliced:
+    """Return text as the module reads it; visual tokens may be wider."""
+    spliced = decoder.splice([TextPiece(tuple(ids))], newline=False)
+    return dataclasses.replace(spliced, kind=None)  # text is read as every model reads it
+
+
+def _in_rows(text: Spliced) -> Spliced:
+    """Put B tokens in rows of their own, (1, B, D) to (B, 1, D)."""
+    by_layer = None if text.by_layer is None else text.by_layer.transpose(1, 2)
+    embeds = text.inputs_embeds.transpose(0, 1)
+    return dataclasses.replace(text, inputs_embeds=embeds, by_layer=by_layer)
 
 
 def _forward(
     decoder: Decoder,
-    embeds: torch.Tensor,
+    text: Spliced,
     mask: torch.Tensor,
     positions: torch.Tensor,
     cache: Any,
@@ -243,12 +252,13 @@ def _forward(
 ) -> torch.Tensor:
     """Read text tokens after what the cache holds; return logits (B, keep, V) float32."""
     output = decoder.module(
-        inputs_embeds=embeds,
+        inputs_embeds=text.inputs_embeds,
         attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=keep,
+        **decoder.inputs(text),
     )
     logits: torch.Tensor = output.logits.float()
     return logits

@@ -192,7 +192,7 @@ class Worker:
         self._newline = own.newline
         self._max_new_tokens = part.max_new_tokens or own.max_new_tokens
         self._reader = PromptReader(decoder, part.prefill_tokens, keep=part.prefix_cache)
-        self._divisible_below = divisible_below(decoder.module)
+        self._divisible_below = divisible_below(decoder)
         attention = decoder.module.config.get_text_config(decoder=True)._attn_implementation
         # Only these kernels can be told which option sees which.
         self._masks = attention in ("sdpa", "eager")

@@ -21,9 +21,15 @@ def elements_per_token(config: Any) -> int:
     Args:
         config: The language model's configuration.
     """
+    # Where layers differ, only the configuration of each says its own.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
+    return sum(_elements_of_layer(layer) for layer in layers)
+
+
+def _elements_of_layer(config: Any) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width)
+    return int(2 * heads * width)
 
 
 def require_room(num_elements: int, like: torch.Tensor) -> None:

@@ -60,7 +60,7 @@ class PromptReader:
     def __init__(self, decoder: Decoder, span_tokens: int, *, keep: bool) -> None:
         self._decoder = decoder
         self._config = decoder.module.config.get_text_config(decoder=True)
-        self._limit = divisible_below(decoder.module)
+        self._limit = divisible_below(decoder)
         self._span_tokens = span_tokens
         self._keep = keep
         self._cache: Any = None
@@ -136,16 +136,19 @@ class PromptReader:
         return DynamicCache(config=self._config)
 
 
-def divisible_below(module: Any) -> float:
+def divisible_below(decoder: Decoder) -> float:
     """Return up to which length a prompt may be read in parts, infinity for most models.
 
     It may where what a token leaves in the cache depends on nothing after it. Sliding windows
-    forget, so 0; dynamic rotary scaling changes with the length read at once, beyond the trained
-    length.
+    forget, and visual tokens may see later ones, so 0; dynamic rotary scaling changes with the
+    length read at once, beyond the trained length.
 
     Args:
-        module: A family's module.
+        decoder: A family's language model.
     """
+    if not decoder.divisible:
+        return 0
+    module = decoder.module
     config = module.config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None) or ()
     if any(kind != "full_attention" for kind in kinds):

@@ -26,6 +26,8 @@ class PackedLinear(torch.nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
+        # Models ask for the type and the place of a weight; this has both, and no elements.
+        self.weight = linear.weight.new_empty(0)
         # Opaque to torch, so neither a parameter nor a buffer that could be moved or saved.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 

@@ -34,6 +34,14 @@ MARKS = (
     *("<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
     *("<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>"),
     *("<|begin_of_video|>", "<|end_of_video|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>"),
+    *(
+        "<im_patch>",
+        "<frame_start>",
+        "<frame_end>",
+        "<|VIDEO|>",
+        "<|vision_bos|>",
+        "<|vision_eos|>",
+    ),
 )
 _CORPUS = (
     "You are provided the following series of three frames from a video. Frame from: what color "

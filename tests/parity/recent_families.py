@@ -8,12 +8,18 @@ from typing import Any
 
 import torch
 from transformers import (
+    Cosmos3OmniConfig,
+    Cosmos3OmniForConditionalGeneration,
+    Exaone4_5_Config,
+    Exaone4_5_ForConditionalGeneration,
     Glm4vConfig,
     Glm4vForConditionalGeneration,
     Glm4vMoeConfig,
     Glm4vMoeForConditionalGeneration,
     Glm46VConfig,
     Glm46VForConditionalGeneration,
+    HyperCLOVAXVisionV2Config,
+    HyperCLOVAXVisionV2ForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen3_5Config,
@@ -240,6 +246,56 @@ VIDEO_LLAMA_3 = Case(
     preprocessor=QWEN_PIXELS,
 )
 
+# Qwen2.5-VL's tower under language models of one rotary axis, and Qwen3-VL under another name.
+_WINDOWS = {"window_size": 4 * PATCH, "fullatt_block_indexes": [1, 3]}
+_PAD_IDS = {name: qwen_ids()[name] for name in ("image_token_id", "video_token_id")}
+
+
+def _exaone() -> Any:
+    text = qwen_decoder(
+        model_type="exaone4", sliding_window=16, layer_types=["sliding_attention", "full_attention"]
+    )
+    return Exaone4_5_Config(
+        vision_config=qwen_tower(**_WINDOWS, num_key_value_heads=2), text_config=text, **_PAD_IDS
+    )
+
+
+def _hyperclovax() -> Any:
+    return HyperCLOVAXVisionV2Config(
+        vision_config={"model_type": "qwen2_5_vl_vision", **qwen_tower(**_WINDOWS)},
+        text_config=qwen_decoder(model_type="hyperclovax"),
+        tie_word_embeddings=False,
+        **_PAD_IDS,
+    )
+
+
+def _pixels_and_grid(pixels: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
+    return {"pixel_values_videos": cut_slowly(pixels), "video_grid_thw": QWEN_GRID}
+
+
+EXAONE = dataclasses.replace(
+    QWEN2_5,
+    name="exaone4_5",
+    build=_exaone,
+    model_class=Exaone4_5_ForConditionalGeneration,
+    prompt="<|user|>\n<vision>{video}</vision>{question}{choices}\n<|assistant|>\n",
+    own=_pixels_and_grid,
+    around="<vision>{video}</vision>",
+)
+HYPERCLOVAX = dataclasses.replace(
+    QWEN2_5,
+    name="hyperclovax_vision_v2",
+    build=_hyperclovax,
+    model_class=HyperCLOVAXVisionV2ForConditionalGeneration,
+    own=_pixels_and_grid,
+)
+COSMOS = dataclasses.replace(
+    QWEN3,
+    name="cosmos3_omni",
+    build=lambda: Cosmos3OmniConfig(**QWEN3.build().to_diff_dict()),
+    model_class=Cosmos3OmniForConditionalGeneration,
+)
+
 #: Those with positions of three axes.
 GRIDS = (QWEN2, QWEN3_5, QWEN3_5_MOE, GLM4V, GLM4V_MOE, GLM46V)
-RECENT = (*GRIDS, VIDEO_LLAMA_3)
+RECENT = (*GRIDS, COSMOS, EXAONE, HYPERCLOVAX, VIDEO_LLAMA_3)

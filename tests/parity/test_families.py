@@ -27,6 +27,7 @@ from tests.parity import family_cases as cases
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import LLAVA, ONEVISION, Case
 from tests.parity.family_checkpoints import NUM_FRAMES, NUM_PATCHES, SIDE
+from tests.parity.other_families import OTHERS
 from tests.parity.recent_families import RECENT
 
 QUESTION = "what color is it ?"
@@ -39,7 +40,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-ALL = (*cases.ALL, *RECENT)
+ALL = (*cases.ALL, *RECENT, *OTHERS)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)

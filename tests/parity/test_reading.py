@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -207,11 +208,15 @@ def test_what_cannot_be_read_in_parts() -> None:
 
     module: Any = torch.nn.Module()
     module.config = Config()
-    assert divisible_below(module) == math.inf
+    decoder: Any = SimpleNamespace(module=module, divisible=True)
+    assert divisible_below(decoder) == math.inf
+    decoder.divisible = False
+    assert divisible_below(decoder) == 0
+    decoder.divisible = True
     module.rope = Rope()
-    assert divisible_below(module) == 4096
+    assert divisible_below(decoder) == 4096
     module.config.layer_types = ("full_attention", "sliding_attention")
-    assert divisible_below(module) == 0
+    assert divisible_below(decoder) == 0
 
 
 def test_a_model_that_reads_whole_answers_alike(

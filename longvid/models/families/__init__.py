@@ -7,6 +7,7 @@
     llava_next_video.py  LLaVA-NeXT-Video: patches pooled 2 x 2 before the projector
     llava_onevision.py   LLaVA-OneVision: frames pooled 2 x 2 and a newline after the video
     qwen_pixels.py       pictures of any size, as the Qwen-VL towers want them
+    aspect_sizes.py      pictures that keep their aspect, of one area or number of tokens
     qwen2_vl.py          Qwen2-VL: pairs of frames, positions by step, row and column
     qwen2_5_vl.py        Qwen2.5-VL: the same, by time in place of the step
     stepped.py           steps that are pictures of their own, their time written beside them
@@ -16,14 +17,14 @@
     video_llama_3.py     VideoLLaMA 3: frames of any size, the time before each
     internvl.py          InternVL3: frames are numbered
     smolvlm.py           SmolVLM2: frames with their time on the clock
+    qwen2_5_omni.py      Qwen2.5-Omni: Qwen2.5-VL's tower, ticks of 1/25 s; sound is read as text
+    exaone.py            EXAONE 4.5, HyperCLOVA X: Qwen2.5-VL's tower, one rotary axis
+    perception_lm.py     Perception LM: patches averaged after the projector
+    minicpmv.py          MiniCPM-V 4.6: patches joined twice, a model of linear attention
+    molmo2.py            Molmo2: visual tokens see each other
+    gemma4.py            Gemma 4: frames of 70 tokens, their time on the clock
     positions.py         places on three rotary axes, without weights
-
-Left out, of the models of transformers that take video: Gemma 4 and Molmo2 (visual tokens see later
-ones, which reading a prompt in spans does not do, and Gemma 4 reads ids beside embeddings),
-MiniCPM-V 4.6 (large frames are cut into slices), Perception LM (its tower needs the package timm),
-Qwen2.5-Omni and Qwen3-Omni (the reader is one part of a speaking model), Ernie 4.5 VL and
-Video-LLaVA (experts, or towers, by kind of token), InstructBLIP-Video (a Q-Former that reads the
-question).
+    left_out.py          models of transformers that take video and have no adapter, with reasons
 
 Published systems bring families of their own (`longvid.systems`). A family is found by
 `config.json`; a new one is a file here and a line in `registry.FAMILIES`.
@@ -37,6 +38,7 @@ from pathlib import Path
 from longvid.errors import ModelError
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import checkpoint_errors
+from longvid.models.families.left_out import LEFT_OUT
 from longvid.models.families.protocol import PROJECTED, TOWER, Family
 from longvid.registry import FAMILIES, FAMILY_OF_CLASS
 
@@ -56,7 +58,9 @@ def family_of(folder: Path) -> Family:
         model_type = FAMILY_OF_CLASS.get(architecture, model_type)
     if model_type not in FAMILIES:
         what = f"of architecture {model_type!r}" if model_type else "of no stated architecture"
-        if "vision_config" not in config:
+        if model_type in LEFT_OUT:
+            what += f", which is left out ({LEFT_OUT[model_type]})"
+        elif "vision_config" not in config:
             what += ", which reads no pictures"
         raise ModelError(
             f"{folder} is {what}; a video language model is needed, one of {', '.join(FAMILIES)}."

@@ -45,6 +45,15 @@ def unprojected(width: int) -> torch.nn.Module:
     return identity
 
 
+def patches_joined(config: Any) -> int:
+    """Return how many patches a side a token joins, as most configurations state it."""
+    ratio = getattr(config, "downsample_ratio", None)
+    joined = getattr(config.vision_config, "spatial_merge_size", None) or getattr(
+        config, "scale_factor", None
+    )
+    return int(joined or (round(1 / ratio) if ratio else 1))
+
+
 class TokenProjector:
     """A checkpoint's projector, without the model around it.
 
@@ -86,6 +95,7 @@ class Adapter:
         layers_fed: Says how many vectors of the language model's width a token holds.
         projector: Submodule that projects tokens one by one; "" where neighbours are joined first.
         pools_projected: Whether the "model" grid is pooled after the projector.
+        patches_joined: Says how many patches a side a token of the full grid joins.
     """
 
     name: str
@@ -103,6 +113,7 @@ class Adapter:
     layers_fed: Callable[[Any], int] = lambda config: 1
     projector: str = ""
     pools_projected: bool = False
+    patches_joined: Callable[[Any], int] = patches_joined
 
     @property
     def projects_tokens(self) -> bool:

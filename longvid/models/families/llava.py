@@ -78,6 +78,16 @@ class LlavaDecoder:
 
     #: Whether the closing vector follows every frame, or the last one only.
     closes_frames = False
+    divisible = True
+
+    def inputs(self, spliced: Spliced) -> dict[str, Any]:
+        """Return what the module is given of a sequence besides embeddings and positions."""
+        given: dict[str, Any] = {}
+        if spliced.kind is not None:
+            given["mm_token_type_ids"] = spliced.kind
+        if spliced.by_layer is not None:
+            given["per_layer_inputs"] = spliced.by_layer.permute(1, 2, 0, 3)
+        return given
 
     def end_of_video(self) -> torch.Tensor | None:
         """Return the vector that closes a video, (D,); LLaVA-1.5 has none."""
@@ -154,6 +164,7 @@ class LlavaDecoder:
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=keep,
+            **self.inputs(spliced),
         )
         logits: torch.Tensor = output.logits.float()
         return logits

@@ -49,12 +49,20 @@ class GridPositions:
                 continue
             if shown:
                 parts += [at + self._in_video(frame, index) for index, frame in enumerate(shown)]
-                at += max(max(frame.grid) for frame in shown)
+                at += self._length(shown)
             shown = [piece] if isinstance(piece, FramePiece) else []
             if piece is not None and not isinstance(piece, FramePiece):
                 parts.append((at + torch.arange(len(piece.ids))).expand(3, -1))
                 at += len(piece.ids)
         return torch.cat(parts, dim=1)
+
+    def _length(self, shown: Sequence[FramePiece]) -> int:
+        """Return how far behind the start of a video the text after it begins."""
+        return max(max(frame.grid) for frame in shown)
+
+    def _per_second(self) -> float:
+        """Return the ticks of a second."""
+        return float(self._config.vision_config.tokens_per_second)
 
     def _begins_anew(self, shown: Sequence[FramePiece], frame: FramePiece) -> bool:
         """Tell whether a frame is the first of another video than those just shown."""
@@ -68,9 +76,8 @@ class GridPositions:
 
     def _ticks(self, frame: FramePiece, index: int) -> int:
         """Return the place in time of the frame that is shown as number `index` of its video."""
-        per_second = float(self._config.vision_config.tokens_per_second)
         seconds = frame.pts_seconds - frame.origin_seconds
-        return max(0, math.floor(per_second * seconds + _SLACK))
+        return max(0, math.floor(self._per_second() * seconds + _SLACK))
 
 
 class CountedPositions(GridPositions):

@@ -103,12 +103,18 @@ class Spliced:
             text that follows goes on from the last one.
         deepstack: (K, 1, L, D), what is added to the hidden states after each of the first K
             layers, zero where there is text; None for families without.
+        kind: (1, L) int64, what each token is as transformers numbers it (0 text, 1 picture,
+            2 video), for families in which visual tokens see later ones; None for others.
+        by_layer: (K, 1, L, d), what each of the K layers reads beside its hidden states; None for
+            families without.
     """
 
     inputs_embeds: torch.Tensor
     attention_mask: torch.Tensor
     position_ids: torch.Tensor
     deepstack: torch.Tensor | None = None
+    kind: torch.Tensor | None = None
+    by_layer: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.inputs_embeds.shape[1])
@@ -156,11 +162,22 @@ class Projector(Protocol):
 
 
 class Decoder(Protocol):
-    """A language model that reads embeddings."""
+    """A language model that reads embeddings.
+
+    Attributes:
+        module: The model, its vision tower left out.
+        token_width: D.
+        context: Most tokens of a prompt and its answer.
+        divisible: Whether a prompt may be read in parts: no token sees a later one.
+    """
 
     module: Any
     token_width: int
     context: int
+    divisible: bool
+
+    def inputs(self, spliced: Spliced) -> dict[str, Any]:
+        """Return what the module is given of a sequence besides embeddings and positions."""
 
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """Return the input embeddings of text tokens in the token space, (L, D)."""

@@ -28,7 +28,7 @@ from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.families.qwen_pixels import qwen_pixels
 from longvid.models.families.stepped import MeanTimeTower, SteppedDecoder
 
-__all__ = ["QWEN3_VL", "QWEN3_VL_MOE"]
+__all__ = ["COSMOS3_OMNI", "QWEN3_VL", "QWEN3_VL_MOE"]
 
 
 def _layers_fed(config: Any) -> int:
@@ -115,4 +115,9 @@ QWEN3_VL = Adapter(
 
 QWEN3_VL_MOE = dataclasses.replace(
     QWEN3_VL, name="qwen3_vl_moe", architecture="Qwen3VLMoeForConditionalGeneration"
+)
+
+#: NVIDIA's Cosmos 3, its reader alone: Qwen3-VL's architecture.
+COSMOS3_OMNI = dataclasses.replace(
+    QWEN3_VL, name="cosmos3_omni", architecture="Cosmos3OmniForConditionalGeneration"
 )

@@ -19,6 +19,7 @@ from longvid.models.tokenizer import Span
 from longvid.types import Question, Segment, Selection
 from tests.parity import family_checkpoints as tiny
 from tests.parity.family_cases import INTERNVL, QWEN2_5, QWEN3, QWEN3_MOE, SMOLVLM, Case
+from tests.parity.other_families import GEMMA4, MINICPM, MOLMO2, OMNI
 from tests.parity.recent_families import GLM4V, GLM46V, GRIDS, QWEN2, QWEN3_5, VIDEO_LLAMA_3
 
 QUESTION = Question("what color is it ?")
@@ -33,7 +34,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(
-    scope="module", params=[QWEN2_5, QWEN3, QWEN3_MOE, *GRIDS], ids=lambda case: case.name
+    scope="module", params=[QWEN2_5, QWEN3, QWEN3_MOE, *GRIDS, OMNI], ids=lambda case: case.name
 )
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
@@ -76,12 +77,18 @@ def own_positions(case: Case, folder: Path, own: Any) -> torch.Tensor:
     text = case.prompt.replace("{question}", QUESTION.text).replace("{choices}", "")
     inputs = case.inputs(folder, text)
     inputs.pop("pixel_values_videos")
+    if case is OMNI:
+        inputs["second_per_grids"] = inputs.pop("video_second_per_grid")
     return own.model.get_rope_index(**inputs)[0]
 
 
 def is_visual(case: Case, folder: Path) -> torch.Tensor:
     text = case.prompt.replace("{question}", QUESTION.text).replace("{choices}", "")
-    return case.inputs(folder, text)["mm_token_type_ids"][0] == 2
+    inputs = case.inputs(folder, text)
+    kinds = inputs.get("mm_token_type_ids")
+    if kinds is None:  # a model that finds its video by the placeholder
+        return inputs["input_ids"][0] == tiny.MARKS.index(case.placeholder)
+    return kinds[0] == 2
 
 
 def keep_some(segment: Segment) -> torch.Tensor:
@@ -259,6 +266,33 @@ def test_time_of_qwen3_is_the_mean_of_two_frames(tmp_path: Path, embedder: Path)
             ],
         ),
         (VIDEO_LLAMA_3, ["Time 100.0s:", ",Time 101.0s:", ",Time 102.0s:"]),
+        (
+            MOLMO2,
+            [
+                "100.0 <frame_start>",
+                "<frame_end> 101.0 <frame_start>",
+                "<frame_end> 102.0 <frame_start>",
+                "<frame_end>",
+            ],
+        ),
+        (
+            GEMMA4,
+            [
+                "01:40 <|image>",
+                "<image|> 01:41 <|image>",
+                "<image|> 01:42 <|image>",
+                "<image|>",
+            ],
+        ),
+        (
+            MINICPM,
+            [
+                "<image_id>0</image_id><image>",
+                "</image><image>",
+                "</image><image>",
+                "</image>",
+            ],
+        ),
     ],
     ids=lambda value: getattr(value, "name", ""),
     indirect=["case"],
