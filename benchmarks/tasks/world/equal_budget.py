@@ -3,7 +3,8 @@
 A film is seen at 1 frame a second with its full grid. Each compressor is set to leave 2, 5, 10 or
 25 % of those tokens, and where it leaves more (it rounds up, or keeps a first frame whole), whole
 frames go, evenly, until the budget is kept. What was published for a whole video runs on the whole
-film too, beside the segments that indexing sees.
+film too, beside the segments that indexing sees. The published systems are run at the same budgets,
+and every token of a film is shown once, as the bound that the shares are measured against.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.tasks.world.arms import Arm, Shown, baselines, of_config
+from benchmarks.tasks.world.arms import Arm, Shown, baselines, of_config, of_parts, published
 from benchmarks.tasks.world.film_tokens import Cut, Shelf
-from benchmarks.tasks.world.plan import PRESET, Run
+from benchmarks.tasks.world.plan import EVERYTHING, PRESET, Run
 from benchmarks.tasks.world.suites import SUITES, Suite
 from longvid.compress.flashvid import FlashVID
 from longvid.compress.prune import RandomPruning
@@ -30,12 +31,26 @@ from longvid.select.frames import Uniform
 from longvid.types import Query, Segment
 from longvid.world.views import WorldQuestion
 
-__all__ = ["LENGTHS", "SHARES", "WHOLE", "arms_of", "budget_of", "equal_budget_plan"]
+__all__ = [
+    "COMPRESSORS",
+    "LENGTHS",
+    "SHARES",
+    "WHOLE",
+    "arms_of",
+    "budget_of",
+    "equal_budget_plan",
+    "full_budget",
+]
 
 LENGTHS = ("1 min", "10 min")
 SHARES = (0.02, 0.05, 0.10, 0.25)
 WHOLE = ", whole video"
 """Behind the name of a compressor that sees a film at once."""
+
+COMPRESSORS = tuple(
+    name + part for part in ("", WHOLE) for name in ("evs", "vidcom2", "v-cast", "dtd", "flashvid")
+)
+"""The arms of published compressors."""
 
 BASELINE_BUDGET = 512
 
@@ -54,10 +69,15 @@ def budget_of(suite: Suite, share: float) -> int:
     return round(share * max(10.0, suite.seconds) * suite.grid**2)
 
 
+def full_budget(suite: Suite) -> int:
+    """Return what no film of a suite exceeds at 1 frame a second: a film ends with a whole shot."""
+    return round(1.5 * max(10.0, suite.seconds) * suite.grid**2)
+
+
 def arms_of(suite: Suite, share: float) -> list[Arm]:
     """Return every compressor, set to leave a share of the tokens."""
     cut = Cut(every=max(1, round(suite.sample_fps)))
-    published: dict[str, Any] = {
+    of_papers: dict[str, Any] = {
         "evs": EfficientVideoSampling(ratio=1 - share),
         "vidcom2": VidCom2(ratio=share),
         "v-cast": VCast(ratio=share),
@@ -69,8 +89,8 @@ def arms_of(suite: Suite, share: float) -> list[Arm]:
         "random tokens": RandomPruning(ratio=1 - share),
     }
     return [
-        *(_arm(name, part, cut, whole=False) for name, part in {**published, **others}.items()),
-        *(_arm(name + WHOLE, part, cut, whole=True) for name, part in published.items()),
+        *(_arm(name, part, cut, whole=False) for name, part in {**of_papers, **others}.items()),
+        *(_arm(name + WHOLE, part, cut, whole=True) for name, part in of_papers.items()),
         _arm("whole frames", None, cut, whole=False),
     ]
 
@@ -89,10 +109,14 @@ def _arm(name: str, part: Any, cut: Cut, *, whole: bool) -> Arm:
 
 
 def _run(suite: Suite, config: Config) -> Run:
-    budgets = [budget_of(suite, share) for share in SHARES]
+    cut = Cut(every=max(1, round(suite.sample_fps)))
+    systems = published(suite.sample_fps)
     preset = of_config(PRESET, config, suite.sample_fps)
+    everything = of_parts(EVERYTHING, (), (Uniform(),), cut=cut)
     cells = [(arm, BASELINE_BUDGET) for arm in baselines()]
-    for share, budget in zip(SHARES, budgets, strict=True):
-        cells += [(arm, budget) for arm in arms_of(suite, share)]
-        cells.append((preset, budget))
+    cells += [(arm, BASELINE_BUDGET) for arm in systems if arm.name == "llama_vid"]
+    cells.append((everything, full_budget(suite)))
+    for share in SHARES:
+        arms = [*arms_of(suite, share), *systems, preset]
+        cells += [(arm, budget_of(suite, share)) for arm in arms]
     return Run(suite, tuple(cells))

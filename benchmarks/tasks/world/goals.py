@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from benchmarks.harness.statistics import Estimate
+from benchmarks.tasks.world.equal_budget import COMPRESSORS, SHARES, budget_of, full_budget
 from benchmarks.tasks.world.findings import Findings, recall_at
 from benchmarks.tasks.world.plan import (
     EVERYTHING,
@@ -20,7 +21,8 @@ from longvid.models import checkpoint_files
 __all__ = ["Goal", "goals", "losses"]
 
 BUDGET = 512
-RIVALS = ("slowfast_llava", "llama_vid", "longvu")
+RIVALS = ("slowfast_llava", "llama_vid", "longvu", *COMPRESSORS)
+LEAST_SHARE_OF_ALL = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ def goals(found: Mapping[str, Findings]) -> list[Goal]:
             )
     if "1 min" in found and found["1 min"].has(EVERYTHING, EVERYTHING_BUDGET):
         rows.append(_tenth(found["1 min"]))
+    for name, findings in found.items():
+        if findings.has(EVERYTHING, full_budget(findings.suite)):
+            rows += _equal_budget(name, findings)
     return rows
 
 
@@ -137,6 +142,36 @@ def _tenth(minute: Findings) -> Goal:
         f"{share:.2f} (all {whole}; {'; '.join(words)})",
         share >= 0.95,
     )
+
+
+def _equal_budget(name: str, findings: Findings) -> list[Goal]:
+    """Judge the preset at each share of the tokens: against all of them, and against each rival."""
+    suite = findings.suite
+    everything = findings.accuracy(findings.cell(EVERYTHING, full_budget(suite)))
+    oracle = findings.accuracy(findings.cell("oracle", BUDGET))
+    rows = []
+    for share in SHARES:
+        budget = budget_of(suite, share)
+        if not findings.has(PRESET, budget):
+            continue
+        preset = findings.accuracy(findings.cell(PRESET, budget))
+        ratio = preset.mean / everything.mean if everything.mean else 0.0
+        at = f"{name}, {PRESET} at {budget} tokens ({share:.0%})"
+        rows.append(
+            Goal(
+                f"{at}, share of the accuracy with every token",
+                f"≥ {LEAST_SHARE_OF_ALL}",
+                f"{ratio:.2f} ({preset}; every token {everything}; oracle {oracle})",
+                ratio >= LEAST_SHARE_OF_ALL,
+            )
+        )
+        against = [one for one in losses({name: findings}) if one.budget == budget]
+        worse = [one for one in against if one.gain.mean < 0]
+        reached = f"{len(against) - len(worse)} of {len(against)}"
+        for one in worse:
+            reached += f"; {one.rival} by {-one.gain.mean:.3f} ± {one.gain.margin:.3f}"
+        rows.append(Goal(f"{at}, not below any published", "all", reached, not worse))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

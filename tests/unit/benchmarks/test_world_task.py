@@ -307,7 +307,7 @@ def test_compressors_keep_to_an_equal_budget(
 def test_the_plan_of_equal_budgets_names_each_cell_once() -> None:
     for one in equal_budget_plan(load_config("mini")):
         cells = [(arm.name, budget) for arm, budget in one.cells]
-        assert len(cells) == len(set(cells)) == 4 + 4 * 14
+        assert len(cells) == len(set(cells)) == 6 + 4 * 17
     assert [budget_of(SUITES["1 min"], share) for share in SHARES] == [77, 192, 384, 960]
 
 
