@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from longvid.errors import StoreError
-from longvid.store import Store, StoredVideo
-from longvid.store.pictures import picture_times, read_pictures
+from longvid.store import Store, StoredVideo, stored_picture_times, stored_pictures
 from longvid.types import Evidence, Failure
 
 if TYPE_CHECKING:
@@ -90,11 +89,13 @@ def _summary(
     store: Store, stored: StoredVideo, questions: Sequence[AskedQuestion]
 ) -> dict[str, Any]:
     video = stored.video
-    end = video.start_seconds + video.duration_seconds
+    start, end = (
+        video.player_seconds(seconds) for seconds in (video.start_seconds, video.end_seconds)
+    )
     spans = [
         {
             "number": number,
-            "left": _percent(span.start_seconds, video.start_seconds, end),
+            "left": _percent(span.start_seconds, start, end),
             "width": max(0.5, 100 * (span.end_seconds - span.start_seconds) / (end or 1)),
         }
         for number, question in enumerate(questions, 1)
@@ -111,21 +112,21 @@ def _summary(
 
 def _pictures(store: Store, video_id: str) -> list[dict[str, Any]]:
     """Return some pictures spread over a video; none where the store keeps none."""
-    times = picture_times(store.annotations, video_id)
+    times = stored_picture_times(store, video_id)
     count = min(_MOST_PICTURES, len(times))
     chosen = [times[place * len(times) // count] for place in range(count)]
     if not chosen:
         return []
     return [
         {"seconds": picture.pts_seconds, "data": base64.b64encode(picture.jpeg).decode()}
-        for picture in read_pictures(store.annotations, video_id, chosen)
+        for picture in stored_pictures(store, video_id, chosen)
     ]
 
 
 def _card(store: Store, span: Evidence) -> dict[str, Any]:
     middle = (span.start_seconds + span.end_seconds) / 2
     try:
-        [picture] = read_pictures(store.annotations, span.video_id, [middle])
+        [picture] = stored_pictures(store, span.video_id, [middle])
         shown = span.start_seconds <= picture.pts_seconds <= span.end_seconds
         data = base64.b64encode(picture.jpeg).decode() if shown else ""
     except StoreError:  # the store keeps no pictures, or they are damaged: the span stands alone

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
 import av.error
+from av.container import InputContainer
 from av.stream import Discard
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from longvid.decode.container import FORMATS, open_video
+from longvid.decode.container import FORMATS, clock_start_seconds, may_restart, open_video
+from longvid.decode.gop_plan import SLACK_SECONDS
+from longvid.decode.pyav_engine import PyAVEngine
 from longvid.errors import VideoError
+from longvid.types import FrameSize, player_seconds
 
 __all__ = ["ClipEngine", "ClipFacts"]
 
@@ -41,7 +47,7 @@ class ClipFacts:
     Args:
         playable: "direct", "remux" or "proxy": what a browser needs to play the file.
         num_frames: Frames written.
-        start_seconds, end_seconds: Span of the written frames, in the time of the source.
+        start_seconds, end_seconds: Span of the written frames, in the time of a player.
         width, height: Size of the written frames, pixels.
     """
 
@@ -58,7 +64,8 @@ class ClipEngine:
 
     Args:
         options: mode ("inspect", "remux" or "cut"), target (a path, not for inspect),
-            start_seconds, end_seconds (for cut, in stream time), max_pixels.
+            start_seconds, end_seconds (for cut, in the time of a player), clock_start_seconds (as
+            of `Video`, None for that of the file), max_pixels.
         tick: Called while it works, so that the parent knows it lives.
     """
 
@@ -108,6 +115,7 @@ class ClipEngine:
             av.open(self._options["target"], "w", format="mp4", options=_FAST_START) as target,
         ):
             pairs = {}
+            clock_start = self._clock_start(path)
             video = source.streams.best("video")
             for stream in (video, source.streams.best("audio")):
                 if stream is not None:
@@ -115,12 +123,28 @@ class ClipEngine:
             _discard_others(source, pairs)
             packets = source.demux([source.streams[index] for index in pairs])
             for packet in _with_decode_times(packets):
+                ticks = round(clock_start / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts - ticks
+                packet.dts -= ticks
                 packet.stream = pairs[packet.stream.index]
                 target.mux(packet)
                 self._tick()
 
+    def _clock_start(self, path: str) -> float:
+        stored: float | None = self._options.get("clock_start_seconds")
+        if stored is not None:
+            return stored
+        container, stream = open_video(path, self._options["max_pixels"])
+        with container:
+            if stream.start_time is None or stream.time_base is None:
+                return 0.0
+            return clock_start_seconds(container, float(stream.start_time * stream.time_base))
+
     def _cut(self, path: str) -> ClipFacts:
-        start, end = self._options["start_seconds"], self._options["end_seconds"]
+        clock_start = self._clock_start(path)
+        # The first frame of a span that was rounded to a nanosecond belongs to it.
+        start = self._options["start_seconds"] + clock_start - SLACK_SECONDS
+        end = self._options["end_seconds"] + clock_start - SLACK_SECONDS
         container, stream = open_video(path, self._options["max_pixels"])
         size = _clip_size(stream.codec_context.width, stream.codec_context.height)
         target = av.open(self._options["target"], "w", format="mp4", options=_FAST_START)
@@ -130,29 +154,64 @@ class ClipEngine:
             output.width, output.height = size
             output.pix_fmt = "yuv420p"
             output.codec_context.time_base = Fraction(1, 90_000)
-            sound = _Sound(path, target, start, end)
-            _seek(container, stream, start)
-            for frame in container.decode(stream):
-                self._tick()
-                seconds = frame.time
-                if seconds is None or seconds < start:
-                    continue
-                if seconds >= end:
-                    break
+            if may_restart(container):
+                jumps, pictures = self._carried_on(path, start, end)
+            else:
+                jumps, pictures = (), self._sought(container, stream, start, end)
+            # Behind a jump the sound has another clock than the pictures: such a clip is silent.
+            is_silent = any(at < end for at, _ in jumps)
+            sound = None if is_silent else _Sound(path, target, start, end)
+            for seconds, frame in pictures:
                 picture = frame.reformat(*size, format="yuv420p")  # may be the frame itself
                 picture.pts = round((seconds - start) * 90_000)
                 picture.time_base = Fraction(1, 90_000)
                 picture.pict_type = 0  # the encoder decides, whatever the source had here
-                times.append(seconds)
+                times.append(player_seconds(seconds, clock_start))
                 target.mux(output.encode(picture))
             if not times:
-                raise _error(path, f"has no frame from {start:g} to {end:g} s.")
+                raise _error(
+                    path,
+                    f"has no frame from {self._options['start_seconds']:g} to "
+                    f"{self._options['end_seconds']:g} s.",
+                )
             target.mux(output.encode(None))
-            sound.write()
-        return ClipFacts("direct", len(times), times[0], min(end, times[-1]), *size)
+            if sound is not None:
+                sound.write()
+        last = min(self._options["end_seconds"], times[-1])
+        return ClipFacts("direct", len(times), times[0], last, *size)
+
+    def _sought(
+        self, container: InputContainer, stream: VideoStream, start: float, end: float
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield the pictures of a span of a stream whose clock can be sought in."""
+        _seek(container, stream, start)
+        for frame in container.decode(stream):
+            self._tick()
+            if frame.time is None or frame.time < start:
+                continue
+            if frame.time >= end:
+                return
+            yield frame.time, frame
+
+    def _carried_on(
+        self, path: str, start: float, end: float
+    ) -> tuple[tuple[tuple[float, float], ...], Iterator[tuple[float, VideoFrame]]]:
+        """Return where the clock jumps, and the pictures of a span of the clock that goes on."""
+        options = {**_ENGINE_OPTIONS, "max_pixels": self._options["max_pixels"]}
+        engine = PyAVEngine(options, self._tick)
+        return engine.probe(path, "").clock_jumps, engine.pictures(path, start, end)
 
 
 _FAST_START = {"movflags": "+faststart"}
+_ENGINE_OPTIONS = {
+    "size": asdict(FrameSize()),  # pictures leave as they are
+    "approximate": "none",
+    "tolerance_seconds": 0.0,
+    "loop_filter": True,
+    "drop_disposable": True,
+    "plan": True,
+    "pictures": "none",
+}
 
 
 class _Sound:

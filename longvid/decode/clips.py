@@ -16,13 +16,20 @@ _LIMITS = Limits(deadline_seconds=300.0, stall_seconds=30.0, memory_bytes=2 << 3
 _ENGINE = "longvid.decode.clip_engine:ClipEngine"
 
 
-def cut_clip(path: str, start_seconds: float, end_seconds: float, target: Path) -> dict[str, Any]:
+def cut_clip(
+    path: str,
+    start_seconds: float,
+    end_seconds: float,
+    target: Path,
+    clock_start_seconds: float | None = None,
+) -> dict[str, Any]:
     """Encode a span of a video as H.264 and AAC in MP4; returns the fields of `ClipFacts`.
 
     Args:
         path: A local video.
-        start_seconds, end_seconds: The half-open span, in stream time.
+        start_seconds, end_seconds: The half-open span, in the time of a player.
         target: The file to write; what is there is replaced when the clip is complete.
+        clock_start_seconds: As stored of the `Video`; None takes that of the file.
 
     Raises:
         VideoError: The file cannot be read, or nothing lies in the span.
@@ -34,13 +41,18 @@ def cut_clip(path: str, start_seconds: float, end_seconds: float, target: Path) 
             path=path,
             stage="clip",
         )
-    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    span = {
+        "start_seconds": start_seconds,
+        "end_seconds": end_seconds,
+        "clock_start_seconds": clock_start_seconds,
+    }
     return _written(path, {"mode": "cut", **span}, target)
 
 
-def remux(path: str, target: Path) -> dict[str, Any]:
+def remux(path: str, target: Path, clock_start_seconds: float | None = None) -> dict[str, Any]:
     """Copy a video's packets into an MP4 file, without encoding; as `cut_clip` otherwise."""
-    return _written(path, {"mode": "remux"}, target)
+    options = {"mode": "remux", "clock_start_seconds": clock_start_seconds}
+    return _written(path, options, target)
 
 
 def inspect_playback(path: str) -> str:

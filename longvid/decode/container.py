@@ -16,6 +16,7 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
@@ -27,8 +28,10 @@ from longvid.errors import VideoError
 __all__ = [
     "CODECS",
     "FORMATS",
+    "clock_start_seconds",
     "decoder_options",
     "encrypted",
+    "may_restart",
     "open_video",
     "packets",
     "undecodable",
@@ -56,6 +59,11 @@ CODECS = ",".join(
 )
 
 _MOST_READ_ERRORS = 32
+
+_TS_DISCONT: Any = Flags.ts_discont.value  # PyAV's stubs take the value for the member
+_ROUNDING_SECONDS = 2e-6
+#: The first picture of a sound recording comes this soon after its first sound.
+_LATEST_START_SECONDS = 10.0
 
 
 def unusable(path: str, kind: str, sentence: str) -> VideoError:
@@ -185,6 +193,26 @@ def _choose_stream(container: InputContainer, path: str, max_pixels: int) -> Vid
             stream.discard = Discard.all
     stream_of_video: VideoStream = best
     return stream_of_video
+
+
+def clock_start_seconds(container: InputContainer, first_seconds: float) -> float:
+    """Return the time of the stream that a player shows as 0; see `Video`.
+
+    Args:
+        container: The file.
+        first_seconds: Presentation time of its first frame.
+    """
+    if not may_restart(container):
+        return 0.0
+    start = (container.start_time or 0) / 1_000_000
+    # FFmpeg rounds it, and of a damaged clock it may be anything.
+    is_sound = _ROUNDING_SECONDS < first_seconds - start < _LATEST_START_SECONDS
+    return start if container.start_time is not None and is_sound else first_seconds
+
+
+def may_restart(container: InputContainer) -> bool:
+    """Tell whether a container's clock may begin at any time, and again in the middle."""
+    return bool(container.format.flags & _TS_DISCONT)
 
 
 def packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:

@@ -273,12 +273,14 @@ def _picture(video_id: str, message: dict[str, Any]) -> Picture:
 
 
 def _gap(video: Video, message: dict[str, Any]) -> Failure:
+    start, end = (video.player_seconds(message[name]) for name in ("start_seconds", "end_seconds"))
+    sentence = message["sentence"].format(start=start, end=end)
     return Failure(
         video_id=video.video_id,
         path=video.path,
         stage="decode",
         kind=message["failure_kind"],
-        error=f"{video.path}: {message['sentence']}; the rest is kept.",
+        error=f"{video.path}: {sentence}; the rest is kept.",
         start_seconds=message["start_seconds"],
         end_seconds=message["end_seconds"],
     )

@@ -78,7 +78,13 @@ class DecodedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A span whose wanted frames cannot be had, while others of the file can."""
+    """A span whose wanted frames cannot be had, while others of the file can.
+
+    Args:
+        start_seconds, end_seconds: The span, in the time of the stream.
+        sentence: For people, with {start} and {end} where these times are to be named.
+        kind: One of FAILURE_KINDS.
+    """
 
     start_seconds: float
     end_seconds: float

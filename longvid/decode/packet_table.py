@@ -9,12 +9,10 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -25,7 +23,7 @@ from longvid.decode.clock import (
     carried_on,
     usual_interval,
 )
-from longvid.decode.container import packets
+from longvid.decode.container import may_restart, packets
 from longvid.decode.engine import Progress
 from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
@@ -259,18 +257,13 @@ def scan(
     )
 
 
-_TS_DISCONT: Any = Flags.ts_discont.value  # PyAV's stubs take the value for the member
 _KEY, _SHOWN, _DISPOSABLE = 1, 2, 4
 _NO_TIME = -(1 << 63)
 
 
 def longest_gap_ticks(container: InputContainer, numerator: int, denominator: int) -> int:
     """Return how far a clock may step forward and still be right."""
-    seconds = (
-        RESTARTS_AT_ANY_TIME_SECONDS
-        if container.format.flags & _TS_DISCONT
-        else RESTARTS_BY_DAMAGE_SECONDS
-    )
+    seconds = RESTARTS_AT_ANY_TIME_SECONDS if may_restart(container) else RESTARTS_BY_DAMAGE_SECONDS
     return int(seconds * denominator / numerator)
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 
 from longvid.decode.codec import DecoderSettings, first_picture
-from longvid.decode.container import encrypted, open_video, undecodable
+from longvid.decode.container import clock_start_seconds, encrypted, open_video, undecodable
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
@@ -49,6 +50,7 @@ class _OpenVideo:
     table: PacketTable | None  # None where packets foretell nothing
     pixel_aspect: float
     claimed_end_seconds: float | None  # as of `PacketTable`
+    clock_start_seconds: float  # as of `Video`
     upright: tuple[int, int] | None = None  # height and width, once a picture was decoded
 
 
@@ -101,6 +103,7 @@ class PyAVEngine:
             height=height,
             width=width,
             clock_jumps=tuple((times.seconds(at), times.seconds(jump)) for at, jump in times.joins),
+            clock_start_seconds=video.clock_start_seconds,
         )
 
     def decode(
@@ -141,7 +144,26 @@ class PyAVEngine:
         claimed = video.claimed_end_seconds
         end = times.seconds(times.end)
         if claimed is not None and segments[-1].end_seconds >= end - _LAST_SEGMENT_SECONDS:
-            yield Gap(end, claimed, f"the file is cut or damaged from {end:.2f} s on")
+            yield Gap(end, claimed, "the file is cut or damaged from {start:.2f} s on")
+
+    def pictures(
+        self, path: str, start_seconds: float, end_seconds: float
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield the pictures whose time is in [start, end), with it: that of a carried-on clock."""
+        ranks: Sequence[int] = ()
+        given = -1
+        for plan in (True, False):
+            source = self._video(path, plan=plan).source
+            seconds = source.times.all_seconds
+            ranks = np.flatnonzero((seconds >= start_seconds) & (seconds < end_seconds)).tolist()
+            try:
+                for rank, picture in source.frames([rank for rank in ranks if rank > given]):
+                    given = rank
+                    if picture is not None:
+                        yield source.times.pts_seconds(rank), picture
+                return
+            except PacketsMislead:
+                continue
 
     def close(self) -> None:
         """Close every file."""
@@ -216,9 +238,11 @@ class PyAVEngine:
             opened = (container, stream)
             source = PlannedSource(reopen, opened, table, self._settings, self._progress)
         else:
-            container.close()
             source = SequentialSource(reopen, self._settings, self._progress)
         times = source.times
+        clock_start = clock_start_seconds(container, times.pts_seconds(0)) if len(times) else 0.0
+        if not planned:
+            container.close()
         if not len(times) or self._other_source is not None:
             source.close()
         if not len(times):
@@ -227,7 +251,11 @@ class PyAVEngine:
             keyframes = np.flatnonzero(table.keyframe[table.packet_of]).tolist()
             source = self._other_source(path, times, keyframes if planned else None)
         return _OpenVideo(
-            source, table if planned else None, pixel_aspect, table.claimed_end_seconds
+            source=source,
+            table=table if planned else None,
+            pixel_aspect=pixel_aspect,
+            claimed_end_seconds=table.claimed_end_seconds,
+            clock_start_seconds=clock_start,
         )
 
 

@@ -100,7 +100,7 @@ class _Gaps:
             yield Gap(
                 self._start,
                 max(self._start, self._end),
-                f"the data from {self._start:.2f} s to {self._end:.2f} s are damaged",
+                "the data from {start:.2f} s to {end:.2f} s are damaged",
             )
             self._start = None
 

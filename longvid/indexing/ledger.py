@@ -15,6 +15,7 @@ from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
 from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
+from longvid.store.player_time import in_player_time
 from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Video
 
@@ -199,7 +200,7 @@ class Ledger:
         gaps = sorted(entry.gaps, key=lambda gap: gap.start_seconds or 0.0)
         self.store.clear_failures([video.video_id, video.path])
         texts = {path: opened.text for path, opened in entry.names.items()}
-        keep_subtitles(self.store, video.video_id, texts)
+        keep_subtitles(self.store, video, texts)
         state = entry.names[video.path].state
         self.store.finish(
             video,
@@ -212,7 +213,8 @@ class Ledger:
         self.finished.append(video)
         for path in entry.names:
             self._add_path(video.video_id, path)
-        self._record([*gaps, *(each for text in texts.values() for each in text.failures)])
+        of_text = (each for text in texts.values() for each in text.failures)
+        self._record([*gaps, *of_text], video.clock_start_seconds)
         self._count(videos_indexed=1, video_seconds=video.duration_seconds, current=video.path)
 
     def _add_path(self, video_id: str, path: str) -> None:
@@ -222,10 +224,10 @@ class Ledger:
         if before != video_id:
             self.store.remove_path(before, path)
 
-    def _record(self, failures: Sequence[Failure]) -> None:
+    def _record(self, failures: Sequence[Failure], clock_start_seconds: float = 0.0) -> None:
         if failures:
             self.store.record_failures(failures)
-            self.failures.extend(failures)
+            self.failures += [in_player_time(each, clock_start_seconds) for each in failures]
 
     def _count_failed(self, path: str, **changes: float) -> None:
         self._count(videos_failed=1, current=path, **changes)

@@ -30,8 +30,9 @@ class VideoText:
     """The timed text that belongs to one name of a video.
 
     Args:
-        beside: Lines of a subtitle file beside it.
-        inside: Lines of a text stream inside it; read only where there are none beside it.
+        beside: Lines of a subtitle file beside it, in the time of a player.
+        inside: Lines of a text stream inside it, in the time of the stream; read only where there
+            are none beside it.
         failures: Files and streams that could not be read, of stage "text".
     """
 

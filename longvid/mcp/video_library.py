@@ -168,16 +168,16 @@ class VideoLibrary:
 
     def frames(self, video: str, seconds: Sequence[float]) -> list[Picture]:
         """Return the stored picture nearest to each time."""
-        from longvid.store.pictures import read_pictures
+        from longvid.store import stored_pictures
 
         if not 1 <= len(seconds) <= _MOST_PICTURES:
             raise QuestionError(f"Give 1 to {_MOST_PICTURES} times, got {len(seconds)}.")
         store = self.store
-        return read_pictures(store.annotations, store.find(video), seconds)
+        return stored_pictures(store, store.find(video), seconds)
 
     def transcript(self, video: str, start_seconds: float, end_seconds: float) -> dict[str, Any]:
         """Return the lines of timed text of a span: subtitles, speech, screen text."""
-        from longvid.store import read_subtitles
+        from longvid.store import stored_subtitles
 
         store = self.store
         video_id = store.find(video)
@@ -188,7 +188,7 @@ class VideoLibrary:
                 "text": line.text,
                 "source": line.source,
             }
-            for line in read_subtitles(store.objects, video_id)
+            for line in stored_subtitles(store, video_id)
             if line.start_seconds < end_seconds and line.end_seconds > start_seconds
         ]
         return {

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from longvid.lazy_import import torch
 from longvid.llm.prompt import with_subtitles
-from longvid.store import Store, read_subtitles
+from longvid.store import Store, stored_subtitles
 from longvid.timed_text.alignment import (
     align_to_covering_frame,
     align_to_preceding_frame,
@@ -35,9 +35,7 @@ class PromptText:
         self._mode = mode
         #: Subtitles, in order of their start, in place of those that the store has of a video.
         self.replaced: dict[str, Sequence[TextLine]] = {}
-        self._stored = lru_cache(_VIDEOS_KEPT)(
-            lambda video_id: read_subtitles(store.objects, video_id)
-        )
+        self._stored = lru_cache(_VIDEOS_KEPT)(lambda video_id: stored_subtitles(store, video_id))
 
     def subtitles(self, video_id: str) -> Sequence[TextLine]:
         """Return the subtitles of a video."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from longvid.store import Store
-from longvid.store.pictures import read_pictures
+from longvid.store import Store, stored_pictures
 from longvid.types import Picture, Selection
 
 __all__ = ["shown_pictures"]
@@ -28,5 +27,5 @@ def shown_pictures(store: Store, selection: Selection) -> tuple[Picture, ...]:
             shown = segment.tokens.counts(segment.num_frames) > 0
             seconds += segment.pts_seconds[shown].tolist()
         if seconds:
-            pictures += read_pictures(store.annotations, video_id, seconds)
+            pictures += stored_pictures(store, video_id, seconds)
     return tuple(pictures)

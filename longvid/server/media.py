@@ -15,8 +15,12 @@ from longvid.errors import StoreError, VideoError
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
 from longvid.server.state import ServerState, StoreView, state_of
-from longvid.store import StoredVideo, read_subtitles
-from longvid.store.pictures import picture_times, read_pictures
+from longvid.store import (
+    StoredVideo,
+    stored_picture_times,
+    stored_pictures,
+    stored_subtitles,
+)
 
 __all__ = ["router"]
 
@@ -33,6 +37,8 @@ async def playback(request: Request, video_id: str) -> JSONResponse:
     if path is None:
         return JSONResponse({"mode": "missing", "url": None})
     mode = await asyncio.to_thread(_mode, str(path))
+    if stored.video.clock_jumps:
+        mode = "proxy"  # whose clips are cut on the clock of the evidence, which goes on
     base = f"/api/videos/{stored.video.video_id}"
     urls = {"direct": f"{base}/content", "remux": f"{base}/remux.mp4", "proxy": None}
     return JSONResponse({"mode": mode, "url": urls[mode]})
@@ -53,7 +59,7 @@ async def thumbnail(request: Request, video_id: str) -> Response:
     seconds = query_number(request, "t", 0.0)
     try:
         [picture] = await asyncio.to_thread(
-            read_pictures, view.open().annotations, stored.video.video_id, [seconds]
+            stored_pictures, view.open(), stored.video.video_id, [seconds]
         )
     except StoreError as error:
         raise ApiError(404, "picture_not_found", str(error)) from error
@@ -70,7 +76,7 @@ async def pictures(request: Request, video_id: str) -> JSONResponse:
     """List the times of the stored pictures."""
     view = _view(request)
     stored = await view.video(video_id)
-    times = await asyncio.to_thread(picture_times, view.open().annotations, stored.video.video_id)
+    times = await asyncio.to_thread(stored_picture_times, view.open(), stored.video.video_id)
     return JSONResponse({"times": times})
 
 
@@ -79,7 +85,7 @@ async def captions(request: Request, video_id: str) -> Response:
     """Return the timed text of a video as WebVTT."""
     view = _view(request)
     stored = await view.video(video_id)
-    lines = await asyncio.to_thread(read_subtitles, view.open().objects, stored.video.video_id)
+    lines = await asyncio.to_thread(stored_subtitles, view.open(), stored.video.video_id)
     text = "WEBVTT\n\n" + "".join(
         f"{_vtt_clock(line.start_seconds)} --> {_vtt_clock(line.end_seconds)}\n"
         f"{_vtt_text(line.text)}\n\n"
@@ -119,8 +125,11 @@ async def remuxed(request: Request, video_id: str) -> Response:
     state = state_of(request)
     stored = await _stored(request, video_id)
     path = _needed(stored)
+    clock_start = stored.video.clock_start_seconds
     target = await _cached(
-        state, f"{stored.video.video_id}.mp4", lambda target: remux(str(path), target)
+        state,
+        f"{stored.video.video_id}.mp4",
+        lambda target: remux(str(path), target, clock_start),
     )
     return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
 
@@ -136,7 +145,10 @@ async def clip(request: Request, video_id: str) -> Response:
     if not 0 <= start < end or end - start > most:
         raise ApiError(400, "invalid_value", f"A clip has 0 to {most:g} seconds.", "end")
     name = f"{stored.video.video_id}-{start:.3f}-{end:.3f}.mp4"
-    target = await _cached(state, name, lambda target: cut_clip(str(path), start, end, target))
+    clock_start = stored.video.clock_start_seconds
+    target = await _cached(
+        state, name, lambda target: cut_clip(str(path), start, end, target, clock_start)
+    )
     return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
 
 

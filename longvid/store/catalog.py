@@ -31,7 +31,6 @@ from longvid.store.objects import Objects
 from longvid.store.parquet import MAX_TABLE_BYTES, parse_table, write_table
 from longvid.store.seal import parse_json
 from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
-from longvid.store.video_paths import existing_first
 from longvid.types import Failure, Video
 
 __all__ = [
@@ -44,7 +43,6 @@ __all__ = [
     "parse_path",
     "refresh",
     "save",
-    "with_existing_path",
 ]
 
 _BATCH = 256
@@ -69,6 +67,7 @@ _SCHEMA = pa.schema(
         ("source_bytes", pa.int64()),
         ("gaps", pa.string()),
         ("clock_jumps", pa.string()),
+        ("clock_start_seconds", pa.float64()),
     ]
 )
 
@@ -137,14 +136,10 @@ class Catalog:
         """Return the checksum of every video's manifest: the state a search index must cover."""
         return {video_id: entry.manifest for video_id, entry in self.entries.items()}
 
-
-def with_existing_path(stored: StoredVideo) -> StoredVideo:
-    """Return the video under a name that exists now, if it has several and one does."""
-    if len(stored.paths) < 2:
-        return stored
-    path = existing_first(stored.paths)
-    gaps = tuple(replace(gap, path=path) for gap in stored.gaps)
-    return replace(stored, video=replace(stored.video, path=path), gaps=gaps)
+    def clock_start_seconds(self, video_id: str) -> float:
+        """Return that of a `Video`; 0 of one that is not known."""
+        entry = self.entries.get(video_id)
+        return entry.stored.video.clock_start_seconds if entry else 0.0
 
 
 def list_videos(objects: Objects) -> dict[str, Listed]:
@@ -324,6 +319,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "source_bytes": stored.source_bytes,
         "gaps": json.dumps(gaps),
         "clock_jumps": json.dumps(video.clock_jumps),
+        "clock_start_seconds": video.clock_start_seconds,
     }
 
 
@@ -360,6 +356,7 @@ def _entries(table: pa.Table) -> Iterable[Entry]:
                         "num_frames",
                         "height",
                         "width",
+                        "clock_start_seconds",
                     )
                 },
             )

@@ -69,6 +69,8 @@ class Manifest:
         del video["path"]
         if not self.video.clock_jumps:  # the clocks of most videos do not jump
             del video["clock_jumps"]
+        if not self.video.clock_start_seconds:
+            del video["clock_start_seconds"]
         return dump_json(
             {
                 "video": video,
@@ -118,6 +120,7 @@ def _video(document: Mapping[str, Any]) -> Video:
             (real(at, "clock_jumps"), real(jump, "clock_jumps"))
             for at, jump in document.get("clock_jumps", ())
         ),
+        clock_start_seconds=real(document.get("clock_start_seconds", 0.0), "clock_start_seconds"),
     )
 
 

@@ -3,7 +3,8 @@
 They are for people and agents; answers do not depend on them, and `Store.digest` leaves them out,
 since another version of the JPEG encoder gives other bytes.
 
-An entry is named after its time and size: `000000012345678us-216x384.jpg`, microseconds.
+An entry is named after its time and size: `000000012345678us-216x384.jpg`, microseconds. A stream
+that counts from below 0 gives times with a sign.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["PICTURES", "picture_times", "publish_pictures", "read_pictures", "wr
 #: Kind of the annotation.
 PICTURES = "pictures"
 _FINGERPRINT = "jpeg-384"
-_NAME = re.compile(r"(\d{15})us-(\d+)x(\d+)\.jpg")
+_NAME = re.compile(r"(\d{15}|-\d{14})us-(\d+)x(\d+)\.jpg")
 
 
 def write_pictures(
@@ -45,7 +46,7 @@ def publish_pictures(
 ) -> None:
     """Make the pictures of a video visible, in time order."""
     if parts:
-        ordered = sorted(parts, key=lambda part: part.entries[0].name)
+        ordered = sorted(parts, key=lambda part: _parsed(part.entries[0].name)[0])
         annotations.publish(video_id, PICTURES, _FINGERPRINT, ordered)
 
 
@@ -97,7 +98,7 @@ def _nearest(times: Sequence[float], wanted: float) -> int:
 
 
 def _name(picture: Picture) -> str:
-    microseconds = round(max(0.0, picture.pts_seconds) * 1_000_000)
+    microseconds = round(picture.pts_seconds * 1_000_000)
     return f"{microseconds:015d}us-{picture.height}x{picture.width}.jpg"
 
 

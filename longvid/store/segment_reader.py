@@ -1,4 +1,7 @@
-"""Reads segments by key, through the manifests, while videos come, change and go."""
+"""Reads segments by key, through the manifests, while videos come, change and go.
+
+Their times are those of a player.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from longvid.store.chunk_reader import load_segments, read_seal
 from longvid.store.chunk_record import ChunkRecord
 from longvid.store.manifest import Manifest
 from longvid.store.objects import DamagedObjectError, Objects
+from longvid.store.player_time import in_player_time
 from longvid.store.sealed_manifest import read_manifest
 from longvid.types import Segment
 
@@ -96,7 +100,8 @@ class SegmentReader:
                 name = manifest.chunk_path(chunk)
                 record = chunk if chunk.seal else self._sealed(name, chunk)
                 found.update(load_segments(self._objects, name, record, inside))
-        return list(found.values())
+        clock_start = manifest.video.clock_start_seconds
+        return [in_player_time(segment, clock_start) for segment in found.values()]
 
     def _load_again(self, video_id: str, indices: set[int]) -> list[Segment]:
         try:

@@ -14,6 +14,7 @@ from longvid.store.catalog import Catalog
 from longvid.store.catalog_cache import CatalogCache
 from longvid.store.header import Header
 from longvid.store.objects import Objects
+from longvid.store.player_time import in_player_time
 from longvid.store.vectors import Hit, VectorIndex, exact_search
 
 __all__ = ["SegmentSearch"]
@@ -53,16 +54,17 @@ class SegmentSearch:
             if video_id in left_out:
                 raise StoreError(left_out[video_id])
         most = self._header.options.vectors_per_segment
-        return self._vectors.search(query, top_k, most, video_ids, recall)
+        return _shown(self._vectors.search(query, top_k, most, video_ids, recall), catalog)
 
     def search_slowly(
         self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str]
     ) -> list[Hit]:
         """Search by reading every vector from its chunk."""
-        manifests = self._catalogs.current().manifests()
+        catalog = self._catalogs.current()
+        manifests = catalog.manifests()
         self._require_known(video_ids, manifests)
         query = self._query(embedding, top_k)
-        return exact_search(self._objects, manifests, query, top_k, video_ids)
+        return _shown(exact_search(self._objects, manifests, query, top_k, video_ids), catalog)
 
     def refresh(self, catalog: Catalog) -> None:
         """Cover the videos of a catalog, and write new parts of the index to the store."""
@@ -98,3 +100,8 @@ class SegmentSearch:
                     f"The store {self._objects.uri} holds no video {video_id}; longvid status "
                     "lists what is there."
                 )
+
+
+def _shown(hits: Sequence[Hit], catalog: Catalog) -> list[Hit]:
+    """Return hits in the time of a player."""
+    return [in_player_time(hit, catalog.clock_start_seconds(hit.video_id)) for hit in hits]

@@ -3,7 +3,8 @@
 Writers of one store need not know of each other. `write_chunk` adds immutable objects, `finish`
 makes a video visible by writing its manifest last, and a process killed anywhere in between
 leaves the store as it was, plus objects that nobody sees and that the next run uses or replaces.
-This module knows nothing of questions, models or video files.
+This module knows nothing of questions, models or video files. It keeps the time of the stream;
+what it gives is in the time of a player (`player_time`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store.annotations import Annotations
 from longvid.store.backend import open_objects
-from longvid.store.catalog import StoredVideo, with_existing_path
+from longvid.store.catalog import StoredVideo
 from longvid.store.catalog_cache import CatalogCache
 from longvid.store.catalog_seals import seal_unsealed
 from longvid.store.chunk_record import ChunkRecord
@@ -27,6 +28,7 @@ from longvid.store.find_video import find_video
 from longvid.store.header import Header, read_header, seal_header, write_header
 from longvid.store.layout import HEADER
 from longvid.store.objects import Objects
+from longvid.store.player_time import in_player_time, shown_video
 from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch
@@ -218,11 +220,7 @@ class Store:
         self._catalogs.changed()
 
     def record_run(self, summary: Mapping[str, object]) -> None:
-        """Write a summary of a run, under a name that begins with the time.
-
-        Args:
-            summary: Plain JSON types.
-        """
+        """Write a summary of a run, of plain JSON types, under a name that begins with the time."""
         write_run(self.objects, summary)
 
     def remove(self, video_ids: Iterable[str]) -> None:
@@ -241,12 +239,11 @@ class Store:
     # Reading
 
     def videos(self) -> list[StoredVideo]:
-        """Return the finished videos, in order of path.
+        """Return the finished videos in order of path, with gaps in the time of a player.
 
         Of several names of one video, one that exists now comes before one that does not.
         """
-        entries = self._catalogs.current().entries.values()
-        videos = [with_existing_path(entry.stored) for entry in entries]
+        videos = [shown_video(entry.stored) for entry in self._catalogs.current().entries.values()]
         return sorted(videos, key=lambda stored: (stored.video.path, stored.video.video_id))
 
     def damaged(self) -> dict[str, str]:
@@ -277,14 +274,12 @@ class Store:
         videos = self.videos()
         return find_video(videos, name, self.uri, sentences, may_be_damaged=damaged)
 
+    def clock_start_seconds(self, video_id: str) -> float:
+        """Return that of a `Video`; 0 of one that is not in the store."""
+        return self._catalogs.current().clock_start_seconds(video_id)
+
     def load(self, keys: Sequence[tuple[str, int]]) -> list[Segment]:
-        """Read segments, and nothing else, from their chunks.
-
-        Args:
-            keys: (video id, segment index) each.
-
-        Returns:
-            One segment a key, in the order given.
+        """Read one segment a key (video id, segment index) from their chunks, in the order given.
 
         Raises:
             StoreError: A segment is not in the store, or its object is damaged.
@@ -352,7 +347,11 @@ class Store:
 
     def failures(self, kind: str | None = None) -> list[Failure]:
         """Return the current failures, in order of path; `kind` keeps one of FAILURE_KINDS."""
-        return self._failures.read(kind)
+        failures = self._failures.read(kind)
+        if not any(failure.is_gap for failure in failures):
+            return failures
+        clock_start = self._catalogs.current().clock_start_seconds
+        return [in_player_time(failure, clock_start(failure.video_id)) for failure in failures]
 
     def damaged_failures(self) -> dict[str, str]:
         """Return a sentence for each object of failures whose rows are lost, by name."""

@@ -24,7 +24,7 @@ from longvid.store.annotations import (
     key_of,
 )
 from longvid.store.layout import VIDEOS
-from longvid.store.subtitles import read_subtitles
+from longvid.store.player_time import in_player_time, stored_subtitles
 from longvid.types import TextLine, Word
 from longvid.types.text_line import TextSourceName
 
@@ -120,7 +120,8 @@ def text_fingerprints(store: Store, video_id: str, source: TextSourceName) -> tu
 def read_recognised(store: Store, video_id: str, source: TextSourceName) -> tuple[TextLine, ...]:
     """Return what was recognised in a video, in time order; what is read of it so far.
 
-    While a text source replaces another one, the complete text counts.
+    The times are those of a player. While a text source replaces another one, the complete text
+    counts.
 
     Raises:
         StoreError: The text is damaged.
@@ -140,16 +141,17 @@ def read_recognised(store: Store, video_id: str, source: TextSourceName) -> tupl
             f"The {source} text of video {video_id} in the store {store.uri} cannot be read "
             f"({error}); make it again with longvid text."
         ) from error
-    return joined_lines(lines)
+    clock_start = store.clock_start_seconds(video_id)
+    return tuple(in_player_time(line, clock_start) for line in joined_lines(lines))
 
 
 def read_text(store: Store, video_id: str) -> tuple[TextLine, ...]:
-    """Return all timed text of a video, subtitles included, in time order.
+    """Return all timed text of a video, subtitles included, in time order of a player.
 
     Raises:
         StoreError: Some of it is damaged.
     """
-    lines = [*read_subtitles(store.objects, video_id)]
+    lines = [*stored_subtitles(store, video_id)]
     for source in RECOGNISED:
         lines += read_recognised(store, video_id, source)
     return tuple(sorted(lines, key=lambda line: (line.start_seconds, line.end_seconds)))

@@ -21,7 +21,7 @@ from longvid.types.needs import CheckpointRef, EncoderMemory, LanguageModelMemor
 from longvid.types.picture import Box, Candidate, Picture, Track
 from longvid.types.text_line import TEXT_SOURCES, TextLine, Word
 from longvid.types.tokens import Segment, Tokens
-from longvid.types.video import Chunk, FrameSize, SegmentPlan, Video
+from longvid.types.video import Chunk, FrameSize, SegmentPlan, Video, player_seconds
 
 __all__ = [
     "FAILURE_KINDS",
@@ -49,4 +49,5 @@ __all__ = [
     "Track",
     "Video",
     "Word",
+    "player_seconds",
 ]

@@ -103,8 +103,8 @@ class Evidence:
     """A span that supports an answer, with the score that found it.
 
     Args:
-        start_seconds, end_seconds: In the time of the stream, as `longvid clip` and the server take
-            it. A player that counts from 0 shows an MPEG-TS file `Video.start_seconds` earlier.
+        start_seconds, end_seconds: In the time of a player, as `longvid clip` and the server take
+            it (`Video.clock_start_seconds`).
         text, source: Of a line of timed text: its words, and "subtitle", "speech" or "screen".
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from longvid.types.carrier import require
 
-__all__ = ["Chunk", "FrameSize", "SegmentPlan", "Video"]
+__all__ = ["Chunk", "FrameSize", "SegmentPlan", "Video", "player_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,12 @@ class Video:
         height, width: Pixels after rotation.
         clock_jumps: Where the clock of the stream starts again or jumps, seconds, and by how many
             seconds it is off there. All other times are as if it went on.
+        clock_start_seconds: The time of the stream that a player shows as 0. An MPEG-TS or program
+            stream and Ogg may begin at any time; there it is the earliest time of any of the
+            file's streams, as ffmpeg and mpv count. All other containers count from 0 themselves.
+
+    All times of a video, a plan, decoded frames and stored objects are those of the stream. What
+    is read out of a store is in the time of a player.
     """
 
     path: str
@@ -61,17 +67,43 @@ class Video:
     height: int
     width: int
     clock_jumps: tuple[tuple[float, float], ...] = ()
+    clock_start_seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        times = (self.start_seconds, self.duration_seconds, self.clock_start_seconds)
         require(
-            math.isfinite(self.start_seconds) and math.isfinite(self.duration_seconds),
-            f"A video needs finite times, got {self.start_seconds=} {self.duration_seconds=}.",
+            all(map(math.isfinite, times)),
+            f"A video needs finite times, got {self.start_seconds=} {self.duration_seconds=} "
+            f"{self.clock_start_seconds=}.",
         )
 
     @property
     def end_seconds(self) -> float:
         """Where the last frame stops being shown."""
         return self.start_seconds + self.duration_seconds
+
+    def player_seconds(self, stream_seconds: float) -> float:
+        """Convert a time of the stream to what a player shows."""
+        return player_seconds(stream_seconds, self.clock_start_seconds)
+
+    def stream_seconds(self, player_seconds: float) -> float:
+        """Undo `player_seconds`, to a nanosecond."""
+        return player_seconds + self.clock_start_seconds
+
+
+def player_seconds(stream_seconds: float, clock_start_seconds: float) -> float:
+    """Convert a time of a stream to what a player shows.
+
+    Args:
+        stream_seconds: Presentation time.
+        clock_start_seconds: Of its `Video`; 0 changes nothing.
+
+    Returns:
+        Rounded to a nanosecond, so that no digits appear that neither time has.
+    """
+    if not clock_start_seconds:
+        return stream_seconds
+    return round(stream_seconds - clock_start_seconds, 9)
 
 
 @dataclass(frozen=True, slots=True)
