@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from longvid import __version__
 from longvid.cli import asking, indexing, info, serving, store_commands, text
 from longvid.cli.command import Commands
-from longvid.cli.limits import limits_note, resource_sentence
+from longvid.cli.limits import check_memory_limit, limits_note, resource_sentence
 from longvid.cli.output import (
     ERROR,
     FAILURES,
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        check_memory_limit()
         status: int = options.run(options)
         flush()
         if status == FAILURES:

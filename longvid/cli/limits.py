@@ -5,10 +5,32 @@ from __future__ import annotations
 import errno
 import resource
 
-__all__ = ["limits_note", "resource_sentence"]
+from longvid.errors import LongvidError
+
+__all__ = ["check_memory_limit", "limits_note", "resource_sentence"]
+
+#: Address space that a command needs with the smallest model, in bytes.
+_NEEDED_BYTES = 3_000_000_000
 
 #: What libraries say when an allocation or a mapping is refused.
 _REFUSED = ("failed to map segment", "cannot allocate memory", "not enough memory")
+
+
+def check_memory_limit() -> None:
+    """Refuse a limit of address space that no command with a model can keep.
+
+    Under such a limit a native library ends the process, or waits for a thread that could not be
+    started: neither can be caught, so this is asked first.
+
+    Raises:
+        LongvidError: If `ulimit -v` is below what a command needs.
+    """
+    memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if memory != resource.RLIM_INFINITY and memory < _NEEDED_BYTES:
+        raise LongvidError(
+            f"This shell limits memory to {memory / 1e9:.1f} GB (ulimit -v); "
+            f"longvid needs about {_NEEDED_BYTES / 1e9:.0f} GB: raise the limit."
+        )
 
 
 def limits_note() -> str:

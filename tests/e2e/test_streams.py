@@ -93,16 +93,13 @@ def test_python_without_docstrings_is_one_sentence(command: str, small_store: Pa
 def test_a_limit_on_memory_is_named(small_store: Path) -> None:
     result = shell(f"ulimit -v 700000; longvid search 'a star' --store {small_store}")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("\n") == 2
-    assert "memory 0.7 GB (ulimit -v)" in result.stderr
+    assert "limits memory to 0.7 GB (ulimit -v)" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_limit_on_files_is_named_where_something_is_written(
     small_store: Path, few_clips: Path, tmp_path: Path
 ) -> None:
-    """Asking writes nothing, so only indexing meets it."""
-    result = shell(f"ulimit -f 0; longvid search 'a star' --store {small_store}")
-    assert result.returncode == 0
     clip = few_clips / "sign_book_640x480.mkv"
     result = shell(f"ulimit -f 0; longvid index {clip} --store {tmp_path / 'store'}")
     assert (result.returncode, result.stdout) == (1, "")
