@@ -16,7 +16,7 @@ import os
 import socket
 from typing import Any
 
-__all__ = ["filesystem_options", "is_public"]
+__all__ = ["filesystem_options", "is_public", "public_client"]
 
 _PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -40,7 +40,7 @@ def filesystem_options(uri: str) -> dict[str, Any]:
         )
     if not _is_set("LONGVID_ALLOW_HTTPS"):
         raise OSError("https is fetched only if LONGVID_ALLOW_HTTPS=1 is set")
-    return {} if _is_set("LONGVID_ALLOW_PRIVATE_HOSTS") else {"get_client": _public_client}
+    return {"get_client": public_client}
 
 
 def is_public(address: str) -> bool:
@@ -66,14 +66,19 @@ def _is_set(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
 
 
-async def _public_client(**options: Any) -> Any:
-    """Make an HTTP client that connects to public addresses only.
+async def public_client(**options: Any) -> Any:
+    """Make an HTTP client (aiohttp's) that connects to public addresses only.
 
     The address is looked at when a socket is made for it: after a name was resolved, and for every
-    redirect.
+    redirect. With LONGVID_ALLOW_PRIVATE_HOSTS it is not.
+
+    Args:
+        options: Of aiohttp.ClientSession.
     """
     import aiohttp
 
+    if _is_set("LONGVID_ALLOW_PRIVATE_HOSTS"):
+        return aiohttp.ClientSession(**options)
     connector = aiohttp.TCPConnector(socket_factory=_public_socket)
     return aiohttp.ClientSession(**{**options, "connector": connector})
 

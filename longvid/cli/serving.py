@@ -12,6 +12,9 @@ from longvid.errors import ConfigError, StoreError, VideoError
 
 __all__ = ["add_commands"]
 
+#: Longest first line of a request, beside its headers.
+_REQUEST_LINE_BYTES = 16_384
+
 
 def add_commands(commands: Commands) -> None:
     """Register them."""
@@ -31,6 +34,16 @@ def add_commands(commands: Commands) -> None:
     serve.add_argument("--allow-host", action="append", default=[], metavar="NAME")
     serve.add_argument(
         "--root", action="append", default=[], type=Path, help="folder whose files may be indexed"
+    )
+    serve.add_argument(
+        "--allow-domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fetch videos from this host, or from *.NAME; none: nothing is fetched",
+    )
+    serve.add_argument(
+        "--allow-any-public-url", action="store_true", help="fetch from every public address"
     )
     serve.add_argument("--base-url", default="", help="address for links in answers")
 
@@ -85,6 +98,8 @@ def _serve(options: argparse.Namespace) -> int:
         api_key_file=options.api_key_file,
         allowed_hosts=tuple(options.allow_host),
         roots=tuple(options.root),
+        allowed_domains=tuple(options.allow_domain),
+        any_public_url=options.allow_any_public_url,
         base_url=options.base_url,
     )
     app = create_app(settings)
@@ -96,6 +111,8 @@ def _serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         log_level="warning",
+        http="h11",
+        h11_max_incomplete_event_size=settings.limits.header_bytes + _REQUEST_LINE_BYTES,
         timeout_graceful_shutdown=int(settings.limits.shutdown_seconds),
     )
     return OK

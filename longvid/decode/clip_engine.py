@@ -48,7 +48,8 @@ class ClipFacts:
         playable: "direct", "remux" or "proxy": what a browser needs to play the file.
         num_frames: Frames written.
         start_seconds, end_seconds: Span of the written frames, in the time of a player.
-        width, height: Size of the written frames, pixels.
+        width, height: Size of the written frames, or of the file's, pixels.
+        duration_seconds, fps, num_streams: What the head of the file says, 0 for nothing.
     """
 
     playable: str
@@ -57,6 +58,9 @@ class ClipFacts:
     end_seconds: float = 0.0
     width: int = 0
     height: int = 0
+    duration_seconds: float = 0.0
+    fps: float = 0.0
+    num_streams: int = 0
 
 
 class ClipEngine:
@@ -83,10 +87,10 @@ class ClipEngine:
         try:
             if mode == "cut":
                 return self._cut(path)
-            playable = self._playable(path)
+            facts = self._inspect(path)
             if mode == "remux":
                 self._remux(path)
-            return ClipFacts(playable)
+            return facts
         except av.error.FFmpegError as error:
             raise _error(path, f"cannot be cut: {error.strerror}.") from error
 
@@ -97,17 +101,19 @@ class ClipEngine:
     def close(self) -> None:
         """Release nothing: no file stays open."""
 
-    def _playable(self, path: str) -> str:
+    def _inspect(self, path: str) -> ClipFacts:
         container, stream = open_video(path, self._options["max_pixels"])
         with container:
             codec = stream.codec_context
-            eight_bits = codec.pix_fmt in (None, "yuv420p", "yuvj420p")
-            if codec.name not in _BROWSER_CODECS or not eight_bits:
-                return "proxy"
-            formats = container.format.name.split(",")
-            if codec.name == "h264" and "mp4" not in formats:
-                return "remux"
-            return "direct" if any(name in formats for name in _BROWSER_CONTAINERS) else "remux"
+            ticks = container.duration or 0
+            return ClipFacts(
+                _playable(container, stream),
+                width=codec.width,
+                height=codec.height,
+                duration_seconds=max(0.0, ticks / av.time_base),
+                fps=float(stream.average_rate or 0),
+                num_streams=len(container.streams),
+            )
 
     def _remux(self, path: str) -> None:
         with (
@@ -302,6 +308,18 @@ def _clip_size(width: int, height: int) -> tuple[int, int]:
     """
     scale = min(1.0, _MOST_WIDTH / width, _MOST_HEIGHT / height)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _playable(container: InputContainer, stream: VideoStream) -> str:
+    """Return what a browser needs: the file itself, another container, or other pictures."""
+    codec = stream.codec_context
+    eight_bits = codec.pix_fmt in (None, "yuv420p", "yuvj420p")
+    if codec.name not in _BROWSER_CODECS or not eight_bits:
+        return "proxy"
+    formats = container.format.name.split(",")
+    if codec.name == "h264" and "mp4" not in formats:
+        return "remux"
+    return "direct" if any(name in formats for name in _BROWSER_CONTAINERS) else "remux"
 
 
 def _error(path: str, sentence: str) -> VideoError:

@@ -1,19 +1,41 @@
-"""Clips for a player, cut or repackaged in a child process that can be killed."""
+"""Clips for a player: cut, repackaged, or joined of images, in a child that can be killed."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 
-__all__ = ["cut_clip", "inspect_playback", "remux"]
+__all__ = ["FileFacts", "cut_clip", "inspect_file", "join_images", "remux"]
 
 _MAX_PIXELS = 8192 * 8192 // 2
 _LIMITS = Limits(deadline_seconds=300.0, stall_seconds=30.0, memory_bytes=2 << 30)
 _ENGINE = "longvid.decode.clip_engine:ClipEngine"
+_IMAGES = "longvid.decode.image_sequence_engine:ImageSequenceEngine"
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the head of a file says, without reading its packets; the head may be wrong.
+
+    Args:
+        playable: "direct", "remux" or "proxy": what a browser needs to play it.
+        duration_seconds: 0 where it is not said.
+        fps: Frames a second on average, 0 where it is not said.
+        width, height: Pixels, as coded.
+        num_streams: Of any kind.
+    """
+
+    playable: str
+    duration_seconds: float
+    fps: float
+    width: int
+    height: int
+    num_streams: int
 
 
 def cut_clip(
@@ -46,38 +68,63 @@ def cut_clip(
         "end_seconds": end_seconds,
         "clock_start_seconds": clock_start_seconds,
     }
-    return _written(path, {"mode": "cut", **span}, target)
+    return _written(_ENGINE, path, {"mode": "cut", **span}, target)
 
 
 def remux(path: str, target: Path, clock_start_seconds: float | None = None) -> dict[str, Any]:
     """Copy a video's packets into an MP4 file, without encoding; as `cut_clip` otherwise."""
     options = {"mode": "remux", "clock_start_seconds": clock_start_seconds}
-    return _written(path, options, target)
+    return _written(_ENGINE, path, options, target)
 
 
-def inspect_playback(path: str) -> str:
-    """Return what a browser needs to play a file: "direct", "remux" or "proxy".
+def inspect_file(path: str, deadline_seconds: float = 300.0) -> FileFacts:
+    """Read the head of a file.
+
+    Args:
+        path: A local video.
+        deadline_seconds: To do it in.
 
     Raises:
         VideoError: The file cannot be read.
     """
-    return str(_asked(path, {"mode": "inspect"})["playable"])
+    limits = replace(_LIMITS, deadline_seconds=deadline_seconds)
+    found = _asked(_ENGINE, path, {"mode": "inspect"}, _MAX_PIXELS, limits)
+    return FileFacts(**{each.name: found[each.name] for each in fields(FileFacts)})
 
 
-def _written(path: str, options: dict[str, Any], target: Path) -> dict[str, Any]:
+def join_images(folder: Path, fps: float, target: Path, max_pixels: int) -> None:
+    """Write the images of a folder, in order of name, as the frames of an MP4 file.
+
+    Args:
+        folder: Holds nothing but the images, named by their number from 0.
+        fps: Frames a second.
+        target: The file to write; what is there is replaced when the video is complete.
+        max_pixels: Larger images are refused.
+
+    Raises:
+        VideoError: An image cannot be read, or is too large.
+    """
+    _written(_IMAGES, str(folder), {"fps": fps}, target, max_pixels)
+
+
+def _written(
+    engine: str, path: str, options: dict[str, Any], target: Path, max_pixels: int = _MAX_PIXELS
+) -> dict[str, Any]:
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        facts = _asked(path, {**options, "target": str(partial)})
+        facts = _asked(engine, path, {**options, "target": str(partial)}, max_pixels)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return facts
 
 
-def _asked(path: str, options: dict[str, Any]) -> dict[str, Any]:
+def _asked(
+    engine: str, path: str, options: dict[str, Any], max_pixels: int, limits: Limits = _LIMITS
+) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     try:
-        child = ChildProcess(_ENGINE, {**options, "max_pixels": _MAX_PIXELS}, _LIMITS)
+        child = ChildProcess(engine, {**options, "max_pixels": max_pixels}, limits)
         try:
             for message, _ in child.ask({"kind": "probe", "path": path}):
                 facts = message

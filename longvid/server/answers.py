@@ -60,7 +60,8 @@ async def answer_events(
     started = time.monotonic()
     seen_text = False
     try:
-        async for event in state.workers[view.name].stream("ask", key.name, **_request(asked)):
+        share = state.share_of(key)
+        async for event in state.workers[view.name].stream("ask", share, **_request(asked)):
             metrics.queue_depth.set(sum(one.num_waiting for one in state.workers.values()))
             if event["event"] == "evidence":
                 metrics.evidence_seconds.observe(time.monotonic() - started)

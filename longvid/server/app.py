@@ -22,6 +22,7 @@ from longvid.server import chat, library, media, uploads
 from longvid.server.api_errors import ApiError, api_error_of
 from longvid.server.auth import AuthMiddleware, require_role
 from longvid.server.settings import ServerSettings
+from longvid.server.slow_bodies import SlowBodies
 from longvid.server.state import ServerState
 
 __all__ = ["create_app"]
@@ -53,7 +54,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         await state.jobs.close()
         for worker in state.workers.values():
             await worker.close()
-        state.files.close()
+        state.close()
 
     app = FastAPI(
         title="longvid",
@@ -80,6 +81,10 @@ def create_app(settings: ServerSettings) -> FastAPI:
         state.metrics.requests.labels(path, str(response.status_code)).inc()
         return response
 
+    limits = settings.limits
+    app.add_middleware(
+        SlowBodies, least_bytes=limits.slow_body_bytes, seconds=limits.slow_body_seconds
+    )
     app.add_middleware(AuthMiddleware, keys=state.keys, settings=settings)
     return app
 

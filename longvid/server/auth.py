@@ -164,6 +164,7 @@ class AuthMiddleware:
     def __init__(self, app: ASGIApp, keys: Keys, settings: ServerSettings) -> None:
         self._app = app
         self._keys = keys
+        self._header_bytes = settings.limits.header_bytes
         self._hosts = {"localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,6 +185,7 @@ class AuthMiddleware:
 
         connection = HTTPConnection(scope)
         try:
+            self._check_head(scope)
             self._check_origin(connection, scope["method"])
             key = self._key(connection, scope["method"])
         except ApiError as error:
@@ -192,6 +194,15 @@ class AuthMiddleware:
         scope.setdefault("state", {})
         scope["state"].update(key=key, request_id=request_id)
         await self._app(scope, receive, with_headers)
+
+    def _check_head(self, scope: Scope) -> None:
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > self._header_bytes:
+            raise ApiError(
+                431,
+                "headers_too_large",
+                f"Headers may have {self._header_bytes} bytes, not {size}.",
+            )
 
     def _check_origin(self, connection: HTTPConnection, method: str) -> None:
         """Refuse other host names (DNS rebinding) and other sites' pages (forged requests)."""

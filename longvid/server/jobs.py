@@ -20,6 +20,7 @@ from typing import Any
 
 from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.model_worker import worker_environment
+from longvid.server.settings import Limits
 
 __all__ = ["Job", "JobRunner", "JobTable"]
 
@@ -150,6 +151,7 @@ class JobRunner:
         table: The jobs.
         stores: Name -> URI.
         config: Preset or file for stores that do not exist.
+        limits: Of the videos that are indexed.
         on_changed: Awaited with the store's name when its videos have changed.
     """
 
@@ -158,11 +160,13 @@ class JobRunner:
         table: JobTable,
         stores: dict[str, str],
         config: str,
+        limits: Limits,
         on_changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self.table = table
         self._stores = stores
         self._config = config
+        self._limits = limits
         self._on_changed = on_changed
         self._wake = asyncio.Event()
         self._subscribers: set[asyncio.Queue[Job]] = set()
@@ -268,7 +272,7 @@ class JobRunner:
         store = self._stores[job.store]
         module = "longvid.server.index_process" if job.kind == "index" else "longvid.cli"
         arguments = (
-            (store, self._config, job.target)
+            (store, self._config, job.target, json.dumps(asdict(self._limits)))
             if job.kind == "index"
             else ("remove", job.target, "--store", store)
         )

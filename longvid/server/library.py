@@ -16,11 +16,12 @@ from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.auth import COOKIE, key_of, require_role
 from longvid.server.jobs import Job
-from longvid.server.openai_wire import VideoPart, clock_range
+from longvid.server.openai_parts import VideoPart
+from longvid.server.openai_wire import clock_range
 from longvid.server.requests import json_body, query_number
 from longvid.server.state import StoreView, state_of
 from longvid.server.streams import EventStream, keep_alive
-from longvid.server.videos import allowed_path, index_file, resolve_videos
+from longvid.server.videos import allowed_path, fetched_video, index_file, resolve_videos
 
 __all__ = ["router"]
 
@@ -96,7 +97,7 @@ async def videos(request: Request) -> JSONResponse:
 
 @router.post("/videos")
 async def add_video(request: Request) -> JSONResponse:
-    """Queue an upload, or a file of an allowed folder, for indexing."""
+    """Queue an upload, a file of an allowed folder, or one of the network, for indexing."""
     state = state_of(request)
     key = require_role(request, "user")
     body = await json_body(request, state.settings.limits.body_bytes)
@@ -107,8 +108,11 @@ async def add_video(request: Request) -> JSONResponse:
     elif isinstance(body.get("path"), str):
         path = allowed_path(state, body["path"])
         job = index_file(state, view, key, str(path), path.name)
+    elif isinstance(body.get("url"), str):
+        file = await fetched_video(state, key, body["url"])
+        job = index_file(state, view, key, str(state.files.path(file)), file.filename)
     else:
-        raise ApiError(400, "invalid_value", "Name a file_id or a path.", "file_id")
+        raise ApiError(400, "invalid_value", "Name a file_id, a path or a url.", "file_id")
     return JSONResponse(job.public(), 202)
 
 
@@ -146,7 +150,10 @@ async def relevance(request: Request, video_id: str) -> JSONResponse:
         raise ApiError(400, "invalid_value", "Give a question.", "question")
     try:
         rows = await state.workers[view.name].call(
-            "relevance", text=question, video=stored.video.video_id
+            "relevance",
+            state.share_of(key_of(request)),
+            text=question,
+            video=stored.video.video_id,
         )
     except ApiError as error:
         if error.code != "question_refused":
@@ -188,7 +195,8 @@ async def search(request: Request) -> JSONResponse:
     video_id = None
     if body.get("video") is not None:
         video_id = (await view.video(str(body["video"]))).video.video_id
-    found = await state.workers[view.name].call("search", text=text, video=video_id, top_k=top_k)
+    worker, key = state.workers[view.name], state.share_of(key_of(request))
+    found = await worker.call("search", key, text=text, video=video_id, top_k=top_k)
     spans = [
         {**{n: v for n, v in span.items() if n != "path"}, "filename": view.label(span["path"])}
         for span in found

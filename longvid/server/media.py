@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from longvid.decode.clips import cut_clip, inspect_playback, remux
+from longvid.decode.clips import cut_clip, inspect_file, remux
 from longvid.errors import StoreError, VideoError
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
@@ -46,7 +46,7 @@ async def playback(request: Request, video_id: str) -> JSONResponse:
 
 def _mode(path: str) -> str:
     try:
-        return inspect_playback(path)
+        return inspect_file(path).playable
     except VideoError as error:
         raise ApiError(422, error.kind, str(error)) from error
 

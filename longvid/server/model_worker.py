@@ -97,17 +97,18 @@ class ModelWorker:
             await self._reader
             self._reader = None
 
-    async def call(self, kind: str, **request: Any) -> Any:
+    async def call(self, kind: str, key: str, **request: Any) -> Any:
         """Ask something that has one result.
 
         Args:
-            kind: "search" or "relevance".
+            kind: "search", "relevance" or "refresh".
+            key: As for `stream`.
             request: Its fields.
 
         Raises:
             ApiError: What went wrong.
         """
-        async for event in self.stream(kind, "", **request):
+        async for event in self.stream(kind, key, **request):
             if event["event"] == "done":
                 return event["result"]
         raise ApiError(503, "model_unavailable", "The models gave no answer; try again.", None, 5)
@@ -117,7 +118,7 @@ class ModelWorker:
 
         Args:
             kind: "ask", or as in `call`.
-            key: Whose question it is; each has a share of the queue.
+            key: Whose question it is; each has a share of the queue, and "" all of it.
             request: Its fields.
 
         Raises:
@@ -162,7 +163,7 @@ class ModelWorker:
 
     def _check_room(self, key: str) -> None:
         full = len(self._events) >= self._limits.num_waiting
-        mine = self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
+        mine = key and self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
         if full or mine:
             whose = "The queue of questions is full" if full else "This key has too many questions"
             after = self._mean_seconds * max(1, len(self._events)) / 2

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from starlette.requests import Request
 
-from longvid.errors import LongvidError, StoreError
+from longvid.errors import ConfigError, LongvidError, StoreError
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key, Keys, RateLimiter, key_of
 from longvid.server.files import FileTable
@@ -18,6 +19,7 @@ from longvid.server.jobs import JobRunner, JobTable
 from longvid.server.metrics import Metrics
 from longvid.server.model_worker import ModelWorker
 from longvid.server.settings import ServerSettings
+from longvid.server.upload_table import UploadTable
 from longvid.store import Store, StoredVideo
 
 __all__ = ["ServerState", "StoreView", "state_of"]
@@ -115,6 +117,7 @@ class ServerState:
     settings: ServerSettings
     keys: Keys = field(init=False)
     files: FileTable = field(init=False)
+    uploads: UploadTable = field(init=False)
     jobs: JobRunner = field(init=False)
     metrics: Metrics = field(init=False)
     stores: dict[str, StoreView] = field(init=False)
@@ -125,12 +128,15 @@ class ServerState:
     draining: bool = False
     clip_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     event_clients: dict[str, int] = field(default_factory=dict)
+    _lock: FileLock = field(init=False)
 
     def __post_init__(self) -> None:
         settings, limits = self.settings, self.settings.limits
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.keys = Keys(settings.api_key_file)
+        self._lock = _held_lock(settings.data_dir)
         self.files = FileTable(settings.data_dir, limits)
+        self.uploads = UploadTable(self.files, limits)
         self.metrics = Metrics()
         self.stores = {
             name: StoreView(name, uri, self.files) for name, uri in settings.stores.items()
@@ -139,16 +145,21 @@ class ServerState:
             name: ModelWorker(uri, settings.config, limits) for name, uri in settings.stores.items()
         }
         table = JobTable(settings.data_dir / "jobs.sqlite")
-        self.jobs = JobRunner(table, settings.stores, settings.config, self._store_changed)
+        self.jobs = JobRunner(table, settings.stores, settings.config, limits, self._store_changed)
         self.question_rate = RateLimiter(limits.questions_per_minute, 60.0)
         self.upload_rate = RateLimiter(limits.uploads_per_hour, 3600.0)
         self.started = time.time()
+
+    def close(self) -> None:
+        """Close the tables, and let another server use the data folder."""
+        self.files.close()
+        self._lock.release()
 
     async def _store_changed(self, name: str) -> None:
         """Let the models see what a job has changed."""
         worker = self.workers[name]
         if worker.is_ready:
-            await worker.call("refresh")
+            await worker.call("refresh", "")
         else:
             await worker.start()
 
@@ -165,6 +176,10 @@ class ServerState:
         if name not in self.stores or not key.may_use(name):
             raise ApiError(404, "store_not_found", f"There is no store {name[:80]!r} here.")
         return self.stores[name]
+
+    def share_of(self, key: Key) -> str:
+        """Return the name under which a key has a share of a queue; "" for the one without keys."""
+        return "" if self.keys.open_to_all else key.name
 
     def take_question(self, key: Key) -> None:
         """Count a question against its key's rate.
@@ -187,6 +202,19 @@ class ServerState:
         after = self.upload_rate.take(key.name)
         if after:
             raise ApiError(429, "rate_limited", "Too many uploads an hour.", None, after)
+
+
+def _held_lock(data_dir: Path) -> FileLock:
+    """Return a lock on a data folder, held until it is released or this process ends."""
+    lock = FileLock(data_dir / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"The data folder {data_dir} is used by another server; give this one its own with "
+            "--data."
+        ) from None
+    return lock
 
 
 def state_of(request: Request) -> ServerState:

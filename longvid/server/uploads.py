@@ -68,13 +68,13 @@ async def create_upload(request: Request) -> JSONResponse:
     if not isinstance(filename, str) or not isinstance(num_bytes, int):
         raise ApiError(400, "invalid_value", "An upload needs a filename and its bytes.", "bytes")
     purpose = str(body.get("purpose", "user_data"))
-    return JSONResponse(state.files.create_upload(key.name, filename, num_bytes, purpose))
+    return JSONResponse(state.uploads.create(key.name, filename, num_bytes, purpose))
 
 
 @router.get("/uploads/{upload_id}")
 async def retrieve_upload(request: Request, upload_id: str) -> JSONResponse:
     """Say which parts have arrived, so that an upload can go on after a break."""
-    return JSONResponse(state_of(request).files.upload(upload_id, key_of(request).name))
+    return JSONResponse(state_of(request).uploads.get(upload_id, key_of(request).name))
 
 
 @router.post("/uploads/{upload_id}/parts")
@@ -83,7 +83,7 @@ async def add_part(request: Request, upload_id: str) -> JSONResponse:
     state = state_of(request)
     key = require_role(request, "user")
     async with multipart_file(request, field="data") as (_, _, chunks):
-        part = await state.files.add_part(upload_id, key.name, chunks)
+        part = await state.uploads.add_part(upload_id, key.name, chunks)
     return JSONResponse(part)
 
 
@@ -97,12 +97,12 @@ async def complete_upload(request: Request, upload_id: str) -> JSONResponse:
     if not isinstance(part_ids, list) or not all(isinstance(one, str) for one in part_ids):
         raise ApiError(400, "invalid_value", "part_ids must be a list of part ids.", "part_ids")
     checked = md5 if isinstance(md5, str) else None
-    return JSONResponse(await state.files.complete(upload_id, key.name, part_ids, checked))
+    return JSONResponse(await state.uploads.complete(upload_id, key.name, part_ids, checked))
 
 
 @router.post("/uploads/{upload_id}/cancel")
 async def cancel_upload(request: Request, upload_id: str) -> JSONResponse:
     """Give an upload up."""
     return JSONResponse(
-        state_of(request).files.cancel(upload_id, require_role(request, "user").name)
+        state_of(request).uploads.cancel(upload_id, require_role(request, "user").name)
     )

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
+import math
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from longvid.decode.clips import join_images
+from longvid.errors import VideoError
+from longvid.inputs import VIDEO_SUFFIXES
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key
+from longvid.server.fetching import fetched
 from longvid.server.files import StoredFile
 from longvid.server.jobs import Job
-from longvid.server.openai_wire import VideoPart
+from longvid.server.openai_parts import VideoPart
 from longvid.server.state import ServerState, StoreView
 
-__all__ = ["allowed_path", "index_file", "resolve_videos"]
+__all__ = ["allowed_path", "fetched_video", "index_file", "resolve_videos"]
 
 _POLL_SECONDS = 0.1
 _SUFFIX_OF_TYPE = {
@@ -45,33 +51,39 @@ async def resolve_videos(
         ApiError: A video is not there, may not be read, or is not indexed yet (409 with its job).
     """
     ids = []
+    fetches = _Fetches(state, key)
     for part in parts:
         if part.kind == "stored":
             ids.append((await view.video(part.value)).video.video_id)
-            continue
-        job = await _indexed(state, view, key, part)
-        ids.append(job.video_id)
+        else:
+            target, label = await _file(state, key, part, fetches)
+            ids.append(await _indexed(state, view, key, target, label))
     return tuple(dict.fromkeys(ids))
 
 
-async def _indexed(state: ServerState, view: StoreView, key: Key, part: VideoPart) -> Job:
-    if part.kind == "file":
-        file = state.files.get(part.value, key.name)
-        target, label = str(state.files.path(file)), file.filename
+async def _file(
+    state: ServerState, key: Key, part: VideoPart, fetches: _Fetches
+) -> tuple[str, str]:
+    """Return the path of a part's bytes, and the name that people see."""
+    if part.kind == "url" and part.value.startswith("file://"):
+        path = allowed_path(state, part.value)
+        return str(path), path.name
+    if part.kind == "url":
+        file = await fetches.video(part.value)
     elif part.kind == "data":
-        suffix = _SUFFIX_OF_TYPE.get(part.media_type)
-        if suffix is None:
-            raise ApiError(415, "container_not_allowed", f"{part.media_type} is not read.")
-        name = hashlib.blake2b(part.data, digest_size=16).hexdigest() + suffix
-        file = await _kept(state, key, name, part.data)
-        target, label = str(state.files.path(file)), file.filename
+        file = await _sent(state, key, part)
+    elif part.kind == "images":
+        file = await _joined(state, key, part, fetches)
     else:
-        target = str(allowed_path(state, part.value))
-        label = os.path.basename(target)
-    stored = {path: one for one in (await view.videos()).values() for path in one.paths}
-    if target in stored:
-        video_id = stored[target].video.video_id
-        return Job("", key.name, view.name, "index", target, label, "done", video_id=video_id)
+        file = state.files.get(part.value, key.name)
+    return str(state.files.path(file)), file.filename
+
+
+async def _indexed(state: ServerState, view: StoreView, key: Key, target: str, label: str) -> str:
+    """Return the id of a file's video; one that is not in the store is indexed first."""
+    names = {path: one for one in (await view.videos()).values() for path in one.paths}
+    if target in names:
+        return names[target].video.video_id
     job = index_file(state, view, key, target, label)
     waited = 0.0
     while not job.is_over and waited < state.settings.limits.inline_index_seconds:
@@ -88,19 +100,106 @@ async def _indexed(state: ServerState, view: StoreView, key: Key, part: VideoPar
             retry_after=5,
             job_id=job.id,
         )
-    return job
+    return job.video_id
 
 
-async def _kept(state: ServerState, key: Key, name: str, data: bytes) -> StoredFile:
+async def fetched_video(state: ServerState, key: Key, url: str) -> StoredFile:
+    """Return the file behind a URL.
+
+    Raises:
+        ApiError: It may not be fetched, or cannot be.
+    """
+    return await _Fetches(state, key).video(url)
+
+
+class _Fetches:
+    """What one request has fetched so far, of what it may."""
+
+    def __init__(self, state: ServerState, key: Key) -> None:
+        self._state = state
+        self._key = key
+        self._left = state.settings.limits.fetch_request_bytes
+
+    async def video(self, url: str) -> StoredFile:
+        """Return the file behind a URL, which is kept for a while."""
+        state, limits = self._state, self._state.settings.limits
+        known = state.files.of_origin(self._key.name, url, limits.fetch_reuse_seconds)
+        if known is not None:
+            return known
+        async with fetched(state, url, min(limits.fetch_bytes, self._left)) as found:
+            self._left -= found.num_bytes
+            name = PurePosixPath(unquote(urlsplit(url).path)).name
+            if PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
+                name += _suffix_of(found.media_type)
+            return state.files.adopt(self._key.name, name, "user_data", found.path, url)
+
+    async def image(self, url: str) -> bytes:
+        """Return the image behind a URL."""
+        most = min(self._state.settings.limits.image_bytes, self._left)
+        async with fetched(self._state, url, most) as found:
+            self._left -= found.num_bytes
+            return found.path.read_bytes()
+
+
+def _suffix_of(media_type: str) -> str:
+    """Return the ending for a type.
+
+    Raises:
+        ApiError: 415.
+    """
+    if media_type not in _SUFFIX_OF_TYPE:
+        known = ", ".join(_SUFFIX_OF_TYPE)
+        sentence = f"{media_type[:80] or 'A file without a type'} is not read; allowed are {known}."
+        raise ApiError(415, "container_not_allowed", sentence)
+    return _SUFFIX_OF_TYPE[media_type]
+
+
+async def _sent(state: ServerState, key: Key, part: VideoPart) -> StoredFile:
     """Store the bytes of a data URL once, whoever sends them again."""
-    for file in state.files.of_key(key.name):
-        if file.filename == name:
-            return file
+    suffix = _suffix_of(part.media_type)
+    name = hashlib.blake2b(part.data, digest_size=16).hexdigest() + suffix
+    known = state.files.of_origin(key.name, name, math.inf)
+    if known is not None:
+        return known
 
     async def whole() -> AsyncIterator[bytes]:
-        yield data
+        yield part.data
 
-    return await state.files.write(key.name, name, "user_data", whole())
+    return await state.files.write(key.name, name, "user_data", whole(), name)
+
+
+async def _joined(state: ServerState, key: Key, part: VideoPart, fetches: _Fetches) -> StoredFile:
+    """Make a clip of images, once: the same images are the same clip."""
+    images = [image.data or await fetches.image(image.url) for image in part.images]
+    if not images:
+        raise ApiError(400, "image_url_invalid", "A list of images is empty.")
+    digest = hashlib.blake2b(str(part.fps).encode(), digest_size=16)
+    for image in images:
+        digest.update(hashlib.blake2b(image).digest())
+    name = f"images-{digest.hexdigest()}.mp4"
+    known = state.files.of_origin(key.name, name, math.inf)
+    if known is not None:
+        return known
+    target = state.files.new_path()
+    try:
+        await asyncio.to_thread(
+            _write_clip, images, part.fps, target, state.settings.limits.image_pixels
+        )
+        return state.files.adopt(key.name, name, "user_data", target, name)
+    except VideoError as error:
+        raise ApiError(422, "image_unreadable", str(error)) from error
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _write_clip(images: Sequence[bytes], fps: float, target: Path, max_pixels: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="longvid-images-"))
+    try:
+        for number, image in enumerate(images):
+            (folder / f"{number:06d}").write_bytes(image)
+        join_images(folder, fps, target, max_pixels)
+    finally:
+        shutil.rmtree(folder)
 
 
 def index_file(state: ServerState, view: StoreView, key: Key, target: str, label: str) -> Job:
@@ -116,15 +215,13 @@ def index_file(state: ServerState, view: StoreView, key: Key, target: str, label
 
 
 def allowed_path(state: ServerState, url: str) -> Path:
-    """Return the local file that a file:// URL or a path means, if it lies in an allowed folder.
+    """Return the local file that a file:// URL or a path means, if it is in an allowed folder.
 
     Raises:
         ApiError: 403 for everything outside, whether it is there or not.
     """
     refused = ApiError(403, "path_not_allowed", "Files of this place are not served here.")
     parts = urlsplit(url)
-    if parts.scheme in ("http", "https"):
-        raise ApiError(403, "url_not_allowed", "Videos are not fetched from the network here.")
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise refused

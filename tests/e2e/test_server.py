@@ -41,13 +41,13 @@ class Server:
         request = urllib.request.Request(self.url + path, data, method=method)
         request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=300) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
 
-    def wait(self, path: str, done: Any, seconds: float = 60.0) -> Any:
+    def wait(self, path: str, done: Any, seconds: float = 180.0) -> Any:
         """Ask until an answer is as wanted."""
         until = time.monotonic() + seconds
         while True:
@@ -71,7 +71,7 @@ def start(folder: Path, *words: str) -> Server:
         stderr=subprocess.DEVNULL,
     )
     server = Server(f"http://127.0.0.1:{port}", process, folder)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while True:
         try:
             assert server.call("/healthz") == (200, {"status": "ok"})

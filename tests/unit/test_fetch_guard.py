@@ -122,7 +122,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     monkeypatch.setattr(fetch_guard, "is_public", lambda address: address == "127.0.0.1")
 
     async def fetch() -> None:
-        async with await fetch_guard._public_client() as client:
+        async with await fetch_guard.public_client() as client:
             await client.get(f"http://127.0.0.1:{first.server_port}/a.mp4")
 
     with pytest.raises(OSError, match=r"127\.0\.0\.2"):

@@ -1,0 +1,120 @@
+"""Join images into a video, in the child process: images are as untrusted as videos are.
+
+Each image is one frame, as long as every other. All are fitted into the size of the first.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.Image import DecompressionBombError, DecompressionBombWarning
+
+from longvid.errors import VideoError
+
+__all__ = ["ImageSequenceEngine", "SequenceFacts"]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_MOST_SIDE = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFacts:
+    """What was written.
+
+    Args:
+        num_frames: Frames.
+        width, height: Pixels.
+    """
+
+    num_frames: int
+    width: int
+    height: int
+
+
+class ImageSequenceEngine:
+    """Answers `probe` of a folder by writing its images, in order of name, as one video.
+
+    Args:
+        options: target (a path), fps (frames a second), max_pixels (of an image).
+        tick: Called while it works, so that the parent knows it lives.
+    """
+
+    def __init__(self, options: dict[str, Any], tick: Callable[[], None]) -> None:
+        self._options = options
+        self._tick = tick
+        Image.init()  # its readers are imported before the limits of this process are set
+
+    def probe(self, path: str) -> SequenceFacts:
+        """Do it.
+
+        Raises:
+            VideoError: An image cannot be read, or is too large.
+        """
+        names = sorted(Path(path).iterdir())
+        size = _even(_opened(names[0], self._options["max_pixels"]).size)
+        rate = Fraction(self._options["fps"]).limit_denominator(1000)
+        with av.open(self._options["target"], "w", format="mp4") as target:
+            # Every frame is a keyframe, and one thread gives the same bytes every time.
+            options = {"preset": "veryfast", "crf": "12", "g": "1"}
+            stream = target.add_stream("libx264", rate=rate, options=options)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1
+            for name in names:
+                self._tick()
+                image = _opened(name, self._options["max_pixels"])
+                pixels = np.asarray(ImageOps.pad(image, size))
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                target.mux(stream.encode(frame))
+            target.mux(stream.encode(None))
+        return SequenceFacts(len(names), *size)
+
+    def decode(self, *_: object) -> Any:
+        """Refuse: this engine gives no frames."""
+        raise _error("An image sequence engine gives no frames.")
+
+    def close(self) -> None:
+        """Release nothing: no file stays open."""
+
+
+def _opened(name: Path, max_pixels: int) -> Image.Image:
+    """Return an image, upright, in RGB.
+
+    Raises:
+        VideoError: It cannot be read, or is too large.
+    """
+    try:
+        with Image.open(io.BytesIO(name.read_bytes()), formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise _error(
+                    f"Image {int(name.name) + 1} has {image.width}x{image.height} pixels; at most "
+                    f"{max_pixels} pixels are allowed."
+                )
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, DecompressionBombError, DecompressionBombWarning):
+        raise _error(
+            f"Image {int(name.name) + 1} cannot be read; send JPEG, PNG, WebP, GIF or BMP."
+        ) from None
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    """Return a size of even numbers, at most 1280 on the longer side.
+
+    >>> _even((2561, 333))
+    (1280, 166)
+    """
+    scale = min(1.0, _MOST_SIDE / max(size))
+    width, height = (max(2, int(side * scale) // 2 * 2) for side in size)
+    return width, height
+
+
+def _error(sentence: str) -> VideoError:
+    return VideoError(sentence, kind="unsupported", path="", stage="clip")
