@@ -27,6 +27,10 @@ def add_commands(commands: Commands) -> None:
     ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
     ask.add_argument("--budget", type=int, help="the most visual tokens shown")
 
+    ask.add_argument(
+        "--open", action="store_true", help="cut the first evidence from its file and play it"
+    )
+
     search = commands.add("search", _search, "Find the segments nearest to a text.", commands.store)
     search.add_argument("text")
     search.add_argument("--video", help="name, path or id of one video")
@@ -61,6 +65,10 @@ def _ask(options: argparse.Namespace) -> int:
     answer = qa.ask(options.question, video=video, choices=options.choice, budget=options.budget)
     warn(answer.note)
     _warn_of_damage(qa)
+    if options.open:
+        from longvid.cli.evidence_clip import open_evidence
+
+        remark(open_evidence(answer.evidence))
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 
-__all__ = ["FileFacts", "cut_clip", "inspect_file", "join_images", "remux"]
+__all__ = ["FileFacts", "cut_clip", "inspect_file", "join_images", "join_sheet", "remux"]
 
 _MAX_PIXELS = 8192 * 8192 // 2
 _LIMITS = Limits(deadline_seconds=300.0, stall_seconds=30.0, memory_bytes=2 << 30)
@@ -92,11 +94,11 @@ def inspect_file(path: str, deadline_seconds: float = 300.0) -> FileFacts:
     return FileFacts(**{each.name: found[each.name] for each in fields(FileFacts)})
 
 
-def join_images(folder: Path, fps: float, target: Path, max_pixels: int) -> None:
-    """Write the images of a folder, in order of name, as the frames of an MP4 file.
+def join_images(images: Sequence[bytes], fps: float, target: Path, max_pixels: int) -> None:
+    """Write images as the frames of an MP4 file, fitted into the size of the first.
 
     Args:
-        folder: Holds nothing but the images, named by their number from 0.
+        images: Encoded, as JPEG, PNG, WebP, GIF or BMP.
         fps: Frames a second.
         target: The file to write; what is there is replaced when the video is complete.
         max_pixels: Larger images are refused.
@@ -104,7 +106,31 @@ def join_images(folder: Path, fps: float, target: Path, max_pixels: int) -> None
     Raises:
         VideoError: An image cannot be read, or is too large.
     """
-    _written(_IMAGES, str(folder), {"fps": fps}, target, max_pixels)
+    _joined(images, {"fps": fps}, target, max_pixels)
+
+
+def join_sheet(images: Sequence[bytes], columns: int, cell: tuple[int, int], target: Path) -> None:
+    """Write images as the cells of one WebP picture, row by row.
+
+    Args:
+        images: As for `join_images`.
+        columns: Cells in a row.
+        cell: Width and height of each, pixels.
+        target: The file to write.
+
+    Raises:
+        VideoError: An image cannot be read.
+    """
+    _joined(images, {"columns": columns, "cell": list(cell)}, target, _MAX_PIXELS)
+
+
+def _joined(
+    images: Sequence[bytes], options: dict[str, Any], target: Path, max_pixels: int
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="longvid-images-") as folder:
+        for number, image in enumerate(images):
+            (Path(folder) / f"{number:06d}").write_bytes(image)
+        _written(_IMAGES, folder, options, target, max_pixels)
 
 
 def _written(

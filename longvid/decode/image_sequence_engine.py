@@ -1,12 +1,13 @@
-"""Join images into a video, in the child process: images are as untrusted as videos are.
+"""Join images, in the child process: images are as untrusted as videos are.
 
-Each image is one frame, as long as every other. All are fitted into the size of the first.
+As a video, each image is one frame, as long as every other, and all are fitted into the size of the
+first. As a sheet, they are the cells of one picture, row by row.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["ImageSequenceEngine", "SequenceFacts"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _MOST_SIDE = 1280
+_SHEET_QUALITY = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,11 @@ class SequenceFacts:
 
 
 class ImageSequenceEngine:
-    """Answers `probe` of a folder by writing its images, in order of name, as one video.
+    """Answers `probe` of a folder by joining its images, in order of name.
 
     Args:
-        options: target (a path), fps (frames a second), max_pixels (of an image).
+        options: target (a path), max_pixels (of an image); for a video fps (frames a second), for
+            a sheet columns, and cell (width and height, pixels).
         tick: Called while it works, so that the parent knows it lives.
     """
 
@@ -59,6 +62,21 @@ class ImageSequenceEngine:
             VideoError: An image cannot be read, or is too large.
         """
         names = sorted(Path(path).iterdir())
+        return self._sheet(names) if "cell" in self._options else self._video(names)
+
+    def _sheet(self, names: Sequence[Path]) -> SequenceFacts:
+        width, height = self._options["cell"]
+        columns = self._options["columns"]
+        rows = -(-len(names) // columns)
+        sheet = Image.new("RGB", (columns * width, rows * height))
+        for place, name in enumerate(names):
+            self._tick()
+            cell = ImageOps.pad(_opened(name, self._options["max_pixels"]), (width, height))
+            sheet.paste(cell, (place % columns * width, place // columns * height))
+        sheet.save(self._options["target"], "WEBP", quality=_SHEET_QUALITY)
+        return SequenceFacts(len(names), *sheet.size)
+
+    def _video(self, names: Sequence[Path]) -> SequenceFacts:
         size = _even(_opened(names[0], self._options["max_pixels"]).size)
         rate = Fraction(self._options["fps"]).limit_denominator(1000)
         with av.open(self._options["target"], "w", format="mp4") as target:

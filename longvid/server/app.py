@@ -18,9 +18,10 @@ from starlette.staticfiles import StaticFiles
 
 from longvid import __version__
 from longvid.errors import LongvidError
-from longvid.server import chat, library, media, uploads
+from longvid.server import chat, job_routes, library, media, storyboards, uploads
 from longvid.server.api_errors import ApiError, api_error_of
 from longvid.server.auth import AuthMiddleware, require_role
+from longvid.server.openapi_fields import ERRORS
 from longvid.server.settings import ServerSettings
 from longvid.server.slow_bodies import SlowBodies
 from longvid.server.state import ServerState
@@ -62,11 +63,12 @@ def create_app(settings: ServerSettings) -> FastAPI:
         description="Answers questions about long videos, with the time spans that support them.",
         lifespan=lifespan,
         docs_url=None,
+        responses=ERRORS,
         redoc_url=None,
     )
     app.state.longvid = state
-    for router in (chat.router, uploads.router, library.router, media.router):
-        app.include_router(router)
+    for routes in (chat, uploads, library, job_routes, media, storyboards):
+        app.include_router(routes.router)
     _add_operations(app, state)
     _add_page(app)
     _add_errors(app)

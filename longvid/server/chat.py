@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from longvid.server import openai_reply as reply
 from longvid.server import openai_wire as wire
+from longvid.server import openapi_fields as fields
 from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key, key_of
@@ -59,7 +60,7 @@ def _card(state: ServerState, name: str) -> dict[str, Any]:
     }
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", openapi_extra=fields.CHAT)
 async def chat_completions(request: Request) -> Response:
     """Answer a chat about stored videos, whole or as a stream."""
     state = state_of(request)
@@ -124,7 +125,7 @@ async def _chat_events(
     yield "[DONE]"
 
 
-@router.post("/decisions")
+@router.post("/decisions", openapi_extra=fields.DECISIONS)
 async def decisions(request: Request) -> JSONResponse:
     """Answer typed questions about a video: predicates, choices and scores, with probabilities."""
     state = state_of(request)

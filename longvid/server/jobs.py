@@ -13,7 +13,8 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from longvid.server.settings import Limits
 __all__ = ["Job", "JobRunner", "JobTable"]
 
 _MAX_ATTEMPTS = 3
+#: Events that a client which comes back can still get.
+_TOLD = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, key TEXT, store TEXT, kind TEXT, target TEXT, label TEXT, state TEXT,
@@ -169,7 +172,11 @@ class JobRunner:
         self._limits = limits
         self._on_changed = on_changed
         self._wake = asyncio.Event()
-        self._subscribers: set[asyncio.Queue[Job]] = set()
+        self._subscribers: set[asyncio.Queue[tuple[str, Job]]] = set()
+        #: What was told lately, with its numbers; those of another start have another beginning.
+        self._told: deque[tuple[str, Job]] = deque(maxlen=_TOLD)
+        self._start = secrets.token_hex(4)
+        self._count = 0
         self._running: tuple[str, asyncio.subprocess.Process] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -219,13 +226,28 @@ class JobRunner:
         self._wake.set()
         return job
 
-    async def watch(self) -> AsyncIterator[Job]:
-        """Yield every job whenever it changes."""
-        queue: asyncio.Queue[Job] = asyncio.Queue()
+    @property
+    def last_number(self) -> str:
+        """The number of the last event that was told."""
+        return f"{self._start}-{self._count}"
+
+    def since(self, number: str) -> list[tuple[str, Job]] | None:
+        """Return what was told after an event; None where that is not known any more."""
+        start, _, count = number.partition("-")
+        if start != self._start or not count.isdecimal():
+            return None
+        missed = self._count - int(count)
+        if not 0 <= missed <= len(self._told):
+            return None
+        return list(self._told)[len(self._told) - missed :]
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[asyncio.Queue[tuple[str, Job]]]:
+        """Give a queue of every job whenever it changes, with the event's number."""
+        queue: asyncio.Queue[tuple[str, Job]] = asyncio.Queue()
         self._subscribers.add(queue)
         try:
-            while True:
-                yield await queue.get()
+            yield queue
         finally:
             self._subscribers.discard(queue)
 
@@ -252,8 +274,11 @@ class JobRunner:
         return job
 
     def _tell(self, job: Job) -> None:
+        self._count += 1
+        event = (self.last_number, job)
+        self._told.append(event)
         for queue in self._subscribers:
-            queue.put_nowait(job)
+            queue.put_nowait(event)
 
     async def _run(self) -> None:
         while True:

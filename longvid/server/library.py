@@ -1,4 +1,4 @@
-"""The native API: videos, jobs, search, ask, relevance, failures."""
+"""The native API: videos, search, ask, relevance, failures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from longvid.server import openapi_fields as fields
 from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.auth import COOKIE, key_of, require_role
-from longvid.server.jobs import Job
 from longvid.server.openai_parts import VideoPart
 from longvid.server.openai_wire import clock_range
 from longvid.server.requests import json_body, query_number
@@ -30,7 +30,7 @@ _PAGE = 100
 _MOST_POINTS = 2000
 
 
-@router.post("/session")
+@router.post("/session", openapi_extra=fields.SESSION)
 async def open_session(request: Request) -> Response:
     """Turn a key into a cookie, since a player cannot send a header."""
     state = state_of(request)
@@ -81,7 +81,7 @@ async def status(request: Request) -> JSONResponse:
     return JSONResponse({"name": key.name, "role": key.role, "stores": stores, "limits": limits})
 
 
-@router.get("/videos")
+@router.get("/videos", openapi_extra=fields.query(query="string", cursor="integer", store="string"))
 async def videos(request: Request) -> JSONResponse:
     """List the stored videos by name, a page at a time."""
     view = _view(request)
@@ -95,7 +95,7 @@ async def videos(request: Request) -> JSONResponse:
     return JSONResponse({"videos": page, "total": len(found), "next_cursor": following})
 
 
-@router.post("/videos")
+@router.post("/videos", openapi_extra=fields.VIDEO)
 async def add_video(request: Request) -> JSONResponse:
     """Queue an upload, a file of an allowed folder, or one of the network, for indexing."""
     state = state_of(request)
@@ -116,14 +116,14 @@ async def add_video(request: Request) -> JSONResponse:
     return JSONResponse(job.public(), 202)
 
 
-@router.get("/videos/{video_id}")
+@router.get("/videos/{video_id}", openapi_extra=fields.query(store="string"))
 async def video(request: Request, video_id: str) -> JSONResponse:
     """Describe one video."""
     view = _view(request)
     return JSONResponse(view.described(await view.video(video_id)))
 
 
-@router.delete("/videos/{video_id}")
+@router.delete("/videos/{video_id}", openapi_extra=fields.query(store="string"))
 async def delete_video(request: Request, video_id: str) -> JSONResponse:
     """Queue a video for deletion: tokens, search vectors, pictures and text; an upload too."""
     state = state_of(request)
@@ -139,7 +139,10 @@ async def delete_video(request: Request, video_id: str) -> JSONResponse:
     return JSONResponse(job.public(), 202)
 
 
-@router.get("/videos/{video_id}/relevance")
+@router.get(
+    "/videos/{video_id}/relevance",
+    openapi_extra=fields.query(question="string!", points="integer", store="string"),
+)
 async def relevance(request: Request, video_id: str) -> JSONResponse:
     """Score a question against every segment of a video: the curve over its time."""
     state = state_of(request)
@@ -181,7 +184,7 @@ def _decimated(rows: list[list[float]], most: int) -> list[list[float]]:
     ]
 
 
-@router.post("/search")
+@router.post("/search", openapi_extra=fields.SEARCH)
 async def search(request: Request) -> JSONResponse:
     """Find the segments nearest to a text."""
     state = state_of(request)
@@ -204,7 +207,7 @@ async def search(request: Request) -> JSONResponse:
     return JSONResponse({"results": spans})
 
 
-@router.post("/ask")
+@router.post("/ask", openapi_extra=fields.ASK)
 async def ask(request: Request) -> Response:
     """Answer a question: events evidence, text and done, or the whole as JSON."""
     state = state_of(request)
@@ -261,7 +264,7 @@ async def _asked(request: Request, view: StoreView, body: dict[str, Any]) -> Ask
     )
 
 
-@router.get("/failures")
+@router.get("/failures", openapi_extra=fields.query(store="string"))
 async def failures(request: Request) -> JSONResponse:
     """List what could not be indexed, and why."""
     view = _view(request)
@@ -278,67 +281,8 @@ async def failures(request: Request) -> JSONResponse:
     return JSONResponse({"failures": rows})
 
 
-@router.get("/jobs")
-async def jobs(request: Request) -> JSONResponse:
-    """List the jobs of a store, newest first."""
-    rows = state_of(request).jobs.table.rows(_view(request).name)
-    return JSONResponse({"jobs": [job.public() for job in reversed(rows)]})
-
-
-@router.get("/jobs/{job_id}")
-async def job(request: Request, job_id: str) -> JSONResponse:
-    """Describe one job."""
-    return JSONResponse(_job(request, job_id).public())
-
-
-@router.delete("/jobs/{job_id}")
-async def cancel_job(request: Request, job_id: str) -> JSONResponse:
-    """Stop a job."""
-    require_role(request, "user")
-    return JSONResponse(state_of(request).jobs.cancel(_job(request, job_id).id).public())
-
-
-@router.post("/jobs/{job_id}/retry")
-async def retry_job(request: Request, job_id: str) -> JSONResponse:
-    """Queue a job that failed once more."""
-    require_role(request, "user")
-    return JSONResponse(state_of(request).jobs.retry(_job(request, job_id).id).public())
-
-
-@router.get("/events")
-async def events(request: Request) -> Response:
-    """Tell of every job as it changes; the first events are the state of all that are not over."""
-    state = state_of(request)
-    key = key_of(request)
-    clients = state.event_clients
-    if clients.get(key.name, 0) >= state.settings.limits.num_event_clients:
-        raise ApiError(429, "queue_full", "This key has too many open event streams.", None, 30)
-
-    async def lines() -> AsyncIterator[str]:
-        clients[key.name] = clients.get(key.name, 0) + 1
-        try:
-            for job in state.jobs.table.rows():
-                if not job.is_over and key.may_use(job.store):
-                    yield _event("job", job.public())
-            async for job in state.jobs.watch():
-                if key.may_use(job.store):
-                    yield _event("job", job.public())
-        finally:
-            clients[key.name] -= 1
-
-    seconds = state.settings.limits.keep_alive_seconds
-    return EventStream(keep_alive(lines(), seconds, raw=True))
-
-
 def _view(request: Request) -> StoreView:
     return state_of(request).store_of(request, request.query_params.get("store", ""))
-
-
-def _job(request: Request, job_id: str) -> Job:
-    found = state_of(request).jobs.table.get(job_id)
-    if found is None or not key_of(request).may_use(found.store):
-        raise ApiError(404, "job_not_found", "There is no such job.")
-    return found
 
 
 def _event(name: str, data: dict[str, Any]) -> str:

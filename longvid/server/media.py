@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from longvid.decode.clips import cut_clip, inspect_file, remux
 from longvid.errors import StoreError, VideoError
+from longvid.server import openapi_fields as fields
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
 from longvid.server.state import ServerState, StoreView, state_of
@@ -22,14 +23,14 @@ from longvid.store import (
     stored_subtitles,
 )
 
-__all__ = ["router"]
+__all__ = ["IMMUTABLE", "cached_file", "router", "vtt_clock"]
 
 router = APIRouter(prefix="/api/videos")
-_IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 
 
-@router.get("/{video_id}/playback")
+@router.get("/{video_id}/playback", openapi_extra=fields.query(store="string"))
 async def playback(request: Request, video_id: str) -> JSONResponse:
     """Say how a browser can play a video: as it is, repackaged, or as clips around the evidence."""
     stored = await _stored(request, video_id)
@@ -51,7 +52,10 @@ def _mode(path: str) -> str:
         raise ApiError(422, error.kind, str(error)) from error
 
 
-@router.get("/{video_id}/thumbnail.jpg")
+@router.get(
+    "/{video_id}/thumbnail.jpg",
+    openapi_extra=fields.query(t="number", start="number", end="number", store="string"),
+)
 async def thumbnail(request: Request, video_id: str) -> Response:
     """Return the stored picture nearest to a time; with start and end, one of that span or none."""
     view = _view(request)
@@ -67,11 +71,11 @@ async def thumbnail(request: Request, video_id: str) -> Response:
     end = query_number(request, "end", 1e12 - 1)
     if not start <= picture.pts_seconds <= end:
         return Response(status_code=204)  # no error: between pictures there is nothing to show
-    headers = {**_IMMUTABLE, "X-Pts-Seconds": f"{picture.pts_seconds:.6f}"}
+    headers = {**IMMUTABLE, "X-Pts-Seconds": f"{picture.pts_seconds:.6f}"}
     return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 
 
-@router.get("/{video_id}/pictures")
+@router.get("/{video_id}/pictures", openapi_extra=fields.query(store="string"))
 async def pictures(request: Request, video_id: str) -> JSONResponse:
     """List the times of the stored pictures."""
     view = _view(request)
@@ -80,24 +84,24 @@ async def pictures(request: Request, video_id: str) -> JSONResponse:
     return JSONResponse({"times": times})
 
 
-@router.get("/{video_id}/captions.vtt")
+@router.get("/{video_id}/captions.vtt", openapi_extra=fields.query(store="string"))
 async def captions(request: Request, video_id: str) -> Response:
     """Return the timed text of a video as WebVTT."""
     view = _view(request)
     stored = await view.video(video_id)
     lines = await asyncio.to_thread(stored_subtitles, view.open(), stored.video.video_id)
     text = "WEBVTT\n\n" + "".join(
-        f"{_vtt_clock(line.start_seconds)} --> {_vtt_clock(line.end_seconds)}\n"
+        f"{vtt_clock(line.start_seconds)} --> {vtt_clock(line.end_seconds)}\n"
         f"{_vtt_text(line.text)}\n\n"
         for line in lines
     )
     return Response(text, media_type="text/vtt")
 
 
-def _vtt_clock(seconds: float) -> str:
+def vtt_clock(seconds: float) -> str:
     """Write seconds as WebVTT does.
 
-    >>> _vtt_clock(3723.5)
+    >>> vtt_clock(3723.5)
     '01:02:03.500'
     """
     milliseconds = max(0, round(seconds * 1000))
@@ -111,7 +115,7 @@ def _vtt_text(text: str) -> str:
     return "\n".join(line for line in escaped.splitlines() if line.strip())
 
 
-@router.get("/{video_id}/content")
+@router.get("/{video_id}/content", openapi_extra=fields.query(store="string"))
 async def content(request: Request, video_id: str) -> Response:
     """Return the video file, in ranges where a player asks for them."""
     path = _needed(await _stored(request, video_id))
@@ -119,14 +123,14 @@ async def content(request: Request, video_id: str) -> Response:
     return FileResponse(path, media_type=media_type, content_disposition_type="inline")
 
 
-@router.get("/{video_id}/remux.mp4")
+@router.get("/{video_id}/remux.mp4", openapi_extra=fields.query(store="string"))
 async def remuxed(request: Request, video_id: str) -> Response:
     """Return the video in an MP4 container, its pictures untouched."""
     state = state_of(request)
     stored = await _stored(request, video_id)
     path = _needed(stored)
     clock_start = stored.video.clock_start_seconds
-    target = await _cached(
+    target = await cached_file(
         state,
         f"{stored.video.video_id}.mp4",
         lambda target: remux(str(path), target, clock_start),
@@ -134,7 +138,10 @@ async def remuxed(request: Request, video_id: str) -> Response:
     return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
 
 
-@router.get("/{video_id}/clip.mp4")
+@router.get(
+    "/{video_id}/clip.mp4",
+    openapi_extra=fields.query(start="number!", end="number!", store="string"),
+)
 async def clip(request: Request, video_id: str) -> Response:
     """Return a span as H.264, exact to the frame."""
     state = state_of(request)
@@ -146,14 +153,23 @@ async def clip(request: Request, video_id: str) -> Response:
         raise ApiError(400, "invalid_value", f"A clip has 0 to {most:g} seconds.", "end")
     name = f"{stored.video.video_id}-{start:.3f}-{end:.3f}.mp4"
     clock_start = stored.video.clock_start_seconds
-    target = await _cached(
+    target = await cached_file(
         state, name, lambda target: cut_clip(str(path), start, end, target, clock_start)
     )
     return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
 
 
-async def _cached(state: ServerState, name: str, make: Any) -> Path:
-    """Return a file of the cache, made if it is not there; the oldest give way."""
+async def cached_file(state: ServerState, name: str, make: Any) -> Path:
+    """Return a file of the cache, made if it is not there; the oldest give way.
+
+    Args:
+        state: Of the server.
+        name: Of the file; another content has another name.
+        make: Writes it.
+
+    Raises:
+        ApiError: It cannot be made.
+    """
     folder = state.settings.data_dir / "clips"
     folder.mkdir(exist_ok=True)
     target = folder / name
@@ -169,7 +185,7 @@ async def _cached(state: ServerState, name: str, make: Any) -> Path:
 
 
 def _shrink(folder: Path, most_bytes: int, keep: Path) -> None:
-    files = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    files = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     for path in files:
         if total <= most_bytes:

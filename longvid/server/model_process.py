@@ -47,10 +47,14 @@ class _Outbox:
 
 
 class _Inbox:
-    """Requests that wait, and the ids that were cancelled, waiting or not."""
+    """Requests that wait, and the ids that were cancelled, waiting or not.
+
+    Questions wait for the language model; what needs the embedder alone has a queue of its own.
+    """
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._questions: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.others: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled: set[int] = set()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -59,9 +63,11 @@ class _Inbox:
             request = json.loads(line)
             if request["kind"] == "cancel":
                 self._cancelled.add(request["id"])
+            elif request["kind"] in ("ask", "refresh"):  # a store does not change under a question
+                self._questions.put(request)
             else:
-                self._waiting.put(request)
-        self._waiting.put(None)  # the server is gone
+                self.others.put(request)
+        self._questions.put(None)  # the server is gone
 
     def cancelled(self, request_id: int) -> bool:
         return request_id in self._cancelled
@@ -70,10 +76,10 @@ class _Inbox:
         self._cancelled.discard(request_id)
 
     def take(self, most: int) -> list[dict[str, Any]] | None:
-        """Wait for a request; return it with others that wait, None at the end."""
-        taken = [self._waiting.get()]
-        while len(taken) < most and not self._waiting.empty():
-            taken.append(self._waiting.get())
+        """Wait for a question; return it with others that wait, None at the end."""
+        taken = [self._questions.get()]
+        while len(taken) < most and not self._questions.empty():
+            taken.append(self._questions.get())
         if None in taken:
             return None
         return [request for request in taken if request is not None]
@@ -158,23 +164,33 @@ class _Server:
         self._outbox = outbox
 
     def run(self) -> None:
+        threading.Thread(target=self._do_others, daemon=True).start()
         most = self._qa.config.ask.batch_questions
         while (requests := self._inbox.take(most)) is not None:
-            asked = []
-            for request in requests:
-                if self._inbox.cancelled(request["id"]):
-                    self._error(request["id"], "cancelled", "The question was cancelled.", 499)
-                elif request["kind"] == "ask":
-                    asked.append(request)
-                else:
-                    self._do(request)
             by_budget: dict[int | None, list[dict[str, Any]]] = {}
-            for request in asked:
-                by_budget.setdefault(request["budget"], []).append(request)
+            for request in requests:
+                if request["kind"] == "refresh":
+                    self._do(request)
+                elif not self._is_cancelled(request):
+                    by_budget.setdefault(request["budget"], []).append(request)
             for budget, group in by_budget.items():
                 self._ask(group, budget)
             for request in requests:
                 self._inbox.forget(request["id"])
+
+    def _do_others(self) -> None:
+        """Search beside the language model's work: neither waits for the other."""
+        while True:
+            request = self._inbox.others.get()
+            if not self._is_cancelled(request):
+                self._do(request)
+            self._inbox.forget(request["id"])
+
+    def _is_cancelled(self, request: dict[str, Any]) -> bool:
+        if not self._inbox.cancelled(request["id"]):
+            return False
+        self._error(request["id"], "cancelled", "The question was cancelled.", 499)
+        return True
 
     def _ask(self, requests: Sequence[dict[str, Any]], budget: int | None) -> None:
         questions: list[Question] = []

@@ -92,6 +92,7 @@ class StoreView:
             "filename": self.label(stored.paths[0]) if stored.paths else video.video_id,
             "names": [self.label(path) for path in stored.paths],
             "duration_seconds": video.duration_seconds,
+            "average_fps": video.average_fps,
             "width": video.width,
             "height": video.height,
             "num_segments": stored.num_segments,

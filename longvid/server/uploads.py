@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse
 
+from longvid.server import openapi_fields as fields
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import key_of, require_role
 from longvid.server.requests import json_body, multipart_file
@@ -15,7 +16,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1")
 
 
-@router.post("/files")
+@router.post("/files", openapi_extra=fields.FILE)
 async def create_file(request: Request) -> JSONResponse:
     """Take in a whole file."""
     state = state_of(request)
@@ -57,7 +58,7 @@ async def delete_file(request: Request, file_id: str) -> JSONResponse:
     return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
 
-@router.post("/uploads")
+@router.post("/uploads", openapi_extra=fields.UPLOAD)
 async def create_upload(request: Request) -> JSONResponse:
     """Begin an upload in parts."""
     state = state_of(request)
@@ -77,7 +78,7 @@ async def retrieve_upload(request: Request, upload_id: str) -> JSONResponse:
     return JSONResponse(state_of(request).uploads.get(upload_id, key_of(request).name))
 
 
-@router.post("/uploads/{upload_id}/parts")
+@router.post("/uploads/{upload_id}/parts", openapi_extra=fields.PART)
 async def add_part(request: Request, upload_id: str) -> JSONResponse:
     """Take in one part."""
     state = state_of(request)
@@ -87,7 +88,7 @@ async def add_part(request: Request, upload_id: str) -> JSONResponse:
     return JSONResponse(part)
 
 
-@router.post("/uploads/{upload_id}/complete")
+@router.post("/uploads/{upload_id}/complete", openapi_extra=fields.COMPLETE)
 async def complete_upload(request: Request, upload_id: str) -> JSONResponse:
     """Join the parts."""
     state = state_of(request)

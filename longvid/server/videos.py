@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -183,23 +181,13 @@ async def _joined(state: ServerState, key: Key, part: VideoPart, fetches: _Fetch
     target = state.files.new_path()
     try:
         await asyncio.to_thread(
-            _write_clip, images, part.fps, target, state.settings.limits.image_pixels
+            join_images, images, part.fps, target, state.settings.limits.image_pixels
         )
         return state.files.adopt(key.name, name, "user_data", target, name)
     except VideoError as error:
         raise ApiError(422, "image_unreadable", str(error)) from error
     finally:
         target.unlink(missing_ok=True)
-
-
-def _write_clip(images: Sequence[bytes], fps: float, target: Path, max_pixels: int) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="longvid-images-"))
-    try:
-        for number, image in enumerate(images):
-            (folder / f"{number:06d}").write_bytes(image)
-        join_images(folder, fps, target, max_pixels)
-    finally:
-        shutil.rmtree(folder)
 
 
 def index_file(state: ServerState, view: StoreView, key: Key, target: str, label: str) -> Job:

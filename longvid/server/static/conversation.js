@@ -5,14 +5,58 @@ import { events } from "./api.js";
 import { milliseconds, span } from "./format.js";
 import { get, set } from "./state.js";
 
-const MOST_TURNS = 8;
+const MOST_TURNS = 8; // sent with a follow-up
+const MOST_KEPT = 30; // shown again after a reload
+const KEPT = "longvid-conversation-"; // and the name of the store
 
 export class Conversation {
-  constructor({ list, answerRow, evidenceRow, stop }, showEvidence) {
-    Object.assign(this, { list, answerRow, evidenceRow, stop, showEvidence });
-    this.turns = [];
+  constructor({ list, answerRow, evidenceRow, stop, fresh }, showEvidence) {
+    Object.assign(this, { list, answerRow, evidenceRow, stop, fresh, showEvidence });
+    this.turns = []; // {question, evidence, budget, answer}, oldest first
     this.abort = null;
     stop.onclick = () => this.cancel();
+    fresh.onclick = () => {
+      this.cancel();
+      this.#keep([]);
+      this.restore();
+    };
+  }
+
+  // Show what was asked of this store before the page was loaded again.
+  restore() {
+    let kept = [];
+    try {
+      kept = JSON.parse(sessionStorage.getItem(KEPT + get("store"))) ?? [];
+    } catch {
+      // What another version has kept is not shown.
+    }
+    this.list.replaceChildren();
+    set({ selection: null });
+    this.turns = kept;
+    this.fresh.hidden = !kept.length;
+    for (const turn of kept) {
+      const element = this.#element(turn.question);
+      this.#evidence(element, turn, { jump: false });
+      this.#done(element, turn.question, turn.answer);
+    }
+  }
+
+  #keep(turns) {
+    this.turns = turns.slice(-MOST_KEPT);
+    this.fresh.hidden = !this.turns.length;
+    try {
+      sessionStorage.setItem(KEPT + get("store"), JSON.stringify(this.turns));
+    } catch {
+      // A full storage keeps the page from nothing but this.
+    }
+  }
+
+  #element(question) {
+    const element = this.answerRow.content.firstElementChild.cloneNode(true);
+    element.querySelector(".asked").textContent = question;
+    element.querySelector(".again").onclick = () => this.ask(question);
+    this.list.append(element);
+    return element;
   }
 
   cancel() {
@@ -27,28 +71,32 @@ export class Conversation {
       budget: get("budget"),
       store: get("store"),
       videos: get("picked"),
-      history: this.turns.slice(-MOST_TURNS),
+      history: this.turns.slice(-MOST_TURNS).map((turn) => [turn.question, turn.answer.text]),
     };
     const range = get("range");
     if (range && get("current")) {
       body.videos = [get("current").video_id];
       body.time_range = range;
     }
-    const element = this.answerRow.content.firstElementChild.cloneNode(true);
-    element.querySelector(".asked").textContent = question;
-    element.querySelector(".again").onclick = () => this.ask(question);
-    this.list.append(element);
+    const element = this.#element(question);
     element.scrollIntoView({ block: "nearest" });
     const controller = new AbortController();
     this.abort = controller;
     this.stop.hidden = false;
     const text = element.querySelector(".text");
     text.textContent = "…";
+    let shown = { evidence: [], budget: {} };
     try {
       for await (const { event, data } of events("/api/ask", body, controller.signal)) {
-        if (event === "evidence") this.#evidence(element, data);
+        if (event === "evidence") {
+          shown = data;
+          this.#evidence(element, data);
+        }
         if (event === "text") text.replaceChildren(...this.#nodes(element, data.text));
-        if (event === "done") this.#done(element, question, data.answer);
+        if (event === "done") {
+          this.#done(element, question, data.answer);
+          this.#keep([...this.turns, { question, ...shown, answer: data.answer }]);
+        }
         if (event === "error") this.#fail(element, data.error.message);
       }
     } catch (error) {
@@ -69,7 +117,7 @@ export class Conversation {
     });
   }
 
-  #evidence(element, { evidence, budget }) {
+  #evidence(element, { evidence, budget }, { jump = true } = {}) {
     element.evidence = evidence;
     set({ selection: { evidence, budget } });
     const cards = evidence.map((one) => {
@@ -83,12 +131,17 @@ export class Conversation {
       card.querySelector("meter").value = Math.max(0, Math.min(1, one.score));
       const button = card.querySelector("button");
       button.setAttribute("aria-label", `Evidence ${one.marker}: ${one.filename}, ${span(one.start_seconds, one.end_seconds)}`);
-      button.onclick = () => this.showEvidence(one);
+      button.onclick = () => {
+        set({ selection: { evidence, budget } });
+        this.showEvidence(one);
+      };
+      button.onpointerenter = () => set({ lit: one.marker });
+      button.onpointerleave = () => set({ lit: null });
       return card;
     });
     element.querySelector(".evidence").replaceChildren(...cards);
     this.#explain(element, budget);
-    if (evidence.length) this.showEvidence(evidence[0], { play: false });
+    if (jump && evidence.length) this.showEvidence(evidence[0], { play: false });
   }
 
   #explain(element, budget) {
@@ -125,14 +178,13 @@ export class Conversation {
     element.querySelector(".steps").replaceChildren(...steps);
     element.querySelector(".copy").onclick = () =>
       navigator.clipboard.writeText(JSON.stringify({ question, ...answer }, null, 1));
-    this.turns.push([question, answer.text]);
   }
 
   // The answer rests on lines alone: the model was shown no frame.
   #quoted(element, answer) {
     const evidence = answer.evidence;
     const budget = { budget: get("budget"), visual_tokens: 0, tiers: [], frames: [] };
-    this.#evidence(element, { evidence, budget });
+    this.#evidence(element, { evidence, budget }, { jump: false });
   }
 
   #fail(element, sentence) {

@@ -9,8 +9,8 @@ export class Library {
     Object.assign(this, { list, row, filter, empty });
     filter.addEventListener("input", () => this.draw());
     subscribe("videos", () => this.draw());
-    subscribe("current", () => this.draw());
-    subscribe("picked", () => this.draw());
+    subscribe("current", () => this.#mark());
+    subscribe("picked", () => this.#mark());
   }
 
   async load() {
@@ -29,6 +29,17 @@ export class Library {
     const videos = get("videos").filter((one) => one.filename.toLocaleLowerCase().includes(wanted));
     this.empty.hidden = get("videos").length > 0;
     this.list.replaceChildren(...videos.map((video) => this.#element(video)));
+    this.#mark();
+  }
+
+  // Show which video is in the player, and which are asked.
+  #mark() {
+    const current = get("current")?.video_id;
+    const picked = new Set(get("picked"));
+    for (const element of this.list.children) {
+      element.querySelector(".open").setAttribute("aria-current", element.dataset.id === current);
+      element.querySelector(".pick").checked = picked.has(element.dataset.id);
+    }
   }
 
   #element(video) {
@@ -40,11 +51,9 @@ export class Library {
     const gaps = video.gaps.length ? `, ${video.gaps.length} gaps` : "";
     const missing = video.source_exists ? "" : ", file missing";
     element.querySelector(".facts").textContent = `${clock(video.duration_seconds)}${gaps}${missing}`;
-    const open = element.querySelector(".open");
-    if (get("current")?.video_id === video.video_id) open.setAttribute("aria-current", "true");
-    open.onclick = () => set({ current: video });
+    element.dataset.id = video.video_id;
+    element.querySelector(".open").onclick = () => set({ current: video });
     const pick = element.querySelector(".pick");
-    pick.checked = get("picked").includes(video.video_id);
     pick.setAttribute("aria-label", `Ask about ${video.filename}`);
     pick.onchange = () => {
       const others = get("picked").filter((id) => id !== video.video_id);

@@ -15,11 +15,24 @@ const question = $("question");
 const library = new Library({ list: $("videos"), row: $("video-row"), filter: $("filter"), empty: $("empty") });
 const player = new Player($("player"), $("stage-note"));
 const timeline = new Timeline(
-  { strip: $("strip"), canvas: $("curve"), note: $("timeline-note"), table: $("curve-table") },
+  {
+    strip: $("strip"),
+    canvas: $("curve"),
+    preview: $("preview"),
+    note: $("timeline-note"),
+    table: $("curve-table"),
+    whole: $("zoom-whole"),
+  },
   (seconds) => player.seek(seconds),
 );
 const conversation = new Conversation(
-  { list: $("answers"), answerRow: $("answer-row"), evidenceRow: $("evidence-row"), stop: $("stop") },
+  {
+    list: $("answers"),
+    answerRow: $("answer-row"),
+    evidenceRow: $("evidence-row"),
+    stop: $("stop"),
+    fresh: $("fresh"),
+  },
   showEvidence,
 );
 const transfers = new Transfers($("transfers"), $("transfer-row"), () => library.load());
@@ -128,6 +141,8 @@ $("theme").onclick = () => {
   localStorage.setItem(THEME, next);
   setTheme(next);
 };
+$("zoom-in").onclick = () => timeline.zoom(0.5);
+$("zoom-out").onclick = () => timeline.zoom(2);
 $("help").onclick = () => $("shortcuts").showModal();
 
 document.addEventListener("keydown", (event) => {
@@ -154,6 +169,8 @@ document.addEventListener("keydown", (event) => {
     ".": () => player.step(1),
     "[": () => show(Math.max(1, shown - 1)),
     "]": () => show(Math.min(evidence.length, shown + 1)),
+    "+": () => timeline.zoom(0.5),
+    "-": () => timeline.zoom(2),
     t: () => player.captions(),
   };
   if (event.key === " " && !event.target.closest("button, video, summary")) keys[" "] = () => player.toggle();
@@ -196,6 +213,7 @@ async function start() {
   choice.onchange = async () => {
     set({ store: choice.value, current: null, picked: [] });
     await library.load();
+    conversation.restore();
   };
   await library.load();
   drawScope();
@@ -206,6 +224,7 @@ async function start() {
     set({ current });
     if (start) player.seek(start);
   }
+  conversation.restore();
   const news = new EventSource("/api/events");
   news.addEventListener("job", (event) => {
     const job = JSON.parse(event.data);

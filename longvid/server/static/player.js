@@ -3,6 +3,7 @@
 import { json, url } from "./api.js";
 import { get, set, subscribe } from "./state.js";
 
+const CLIPS_ONLY = "This browser cannot play the file; clips around the evidence are shown.";
 const CLIP_MARGIN = 10; // seconds around a moment, where only clips can be played
 
 export class Player {
@@ -13,6 +14,7 @@ export class Player {
     this.offset = 0; // stream time at the clip's start
     this.span = null;
     video.addEventListener("timeupdate", () => set({ position: this.position() }));
+    video.addEventListener("error", () => this.#refused());
     subscribe("current", (current) => this.#open(current));
   }
 
@@ -40,7 +42,7 @@ export class Player {
     this.video.poster = url(`/api/videos/${current.video_id}/thumbnail.jpg?t=0`);
     if (found.url) this.video.src = url(found.url);
     if (found.mode === "proxy") {
-      this.note.textContent = "This browser cannot play the file; clips around the evidence are shown.";
+      this.note.textContent = CLIPS_ONLY;
     }
     if (found.mode === "missing") this.note.textContent = "The video file is no longer at its place.";
     const track = document.createElement("track");
@@ -48,6 +50,14 @@ export class Player {
     track.label = "Captions";
     track.src = url(`/api/videos/${current.video_id}/captions.vtt`);
     this.video.append(track);
+  }
+
+  // What a browser was expected to play and does not is shown in clips that it can.
+  #refused() {
+    if (!this.video.getAttribute("src") || !["direct", "remux"].includes(this.mode)) return;
+    this.mode = "proxy";
+    this.note.textContent = CLIPS_ONLY;
+    this.seek(get("position") ?? 0);
   }
 
   // Go to a time of the stream, and play from there.

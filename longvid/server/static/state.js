@@ -9,6 +9,7 @@ const state = {
   range: null, // [start, end] seconds of the current video, or null
   budget: 512,
   selection: null, // evidence and budget of the answer that is shown
+  lit: null, // number of the evidence under the pointer
   curve: null, // {times, scores} of the current video
 };
 const listeners = new Map();

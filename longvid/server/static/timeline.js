@@ -1,25 +1,37 @@
 // The timeline under the player: storyboard, relevance curve, evidence, and what the model saw.
 
-import { json, url } from "./api.js";
+import { json } from "./api.js";
 import { clock, span } from "./format.js";
 import { get, set, subscribe } from "./state.js";
+import { Storyboard } from "./storyboard.js";
+import { drawCurve, drawEvidence, drawPosition, drawRange, drawRuler, drawSeen } from "./timeline_drawing.js";
 
-const STRIP_PICTURES = 12;
-const ROW = { curve: 70, seen: 30, ruler: 20 };
+const STRIP_HEIGHT = 54;
+const PREVIEW_HEIGHT = 90;
+const LEAST_VIEW = 2; // seconds
 
 export class Timeline {
-  constructor({ strip, canvas, note, table }, seek) {
-    Object.assign(this, { strip, canvas, note, table, seek });
+  constructor(parts, seek) {
+    Object.assign(this, parts, { seek }); // strip, canvas, preview, note, table, whole
+    this.view = [0, 0]; // seconds that are shown
+    this.board = null;
     this.dragged = null;
     subscribe("current", () => this.#open());
-    for (const name of ["curve", "selection", "range", "position"]) {
+    for (const name of ["curve", "selection", "range", "position", "lit"]) {
       subscribe(name, () => this.draw());
     }
-    new ResizeObserver(() => this.draw()).observe(canvas);
+    const { canvas } = this;
+    new ResizeObserver(() => {
+      this.#fillStrip();
+      this.draw();
+    }).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
-    canvas.addEventListener("pointerup", (event) => this.#release(event));
+    canvas.addEventListener("pointerup", () => this.#release());
+    canvas.addEventListener("pointerleave", () => (this.preview.hidden = true));
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     canvas.addEventListener("keydown", (event) => this.#key(event));
+    this.whole.onclick = () => this.#look(0, this.#length());
   }
 
   #length() {
@@ -28,21 +40,49 @@ export class Timeline {
 
   async #open() {
     const current = get("current");
-    this.strip.replaceChildren();
-    set({ curve: null, range: null });
+    this.board = null;
+    this.preview.hidden = true;
+    set({ curve: null, range: null, lit: null });
     this.canvas.setAttribute("aria-valuemax", Math.round(this.#length()));
+    this.#look(0, this.#length());
     if (!current) return;
-    const { times } = await json(`/api/videos/${current.video_id}/pictures`).catch(() => ({ times: [] }));
-    if (get("current") !== current || !times.length) return;
-    const count = Math.min(STRIP_PICTURES, times.length);
-    for (let place = 0; place < count; place += 1) {
-      const seconds = times[Math.floor((place * times.length) / count)];
-      const picture = document.createElement("img");
-      picture.alt = "";
-      picture.loading = "lazy";
-      picture.src = url(`/api/videos/${current.video_id}/thumbnail.jpg?t=${seconds}`);
-      this.strip.append(picture);
+    const board = await Storyboard.load(current.video_id).catch(() => null);
+    if (get("current") !== current) return;
+    this.board = board?.cues.length ? board : null;
+    this.#fillStrip();
+  }
+
+  // Show these seconds, as far as the video has them.
+  #look(from, to) {
+    const length = this.#length();
+    const width = Math.min(length, Math.max(LEAST_VIEW, to - from));
+    const start = Math.min(Math.max(0, from), length - width);
+    this.view = [start, start + width];
+    this.whole.hidden = width >= length;
+    this.#fillStrip();
+    this.draw();
+  }
+
+  zoom(factor, around = get("position") ?? 0) {
+    const [from, to] = this.view;
+    this.#look(around - (around - from) * factor, around + (to - around) * factor);
+  }
+
+  #fillStrip() {
+    const width = this.strip.clientWidth;
+    if (!this.board || !width) {
+      this.strip.replaceChildren();
+      return;
     }
+    const [from, to] = this.view;
+    const tile = (STRIP_HEIGHT * 16) / 9;
+    const count = Math.ceil(width / tile);
+    const tiles = Array.from({ length: count }, (_, place) => {
+      const element = document.createElement("div");
+      this.board.show(element, from + ((place + 0.5) * tile * (to - from)) / width, STRIP_HEIGHT);
+      return element;
+    });
+    this.strip.replaceChildren(...tiles);
   }
 
   // Ask the server how well each segment fits a question.
@@ -74,31 +114,27 @@ export class Timeline {
     const { canvas } = this;
     const width = canvas.clientWidth;
     const scale = window.devicePixelRatio || 1;
+    const position = get("position") ?? 0;
+    canvas.setAttribute("aria-valuenow", Math.round(position));
+    canvas.setAttribute("aria-valuetext", clock(position));
     canvas.width = width * scale;
     canvas.height = canvas.clientHeight * scale;
+    if (!this.#length() || !width) return;
     const context = canvas.getContext("2d");
     context.scale(scale, scale);
-    const length = this.#length();
-    canvas.setAttribute("aria-valuenow", Math.round(get("position") ?? 0));
-    canvas.setAttribute("aria-valuetext", clock(get("position") ?? 0));
-    if (!length || !width) return;
     const style = getComputedStyle(canvas);
     const color = (name) => style.getPropertyValue(name).trim();
-    const x = (seconds) => (seconds / length) * width;
-    this.#drawEvidence(context, x, color);
-    this.#drawCurve(context, x, color);
-    this.#drawSeen(context, x, color);
-    this.#drawRuler(context, x, color, width, length);
+    const [from, to] = this.view;
+    const x = (seconds) => ((seconds - from) / (to - from)) * width;
+    const { evidence, frames } = this.#mine();
     const range = this.dragged ?? get("range");
-    if (range) {
-      context.globalAlpha = 0.25;
-      context.fillStyle = color("--accent");
-      context.fillRect(x(range[0]), 0, x(range[1]) - x(range[0]), ROW.curve + ROW.seen);
-      context.globalAlpha = 1;
-    }
-    context.fillStyle = color("--ink");
-    context.fillRect(x(get("position") ?? 0) - 1, 0, 2, ROW.curve + ROW.seen);
-    this.#say(range);
+    drawEvidence(context, x, color, evidence, get("lit"));
+    drawCurve(context, x, color, get("curve"));
+    drawSeen(context, x, color, frames);
+    drawRuler(context, x, color, width, this.view);
+    drawRange(context, x, color, range);
+    drawPosition(context, x, color, position);
+    this.#say(frames.length, range);
   }
 
   #mine() {
@@ -110,57 +146,7 @@ export class Timeline {
     };
   }
 
-  #drawEvidence(context, x, color) {
-    context.font = "12px system-ui, sans-serif";
-    for (const one of this.#mine().evidence) {
-      context.globalAlpha = 0.3;
-      context.fillStyle = color("--slow");
-      context.fillRect(x(one.start_seconds), 0, Math.max(2, x(one.end_seconds) - x(one.start_seconds)), ROW.curve);
-      context.globalAlpha = 1;
-      context.fillStyle = color("--ink");
-      context.fillText(`[${one.marker}]`, x(one.start_seconds) + 2, 12);
-    }
-  }
-
-  #drawCurve(context, x, color) {
-    const curve = get("curve");
-    if (!curve?.times.length) return;
-    const least = Math.min(...curve.scores);
-    const most = Math.max(...curve.scores);
-    const y = (score) => ROW.curve - 4 - ((score - least) / (most - least || 1)) * (ROW.curve - 20);
-    context.strokeStyle = color("--accent");
-    context.lineWidth = 2;
-    context.beginPath();
-    curve.times.forEach((seconds, place) => {
-      if (place) context.lineTo(x(seconds), y(curve.scores[place]));
-      else context.moveTo(x(seconds), y(curve.scores[place]));
-    });
-    context.stroke();
-  }
-
-  // Frames that the model saw: the more tokens, the taller.
-  #drawSeen(context, x, color) {
-    const { frames } = this.#mine();
-    const most = Math.max(1, ...frames.map((frame) => frame.num_tokens));
-    for (const frame of frames) {
-      const height = 4 + (ROW.seen - 8) * (frame.num_tokens / most);
-      context.fillStyle = color(frame.num_tokens === most ? "--slow" : "--fast");
-      context.fillRect(x(frame.seconds) - 1, ROW.curve + ROW.seen - height, 3, height);
-    }
-  }
-
-  #drawRuler(context, x, color, width, length) {
-    context.fillStyle = color("--quiet");
-    context.font = "11px system-ui, sans-serif";
-    const steps = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400];
-    const step = steps.find((one) => (one / length) * width > 60) ?? 36000;
-    for (let seconds = 0; seconds < length; seconds += step) {
-      context.fillText(clock(seconds), x(seconds) + 2, ROW.curve + ROW.seen + 14);
-    }
-  }
-
-  #say(range) {
-    const seen = this.#mine().frames.length;
+  #say(seen, range) {
     const parts = [];
     if (seen) parts.push(`The model saw ${seen} frames of this video.`);
     if (range) parts.push(`Asking about ${span(...range)}.`);
@@ -170,7 +156,7 @@ export class Timeline {
   #at(event) {
     const box = this.canvas.getBoundingClientRect();
     const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-    return share * this.#length();
+    return this.view[0] + share * (this.view[1] - this.view[0]);
   }
 
   #press(event) {
@@ -180,12 +166,25 @@ export class Timeline {
   }
 
   #move(event) {
-    if (this.pressed === undefined) return;
     const here = this.#at(event);
-    if (Math.abs(here - this.pressed) > this.#length() / 100) {
+    if (event.pointerType === "mouse") this.#peek(event, here);
+    if (this.pressed === undefined) return;
+    if (Math.abs(here - this.pressed) > (this.view[1] - this.view[0]) / 100) {
       this.dragged = [Math.min(here, this.pressed), Math.max(here, this.pressed)];
       this.draw();
     }
+  }
+
+  // Show the picture of the moment under the pointer.
+  #peek(event, seconds) {
+    this.preview.hidden = !this.board;
+    if (!this.board) return;
+    this.board.show(this.preview, seconds, PREVIEW_HEIGHT);
+    this.preview.textContent = clock(seconds);
+    const box = this.canvas.getBoundingClientRect();
+    const half = this.preview.offsetWidth / 2;
+    const left = Math.min(box.width - 2 * half, Math.max(0, event.clientX - box.left - half));
+    this.preview.style.left = `${left}px`;
   }
 
   #release() {
@@ -196,12 +195,21 @@ export class Timeline {
     this.pressed = undefined;
   }
 
+  #wheel(event) {
+    if (!this.#length() || !event.deltaY) return;
+    event.preventDefault();
+    this.zoom(event.deltaY < 0 ? 0.8 : 1.25, this.#at(event));
+  }
+
   #key(event) {
     const steps = { ArrowLeft: -5, ArrowRight: 5, PageDown: -60, PageUp: 60 };
-    if (event.key in steps) {
+    const ends = { Home: 0, End: this.#length() };
+    const now = get("position") ?? 0;
+    if (event.key in steps || event.key in ends) {
       event.preventDefault();
       event.stopPropagation();
-      this.seek(Math.min(this.#length(), Math.max(0, (get("position") ?? 0) + steps[event.key])));
+      const wanted = ends[event.key] ?? now + steps[event.key];
+      this.seek(Math.min(this.#length(), Math.max(0, wanted)));
     }
   }
 }

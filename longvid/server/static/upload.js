@@ -5,6 +5,7 @@ import { get } from "./state.js";
 import { bytes, clock } from "./format.js";
 
 const PART_BYTES = 8 * 1024 * 1024;
+const RETRY_MILLISECONDS = 2000;
 const KEPT = "longvid-uploads"; // file name, size and date -> upload id
 
 function kept() {
@@ -20,6 +21,13 @@ function keep(name, id) {
   if (id) all[name] = id;
   else delete all[name];
   localStorage.setItem(KEPT, JSON.stringify(all));
+}
+
+function arrivedOf(upload) {
+  return {
+    parts: upload.parts.map((part) => part.id),
+    sent: upload.parts.reduce((sum, part) => sum + part.num_bytes, 0),
+  };
 }
 
 export class Transfers {
@@ -68,8 +76,7 @@ export class Transfers {
       const limit = get("limits")?.file_bytes;
       if (limit && file.size > limit) throw new Error(`The file is larger than ${bytes(limit)}.`);
       const upload = await this.#begin(file, identity);
-      let parts = upload.parts.map((part) => part.id);
-      let sent = upload.parts.reduce((sum, part) => sum + part.num_bytes, 0);
+      let { parts, sent } = arrivedOf(upload);
       while (sent < file.size) {
         if (cancelled) {
           keep(identity, null);
@@ -85,9 +92,15 @@ export class Transfers {
         this.#show(element, sent / file.size, `${bytes(sent)} of ${bytes(file.size)}`);
         const form = new FormData();
         form.append("data", file.slice(sent, sent + PART_BYTES), "part");
-        const answer = await request(`/v1/uploads/${upload.id}/parts`, { method: "POST", form });
-        parts.push((await answer.json()).id);
-        sent = Math.min(file.size, sent + PART_BYTES);
+        try {
+          await request(`/v1/uploads/${upload.id}/parts`, { method: "POST", form });
+        } catch (error) {
+          if (error instanceof ApiError && error.status < 500) throw error;
+          this.#show(element, sent / file.size, `no connection at ${bytes(sent)}, trying again`);
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+        }
+        // What counts is what the server has: a part may have arrived and its answer been lost.
+        ({ parts, sent } = await this.#arrived(upload.id, { parts, sent }));
       }
       const path = `/v1/uploads/${upload.id}/complete`;
       const answer = await request(path, { method: "POST", body: { part_ids: parts } });
@@ -104,6 +117,15 @@ export class Transfers {
       this.#show(element, 0, error.message, true);
       pause.hidden = true;
       element.querySelector(".cancel").onclick = () => element.remove();
+    }
+  }
+
+  async #arrived(id, before) {
+    try {
+      return arrivedOf(await (await request(`/v1/uploads/${id}`)).json());
+    } catch (error) {
+      if (error instanceof ApiError && error.status < 500) throw error;
+      return before; // no connection: the next part tries again
     }
   }
 

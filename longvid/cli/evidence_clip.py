@@ -1,0 +1,43 @@
+"""Show the first evidence of an answer: a clip cut from its file, in the system's player."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from longvid.decode.clips import cut_clip
+from longvid.errors import VideoError
+from longvid.paths import cache_home
+from longvid.types import Evidence
+
+__all__ = ["open_evidence"]
+
+_MOST_SECONDS = 120.0
+
+
+def open_evidence(evidence: Sequence[Evidence]) -> str:
+    """Cut the first span whose file is there, and open the clip; returns what became of it.
+
+    Raises:
+        VideoError: The file cannot be read, or the clip not be written.
+    """
+    here = [span for span in evidence if Path(span.path).is_file()]
+    if not here:
+        return "There is no evidence whose file is at its place."
+    span = here[0]
+    end = min(span.end_seconds, span.start_seconds + _MOST_SECONDS)
+    folder = cache_home() / "clips"
+    target = folder / f"{Path(span.path).stem}.{span.start_seconds:g}-{end:g}.mp4"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        cut_clip(span.path, span.start_seconds, end, target)
+    except OSError as error:
+        raise VideoError(
+            f"{target} cannot be written: {error.strerror}.",
+            kind="unreadable",
+            path=str(target),
+            stage="clip",
+        ) from error
+    opened = webbrowser.open(target.as_uri())
+    return f"{'Opened' if opened else 'No player was found for'} {target}"
