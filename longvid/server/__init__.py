@@ -6,21 +6,29 @@
     auth.py           keys, sessions, roles, host and origin checks, rates
     api_errors.py     longvid's errors as HTTP answers in OpenAI's form
     requests.py       bodies of requests, read under limits
+    slow_bodies.py    bodies that arrive too slowly are given up
+    openapi_fields.py what openapi.json says of requests
     streams.py        server-sent events
     model_worker.py   the process that holds the models, seen from the server
     model_process.py  the same process from inside
     answers.py        a question to evidence, text and the whole answer
     jobs.py           the job table and the processes that index
     index_process.py  one indexing job
-    files.py          uploads, whole and in parts
+    job_routes.py     /api/jobs, /api/events
+    files.py          files of clients
+    upload_table.py   uploads in parts
+    fetching.py       files from the network, fetched by fetch_process.py
     videos.py         videos that a request names; what is new is indexed first
+    question_fields.py  what questions of both APIs have
+    openai_parts.py   parts of OpenAI's messages: text, videos, images
     openai_wire.py    OpenAI's requests as questions
     openai_reply.py   answers in OpenAI's shapes
     chat.py           /v1/models, /v1/chat/completions, /v1/decisions
     decisions.py      typed questions, answers with probabilities
     uploads.py        /v1/files, /v1/uploads
-    library.py        /api: videos, jobs, search, ask, failures
+    library.py        /api: videos, search, ask, failures
     media.py          playback, clips, thumbnails, captions
+    storyboards.py    sheets of pictures
     metrics.py        Prometheus counters
     static/           the page
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from longvid.fetch_guard import public_client
 
-__all__ = ["FetchRequest", "Refused", "fetch", "main"]
+__all__ = ["FetchRequest", "Refused", "fetch", "fetch_as_data", "main"]
 
 _CHUNK_BYTES = 1 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -151,16 +151,20 @@ def _sentence(error: Exception) -> str:
     return "The URL could not be fetched."
 
 
+async def fetch_as_data(wanted: dict[str, Any], target: str) -> dict[str, Any]:
+    """Do as `fetch` for a request as plain data; a refusal is data too: status, code, message."""
+    domains = wanted["domains"]
+    request = FetchRequest(**{**wanted, "domains": None if domains is None else tuple(domains)})
+    try:
+        return await fetch(request, target)
+    except Refused as error:
+        return {"status": error.status, "code": error.code, "message": str(error)}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetch what standard input names."""
     [target] = sys.argv[1:] if arguments is None else arguments
-    wanted = json.loads(sys.stdin.read())
-    domains = wanted.pop("domains")
-    request = FetchRequest(domains=None if domains is None else tuple(domains), **wanted)
-    try:
-        found = asyncio.run(fetch(request, target))
-    except Refused as error:
-        found = {"status": error.status, "code": error.code, "message": str(error)}
+    found = asyncio.run(fetch_as_data(json.loads(sys.stdin.read()), target))
     print(json.dumps(found), flush=True)
     return 0
 

@@ -23,7 +23,7 @@ from longvid.server.model_worker import worker_environment
 if TYPE_CHECKING:
     from longvid.server.state import ServerState
 
-__all__ = ["Fetched", "fetched"]
+__all__ = ["Fetched", "fetched", "run_fetch"]
 
 _GRACE_SECONDS = 5.0
 
@@ -70,7 +70,7 @@ async def fetched(state: ServerState, url: str, most_bytes: int) -> AsyncIterato
     }
     path = state.files.new_path()
     try:
-        found = await _run(request, path, limits.fetch_seconds + _GRACE_SECONDS)
+        found = await run_fetch(request, path, limits.fetch_seconds + _GRACE_SECONDS)
         if "code" in found:
             raise ApiError(found["status"], found["code"], found["message"])
         yield Fetched(path, found["num_bytes"], found["media_type"])
@@ -78,8 +78,14 @@ async def fetched(state: ServerState, url: str, most_bytes: int) -> AsyncIterato
         path.unlink(missing_ok=True)
 
 
-async def _run(request: dict[str, Any], target: Path, seconds: float) -> dict[str, Any]:
-    """Run the process that fetches; returns what it prints."""
+async def run_fetch(request: dict[str, Any], target: Path, seconds: float) -> dict[str, Any]:
+    """Run the process that fetches; returns what it prints.
+
+    Args:
+        request: As `longvid.server.fetch_process.fetch_as_data` takes it.
+        target: The file that is written.
+        seconds: After which the process is ended.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "longvid.server.fetch_process", str(target)),
         stdin=asyncio.subprocess.PIPE,

@@ -17,7 +17,14 @@ from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.auth import COOKIE, key_of, require_role
 from longvid.server.openai_parts import VideoPart
-from longvid.server.openai_wire import clock_range
+from longvid.server.question_fields import (
+    parse_budget,
+    parse_choices,
+    parse_history,
+    parse_names,
+    parse_range,
+    whole_number,
+)
 from longvid.server.requests import json_body, query_number
 from longvid.server.state import StoreView, state_of
 from longvid.server.streams import EventStream, keep_alive
@@ -190,11 +197,9 @@ async def search(request: Request) -> JSONResponse:
     state = state_of(request)
     body = await json_body(request, state.settings.limits.body_bytes)
     view = state.store_of(request, str(body.get("store", "")))
-    text, top_k = body.get("text"), body.get("top_k", 10)
+    text, top_k = body.get("text"), whole_number(body.get("top_k", 10), 1000, "top_k")
     if not isinstance(text, str) or not 0 < len(text) <= state.settings.limits.question_chars:
         raise ApiError(400, "invalid_value", "Give a text to search for.", "text")
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= 1000:
-        raise ApiError(400, "invalid_value", "top_k must be 1 to 1000.", "top_k")
     video_id = None
     if body.get("video") is not None:
         video_id = (await view.video(str(body["video"]))).video.video_id
@@ -233,34 +238,18 @@ async def ask(request: Request) -> Response:
 async def _asked(request: Request, view: StoreView, body: dict[str, Any]) -> Asked:
     state = state_of(request)
     limits = state.settings.limits
-    text, choices = body.get("question"), body.get("choices", [])
+    text = body.get("question")
     if not isinstance(text, str) or not text.strip() or len(text) > limits.question_chars:
         most = limits.question_chars
         raise ApiError(400, "invalid_value", f"Give a question of 1 to {most} characters.")
-    if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
-        raise ApiError(400, "invalid_value", "choices must be a list of texts.", "choices")
-    budget = body.get("budget")
-    whole = isinstance(budget, int) and not isinstance(budget, bool)
-    if budget is not None and not (whole and 1 <= budget <= limits.budget_tokens):
-        sentence = f"budget must be a whole number from 1 to {limits.budget_tokens}."
-        raise ApiError(400, "budget_too_large", sentence, "budget")
-    named = body.get("videos", [])
-    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-        raise ApiError(400, "invalid_value", "videos must be a list of ids.", "videos")
-    parts = [VideoPart("stored", name) for name in named]
-    video_ids = await resolve_videos(state, view, key_of(request), parts)
-    history = [
-        (str(turn[0]), str(turn[1]))
-        for turn in body.get("history", [])
-        if isinstance(turn, list) and len(turn) == 2
-    ]
+    parts = [VideoPart("stored", name) for name in parse_names(body.get("videos", []))]
     return Asked(
         text.strip(),
-        video_ids,
-        tuple(choices),
-        budget,
-        tuple(history),
-        clock_range(body.get("time_range")),
+        choices=parse_choices(body.get("choices", []), limits),
+        budget=parse_budget(body.get("budget"), limits),
+        history=parse_history(body.get("history", []), limits),
+        time_range=parse_range(body.get("time_range")),
+        video_ids=await resolve_videos(state, view, key_of(request), parts),
     )
 
 

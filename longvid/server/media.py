@@ -179,12 +179,12 @@ async def cached_file(state: ServerState, name: str, make: Any) -> Path:
                 await asyncio.to_thread(make, target)
             except VideoError as error:
                 raise ApiError(422, error.kind, str(error)) from error
-            _shrink(folder, state.settings.limits.cache_bytes, keep=target)
+            shrink(folder, state.settings.limits.cache_bytes, keep=target)
     os.utime(target)
     return target
 
 
-def _shrink(folder: Path, most_bytes: int, keep: Path) -> None:
+def shrink(folder: Path, most_bytes: int, keep: Path) -> None:
     files = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     for path in files:

@@ -18,9 +18,17 @@ from longvid.server.openai_parts import (
     require_text,
     wrong,
 )
+from longvid.server.question_fields import (
+    latest_turns,
+    parse_budget,
+    parse_choices,
+    parse_names,
+    parse_range,
+    whole_number,
+)
 from longvid.server.settings import Limits
 
-__all__ = ["ChatRequest", "clock_range", "parse_chat"]
+__all__ = ["ChatRequest", "parse_chat"]
 
 _KNOWN = {
     "model",
@@ -126,7 +134,9 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
             "messages",
             "context_length_exceeded",
         )
-    named = [VideoPart("stored", name) for name in _names(extension.get("videos"))]
+    named = [
+        VideoPart("stored", name) for name in parse_names(extension.get("videos", []), "longvid.")
+    ]
     options = body.get("stream_options") or {}
     if not isinstance(options, Mapping):
         raise wrong("stream_options must be an object.", "stream_options")
@@ -138,13 +148,13 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
         videos=tuple(dict.fromkeys([*videos, *named])),
         stream=body.get("stream") is True,
         include_usage=bool(options.get("include_usage")),
-        budget=_whole(extension.get("budget"), "longvid.budget", 1, limits.budget_tokens),
-        choices=_choices(extension.get("choices", []), limits),
+        budget=parse_budget(extension.get("budget"), limits, "longvid."),
+        choices=parse_choices(extension.get("choices", []), limits, "longvid."),
         store=require_text(extension.get("store", ""), "longvid.store"),
         citations=_one_of(extension.get("citations", "none"), ("none", "inline")),
-        time_range=clock_range(extension.get("time_range")),
-        max_tokens=_whole(
-            body.get("max_tokens") if most is None else most, "max_tokens", 1, 1_000_000
+        time_range=parse_range(extension.get("time_range"), "longvid."),
+        max_tokens=whole_number(
+            body.get("max_tokens") if most is None else most, 1_000_000, "max_tokens"
         ),
     )
 
@@ -162,14 +172,6 @@ def _extension(value: Any) -> Mapping[str, Any]:
                 "unknown_parameter",
             )
     return extension
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise wrong("videos must be a list of ids.", "longvid.videos")
-    return tuple(require_text(name, "longvid.videos") for name in value)
 
 
 def _turns(
@@ -219,47 +221,7 @@ def _history(turns: Sequence[tuple[str, str]], limits: Limits) -> tuple[tuple[st
         elif asked:
             pairs.append((asked, text.strip()))
             asked = ""
-    total = 0
-    kept: list[tuple[str, str]] = []
-    for pair in reversed(pairs):
-        total += len(pair[0]) + len(pair[1])
-        if total > limits.history_chars:
-            break
-        kept.append(pair)
-    return tuple(reversed(kept))
-
-
-def _choices(value: Any, limits: Limits) -> tuple[str, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise wrong("choices must be a list of texts.", "longvid.choices")
-    if len(value) > limits.num_choices:
-        raise wrong(f"At most {limits.num_choices} choices.", "longvid.choices")
-    return tuple(require_text(choice, "longvid.choices") for choice in value)
-
-
-def clock_range(value: Any) -> tuple[float, float] | None:
-    """Read a time range [start, end] in seconds.
-
-    Raises:
-        ApiError: It is none.
-    """
-    if value is None:
-        return None
-    numbers = isinstance(value, Sequence) and all(
-        isinstance(item, (int, float)) and not isinstance(item, bool) for item in value
-    )
-    if not numbers or len(value) != 2 or not 0 <= value[0] < value[1] < 1e9:
-        raise wrong("time_range must be [start, end] in seconds.", "longvid.time_range")
-    return float(value[0]), float(value[1])
-
-
-def _whole(value: Any, where: str, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        code = "budget_too_large" if where.endswith("budget") else "invalid_value"
-        raise wrong(f"{where} must be a whole number from {least} to {most}.", where, code)
-    return value
+    return latest_turns(pairs, limits)
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> str:

@@ -48,7 +48,7 @@ def storyboard_text(times: Sequence[float], end_seconds: float, query: str) -> s
         end_seconds: Of the video.
         query: Appended to the address of each sheet.
 
-    >>> print(storyboard_text([0.0, 8.0], 12.0, "").split("\\n\\n")[2])
+    >>> print(storyboard_text([0.0, 8.0], 12.0, "").split("\\n\\n")[2].strip())
     00:00:08.000 --> 00:00:12.000
     storyboard/0.webp#xywh=160,0,160,90
     """

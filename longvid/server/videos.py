@@ -49,19 +49,17 @@ async def resolve_videos(
         ApiError: A video is not there, may not be read, or is not indexed yet (409 with its job).
     """
     ids = []
-    fetches = _Fetches(state, key)
+    fetches = Fetches(state, key)
     for part in parts:
         if part.kind == "stored":
             ids.append((await view.video(part.value)).video.video_id)
         else:
             target, label = await _file(state, key, part, fetches)
-            ids.append(await _indexed(state, view, key, target, label))
+            ids.append(await indexed_id(state, view, key, target, label))
     return tuple(dict.fromkeys(ids))
 
 
-async def _file(
-    state: ServerState, key: Key, part: VideoPart, fetches: _Fetches
-) -> tuple[str, str]:
+async def _file(state: ServerState, key: Key, part: VideoPart, fetches: Fetches) -> tuple[str, str]:
     """Return the path of a part's bytes, and the name that people see."""
     if part.kind == "url" and part.value.startswith("file://"):
         path = allowed_path(state, part.value)
@@ -71,13 +69,13 @@ async def _file(
     elif part.kind == "data":
         file = await _sent(state, key, part)
     elif part.kind == "images":
-        file = await _joined(state, key, part, fetches)
+        file = await joined_images(state, key, part, fetches)
     else:
         file = state.files.get(part.value, key.name)
     return str(state.files.path(file)), file.filename
 
 
-async def _indexed(state: ServerState, view: StoreView, key: Key, target: str, label: str) -> str:
+async def indexed_id(state: ServerState, view: StoreView, key: Key, target: str, label: str) -> str:
     """Return the id of a file's video; one that is not in the store is indexed first."""
     names = {path: one for one in (await view.videos()).values() for path in one.paths}
     if target in names:
@@ -107,10 +105,10 @@ async def fetched_video(state: ServerState, key: Key, url: str) -> StoredFile:
     Raises:
         ApiError: It may not be fetched, or cannot be.
     """
-    return await _Fetches(state, key).video(url)
+    return await Fetches(state, key).video(url)
 
 
-class _Fetches:
+class Fetches:
     """What one request has fetched so far, of what it may."""
 
     def __init__(self, state: ServerState, key: Key) -> None:
@@ -166,7 +164,9 @@ async def _sent(state: ServerState, key: Key, part: VideoPart) -> StoredFile:
     return await state.files.write(key.name, name, "user_data", whole(), name)
 
 
-async def _joined(state: ServerState, key: Key, part: VideoPart, fetches: _Fetches) -> StoredFile:
+async def joined_images(
+    state: ServerState, key: Key, part: VideoPart, fetches: Fetches
+) -> StoredFile:
     """Make a clip of images, once: the same images are the same clip."""
     images = [image.data or await fetches.image(image.url) for image in part.images]
     if not images:
