@@ -16,20 +16,9 @@ from longvid.errors import ModelError
 from longvid.models.weights import read_tensors
 from longvid.safetensors_conversion import convert
 from tests.parity import published_checkpoints as tiny
-from tests.parity.test_published_llama_vid import (
-    EVA_HEADS,
-    configured,
-    eva_file,
-    llama_vid_embedder,
-)
+from tests.parity.golden_llama_vid import EVA_HEADS
+from tests.parity.llama_vid_folder import configured, eva_file
 from tests.parity.test_published_slowfast import CLIP
-
-__all__ = [
-    "llama_vid_embedder",
-    "test_a_converted_folder_answers_alike_and_is_whole",
-    "test_a_single_pickle_with_tied_weights_becomes_one_file",
-    "test_what_cannot_be_converted_says_so",
-]
 
 
 def test_a_converted_folder_answers_alike_and_is_whole(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import longvid
-from longvid.config import Config, load_config
+from longvid.config import load_config
 from longvid.errors import ModelError, QuestionError
 from longvid.llm.prompt import render
 from longvid.qa.video_qa import VideoQA
@@ -24,66 +24,16 @@ from longvid.systems.llama_vid.network import LlamaVid
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_llama_vid import EVA_HEADS, QFORMER_HEADS
+from tests.parity.llama_vid_folder import (
+    NEW_TOKENS,
+    Recorder,
+    Table,
+    configured,
+    eva_file,
+    plain_bert_rows,
+)
 from tests.parity.test_golden import DIRECTORY
 from tests.parity.test_published_slowfast import CLIP, clip_pixels, frames_of
-
-NEW_TOKENS = 6
-
-
-def configured(folder: Path, llama_vid_embedder: Path, *settings: str) -> Config:
-    return load_config(
-        "llama_vid",
-        [
-            f"encoder.model={folder}",
-            f"encoder.embedder={llama_vid_embedder}",
-            f"llm.model={folder}",
-            f"llm.max_new_tokens={NEW_TOKENS}",
-            "llm.temperature=0.0",
-            *settings,
-        ],
-    )
-
-
-@pytest.fixture(scope="module")
-def llama_vid_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_embedder(tmp_path_factory.mktemp("embedder") / "clip")
-
-
-class Recorder:
-    """Notes what a language model is given to read."""
-
-    def __init__(self, qa: VideoQA) -> None:
-        self.decoder: Any = qa.llm._decoder  # type: ignore[attr-defined]
-        self._splice = self.decoder.splice
-        self.decoder.splice = self
-
-    def __call__(self, pieces: Any, *, newline: bool) -> Any:
-        spliced = self._splice(pieces, newline=newline)
-        if not all(hasattr(piece, "ids") for piece in pieces):
-            self.pieces, self.spliced = pieces, spliced
-        return spliced
-
-    @property
-    def visual(self) -> torch.Tensor:
-        is_text = [
-            hasattr(piece, "ids")
-            for piece in self.pieces
-            for _ in range(len(piece.ids if hasattr(piece, "ids") else piece.tokens))
-        ]
-        return self.spliced.inputs_embeds[0, ~torch.tensor(is_text)]
-
-
-class Table:
-    """A tower that looks its frames up: the original's own stand-in."""
-
-    def __init__(self, features: torch.Tensor) -> None:
-        self._features = features
-        self._next = 0
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        first, self._next = self._next, self._next + len(pixels)
-        return self._features[first : self._next]
-
 
 GOLDEN = sorted(DIRECTORY.glob("llamavid_full_*.npz"))
 
@@ -125,17 +75,6 @@ def test_golden_llama_vid_arrays_from_a_folder_through_store_and_question(
         qa.ask(" ".join(f"w{i}" for i in ids if i >= 0))
         wanted = expected[:, number].flatten(0, 1) if images else expected[number]
         torch.testing.assert_close(recorder.visual, wanted, atol=1e-5, rtol=0.0)
-
-
-def eva_file(folder: Path) -> torch.Tensor:
-    """Write the golden tower with what the released file has besides; return its width."""
-    golden = GoldenFile(DIRECTORY / "llamavid_eva_tiny.npz")
-    state = golden.weights()
-    folder.mkdir(parents=True, exist_ok=True)
-    width = state["cls_token"].shape[2]
-    beside = {"norm.weight": torch.ones(width), "head.weight": torch.ones(3, width)}
-    torch.save(state | beside, folder / "eva_vit_g.pth")
-    return width
 
 
 @pytest.fixture(scope="module")
@@ -303,33 +242,6 @@ def test_a_tensor_too_many_or_too_few_is_named(
     tiny.write_llama_vid(folder, tiny.random_adapter(width, 24), tower_heads=EVA_HEADS, **change)
     with pytest.raises(ModelError, match=sentence):
         configured(folder, llama_vid_embedder).llm.setup()
-
-
-def plain_bert_rows(
-    adapter: dict[str, torch.Tensor], ids: list[int], frames: torch.Tensor
-) -> torch.Tensor:
-    """Read a question with the library's BERT as a decoder, (F, L, hidden)."""
-    from transformers import BertConfig, BertModel
-
-    name = "vlm_att_encoder.bert."
-    state = {key.removeprefix(name): x for key, x in adapter.items() if key.startswith(name)}
-    words, hidden = state["embeddings.word_embeddings.weight"].shape
-    settings = BertConfig(
-        vocab_size=words,
-        hidden_size=hidden,
-        num_hidden_layers=1 + max(int(key.split(".")[2]) for key in state if ".layer." in key),
-        num_attention_heads=2,
-        intermediate_size=len(state["encoder.layer.0.intermediate.dense.bias"]),
-        max_position_embeddings=len(state["embeddings.position_embeddings.weight"]),
-        is_decoder=True,
-        add_cross_attention=True,
-        use_cache=False,
-    )
-    bert = BertModel(settings, add_pooling_layer=False).eval()
-    bert.load_state_dict(state)
-    asked = torch.tensor([ids]).expand(len(frames), -1)
-    rows: torch.Tensor = bert(input_ids=asked, encoder_hidden_states=frames).last_hidden_state
-    return rows
 
 
 @pytest.mark.parametrize("kind", ["raw_bert_layer:3", "qformer", "qformer_pretrain_freeze_all"])

@@ -28,8 +28,8 @@ from longvid.systems.longvu.composition import LongVU, VisualBlock
 from longvid.systems.longvu.padded_grid import resolution
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
+from tests.parity.llama_vid_folder import Recorder, Table
 from tests.parity.test_golden import DIRECTORY
-from tests.parity.test_published_llama_vid import Recorder, Table
 from tests.parity.test_published_slowfast import CLIP, frames_of
 
 NEW_TOKENS = 6

@@ -20,7 +20,7 @@ from longvid.models.onednn_linear import PackedLinear
 from longvid.qa.video_qa import VideoQA
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_llama_vid import EVA_HEADS
-from tests.parity.test_published_llama_vid import eva_file
+from tests.parity.llama_vid_folder import eva_file
 
 GIGA = 1e9
 

@@ -11,9 +11,12 @@ ROOT = Path(__file__).parents[3]
 _RUN = """
 import resource, sys
 from pathlib import Path
-from tests.unit.benchmarks.folders import Row
-from tests.unit.benchmarks.stand_in import *
+from benchmarks.harness.plan import Selection, make_plan
 from benchmarks.harness.run import open_run
+from benchmarks.harness.task import probe
+from benchmarks.tasks import load_task
+from tests.unit.benchmarks.folders import Row
+from tests.unit.benchmarks.stand_in import IDENTITY, Parrot, go, make_videos, says, scored
 import longvid.types, benchmarks.report.figures  # what loads torch, before anything is measured
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
