@@ -19,7 +19,7 @@ from longvid.errors import ConfigError
 from longvid.indexing.text_reader import TextReader
 from longvid.progress import index_progress
 from longvid.qa.video_qa import VideoQA
-from longvid.timed_text.lexical_search import clock
+from longvid.timed_text.words import clock
 
 __all__ = ["QUESTIONS", "TextQuestion", "show_text"]
 

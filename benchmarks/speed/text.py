@@ -22,7 +22,8 @@ from benchmarks.measurements import Row
 from benchmarks.speed.text_questions import QUESTIONS, hour_of_lines
 from longvid.decode.audio_decoder import AudioReader
 from longvid.decode.pyav import PyAVDecoder
-from longvid.timed_text.lexical_search import LexicalIndex, content_words, indexed_text
+from longvid.timed_text.lexical_search import LexicalIndex
+from longvid.timed_text.words import content_words, indexed_text
 from longvid.transcribe.screen_text import ScreenText, ScreenTextReader
 from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan, TextLine
 

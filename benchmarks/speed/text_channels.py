@@ -18,7 +18,7 @@ from longvid.config import load_config
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
 from longvid.store.timed_text import TextWriter
-from longvid.timed_text.lexical_search import words_of
+from longvid.timed_text.words import words_of
 from longvid.types import Failure, Question, TextLine
 from longvid.types.text_line import TextSourceName
 from longvid.world.film import write_film

@@ -75,6 +75,7 @@ def _remove(options: argparse.Namespace, store: Store, videos: Sequence[Video]) 
     from longvid.store.timed_text import remove_text
 
     removed = sum(remove_text(store, video.video_id, options.remove) for video in videos)
+    store.refresh()
     if options.json:
         dump({"removed": removed})
     else:
@@ -127,6 +128,7 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
         for video in videos:
             threads.submit(video)
         failures, note = threads.finish(count)
+    store.refresh()
     if options.json:
         dump({"lines": num_lines, "failures": [dataclasses.asdict(one) for one in failures]})
     else:

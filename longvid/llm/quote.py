@@ -13,7 +13,7 @@ from typing import ClassVar
 from longvid.errors import ConfigError, LongvidError
 from longvid.lazy_import import torch
 from longvid.protocols import AnswerListener, Generation
-from longvid.timed_text.lexical_search import clock, coverage, is_time_question
+from longvid.timed_text.words import clock, coverage, is_time_question
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,

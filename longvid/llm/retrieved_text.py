@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longvid.timed_text.lexical_search import clock
+from longvid.timed_text.words import clock
 from longvid.types import TextLine
 
 __all__ = ["line_text", "with_lines"]

@@ -9,28 +9,22 @@ Source: Cormack et al. 2009, Reciprocal Rank Fusion, with their constant of 60.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from longvid.config import Ask
+from longvid.errors import StoreError
 from longvid.store import Hit, Store, StoredVideo
-from longvid.store.timed_text import RECOGNISED, read_recognised, recognised_videos
-from longvid.timed_text.lexical_search import (
-    LexicalIndex,
-    asked_source,
-    content_words,
-    indexed_text,
-)
+from longvid.store.text_index import TextIndex
+from longvid.timed_text.words import asked_source, content_words
 from longvid.types import Evidence, Query, TextLine
 
 __all__ = ["TextHit", "TextSearch", "fused", "line_evidence"]
 
-_VIDEOS_KEPT = 64
 _RANK_CONSTANT = 60
 #: A line of the source that a question names counts as one whose score is so much higher.
 _PREFERENCE = 1.5
-_Key = tuple[tuple[str, ...], tuple[int, ...]]
+_RECOGNISED = ("speech", "screen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +40,20 @@ class TextSearch:
     """Searches the timed text of a store.
 
     Args:
-        store: Where recognised text is kept.
-        subtitles: Gives the subtitles of a video.
+        store: Whose text it is.
+        replaced: Subtitles by video id in place of those in the store; may change at any time.
         ask: Which sources are searched, and how many lines are wanted.
     """
 
-    def __init__(
-        self, store: Store, subtitles: Callable[[str], Sequence[TextLine]], ask: Ask
-    ) -> None:
-        self._store, self._subtitles, self._ask = store, subtitles, ask
-        self._recognised = lru_cache(_VIDEOS_KEPT)(self._read_recognised)
-        self._with_text: frozenset[str] | None = None
-        self._key: _Key | None = None
-        self._lines: list[tuple[str, TextLine]] = []
-        self._index = LexicalIndex.build([])
+    def __init__(self, store: Store, replaced: Mapping[str, Sequence[TextLine]], ask: Ask) -> None:
+        self._store, self._replaced, self._ask = store, replaced, ask
+        self._with_replaced: tuple[object, TextIndex] | None = None
 
     def has_recognised(self, video_ids: Sequence[str]) -> bool:
         """Tell whether speech or screen text is kept of any of these videos; none means all."""
-        if self._with_text is None:
-            self._with_text = recognised_videos(self._store)
-        return bool(self._with_text.intersection(video_ids) if video_ids else self._with_text)
-
-    def lines(self, video_id: str) -> tuple[TextLine, ...]:
-        """Return the text of a video, of the sources that are searched."""
-        wanted = self._ask.text_sources
-        found = [*self._subtitles(video_id)] if "subtitle" in wanted else []
-        if self.has_recognised((video_id,)):
-            found += [line for line in self._recognised(video_id) if line.source in wanted]
-        return tuple(found)
+        index = self._index()
+        lines = index.allowed(video_ids or index.video_ids, _RECOGNISED)
+        return bool(index.lines) if lines is None else bool(lines.any())
 
     def search(
         self, text: str, video_ids: Sequence[str], top_k: int, source: str = ""
@@ -85,32 +65,41 @@ class TextSearch:
             video_ids: Videos that are searched, at least one.
             top_k: Most lines returned.
             source: Only lines of this source; "" for any.
+
+        Raises:
+            StoreError: The text of one of the videos is damaged.
         """
-        self._build(tuple(video_ids))
+        index = self._index()
+        for video_id in index.damaged:
+            if video_id in video_ids:
+                raise StoreError(index.damaged[video_id])
+        sources = {source} if source else self._ask.text_sources
         preferred = asked_source(text)
-        most = 4 * top_k if preferred or source else top_k
-        found = self._index.search(content_words(text), most)
+        most = 4 * top_k if preferred else top_k
+        allowed = index.allowed(video_ids, sources)
         hits = []
-        for score, place in found:
-            video_id, line = self._lines[place]
-            if not source or line.source == source:
-                fits = preferred and (line.source == "screen") == (preferred == "screen")
-                hits.append(TextHit(video_id, line, score * _PREFERENCE if fits else score))
+        for score, place in index.words.search(content_words(text), most, allowed):
+            line = index.lines[place]
+            fits = preferred and (line.source == "screen") == (preferred == "screen")
+            weighted = score * _PREFERENCE if fits else score
+            hits.append(TextHit(index.video_of(place), line, weighted))
         return sorted(hits, key=lambda hit: -hit.score)[:top_k]
 
-    def _build(self, video_ids: tuple[str, ...]) -> None:
-        lines = {video_id: self.lines(video_id) for video_id in video_ids}
-        key = (video_ids, tuple(len(of_video) for of_video in lines.values()))
-        if key != self._key:
-            self._lines = [(video_id, line) for video_id, of in lines.items() for line in of]
-            self._index = LexicalIndex.build(indexed_text(line) for _, line in self._lines)
-            self._key = key
-
-    def _read_recognised(self, video_id: str) -> tuple[TextLine, ...]:
-        found = [
-            line for source in RECOGNISED for line in read_recognised(self._store, video_id, source)
-        ]
-        return tuple(sorted(found, key=lambda line: (line.start_seconds, line.end_seconds)))
+    def _index(self) -> TextIndex:
+        index = self._store.texts.current()
+        if not self._replaced:
+            return index
+        replaced = {video_id: tuple(lines) for video_id, lines in self._replaced.items()}
+        key = (index.generation, replaced)
+        if self._with_replaced is None or self._with_replaced[0] != key:
+            lines = {video_id: index.lines_of(video_id) for video_id in index.video_ids}
+            for video_id, subtitles in replaced.items():
+                others = lines.get(video_id, ())
+                kept = [line for line in others if line.source != "subtitle"]
+                lines[video_id] = (*subtitles, *kept)
+            made = TextIndex.of(lines, index.stamps, index.damaged)
+            self._with_replaced = (key, made)
+        return self._with_replaced[1]
 
 
 def fused(

@@ -12,8 +12,9 @@
     runs/*.json                                   what each run did, in numbers
     catalog.parquet                               cache: one row a video
     vectors/*.faiss, *.parquet                    cache: search index and what its rows mean
+    text/lines.parquet, words.parquet             cache: the words of all timed text
 
-Everything but the two caches is immutable, so writers never wait for each other. Every object is
+Everything but the caches is immutable, so writers never wait for each other. Every object is
 compared with a checksum when it is read. It is kept in the object itself (first line of JSON
 documents, footer of Parquet tables), in its name (paths), or in the object named above.
 """
@@ -33,6 +34,8 @@ __all__ = [
     "HEADER",
     "HEADER_SEAL",
     "RUNS",
+    "TEXT_LINES",
+    "TEXT_WORDS",
     "VECTORS",
     "VIDEOS",
     "check_video_id",
@@ -55,6 +58,8 @@ HEADER_SEAL = "store.seal"
 CATALOG = "catalog.parquet"
 VIDEOS = "videos"
 VECTORS = "vectors"
+TEXT_LINES = "text/lines.parquet"
+TEXT_WORDS = "text/words.parquet"
 FAILURES = "failures"
 RUNS = "runs"
 

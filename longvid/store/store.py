@@ -33,6 +33,7 @@ from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch
 from longvid.store.status import StoreStatus, summarise
+from longvid.store.text_index import TextIndexCache
 from longvid.store.vectors import Hit
 from longvid.store.verify import Finding, clean, verify
 from longvid.store.video_objects import VideoObjects
@@ -56,6 +57,8 @@ class Store:
         self._failures = FailureLog(objects)
         self._catalogs = CatalogCache(objects)
         self._search = SegmentSearch(objects, header, self._catalogs)
+        #: All timed text, indexed by its words.
+        self.texts = TextIndexCache(self)
         self._refreshing = threading.RLock()
         self._reader = SegmentReader(objects)
 
@@ -368,7 +371,7 @@ class Store:
     # Caches
 
     def refresh(self) -> None:
-        """Bring the catalog and the search index up to date, reading only what changed.
+        """Bring the catalog and the search indexes up to date, reading only what changed.
 
         Videos of a store from before there were seals are sealed, and so is its header.
 
@@ -381,12 +384,14 @@ class Store:
             if seal_unsealed(self.objects, catalog):
                 catalog = self._catalogs.save()
             self._search.refresh(catalog)
+            self.texts.save()
 
     def rebuild(self) -> None:
-        """Make the catalog and the search index again from the manifests."""
+        """Make the catalog and the search indexes again from the manifests and the text."""
         with self._refreshing:
             self._catalogs.forget()
             self._search.clear()
+            self.texts.forget()
             self.refresh()
 
     def verify(self) -> list[Finding]:

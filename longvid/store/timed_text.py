@@ -17,13 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from longvid.errors import LongvidError, StoreError
-from longvid.store.annotations import (
-    AnnotationKey,
-    AnnotationPart,
-    is_annotation_index,
-    key_of,
-)
-from longvid.store.layout import VIDEOS
+from longvid.store.annotations import AnnotationKey, AnnotationPart
 from longvid.store.player_time import in_player_time, stored_subtitles
 from longvid.types import TextLine, Word
 from longvid.types.text_line import TextSourceName
@@ -37,7 +31,6 @@ __all__ = [
     "joined_lines",
     "read_recognised",
     "read_text",
-    "recognised_videos",
     "remove_text",
     "text_fingerprints",
 ]
@@ -107,7 +100,9 @@ class TextWriter:
 
     def _write(self, name: str, document: object) -> None:
         key = (self._key.video_id, self._key.kind, self._key.fingerprint)
-        data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+            errors="replace"  # half a character, from a server's JSON
+        )
         self._parts.append(self._annotations.write_part(*key, {name: data}))
         self._annotations.publish(*key, self._parts)
 
@@ -155,13 +150,6 @@ def read_text(store: Store, video_id: str) -> tuple[TextLine, ...]:
     for source in RECOGNISED:
         lines += read_recognised(store, video_id, source)
     return tuple(sorted(lines, key=lambda line: (line.start_seconds, line.end_seconds)))
-
-
-def recognised_videos(store: Store) -> frozenset[str]:
-    """Return the ids of the videos of which recognised text is kept."""
-    found = store.objects.listing(VIDEOS, is_annotation_index)
-    keys = (key_of(info.name) for info in found)
-    return frozenset(key.video_id for key in keys if key.kind in RECOGNISED)
 
 
 def remove_text(store: Store, video_id: str, source: TextSourceName) -> bool:

@@ -14,7 +14,17 @@ from longvid.errors import StoreError
 from longvid.store.failures import is_failure_table, parse_failures
 from longvid.store.header import read_header, read_header_seal
 from longvid.store.index_shard import is_index_name, part_is_whole
-from longvid.store.layout import CATALOG, FAILURES, HEADER, HEADER_SEAL, RUNS, VECTORS, VIDEOS
+from longvid.store.layout import (
+    CATALOG,
+    FAILURES,
+    HEADER,
+    HEADER_SEAL,
+    RUNS,
+    TEXT_LINES,
+    TEXT_WORDS,
+    VECTORS,
+    VIDEOS,
+)
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.parquet import MAX_TABLE_BYTES, is_sealed, parse_table
 from longvid.store.seal import parse_json
@@ -97,7 +107,7 @@ def _verify_shared(objects: Objects, name: str, names: list[str]) -> Iterator[Fi
             return
         if name in (HEADER, HEADER_SEAL):
             _verify_header(objects, name)
-        elif name == CATALOG:
+        elif name in (CATALOG, TEXT_LINES, TEXT_WORDS):
             if not _is_whole_table(objects, name):
                 yield _cache(name)
         elif folder == VECTORS and is_index_name(name):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.timed_text.lexical_search import (
-    LexicalIndex,
+from longvid.timed_text import lexical_search
+from longvid.timed_text.lexical_search import LexicalIndex, rank
+from longvid.timed_text.words import (
     asked_source,
     indexed_text,
-    rank,
     words_of,
 )
 from longvid.types import TextLine
@@ -29,12 +29,15 @@ def test_rare_words_count_more_and_ties_go_to_the_first() -> None:
     st.lists(st.lists(st.sampled_from(["red", "star", "blue", "a"]), max_size=6), max_size=12),
     st.lists(st.sampled_from(["red", "star", "blue", "b"]), max_size=4),
     st.integers(1, 5),
+    st.sampled_from([1, 3, 10_000]),
 )
 def test_the_index_equals_the_readable_form(
-    texts: list[list[str]], query: list[str], top_k: int
+    texts: list[list[str]], query: list[str], top_k: int, many: int
 ) -> None:
     joined, asked = [" ".join(words) for words in texts], " ".join(query)
-    found = LexicalIndex.build(joined).search(asked, top_k)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lexical_search, "_MANY_LINES", many)
+        found = LexicalIndex.build(joined).search(asked, top_k)
     expected = rank(joined, asked)[:top_k]
     assert [index for _, index in found] == [index for _, index in expected]
     assert [score for score, _ in found] == [score for score, _ in expected]

@@ -1,0 +1,166 @@
+"""The words of a text as they are compared: cut, brought to their stem, common ones left out.
+
+English words are compared by their Snowball stem, so that "directed" finds "director"; words of
+other scripts as they are.
+
+Source: Porter 2001, Snowball; the English stemmer (Porter2).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from functools import lru_cache
+
+import snowballstemmer
+
+from longvid.types import TextLine
+
+__all__ = [
+    "WORDS_VERSION",
+    "asked_source",
+    "clock",
+    "content_words",
+    "coverage",
+    "indexed_text",
+    "is_time_question",
+    "normal_form",
+    "raw_words",
+    "words_of",
+]
+
+#: Another one means that texts are cut into other words: an index of them is made again.
+WORDS_VERSION = f"1, Snowball {importlib.metadata.version('snowballstemmer')}"
+
+# A clock is one word. Scripts without spaces (Han, kana, Thai) are cut into characters.
+_WORD = re.compile(
+    r"\d{1,4}(?::\d\d){1,2}|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+    r"|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+)
+#: Those who direct, conduct and teach: Snowball leaves the ends of such nouns.
+_AGENT = re.compile(r"([a-z]{3,}(?:ct|nt|it|ss|ch|ld|nd|ak|ng))(?:or|er)")
+_UNITS = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_NUMBERS = {word: str(number) for number, word in enumerate(_UNITS, 2)}
+_NUMBERS |= {word: str(10 * number) for number, word in enumerate(_TENS, 2)}
+_STEMMER = snowballstemmer.stemmer("english")
+_SOURCE_WORDS = {
+    "screen": "sign screen written writing title read",
+    "speech": "say said speech mention speak talk",
+    "subtitle": "say said speech mention speak talk",
+}
+
+
+def raw_words(text: str) -> list[str]:
+    """Cut a text into words, case folded."""
+    return _WORD.findall(text.casefold())
+
+
+@lru_cache(1 << 16)
+def normal_form(word: str) -> str:
+    """Return what a word is compared by: its stem, a number word's digits, a clock without zeros.
+
+    >>> [normal_form(word) for word in ("director", "directed", "whales", "twelve", "01:07", "c")]
+    ['direct', 'direct', 'whale', '12', '1:07', 'c']
+    """
+    if ":" in word:
+        return word.lstrip("0:") if word.strip("0:") else word
+    if not (word.isascii() and word.isalpha()):
+        return word
+    if word in _NUMBERS:
+        return _NUMBERS[word]
+    agent = _AGENT.fullmatch(word.removesuffix("s"))
+    stem: str = _STEMMER.stemWord(agent[1] if agent is not None else word)
+    return stem
+
+
+def words_of(text: str) -> list[str]:
+    """Cut a text into the words that are compared.
+
+    >>> words_of("The signs at 01:07, 東京")
+    ['the', 'sign', 'at', '1:07', '東', '京']
+    """
+    return [normal_form(word) for word in raw_words(text)]
+
+
+#: Words that say nothing of what a question is about.
+_COMMON = frozenset(
+    words_of(
+        "a an and are as at be been by can could did do does for from had has have he her his how "
+        "i in is it its me my name named of on our or she should so some that the their them there "
+        "these they this those time to us video was we were what when where which who whom whose "
+        "why will with would you your"
+    )
+)
+_ASKED = {
+    "screen": frozenset(words_of("sign screen written write writing title caption read label")),
+    "speech": frozenset(
+        words_of("say said mention speak spoken talk tell explain narrator speaker hear")
+    ),
+}
+
+
+def clock(seconds: float) -> str:
+    """Write a time as minutes and seconds, with hours where there are any.
+
+    >>> clock(67.9), clock(3725)
+    ('01:07', '1:02:05')
+    """
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
+
+
+def indexed_text(line: TextLine) -> str:
+    """Return what a line is found by: its text, its time, and words for its source."""
+    return f"{clock(line.start_seconds)} {_SOURCE_WORDS[line.source]} {line.text}"
+
+
+def asked_source(query: str) -> str:
+    """Return the source that a question names, "screen" or "speech"; "" where it names none.
+
+    >>> asked_source("What does the sign say?"), asked_source("When does she mention whales?")
+    ('screen', 'speech')
+    """
+    words = set(words_of(query))
+    return next((source for source, asked in _ASKED.items() if words & asked), "")
+
+
+def content_words(query: str) -> str:
+    """Return a question's words without those that every question has; all, if it has no others.
+
+    >>> content_words("What do they eat every day?"), content_words("who is it")
+    ('eat every day', 'who is it')
+    """
+    words = raw_words(query)
+    return " ".join([word for word in words if normal_form(word) not in _COMMON] or words)
+
+
+def is_time_question(query: str) -> bool:
+    """Tell whether a question asks for a time.
+
+    >>> is_time_question("When does she mention krill?"), is_time_question("What is a krill?")
+    (True, False)
+    """
+    words = raw_words(query)
+    return "when" in words or words[:3] == ["at", "what", "time"]
+
+
+def coverage(query: str, text: str, source: str = "") -> float:
+    """Return the share of a question's words that a text holds, without those all questions have.
+
+    A question that names a source and nothing else is covered by any text of that source.
+
+    >>> coverage("What do they eat every day?", "four tons of krill every day")
+    0.6666666666666666
+    """
+    named = {word for words in _ASKED.values() for word in words}
+    asked = [word for word in dict.fromkeys(words_of(query)) if word not in _COMMON | named]
+    if not asked:
+        wanted = asked_source(query)
+        return float(bool(wanted) and (source == "screen") == (wanted == "screen"))
+    held = set(words_of(text))
+    return sum(word in held for word in asked) / len(asked)
