@@ -17,8 +17,11 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.format import Flags
 from av.stream import Discard, Disposition
 
+from longvid.decode.audio_clock import SoundClock, video_jumps
+from longvid.decode.clock import RESTARTS_AT_ANY_TIME_SECONDS, RESTARTS_BY_DAMAGE_SECONDS
 from longvid.decode.container import FORMATS
 from longvid.decode.engine import Allocate, DecodedSegment, Gap
 from longvid.errors import VideoError
@@ -45,6 +48,8 @@ _FILLED_SECONDS = 1.0
 #: Decoders need some sound before the first sample that is right.
 _PREROLL_SECONDS = 1.0
 _MAX_CHANNELS = 64
+#: Of a container whose clock may restart at any time.
+_RESTARTS: Any = Flags.ts_discont.value
 #: ISO 639-1 codes whose three-letter forms begin otherwise.
 _THREE_LETTERS = {
     "de": ("ger", "deu"),
@@ -126,7 +131,12 @@ class AudioEngine:
                 if stream is None:
                     continue
                 index = request.segment_index
-                runs = _runs(container, stream, request.start_seconds, path, self._tick)
+                restarts = bool(container.format.flags & _RESTARTS)
+                jumps = video_jumps(path, self._tick) if restarts else ()
+                gap = RESTARTS_AT_ANY_TIME_SECONDS if restarts else RESTARTS_BY_DAMAGE_SECONDS
+                if request.start_seconds > _PREROLL_SECONDS and not jumps:
+                    _seek(container, stream, request.start_seconds - _PREROLL_SECONDS)
+                runs = _runs(container, stream, SoundClock(jumps, gap), path, self._tick)
                 for start, samples in _blocks(runs, request.start_seconds, request.end_seconds):
                     data = allocate((4 * len(samples),))
                     data.view(np.float32)[:] = samples
@@ -184,13 +194,14 @@ def _blocks(
         yield origin, np.concatenate(held)[:left]
 
 
+def _seek(container: Any, stream: Any, seconds: float) -> None:
+    container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+
+
 def _runs(
-    container: Any, stream: Any, start_seconds: float, path: str, tick: Callable[[], None]
+    container: Any, stream: Any, clock: SoundClock, path: str, tick: Callable[[], None]
 ) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
     """Yield (start_seconds, samples) of pieces that follow each other without a gap inside."""
-    if start_seconds > _PREROLL_SECONDS:
-        offset = int((start_seconds - _PREROLL_SECONDS) / stream.time_base)
-        container.seek(offset, stream=stream, backward=True)
     resampler, origin, num_in, num_out, key = None, 0.0, 0, 0, None
     num_frames = num_errors = 0
     for frame in _frames(container, stream, tick):
@@ -199,7 +210,11 @@ def _runs(
             continue
         num_frames += 1
         expected = origin + num_in / frame.sample_rate
-        start = float(frame.pts * frame.time_base) if frame.pts is not None else expected
+        start = expected
+        if frame.pts is not None:
+            own = float(frame.pts * frame.time_base)
+            step = own + clock.offset_seconds - expected if num_frames > 1 else 0.0
+            start = own + clock.advance(step)
         form = (frame.sample_rate, frame.layout.name, frame.format.name)
         if resampler is None or form != key or abs(start - expected) > _JITTER_SECONDS:
             for samples in _resampled(resampler, None):

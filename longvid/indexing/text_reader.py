@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from longvid import registry
 from longvid.config import Config, torch_device
 from longvid.config.tables import part_table
 from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
+from longvid.decode.cuts import read_cuts
 from longvid.errors import ConfigError, ModelError, VideoError
 from longvid.protocols import ScreenText, ScreenTextPart, Speech, SpeechPart, TextSourcePart
 from longvid.remote_files import LocalCopies
@@ -225,9 +227,10 @@ class TextReader:
         decoder = replace(self._config.decoder, size=size).setup("cpu")
         try:
             start = video.start_seconds if done_seconds is None else done_seconds
+            cuts = read_cuts(video.path)
             while start < video.end_seconds:
                 end = min(video.end_seconds, start + _PART_SECONDS)
-                plans = _plans(start, end, part.every_seconds)
+                plans = _plans(start, end, part.every_seconds, cuts)
                 # Gaps are on record since the video was indexed.
                 decoded = decoder.decode(Chunk(video, plans))
                 found = (item for item in decoded if isinstance(item, FrameBatch))
@@ -244,10 +247,13 @@ def _fit_into(size: FrameSize, video: Video) -> FrameSize:
     return FrameSize(max(1, height), max(1, width))
 
 
-def _plans(start: float, end: float, every_seconds: float) -> tuple[SegmentPlan, ...]:
-    times: list[float] = []
-    while start + len(times) * every_seconds < end:
-        times.append(start + len(times) * every_seconds)
+def _plans(
+    start: float, end: float, every_seconds: float, cuts: Sequence[float] = ()
+) -> tuple[SegmentPlan, ...]:
+    """Plan the frames that are looked at: one each so many seconds, and the first after a cut."""
+    count = math.ceil((end - start) / every_seconds)
+    grid = (start + index * every_seconds for index in range(count))
+    times = sorted({*(time for time in grid if time < end), *(t for t in cuts if start < t < end)})
     plans: list[SegmentPlan] = []
     for first in range(0, len(times), _FRAMES_A_SEGMENT):
         inside = tuple(times[first : first + _FRAMES_A_SEGMENT])

@@ -146,9 +146,9 @@ class LexicalIndex:
         for place, number in enumerate(words):
             documents = self._postings(number)
             if len(documents) > _MANY_LINES:
-                found = self._unbeaten(totals, words[place:], top_k, allowed)
-                if found is not None:
-                    return _best(*found, top_k)
+                unbeaten = self._unbeaten(totals, words[place:], top_k, allowed)
+                if unbeaten is not None:
+                    return _best(*unbeaten, top_k)
             totals[documents] += self._scores[self.starts[number] : self.starts[number + 1]]
         found = _positive(totals, allowed)
         return _best(found, totals[found], top_k)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from longvid.decode.audio_clock import SoundClock
 from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
 from longvid.decode.audio_engine import _blocks, quietest
+from longvid.decode.pyav import PyAVDecoder
 from longvid.errors import VideoError
 from tests.unit.decode.sound import onsets, tone_file
 
@@ -112,6 +114,29 @@ def test_blocks_are_cut_where_it_is_quiet() -> None:
     ends = [start + len(samples) / SAMPLE_RATE for start, samples in blocks]
     assert [start for start, _ in blocks[1:]] == pytest.approx(ends[:-1])
     assert quietest(noise[: 30 * SAMPLE_RATE]) == len(blocks[0][1])
+
+
+def test_a_clock_that_starts_again_is_carried_on(reader: AudioReader, tmp_path: Path) -> None:
+    """`cat a.ts b.ts`: the second part goes on after the first, where its pictures do."""
+    one, two = (tone_file(tmp_path / f"{name}.ts", BURSTS) for name in "ab")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one.read_bytes() + two.read_bytes())
+    with PyAVDecoder().setup() as decoder:
+        video = decoder.probe(str(joined))
+    start = onsets(list(reader.blocks(str(one))))[0] - BURSTS[0]
+    [(join, _)] = video.clock_jumps
+    later = join - video.start_seconds
+    assert later == pytest.approx(4.0, abs=0.15)
+    expected = [start + burst for burst in (*BURSTS, *(later + burst for burst in BURSTS))]
+    assert onsets(list(reader.blocks(str(joined)))) == pytest.approx(expected, abs=0.02)
+    resumed = list(reader.blocks(str(joined), start_seconds=start + later + 1.5))
+    assert onsets(resumed) == pytest.approx(expected[-2:], abs=0.02)
+
+
+def test_sound_whose_clock_alone_starts_again_goes_on() -> None:
+    clock = SoundClock((), longest_gap=10.0)
+    assert [clock.advance(step) for step in (0.0, -0.1, 9.0, -3.0, 0.02)] == [0, 0, 0, 3, 3]
+    assert clock.advance(20.0) == -17
 
 
 def test_a_long_gap_is_not_filled() -> None:
