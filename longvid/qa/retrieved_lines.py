@@ -12,10 +12,13 @@ from longvid.llm.retrieved_text import line_text, with_lines
 from longvid.protocols import Generation, LanguageModel, LanguageModelPart
 from longvid.qa.text_search import TextHit, TextSearch, line_evidence
 from longvid.store import StoredVideo
+from longvid.timed_text.words import coverage
 from longvid.types import Evidence, Question, Selection
 
 __all__ = ["QUOTED_NOTE", "RetrievedLines", "quoted"]
 
+#: A line that a clause is about holds at least this share of its words.
+_LEAST_COVERAGE = 0.5
 QUOTED_NOTE = (
     "the language model does not know these words or this footage; the answer quotes a line of "
     "the video's own text and is not understood"
@@ -97,6 +100,15 @@ class RetrievedLines:
         ids = question.video_ids or tuple(videos)
         hits = self.search.search(question.text, ids, self.ask.text_lines)
         return tuple(line_evidence(hit, videos) for hit in hits[: self.ask.num_evidence])
+
+    def on(
+        self, clause: str, video_ids: Sequence[str], videos: Mapping[str, StoredVideo]
+    ) -> Evidence | None:
+        """Return the line that a clause such as "she mentions krill" is about, None without one."""
+        for hit in self.search.search(clause, video_ids or tuple(videos), 1):
+            if coverage(clause, hit.line.text, hit.line.source) >= _LEAST_COVERAGE:
+                return line_evidence(hit, videos)
+        return None
 
     def _is_wanted(self, question: Question) -> bool:
         if self.ask.text != "auto":

@@ -31,6 +31,7 @@ from longvid.qa.arguments import (
     require_questions,
 )
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
+from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
 from longvid.qa.search_text import search_text
@@ -307,6 +308,9 @@ class VideoQA(StoreSearch):
         Raises:
             UnknownWordsError: There is no line.
         """
+        at_moment = self._at_moment_of_line(prepared)
+        if at_moment is not None:
+            return at_moment
         if not any(span.text for span in prepared.selection.evidence):
             # Subtitles are not shown to this model unless it is told to; quoting needs no model.
             lines = self._lines.quotable(prepared.plain, self._candidates.videos())
@@ -321,6 +325,21 @@ class VideoQA(StoreSearch):
             except UnknownWordsError:
                 pass  # not even the question
         return self._quoted(prepared, quoted(prepared.plain, prepared.selection))
+
+    def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
+        """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""
+        asked = split_at_moment(prepared.plain.text)
+        videos = self._candidates.videos()
+        found = asked and self._lines.on(asked[1], prepared.plain.video_ids, videos)
+        if not asked or not found:
+            return None
+        span = (found.start_seconds, found.end_seconds)
+        question = replace(prepared.plain, text=asked[0], video_ids=(found.video_id,), span=span)
+        try:
+            answer = self._answered(self._prepare(question, prepared.selection.budget))
+        except QuestionError:
+            return None
+        return replace(answer, evidence=(found, *answer.evidence)[: self.config.ask.num_evidence])
 
     def _quoted(self, prepared: Prepared, quote: Generation) -> Answer:
         """Return an answer by a line: only lines support it, and none where nothing was found."""

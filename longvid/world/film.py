@@ -14,14 +14,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
+from PIL import Image
 
 from longvid.world.draw import Painter, pack
 from longvid.world.questions import ask, view
 from longvid.world.scene import Film, generator, make_film
+from longvid.world.text import Sign, Spoken, add_sound, draw_signs
 
 __all__ = ["frames", "main", "write_film"]
 
@@ -51,6 +54,8 @@ def write_film(
     crf: int = 20,
     gop_seconds: float = 5.0,
     painter: Painter | None = None,
+    signs: Sequence[Sign] = (),
+    spoken: Sequence[Spoken] | None = None,
 ) -> int:
     """Write a film as an H.264 file.
 
@@ -59,6 +64,9 @@ def write_film(
         size: width and height in pixels, even.
         crf: quality of x264, lower is better.
         gop_seconds: longest distance between key frames.
+        painter: of another size than the file's, its pictures are enlarged.
+        signs: burnt into the pictures.
+        spoken: narration, in time order; None writes no sound track.
 
     Returns:
         The number of frames written.
@@ -81,12 +89,29 @@ def write_film(
             "g": str(max(1, round(gop_seconds * fps))),
             "threads": "1",
         }
-        for index, image in enumerate(frames(film, times, painter)):
+        sound: Iterator[tuple[float, Any]] = iter(())
+        if spoken is not None:
+            sound = add_sound(container, spoken, num_frames / fps)
+        held = next(sound, None)
+        for index, painted in enumerate(frames(film, times, painter)):
+            image = draw_signs(_enlarged(painted, size), signs, float(times[index]))
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(frame))
+            while held is not None and held[0] <= times[index]:
+                container.mux(held[1])
+                held = next(sound, None)
         container.mux(stream.encode(None))
+        while held is not None:
+            container.mux(held[1])
+            held = next(sound, None)
     return num_frames
+
+
+def _enlarged(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.shape[0] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
