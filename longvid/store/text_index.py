@@ -186,7 +186,7 @@ class TextIndexCache:
         stamps = _stamps(self._store)
         if known is None:
             known = self._loaded()
-        if known.stamps == stamps:
+        if known.stamps == stamps and not known.damaged:
             return known
         lines: dict[str, Sequence[TextLine]] = {}
         damaged: dict[str, str] = {}
@@ -198,6 +198,8 @@ class TextIndexCache:
                 lines[video_id] = read_text(self._store, video_id)
             except StoreError as error:
                 damaged[video_id] = str(error)
+        if known.stamps == stamps and known.damaged == damaged:
+            return known
         return TextIndex.of(lines, stamps, damaged)
 
     def _loaded(self) -> TextIndex:
