@@ -22,7 +22,6 @@ MEASUREMENTS = {
     "encode": "the encoder beside its bare towers, and with tokens merged inside them",
     "serve": "the server: its start, what HTTP adds, many questions at once",
     "text": "timed text: cost of reading it, signs read, lines found",
-    "text_channels": "answers from pictures, from text and from both, in one drawn film",
     "runner": "the benchmark runner, beside a bare loop of questions",
 }
 

@@ -3,6 +3,7 @@
     python -m benchmarks world --quick
     python -m benchmarks world --json benchmarks/results/world.json \
         --html benchmarks/results/world.html
+    python -m benchmarks world --text --json benchmarks/results/world_text.json
 
 suites.py      films and questions of five lengths, from a seed
 films.py       films as H.264 files and stores, made once
@@ -13,6 +14,7 @@ measure.py     every question to every arm
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
 plan.py        what is run
+text_channels.py clues in pictures, narration and signs of one film
 page.py        one HTML page, by the report of all benchmarks
 
 It measures methods, not models: mini understands nothing but the drawn world.

@@ -42,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of its arithmetic"
     )
     parser.add_argument("--json", metavar="FILE", help="write rows and marks")
+    text = parser.add_argument_group("films that speak and write")
+    text.add_argument("--text", action="store_true", help="pictures, text and both, on such a film")
+    text.add_argument("--minutes", type=float, default=60.0, help="of it")
+    text.add_argument("--pictures", type=int, default=16, help="questions about its pictures")
+    text.add_argument(
+        "--speech",
+        metavar="NAME[=MODEL]",
+        help="speak the narration (espeak-ng), heard by this text source; else it is subtitles",
+    )
     parser.add_argument("--html", metavar="FILE", help="write a page with plots")
 
 
@@ -51,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: A length is not known, or the configuration is wrong.
     """
+    if options.text:
+        return _run_text(options)
     config = load_config(options.config)
     plan = (
         equal_budget_plan(config) if options.equal_budget else plan_of(config, quick=options.quick)
@@ -86,6 +97,20 @@ def run(options: argparse.Namespace) -> int:
         print_table(_rows(name, findings, brief=True))
     _print_verdicts(found)
     _say(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def _run_text(options: argparse.Namespace) -> int:
+    """Run the arms over one film that speaks and writes."""
+    from benchmarks.tasks.world.text_channels import run_text
+
+    name, _, model = (options.speech or "").partition("=")
+    heard = [{"name": name, **({"model": model} if model else {})}] if name else []
+    rows = run_text(options.minutes, options.pictures, heard)
+    print_table(rows)
+    if options.json:
+        settings = {"minutes": options.minutes, "speech": name or "subtitle track"}
+        write_json(options.json, rows, **settings)
     return 0
 
 
