@@ -79,4 +79,5 @@ def early(keyframes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     lengths = np.diff(keyframes)
     if not len(lengths):
         return keyframes[:0]
-    return keyframes[1:][lengths < _FULL_LENGTH * lengths.max()]
+    found: npt.NDArray[np.float64] = keyframes[1:][lengths < _FULL_LENGTH * lengths.max()]
+    return found

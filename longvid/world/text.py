@@ -123,7 +123,7 @@ def speak(text: str, words_per_minute: int = 150) -> Samples:
         raise ConfigError(f"espeak-ng cannot speak {text[:80]!r}: {error}.") from error
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     pieces: list[Samples] = []
-    with av.open(io.BytesIO(wave), format="wav") as container:
+    with av.open(io.BytesIO(wave), "r", format="wav") as container:
         for frame in [*container.decode(audio=0), None]:
             pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
     return np.concatenate(pieces).astype(np.float32)

@@ -22,7 +22,7 @@ from benchmarks.measurements import Row
 from benchmarks.tasks.world.suites import SUITES, draw_film, draw_questions
 from longvid.api import index
 from longvid.config import Config, load_config
-from longvid.models.mini import BACKGROUNDS, COLORS, SHAPES
+from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, SHAPES
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
@@ -62,7 +62,7 @@ _FILLERS = tuple(
     )
 )
 _ARMS = {
-    "pictures only": ["ask.text=none"],
+    "pictures only": ["ask.text=none", "ask.text_sources=[]"],
     "text only": ["llm.name=quote"],
     "both": [],
 }
@@ -105,9 +105,9 @@ def plan_of(minutes: float, num_pictures: int, seed: int = _SEED) -> Plan:
         hour = number % 12 + 8
         said.append(_free(said, 2 * number * step, f"doctor {name} waits at the {place}"))
         clues.append(Clue("speech", f"Who waits at the {place}?", name))
-        text = f"{place.upper()} OPENS AT {hour}:15"
+        text = f"{place.upper()} OPENS {hour}:15"
         start = (2 * number + 1) * step
-        x, y = random.uniform(0.02, 0.1), random.uniform(0.02, 0.88)
+        x, y = random.uniform(0.02, 0.06), random.uniform(0.02, 0.88)
         pixels = _SIZES[number % len(_SIZES)]
         signs.append(Sign(text, start, start + random.uniform(4, 8), x, y, pixels))
         question = f"When does the {place} open, says the sign?"
