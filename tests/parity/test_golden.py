@@ -42,6 +42,7 @@ from tests.parity.golden_longvu import (
     check_sva,
     check_unpad_and_mask,
 )
+from tests.parity.golden_regions import CHECKS, check_box_text
 from tests.parity.golden_slowfast import check_aggregation, check_seq_frames, check_slow_index_table
 
 DIRECTORY = Path(
@@ -76,6 +77,7 @@ FAMILIES: dict[str, Callable[[GoldenFile], None]] = {
     "flashvid_tstm_": check_flashvid_merging,
     "flashvid_dpcknn_": check_flashvid_clusters,
     "flashvid_full_": check_flashvid,
+    **CHECKS,
 }
 
 
@@ -91,6 +93,12 @@ def check(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(DIRECTORY.glob("*.npz")), ids=lambda path: path.stem)
 def test_equals_the_original(path: Path) -> None:
     check(path)
+
+
+@pytest.mark.parametrize("path", sorted(DIRECTORY.glob("*.json")), ids=lambda path: path.stem)
+def test_writes_and_reads_the_same_text(path: Path) -> None:
+    assert path.stem.startswith("box_text"), f"{path.name} belongs to no known family"
+    check_box_text(path)
 
 
 def test_there_are_golden_files() -> None:
