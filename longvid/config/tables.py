@@ -29,8 +29,11 @@ def build_part(kind: str, table: Any, where: str) -> Any:
         raise ConfigError(
             f"[{where}] must name its {kind}: one of {', '.join(registry.names(kind))}."
         )
+    name = table["name"]
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}.name must be text, got {shown(name)}.")
     fields = {key: value for key, value in table.items() if key != "name"}
-    return build(registry.find(kind, str(table["name"])), fields, where)
+    return build(registry.find(kind, name), fields, where)
 
 
 def build(cls: type[Any], table: Any, where: str) -> Any:

@@ -58,6 +58,8 @@ def test_files_that_name_each_other_are_refused(tmp_path: Path) -> None:
         ("run.decode_workers=nan", "at most 2|must be int"),
         ("run.decode_workers=0x" + "f" * 6000, "at most 2"),
         ("run.decode_workers=" + "9" * 5000, "Exceeds the limit"),
+        ("decoder.name=0x" + "f" * 6000, "decoder.name must be text, got an integer of thousands"),
+        ("encoder.name=1", "encoder.name must be text, got 1"),
         ("llm.model=a\0b", "NUL character"),
         ("sample.grid=" + "x" * 100_000, r"sample.grid is 'xxx.*\.\.\. .*midpoints"),
         ("a" * 9000 + ".b=1", "Unknown section 'aaa"),
