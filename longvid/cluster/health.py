@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -26,7 +28,7 @@ _DOWN_SECONDS = 15.0
 #: The preface of RFC 9113, section 3.4, and an empty SETTINGS frame.
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 #: Ray's own cleaning up at the end of a process waits for what is dead.
-_EXIT_SECONDS = 10.0
+_EXIT_SECONDS = 20.0
 
 
 class ClusterHealth:
@@ -49,6 +51,7 @@ class ClusterHealth:
                 self._addresses["raylet"] = raylet
         self._down_since: dict[str, float] = {}
         self._checked = time.monotonic()
+        _bound_exit(tuple(self._addresses.values()))
 
     def wait(self, refs: list[Any]) -> list[Any]:
         """Wait until some of the results are there, and return these references.
@@ -75,7 +78,6 @@ class ClusterHealth:
                 self._down_since.pop(name, None)
             elif now - self._down_since.setdefault(name, now) >= _DOWN_SECONDS:
                 self.lost = True
-                atexit.register(_exit_soon)
                 raise ClusterError(
                     f"The {name} of the Ray cluster at {address[0]}:{address[1]} has ended; what "
                     "was finished is kept. Start the cluster again and run the same command."
@@ -106,11 +108,29 @@ def _answers(address: tuple[str, int]) -> bool:
     return True
 
 
-def _exit_soon() -> None:
-    """End the process even if Ray's own cleaning up waits for what is dead."""
+@functools.cache
+def _bound_exit(addresses: tuple[tuple[str, int], ...]) -> None:
+    """See to it that this process ends, whenever that is, even if the cluster lets go of nothing.
 
-    def exit_later() -> None:
+    The thread is started here because none can be started once the interpreter is ending.
+    """
+    leaving = threading.Event()
+    atexit.register(leaving.set)
+    threading.Thread(target=_end_in_time, args=(addresses, leaving), daemon=True).start()
+
+
+def _end_in_time(addresses: tuple[tuple[str, int], ...], leaving: threading.Event) -> None:
+    leaving.wait()
+    while True:
         time.sleep(_EXIT_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=exit_later, daemon=True).start()
+        for address in addresses:
+            if not _answers(address):
+                with contextlib.suppress(OSError):
+                    sys.stdout.flush()
+                    print(
+                        f"longvid: The Ray cluster at {address[0]}:{address[1]} gives no answer at "
+                        "the end of this process; what was finished is kept.",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                os._exit(1)

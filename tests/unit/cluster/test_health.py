@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import socketserver
 import threading
@@ -51,7 +52,6 @@ def watched(answering: Any, monkeypatch: pytest.MonkeyPatch) -> ClusterHealth:
     """The health of a made-up cluster, looked at without pauses."""
     monkeypatch.setattr(health, "_CHECK_SECONDS", 0.0)
     monkeypatch.setattr(health, "_DOWN_SECONDS", 0.0)
-    monkeypatch.setattr(health.atexit, "register", lambda function: None)
     monkeypatch.setattr(ray, "wait", lambda refs, **options: (refs, []))
     watched = ClusterHealth.__new__(ClusterHealth)
     watched.lost = False
@@ -97,6 +97,27 @@ def test_a_process_that_comes_back_is_not_dead(
     watched._addresses = {"raylet": answering}
     assert watched.wait(["result"]) == ["result"]
     assert not watched._down_since
+
+
+def test_a_process_ends_although_its_cluster_does_not_let_go(
+    answering: tuple[str, int],
+    silent: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Exited(Exception):
+        """Stands for the end of the process."""
+
+    def leave(status: int) -> None:
+        raise Exited(status)
+
+    monkeypatch.setattr(health, "_EXIT_SECONDS", 0.0)
+    monkeypatch.setattr(os, "_exit", leave)
+    leaving = threading.Event()
+    leaving.set()
+    with pytest.raises(Exited, match="1"):
+        health._end_in_time((answering, silent), leaving)
+    assert f"cluster at 127.0.0.1:{silent[1]} gives no answer" in capsys.readouterr().err
 
 
 def test_a_server_that_hangs_up_is_alive() -> None:
