@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "ops": "token operations, beside eager torch",
     "compress": "question-free compressors, beside their authors' algorithms in eager torch",
     "store": "bytes kept of a video, as longvid status counts them",
+    "seals": "the share of the time that a store's checksums take",
     "index": "the whole index side, beside decoding alone and encoding alone",
     "search": "FAISS search over a store's vectors",
     "scale": "the Ray runner on 1 to 64 simulated workers",
