@@ -91,6 +91,16 @@ class Ask:
         max_neighbor_shot_frames: The most frames of the shot before and of the shot after it.
         cut_similarity: Two frames that follow each other belong to one shot if the cosine of
             their embeddings is at least this; it suits one embedder and one rate of sampling.
+        query_forms: What is embedded to search for a question: the "question", the "caption" that
+            it asks for ("red star" for "where is the red star?"), or "both", as their mean. The
+            rules that make captions know English.
+        moment_share: Score the best segments again, by the mean of this share of their frames,
+            those nearest to the question, at least one; 0 keeps the scores of the search vectors.
+        num_rescored: How many segments of a search are scored again so.
+        route: "auto" lets the kind of a question, which rules read from its words, decide what is
+            shown: a whole video, a place, a place with what is around it, or every place that
+            fits, and a question that joins two with "and" gets the places of both. "none" puts
+            all questions alike.
         num_evidence: The most spans listed with an answer.
         batch_questions: Questions that `ask_many` prepares and answers side by side.
         subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
@@ -114,6 +124,10 @@ class Ask:
     max_shot_frames: int = 0
     max_neighbor_shot_frames: int = 4
     cut_similarity: float = 0.5
+    query_forms: str = "question"
+    moment_share: float = 0.0
+    num_rescored: int = 32
+    route: str = "none"
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
@@ -124,6 +138,17 @@ class Ask:
     text_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.query_forms not in ("question", "caption", "both"):
+            raise ConfigError(
+                f"ask.query_forms is {self.query_forms!r}; use question, caption or both."
+            )
+        if self.route not in ("none", "auto"):
+            raise ConfigError(f"ask.route is {self.route!r}; use none or auto.")
+        if not 0 <= self.moment_share <= 1 or self.num_rescored < 1:
+            raise ConfigError(
+                "ask needs moment_share from 0 to 1 and num_rescored of at least 1, got "
+                f"{self.moment_share} and {self.num_rescored}."
+            )
         if self.text not in ("auto", "none", "retrieved"):
             raise ConfigError(f"ask.text is {self.text!r}; use auto, none or retrieved.")
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}

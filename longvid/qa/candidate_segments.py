@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
-from longvid.config import Ask
 from longvid.errors import QuestionError, StoreError
+from longvid.qa.moment_score import rescored
+from longvid.qa.routing import Route
 from longvid.select.frames import Uniform
 from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
@@ -20,12 +22,13 @@ class CandidateSearch:
 
     Args:
         store: Where segments are searched and loaded.
-        ask: How many, and what around them.
+        route: How many, and what around them.
     """
 
-    def __init__(self, store: Store, ask: Ask) -> None:
+    def __init__(self, store: Store, route: Route) -> None:
         self._store = store
-        self._ask = ask
+        self._ask = route.ask
+        self._route = route
 
     def videos(self) -> dict[str, StoredVideo]:
         """Return the stored videos by id."""
@@ -56,22 +59,53 @@ class CandidateSearch:
                 f"The store {self._store.uri} holds no indexed video; run `longvid index` first."
             )
         span = query.question.span
-        wanted = total if span is not None else min(num_segments or total, total)
-        hits = self._store.search(query.embedding, wanted, query.question.video_ids)
+        wanted = min(num_segments or total, total)
+        scored = wanted
+        if self._ask.moment_share and num_segments:
+            scored = min(max(wanted, self._ask.num_rescored), total)
+        found = total if span is not None else scored
+        hits = self._store.search(query.embedding, found, query.question.video_ids)
         broken = next((hit for hit in hits if not math.isfinite(hit.score)), None)
         if broken is not None:
             raise StoreError(
                 f"The store {self._store.uri} holds embeddings of {broken.video_id} that are not "
                 "finite; remove that video and index it again."
             )
-        if span is None:
-            return hits
-        inside = [hit for hit in hits if hit.start_seconds < span[1] and hit.end_seconds > span[0]]
-        if not inside:
-            raise QuestionError(
-                f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
-            )
-        return inside[: num_segments or total]
+        if span is not None:
+            start, end = span
+            hits = [hit for hit in hits if hit.start_seconds < end and hit.end_seconds > start]
+            if not hits:
+                raise QuestionError(
+                    f"Nothing is indexed from {start:g} to {end:g} s; ask about another span."
+                )
+        if self._ask.moment_share and num_segments:
+            hits = self._by_moment(query, hits[:scored])
+        return hits[:wanted]
+
+    def hits_of_places(self, places: Sequence[Query]) -> list[Hit]:
+        """Return the segments of every place that a question joins, the best of each first.
+
+        Args:
+            places: One query a place, at least one.
+
+        Raises:
+            QuestionError, StoreError: As `hits`.
+        """
+        num_segments = self._ask.num_segments
+        found: dict[tuple[str, int], Hit] = {}
+        ranked = [self.hits(query, num_segments) for query in places]
+        for of_rank in itertools.zip_longest(*ranked):
+            for hit in of_rank:
+                if hit is not None:
+                    found.setdefault((hit.video_id, hit.segment_index), hit)
+        hits = list(found.values())
+        if self._route.only_fitting:
+            hits = [hit for hit in hits if hit.score >= self._ask.min_score] or hits[:1]
+        return hits
+
+    def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
+        segments = self._store.load([(hit.video_id, hit.segment_index) for hit in hits])
+        return rescored(hits, segments, query.embedding, self._ask.moment_share)
 
     def note(self, query: Query, hits: Sequence[Hit]) -> str:
         """Return a caveat where nothing fits a question to a whole store, "" where something does.
@@ -110,9 +144,10 @@ class CandidateSearch:
         return hits, candidates
 
     def is_nothing(self, query: Query, hits: Sequence[Hit]) -> bool:
-        """Tell whether the pictures of the one video that is asked about show nothing of it."""
-        asked = query.question.video_ids
-        return len(asked) == 1 and hits[0].score < self._ask.min_score
+        """Tell whether the pictures of the one video that is asked about show no place of it."""
+        best = max(hit.score for hit in hits)
+        is_nowhere = self._route.spreads or best < self._ask.min_score
+        return len(query.question.video_ids) == 1 and is_nowhere
 
     def _spread(self, query: Query, budget: int) -> tuple[list[Hit], Sequence[Segment]]:
         """Take frames from all over the one video that is asked about, whatever was found.

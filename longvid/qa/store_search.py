@@ -14,7 +14,10 @@ from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name, video_name
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of
+from longvid.qa.moment_score import query_embedding
 from longvid.qa.prompt_text import PromptText
+from longvid.qa.question_form import search_forms
+from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
 from longvid.store import Store
 from longvid.timed_text.lexical_search import rank
@@ -41,7 +44,7 @@ class StoreSearch:
         self.device = torch_device(config.run.device if device is None else device)
         self._embedder: TextEmbedder | None = None
         self._closed = False
-        self._candidates = CandidateSearch(self.store, config.ask)
+        self._candidates = CandidateSearch(self.store, Route(config.ask))
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
         self._text = TextSearch(self.store, self._prompt_text.replaced, config.ask)
 
@@ -69,6 +72,11 @@ class StoreSearch:
                     self._embedder = embedder
         return embedder
 
+    def _embedded(self, text: str) -> torch.Tensor:
+        """Return the embedding by which a text is searched for, (E,) float32, unit norm."""
+        forms = search_forms(text, self.config.ask.query_forms)
+        return query_embedding(self.embedder.embed_text(forms))
+
     def _ids(self, video: str | Path | None) -> tuple[str, ...]:
         """Return the id of the one video that is asked about, none for the whole store."""
         return () if video is None else (self.store.find(video_name(video)),)
@@ -93,7 +101,7 @@ class StoreSearch:
         require_top_k(top_k)
         question = replace(Question(text), video_ids=self._ids(video))
         self.embedder.require_known_words(text)
-        query = Query(question, self.embedder.embed_text([text])[0], torch.empty(0, 0))
+        query = Query(question, self._embedded(text), torch.empty(0, 0))
         videos = self._candidates.videos()
         return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
 

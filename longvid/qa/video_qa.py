@@ -30,10 +30,12 @@ from longvid.qa.arguments import (
     require_budget,
     require_questions,
 )
+from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
+from longvid.qa.routing import Route, route_of
 from longvid.qa.search_text import search_text
 from longvid.qa.shown_pictures import shown_pictures
 from longvid.qa.store_search import StoreSearch
@@ -253,21 +255,22 @@ class VideoQA(StoreSearch):
         require_budget(budget)
         clock = Clock()
         with clock("load_models"):
-            llm, embedder = self.llm, self.embedder
+            llm, _ = self.llm, self.embedder
         with clock("embed"):
             text = search_text(question)
-            query = Query(question, embedder.embed_text([text])[0], llm.embed_words(text))
+            words = llm.embed_words(text)
+            query = Query(question, self._embedded(text), words)
+            route = route_of(text, self.config.ask)
+            search = CandidateSearch(self.store, route)
         with clock("search"):
-            found = self._candidates.hits(query, self.config.ask.num_segments)
-            videos = self._candidates.videos()
+            found = search.hits_of_places(self._places(query, route))
+            videos = search.videos()
             lines = self._lines.find(question, videos)
-            unseen = self._candidates.is_nothing(query, found)
+            unseen = search.is_nothing(query, found)
             weight = self.config.ask.text_weight
             hits = fused(self.store, query, found, lines, videos, weight)
         with clock("load"):
-            hits, candidates = self._candidates.load(
-                query, hits, budget, is_found=bool(lines and weight)
-            )
+            hits, candidates = search.load(query, hits, budget, is_found=bool(lines and weight))
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
             if not (selection.num_tokens or lines or self._allow_empty or self._only_quotes):
@@ -282,8 +285,14 @@ class VideoQA(StoreSearch):
             if self._reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
-        note = "" if lines else self._candidates.note(query, found)
+        note = "" if lines else search.note(query, found)
         return Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
+
+    def _places(self, query: Query, route: Route) -> list[Query]:
+        """Return one query for each place that a question joins: mostly the question's own."""
+        if len(route.places) < 2:
+            return [query]
+        return [replace(query, embedding=self._embedded(place)) for place in route.places]
 
     def _answered(self, prepared: Prepared) -> Answer:
         with prepared.clock("llm"):

@@ -28,6 +28,7 @@ from longvid.compress.ranking import (
 from longvid.compress.token_merging import TokenMerging
 from longvid.config import Ask, Config
 from longvid.qa.candidate_segments import evenly
+from longvid.qa.routing import route_of
 from longvid.select import algorithms
 from longvid.select.frames import (
     AdaptiveKeyframes,
@@ -145,22 +146,32 @@ def of_parts(
     def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
         chosen: Sequence[Segment] = shelf.segments(cut, tuple(compressors), compress)
         if search.num_segments:
-            hits = shelf.search(query.embedding, cut, search.num_segments)
-            if float(shelf.scores(query.embedding, cut)[hits[0]]) < search.min_score:
-                chosen = _spread(query, chosen, budget)
-            else:
-                steps = range(-search.context_segments, search.context_segments + 1)
-                near = {hit + step for hit in hits for step in steps} & set(range(len(chosen)))
-                found = [chosen[hit].key for hit in hits]
-                chosen = [chosen[index] for index in sorted(near)]
-                if search.max_shot_frames:
-                    chosen = shots_around(query, chosen, found, search)
+            chosen = _found(shelf, query, cut, search, chosen, budget)
         for select in selectors:
             chosen = select(query, chosen, budget)
         return tuple(chosen)
 
     asks = bool(search.num_segments) or not all(isinstance(part, Uniform) for part in selectors)
     return Arm(name, show, asks)
+
+
+def _found(
+    shelf: Shelf, query: Query, cut: Cut, search: Ask, segments: Sequence[Segment], budget: int
+) -> Sequence[Segment]:
+    """Choose what the language model may be shown, as `longvid ask` does."""
+    route = route_of(query.question.text, search)
+    ranked = shelf.search(query.embedding, cut, search)
+    if route.spreads or ranked[0][1] < search.min_score:
+        return _spread(query, segments, budget)
+    hits = [index for index, _ in ranked[: route.ask.num_segments]]
+    if route.only_fitting:
+        hits = [index for index, score in ranked if score >= search.min_score][: len(hits)]
+    reach = route.ask.context_segments
+    near = {hit + step for hit in hits for step in range(-reach, reach + 1)}
+    chosen = [segments[index] for index in sorted(near & set(range(len(segments))))]
+    if not search.max_shot_frames:
+        return chosen
+    return shots_around(query, chosen, [segments[hit].key for hit in hits], route.ask)
 
 
 def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[Segment]:

@@ -146,7 +146,7 @@ def _run(one: Run, options: argparse.Namespace, cache: Path, found: dict[str, Fi
         f"films ready after {prepared - started:.0f} s"
     )
     reader = Reader(dtype=getattr(torch, options.dtype))
-    embed = embedding(config.encoder, reader.embed_words)
+    embed = embedding(config, reader.embed_words)
     ranks: list[Ranked] = []
     cut = Cut(
         segment_frames=config.sample.segment_frames,
@@ -154,7 +154,11 @@ def _run(one: Run, options: argparse.Namespace, cache: Path, found: dict[str, Fi
         every=max(1, round(suite.sample_fps / config.sample.fps)),
     )
     asked, cells = ask_all(
-        cases, one.cells, reader, embed, lambda shelf, q: ranks.extend(rank_evidence(shelf, q, cut))
+        cases,
+        one.cells,
+        reader,
+        embed,
+        lambda shelf, q: ranks.extend(rank_evidence(shelf, q, cut, config.ask)),
     )
     _say(f"  asked in {time.perf_counter() - prepared:.0f} s")
     slowest = sorted(cells, key=lambda cell: -cell.seconds)[:5]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.tasks.world.films import Case
+from longvid.config import Ask
+from longvid.qa.moment_score import moment_score
 from longvid.store import Store
 from longvid.store.chunk_encoding import segment_vectors
 from longvid.types import Segment, Tokens
@@ -64,15 +66,21 @@ class Shelf:
         self._made.clear()
         self._vectors.clear()
 
-    def search(self, embedding: Tensor, cut: Cut, top_k: int) -> list[int]:
-        """Return the indices of the segments nearest to a text, best first; 0 returns all.
+    def search(self, embedding: Tensor, cut: Cut, ask: Ask) -> list[tuple[int, float]]:
+        """Return the segments nearest to a text with their scores, best first, all of them.
 
-        Equal to `Store.search` in a store of this cut.
+        Equal to what `longvid.qa.candidate_segments` finds in a store of this cut.
         """
-        order: list[int] = (
-            self.scores(embedding, cut).sort(descending=True, stable=True)[1].tolist()
-        )
-        return order[: top_k or None]
+        scores, order = self.scores(embedding, cut).sort(descending=True, stable=True)
+        found = list(zip(order.tolist(), scores.tolist(), strict=True))
+        if not ask.moment_share:
+            return found
+        segments = self.segments(cut)
+        again = [
+            (index, moment_score(segments[index].frame_embeddings @ embedding, ask.moment_share))
+            for index, _ in found[: ask.num_rescored]
+        ]
+        return [*sorted(again, key=lambda one: (-one[1], one[0])), *found[ask.num_rescored :]]
 
     def scores(self, embedding: Tensor, cut: Cut) -> Tensor:
         """Score every segment by its vector that is nearest to a text, (S,) float32."""

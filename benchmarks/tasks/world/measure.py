@@ -14,6 +14,9 @@ from benchmarks.tasks.world.arms import Arm, Shown
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
 from benchmarks.tasks.world.films import Case
 from benchmarks.tasks.world.suites import named_by
+from longvid.config import Ask, Config
+from longvid.qa.moment_score import query_embedding
+from longvid.qa.question_form import search_forms
 from longvid.store import Store
 from longvid.types import Query, Question
 from longvid.world.views import WorldQuestion
@@ -140,7 +143,7 @@ def _name(shown: Shown) -> str:
     return state.hexdigest()
 
 
-def rank_evidence(shelf: Shelf, queries: Sequence[Query], cut: Cut) -> list[Ranked]:
+def rank_evidence(shelf: Shelf, queries: Sequence[Query], cut: Cut, ask: Ask) -> list[Ranked]:
     """Rank a film's segments for every question and find those that show its evidence.
 
     A segment shows a span when one of its frames lies in it.
@@ -148,8 +151,8 @@ def rank_evidence(shelf: Shelf, queries: Sequence[Query], cut: Cut) -> list[Rank
     segments = shelf.segments(cut)
     found = []
     for query, question in zip(queries, shelf.case.questions, strict=True):
-        order = shelf.search(query.embedding, cut, 0)
-        rank = {index: place for place, index in enumerate(order, start=1)}
+        order = shelf.search(query.embedding, cut, ask)
+        rank = {index: place for place, (index, _) in enumerate(order, start=1)}
         spans = []
         for start, end in question.evidence:
             inside = [
@@ -162,14 +165,15 @@ def rank_evidence(shelf: Shelf, queries: Sequence[Query], cut: Cut) -> list[Rank
     return found
 
 
-def embedding(encoder_part: object, words: Callable[[str], torch.Tensor]) -> Embed:
+def embedding(config: Config, words: Callable[[str], torch.Tensor]) -> Embed:
     """Return a function that embeds questions for search and for scores by words."""
-    worker = encoder_part.setup_embedder("cpu")  # type: ignore[attr-defined]  # any encoder part
+    worker = config.encoder.setup_embedder("cpu")
 
     def embed(texts: Sequence[str]) -> list[Query]:
-        rows = worker.embed_text(list(texts))
-        return [
-            Query(Question(text), row, words(text)) for text, row in zip(texts, rows, strict=True)
-        ]
+        found = []
+        for text in texts:
+            rows = worker.embed_text(search_forms(text, config.ask.query_forms))
+            found.append(Query(Question(text), query_embedding(rows), words(text)))
+        return found
 
     return embed

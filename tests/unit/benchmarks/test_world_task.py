@@ -17,6 +17,7 @@ from benchmarks.report.plots import Line, curves
 from benchmarks.tasks.world.answer_check import Reader, Sheet
 from benchmarks.tasks.world.arms import (
     COMPRESSIONS,
+    EVERY_SEGMENT,
     SELECTORS,
     baselines,
     of_config,
@@ -72,7 +73,7 @@ def reader() -> Reader:
 
 @pytest.fixture(scope="module")
 def queries(case: Case, reader: Reader) -> list[Query]:
-    embed = embedding(CONFIG.encoder, reader.embed_words)
+    embed = embedding(CONFIG, reader.embed_words)
     return list(embed([question.text for question in case.questions]))
 
 
@@ -184,7 +185,8 @@ def test_the_search_in_memory_is_the_store_s(shelf: Shelf, queries: list[Query])
     store = Store.open(shelf.case.store)
     for query in queries:
         hits = store.search(query.embedding, 3, (shelf.whole.video_id,))
-        assert shelf.search(query.embedding, Cut(), 3) == [hit.segment_index for hit in hits]
+        found = shelf.search(query.embedding, Cut(), EVERY_SEGMENT)
+        assert [index for index, _ in found[:3]] == [hit.segment_index for hit in hits]
 
 
 def test_cutting_again_changes_no_token(shelf: Shelf) -> None:
@@ -245,7 +247,7 @@ def test_slow_and_fast_is_slowfast_pooling(shelf: Shelf) -> None:
 
 def test_every_question_is_marked_in_every_cell(case: Case, reader: Reader) -> None:
     arms = [arm for arm in baselines() if arm.name in ("no video", "uniform", "oracle")]
-    embed = embedding(CONFIG.encoder, reader.embed_words)
+    embed = embedding(CONFIG, reader.embed_words)
     asked, cells = ask_all([case], [(arm, 128) for arm in arms], reader, embed)
     assert len(asked) == len(case.questions)
     assert [len(cell.right) for cell in cells] == [len(asked)] * 3
@@ -257,10 +259,10 @@ def test_evidence_ranks_are_those_of_the_segments_that_show_it(
     shelf: Shelf, queries: list[Query]
 ) -> None:
     segments = shelf.segments(Cut())
-    ranked = rank_evidence(shelf, queries, Cut())
+    ranked = rank_evidence(shelf, queries, Cut(), CONFIG.ask)
     for query, question, found in zip(queries, shelf.case.questions, ranked, strict=True):
         assert len(found.ranks) == len(question.evidence)
-        order = shelf.search(query.embedding, Cut(), 0)
+        order = [index for index, _ in shelf.search(query.embedding, Cut(), CONFIG.ask)]
         for rank, (start, end) in zip(found.ranks, question.evidence, strict=True):
             best = segments[order[rank - 1]]
             assert best.start_seconds < end

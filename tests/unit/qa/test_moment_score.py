@@ -1,0 +1,40 @@
+"""Scores of moments: means of the best frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from longvid.qa.moment_score import moment_score, query_embedding, rescored
+from longvid.store import Hit
+from longvid.testing.synthetic import make_segment
+
+
+def test_the_share_of_frames_grows_with_the_segment() -> None:
+    scores = torch.tensor([0.0, 0.4, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0])
+    assert moment_score(scores, 0.25) == torch.tensor([0.4, 0.2]).mean()
+    assert moment_score(scores[:4], 0.25) == scores[1]
+    assert moment_score(scores[:1], 0.25) == 0.0
+    assert moment_score(scores, 1.0) == pytest.approx(0.0875)
+
+
+def test_several_good_frames_come_before_one_that_is_better_by_chance() -> None:
+    query = torch.tensor([1.0, 0.0])
+    chance = torch.tensor([[0.9, 0.435], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    steady = torch.tensor([[0.8, 0.6], [0.8, 0.6], [0.8, 0.6], [0.0, 1.0]])
+    segments = [
+        replace(make_segment(num_frames=4), frame_embeddings=embeddings)
+        for embeddings in (chance, steady)
+    ]
+    hits = [Hit("v", 0, 0.0, 4.0, 0.9), Hit("v", 1, 4.0, 8.0, 0.8)]
+    assert [hit.segment_index for hit in rescored(hits, segments, query, 0.5)] == [1, 0]
+    assert [hit.segment_index for hit in rescored(hits, segments, query, 0.0)] == [0, 1]
+
+
+def test_forms_of_a_question_are_averaged() -> None:
+    forms = torch.eye(2)
+    torch.testing.assert_close(query_embedding(forms), torch.full((2,), 0.5**0.5))
+    assert query_embedding(forms[:1]) is not None
+    torch.testing.assert_close(query_embedding(forms[:1]), forms[0])
