@@ -16,7 +16,18 @@ from longvid.llm.kv_cache import new_rows, take_row, truncate
 from longvid.llm.prefill import ReadPrompt
 from longvid.models.families.protocol import Decoder, Spliced, TextPiece
 
-__all__ = ["Rows", "continue_rows", "end_ids", "most_likely", "score_one_by_one", "score_together"]
+__all__ = [
+    "OnStep",
+    "Rows",
+    "continue_rows",
+    "end_ids",
+    "most_likely",
+    "score_one_by_one",
+    "score_together",
+]
+
+#: Hears the new ids of every row so far after each step; returns the rows that shall end.
+OnStep = Callable[[Sequence[Sequence[int]]], Collection[int]]
 
 
 class Rows:
@@ -68,7 +79,7 @@ def continue_rows(
     rows: Rows,
     max_new_tokens: int,
     choose: Callable[[torch.Tensor], torch.Tensor] = most_likely,
-    on_step: Callable[[Sequence[Sequence[int]]], Collection[int]] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[tuple[int, ...]]:
     """Continue every prompt until its end token.
 
@@ -77,8 +88,7 @@ def continue_rows(
         rows: At least one prompt.
         max_new_tokens: Most tokens of each.
         choose: Turns logits (B, V) into the next ids (B,).
-        on_step: Called after each step with the new ids of every row so far; returns the rows
-            that shall end as they are.
+        on_step: Called after each step.
 
     Returns:
         The new ids of each prompt, the end token included.
@@ -113,28 +123,25 @@ def continue_rows(
 
 
 class _Penalty:
-    """The repetition penalty that a checkpoint's generation settings ask for, if any.
-
-    A token that occurs in the prompt or the answer has its logit divided by the penalty where it
-    is positive and multiplied where it is negative.
-    """
+    """The repetition penalty that a checkpoint's generation settings ask for, if any."""
 
     def __init__(self, decoder: Decoder) -> None:
+        from transformers import RepetitionPenaltyLogitsProcessor
+
         settings = decoder.module.generation_config
-        self._penalty = float(getattr(settings, "repetition_penalty", None) or 1.0)
+        penalty = float(getattr(settings, "repetition_penalty", None) or 1.0)
+        self._processor = None if penalty == 1.0 else RepetitionPenaltyLogitsProcessor(penalty)
 
     def __call__(
         self, logits: torch.Tensor, prompts: Sequence[ReadPrompt], found: Sequence[Sequence[int]]
     ) -> torch.Tensor:
-        if self._penalty == 1.0:
+        if self._processor is None:
             return logits
-        changed = logits.clone()
-        for row, (prompt, new) in enumerate(zip(prompts, found, strict=True)):
-            seen = torch.tensor(sorted({*prompt.ids, *new}), device=logits.device)
-            scores = logits[row, seen]
-            scaled = torch.where(scores < 0, scores * self._penalty, scores / self._penalty)
-            changed[row, seen] = scaled
-        return changed
+        rows = [
+            self._processor(torch.tensor([[*prompt.ids, *new]], device=row.device), row[None])
+            for row, prompt, new in zip(logits, prompts, found, strict=True)
+        ]
+        return torch.cat(rows)
 
 
 @no_grad

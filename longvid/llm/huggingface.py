@@ -6,11 +6,10 @@ loaded, and no file of a video is opened.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,35 +17,24 @@ from longvid.errors import (
     ConfigError,
     LongvidError,
     ModelError,
-    QuestionError,
 )
 from longvid.lazy_import import torch
-from longvid.llm import prompt as prompts
 from longvid.llm.generation import (
+    OnStep,
     Rows,
     continue_rows,
-    end_ids,
     most_likely,
     score_one_by_one,
     score_together,
 )
-from longvid.llm.known_footage import KnownFootage
 from longvid.llm.prefill import PromptReader, ReadPrompt, divisible_below
-from longvid.llm.projector import SelectionProjector
+from longvid.llm.prompt_builder import FROM_CHECKPOINT, AskedPrompt, PromptBuilder
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import family_of, spaces_of
-from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
+from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
-from longvid.models.tokenizer import (
-    Span,
-    TextTokenizer,
-    load_tokenizer,
-    outside,
-    require_known_words,
-    unknown_words,
-)
 from longvid.protocols import AnswerListener, Generation
 from longvid.types import (
     CheckpointRef,
@@ -60,13 +48,6 @@ if TYPE_CHECKING:
     from longvid.models.experts import ExpertShares
 
 __all__ = ["HuggingFaceLanguageModel"]
-
-_FROM_CHECKPOINT = "auto"
-
-#: Earlier turns take at most this part of the context.
-_HISTORY_SHARE = 4
-
-_OnStep = Callable[[Sequence[Sequence[int]]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +83,8 @@ class HuggingFaceLanguageModel:
     model: str = checkpoint_files.MINI
     dtype: str = "auto"
     max_new_tokens: int = 0
-    template: str = _FROM_CHECKPOINT
-    frame_prefix: str = _FROM_CHECKPOINT
+    template: str = FROM_CHECKPOINT
+    frame_prefix: str = FROM_CHECKPOINT
     choice_answer: str = "text"
     choice_score: str = "mean"
     prefill_tokens: int = 4096
@@ -165,42 +146,20 @@ class HuggingFaceLanguageModel:
         return Worker(self, folder, decoder)
 
 
-class Worker:
+class Worker(PromptBuilder):
     """Answers questions about selections."""
 
     def __init__(self, part: HuggingFaceLanguageModel, folder: Path, decoder: Decoder) -> None:
         from longvid.models.onednn_linear import pack_linears
 
-        family = family_of(folder)
-        self._part = part
         pack_linears(decoder.module)
-        self._decoder = decoder
-        self._tower_projector = SelectionProjector(folder, decoder)
-        self.space = self._tower_projector.spaces[0]
-        self._tokenizer = load_tokenizer(folder)
-        self._text_tokenizer = TextTokenizer(self._tokenizer)
-        self._placeholder = family.placeholder
-        self._placeholder_id = family.placeholder_id(folder)
-        own = prompts.prompt_of(folder, family, self._tokenizer)
-        self.note = " ".join(filter(None, (checkpoint_files.note(folder), own.note)))
-        self._known_footage = KnownFootage.read(folder)
-        self._template = own.template if part.template == _FROM_CHECKPOINT else part.template
-        self._frame_prefix = (
-            own.frame_prefix if part.frame_prefix == _FROM_CHECKPOINT else part.frame_prefix
-        )
-        self._prompt = own
-        self._newline = own.newline
-        self._max_new_tokens = part.max_new_tokens or own.max_new_tokens
+        super().__init__(part, folder, decoder)
         self._reader = PromptReader(decoder, part.prefill_tokens, keep=part.prefix_cache)
         self._divisible_below = divisible_below(decoder)
         attention = decoder.module.config.get_text_config(decoder=True)._attn_implementation
         # Only these kernels can be told which option sees which.
         self._masks = attention in ("sdpa", "eager")
         self._lock = threading.RLock()  # there is one cache
-
-    def embed_words(self, text: str) -> torch.Tensor:
-        """Return the input embeddings of a text, (L, D) float32, without special tokens."""
-        return self._decoder.embed(self._text_tokenizer.text_ids(text)).float().cpu()
 
     def router_shares(self, question: Question, selection: Selection) -> list[ExpertShares]:
         """Return which experts read the visual and the text tokens of a prompt, by layer.
@@ -259,7 +218,7 @@ class Worker:
         own_way = type(self).answer is not Worker.answer
         with self._lock:
             found: dict[int, Generation | LongvidError] = {}
-            together: list[tuple[int, _Asked]] = []
+            together: list[tuple[int, AskedPrompt]] = []
             for index, (question, selection) in enumerate(asked):
                 try:
                     if own_way or question.choices:
@@ -276,7 +235,7 @@ class Worker:
             return [found[index] for index in range(len(asked))]
 
     def _answer_together(
-        self, asked: Sequence[tuple[int, _Asked]], listener: AnswerListener | None
+        self, asked: Sequence[tuple[int, AskedPrompt]], listener: AnswerListener | None
     ) -> dict[int, Generation | LongvidError]:
         found: dict[int, Generation | LongvidError] = {}
         try:
@@ -295,7 +254,7 @@ class Worker:
                 found[index] = error
         return found
 
-    def _answer_alone(self, asked: _Asked, on_step: _OnStep | None = None) -> Generation:
+    def _answer_alone(self, asked: AskedPrompt, on_step: OnStep | None = None) -> Generation:
         try:
             return self._choose(asked) if asked.options else self._generate([asked], on_step)[0]
         except (MemoryError, RuntimeError) as error:
@@ -307,43 +266,12 @@ class Worker:
                 "beside the weights; lower ask.budget, llm.prefill_tokens or llm.dtype."
             ) from error
 
-    def _ask(self, question: Question, selection: Selection) -> _Asked:
-        """Lay a prompt out and check it, before any work."""
-        self._check_space(selection)
-        self._check_words(question)
-        question = self._with_history(question)
-        options: list[tuple[int, ...]] = []
-        if question.choices:
-            ids, options = self._option_ids(question)
-        else:
-            text = prompts.render(self._template, self._placeholder, question.text, "")
-            ids = self._prompt_ids(text)
-        num_new = max(map(len, options), default=self._max_new_tokens)
-        if sum(len(segment.tokens) for segment in selection.segments) >= self._decoder.context:
-            self._check_context(self._layout(ids, selection), num_new)  # not projected for nothing
-        pieces = self._layout(ids, self._tower_projector(selection))
-        num_prompt = self._check_context(pieces, num_new)
-        note = self._known_footage.note(selection) if self._known_footage else ""
-        return _Asked(question, pieces, options, num_prompt, num_new, note)
-
-    def _with_history(self, question: Question) -> Question:
-        """Add the conversation so far; a closed vocabulary cannot read it and is spared it."""
-        if not question.history:
-            return question
-        earlier = " ".join(text for turn in question.history for text in turn)
-        if unknown_words(self._tokenizer, f"{earlier} Earlier in this conversation"):
-            return replace(question, history=())
-        most_tokens = self._decoder.context // _HISTORY_SHARE
-        return prompts.with_history(
-            question, lambda text: len(self._text_tokenizer.text_ids(text)), most_tokens
-        )
-
-    def _read(self, asked: _Asked) -> ReadPrompt:
+    def _read(self, asked: AskedPrompt) -> ReadPrompt:
         # Options stand one after the other while they are scored.
         num_new = sum(map(len, asked.options)) or asked.num_new
         return self._reader.read(asked.pieces, newline=self._newline, num_new=num_new)
 
-    def _steps(self, listener: AnswerListener | None, indices: Sequence[int]) -> _OnStep | None:
+    def _steps(self, listener: AnswerListener | None, indices: Sequence[int]) -> OnStep | None:
         """Return what tells a listener of each step of some rows, None without a listener."""
         if listener is None:
             return None
@@ -360,7 +288,7 @@ class Worker:
         return text.strip()
 
     def _generate(
-        self, asked: Sequence[_Asked], on_step: _OnStep | None = None
+        self, asked: Sequence[AskedPrompt], on_step: OnStep | None = None
     ) -> list[Generation]:
         """Continue prompts side by side, each read by itself."""
         rows = Rows(len(asked), max(one.num_prompt for one in asked), self._max_new_tokens)
@@ -384,7 +312,7 @@ class Worker:
         """Choose the next token of every row, (B, V) to (B,)."""
         return most_likely(logits)
 
-    def _choose(self, asked: _Asked) -> Generation:
+    def _choose(self, asked: AskedPrompt) -> Generation:
         """Score every option after one prefill of what all prompts have in common."""
         prompt = self._read(asked)
         started = time.perf_counter()
@@ -406,97 +334,3 @@ class Worker:
             choice_scores=scores,
             note=asked.note,
         )
-
-    def _option_ids(self, question: Question) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-        """Return the ids that all options have in front, and what each adds.
-
-        Prompt and option are tokenized together, as in training, because a tokenizer may join
-        across the seam; the shared part is therefore found afterwards.
-        """
-        lettered = self._part.choice_answer == "letter"
-        listing = prompts.list_choices(question.choices, lettered=lettered)
-        text = prompts.render(self._template, self._placeholder, question.text, listing)
-        answers = prompts.letters(len(question.choices)) if lettered else question.choices
-        seam = Span("" if text[-1].text[-1:].isspace() else " ")
-        whole = [self._prompt_ids((*text, seam, outside(answer.strip()))) for answer in answers]
-        prompt = self._prompt_ids(text)
-        columns = zip(prompt, *whole, strict=False)
-        alike = itertools.takewhile(lambda column: len(set(column)) == 1, columns)
-        shared = sum(1 for _ in alike)
-        if not lettered:
-            end = end_ids(self._decoder)[:1]
-            whole = [(*ids, *end) for ids in whole]
-        options = [ids[shared:] for ids in whole]
-        if not all(options):
-            raise QuestionError(
-                f"The choices {question.choices!r} hold one that this model reads as no text."
-            )
-        return prompt[:shared], options
-
-    def _layout(self, ids: Sequence[int], selection: Selection) -> list[Piece]:
-        """Put the frames of a selection, in order, where the prompt has its placeholder."""
-        head, tail = prompts.split_at_video(ids, self._placeholder_id, self._template)
-        prompt = replace(self._prompt, frame_prefix=self._frame_prefix)
-        return prompts.lay_out(prompt, head, tail, selection, self._text_tokenizer.ids_of_each)
-
-    def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
-        """Tokenize a prompt; one that begins with the model's own start token gets no other."""
-        mark = self._tokenizer.bos_token
-        first = next((span for span in spans if span.text), Span(""))
-        has_start = mark is not None and not first.is_outside and first.text.startswith(mark)
-        ids = self._text_tokenizer.ids(spans, start=not has_start)
-        end = self._tokenizer.eos_token_id
-        # Some tokenizers close every text; a prompt goes on.
-        return ids[:-1] if ids and end is not None and ids[-1] == end else ids
-
-    def _check_space(self, selection: Selection) -> None:
-        for segment in selection.segments:
-            if segment.space not in self._tower_projector.spaces:
-                raise ModelError(
-                    f"The selected tokens are of {segment.space}, but the language model reads "
-                    f"{' or '.join(self._tower_projector.spaces)}; index the videos again with "
-                    f"encoder.model = {self._part.model!r}, or ask with the model the store was "
-                    "made for."
-                )
-
-    def _check_words(self, question: Question) -> None:
-        asked = " ".join((question.text, *question.choices))
-        reader = f"The model {self._part.model!r}"
-        require_known_words(asked, reader, self._tokenizer, self._text_tokenizer.control_ids)
-
-    def _check_context(self, pieces: Sequence[Piece], num_new: int) -> int:
-        """Return how long the prompt is; refuse one that the model cannot read."""
-        num_text = sum(len(p.ids) for p in pieces if isinstance(p, TextPiece))
-        num_text += self._decoder.num_newlines(pieces) if self._newline else 0
-        num_visual = sum(len(p.tokens) for p in pieces if isinstance(p, FramePiece))
-        context = self._decoder.context
-        excess = num_text + num_visual + num_new - context
-        if excess > 0:
-            remedy = self._shorten(num_visual - excess)
-            if excess >= num_visual:  # not even without the video
-                remedy = (
-                    "shorten the question, its choices or the subtitles by at least "
-                    f"{excess - num_visual + 1} tokens"
-                )
-            raise QuestionError(
-                f"The prompt is {excess} tokens too long: {num_visual} visual and {num_text} text "
-                f"tokens with {num_new} to be generated exceed the model's context of {context}; "
-                f"{remedy}."
-            )
-        return num_text + num_visual
-
-    def _shorten(self, room: int) -> str:
-        """Say what makes a prompt shorter, given how many visual tokens there is room for."""
-        return f"set ask.budget to at most {room}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A prompt that fits, laid out but not read: `options` are ids, none for an open question."""
-
-    question: Question
-    pieces: list[Piece]
-    options: list[tuple[int, ...]]
-    num_prompt: int
-    num_new: int
-    note: str

@@ -17,7 +17,10 @@ from typing import Any
 from longvid.errors import ConfigError, ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
+from longvid.llm.generation import OnStep
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
+from longvid.llm.prefill import ReadPrompt
+from longvid.llm.prompt_builder import AskedPrompt
 from longvid.models.families import family_of
 from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
@@ -32,7 +35,7 @@ from longvid.types import (
     Tokens,
 )
 
-__all__ = ["PublishedLanguageModel", "PublishedWorker", "nucleus", "one_frame", "stretch_rope"]
+__all__ = ["PublishedLanguageModel", "PublishedWorker", "one_frame", "stretch_rope"]
 
 _ROPES = ("", "linear", "dynamic")
 
@@ -150,7 +153,7 @@ class PublishedWorker(Worker):
         # A published prompt says itself what stands between and after the frames.
         self._newline = False
 
-    def _ask(self, question: Question, selection: Selection) -> Any:
+    def _ask(self, question: Question, selection: Selection) -> AskedPrompt:
         self._check_stored(selection)
         if selection.spoken and not self.interleaves:
             raise QuestionError(
@@ -167,7 +170,7 @@ class PublishedWorker(Worker):
         """Return what the language model is shown; here the selection itself."""
         return selection
 
-    def _read(self, asked: Any) -> Any:
+    def _read(self, asked: AskedPrompt) -> ReadPrompt:
         # Dynamic rotary positions remember the longest prompt so far; an answer must not.
         for part in self._decoder.module.modules():
             if getattr(part, "rope_type", "") == "dynamic":
@@ -175,24 +178,30 @@ class PublishedWorker(Worker):
                 part.inv_freq = part.original_inv_freq.to(part.inv_freq.device, copy=True)
         return Worker._read(self, asked)
 
-    def _generate(self, asked: Sequence[Any], on_step: Any = None) -> list[Generation]:
+    def _generate(
+        self, asked: Sequence[AskedPrompt], on_step: OnStep | None = None
+    ) -> list[Generation]:
         # Each row draws from its own, so an answer does not depend on its neighbours.
         seed = self._part.seed
         self._generators = [torch.Generator().manual_seed(seed) for _ in asked]
         generations = Worker._generate(self, asked, on_step)
         return [_counted(one, of) for one, of in zip(generations, asked, strict=True)]
 
-    def _choose(self, asked: Any) -> Generation:
+    def _choose(self, asked: AskedPrompt) -> Generation:
         return _counted(Worker._choose(self, asked), asked)
 
     def _next_ids(self, logits: torch.Tensor) -> torch.Tensor:
         """Choose the next token of every row, (B, V) to (B,): the likeliest, or one drawn."""
         if self._part.temperature == 0:
             return Worker._next_ids(self, logits)
-        probabilities = nucleus(logits.float().cpu() / self._part.temperature, self._part.top_p)
+        from transformers import TopPLogitsWarper
+
+        scaled = logits.float().cpu() / self._part.temperature
+        if self._part.top_p < 1:
+            scaled = TopPLogitsWarper(self._part.top_p)(None, scaled)
         drawn = [
             torch.multinomial(row, 1, generator=generator)
-            for row, generator in zip(probabilities, self._generators, strict=True)
+            for row, generator in zip(scaled.softmax(-1), self._generators, strict=True)
         ]
         return torch.cat(drawn).to(logits.device)
 
@@ -253,28 +262,7 @@ def one_frame(segment: Segment, frame: int, tokens: Tokens | None = None) -> Seg
     )
 
 
-def _counted(generation: Generation, asked: Any) -> Generation:
+def _counted(generation: Generation, asked: AskedPrompt) -> Generation:
     """Say how many visual tokens were shown; others were selected."""
     shown = sum(len(piece.tokens) for piece in asked.pieces if isinstance(piece, FramePiece))
     return dataclasses.replace(generation, visual_tokens=shown)
-
-
-def nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Return probabilities of the likeliest tokens that hold `top_p` together, 0 for the others.
-
-    The token that crosses the share is kept, so at least one is.
-
-    Args:
-        logits: (B, V) float32.
-        top_p: In (0, 1].
-
-    Returns:
-        (B, V), rows sum to 1.
-    """
-    probabilities = logits.softmax(-1)
-    if top_p == 1:
-        return probabilities
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    ordered[ordered.cumsum(-1) - ordered >= top_p] = 0
-    kept = torch.zeros_like(probabilities).scatter_(1, order, ordered)
-    return kept / kept.sum(-1, keepdim=True)

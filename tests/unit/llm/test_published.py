@@ -7,14 +7,19 @@ import torch
 
 from longvid.config import load_config
 from longvid.errors import ConfigError
-from longvid.systems.language_model import nucleus
+from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker
 
 
-def test_the_nucleus_keeps_the_likeliest_tokens_that_hold_the_share() -> None:
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.1, 0.1, 0.1, 0.7]]).log()
-    kept = nucleus(logits, 0.6)
-    torch.testing.assert_close(kept, torch.tensor([[0.625, 0.375, 0, 0], [0, 0, 0, 1.0]]))
-    torch.testing.assert_close(nucleus(logits, 1.0), logits.exp())
+def test_only_the_likeliest_tokens_that_hold_the_share_are_drawn() -> None:
+    worker = object.__new__(PublishedWorker)
+    worker._part = PublishedLanguageModel(temperature=1.0, top_p=0.6)
+    worker._generators = [torch.Generator().manual_seed(seed) for seed in range(400)]
+    rows = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.1, 0.1, 0.1, 0.7]]).log()
+    drawn = worker._next_ids(rows.repeat(200, 1))
+    first = torch.bincount(drawn[::2], minlength=4) / 200
+    assert first[2:].tolist() == [0, 0]
+    assert abs(float(first[0]) - 0.625) < 0.1
+    assert set(drawn[1::2].tolist()) == {3}
 
 
 @pytest.mark.parametrize(
