@@ -65,11 +65,6 @@ class Verdict:
     match: bool | None
     score: float | None
 
-    @property
-    def whole_score(self) -> int | None:
-        """The score as the protocol counts it: cut to a whole number."""
-        return None if self.score is None else int(self.score)
-
 
 def parse(text: str) -> Verdict | None:
     """Read a judge's reply: a Python dictionary, JSON, either inside other text, or "yes, 4".

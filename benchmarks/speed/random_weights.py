@@ -170,22 +170,6 @@ def write(
     (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessor(side)))
 
 
-def _random_model(model_class: Any, config: Any, seed: int) -> Any:
-    """Build a model of bfloat16 noise; an architecture's own initialisation takes minutes."""
-    with torch.device("meta"):
-        model = model_class._from_config(config, dtype=torch.bfloat16)
-    model = model.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    noise = 0.02 * torch.randn(1 << 20, generator=generator).bfloat16()
-    for weight in model.parameters():
-        repeats = -(-weight.numel() // len(noise))
-        weight.data = noise.repeat(repeats)[: weight.numel()].reshape(weight.shape)
-    for module in model.modules():
-        if "norm" in type(module).__name__.lower():
-            module.weight.data.fill_(1)
-    return model
-
-
 def _preprocessor(side: int) -> Mapping[str, Any]:
     return {
         "do_rescale": True,

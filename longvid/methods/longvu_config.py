@@ -18,7 +18,7 @@ def _is_square(number: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LongVUConfig:
-    """Settings of LongVU; the defaults are the released code, `paper()` is the paper.
+    """Settings of LongVU; the defaults are the released code; the paper differs.
 
     Args:
         image_token_len: Tokens of a frame at high resolution, a square number.
@@ -100,29 +100,6 @@ class LongVUConfig:
                 raise ConfigError(
                     f"longvu.{name} is {getattr(self, name)!r}; use {' or '.join(allowed)}."
                 )
-
-    @classmethod
-    def paper(cls) -> LongVUConfig:
-        """Return the settings of the paper where they differ from the released code.
-
-        Windows of 8 frames, compared with the others only and with no frame forced, always
-        reduced and without a limit; the low resolution when over budget; threshold 0.75 for STC;
-        padding cut the right way round.
-
-        Source: LongVU sections 3.2 to 3.4.
-        """
-        return cls(
-            window=8,
-            include_self=False,
-            force_middle=False,
-            always_reduce=True,
-            max_frames=0,
-            low_when_over=True,
-            score_resolution="high",
-            drop_threshold=0.75,
-            orientation="wh",
-            cosine_of_sine=False,
-        )
 
     @property
     def high_side(self) -> int:

@@ -8,7 +8,6 @@ newline or separator tokens, as the original adds none.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,7 +32,6 @@ __all__ = [
 
 # Frames, rows and columns that `spatial_temporal_pool` gives whatever it is given.
 _SPATIAL_TEMPORAL_GRID = (16, 12, 12)
-_SETTING = re.compile(r"slowfast-slow_(\d+)frms_(\w+)-fast_(\d+)x(\d+)")
 
 
 def _side(x: Tensor, least: int = 1) -> int:
@@ -182,37 +180,6 @@ class SlowFastLayout:
             raise ConfigError(
                 f"The fast grid must be at least 1x1, or 0x0 for none, got {grid[0]}x{grid[1]}."
             )
-
-    @classmethod
-    def from_setting(cls, setting: str) -> SlowFastLayout:
-        """Parse the original's aggregation string.
-
-        >>> SlowFastLayout.from_setting("slowfast-slow_8frms_concat-fast_1x2").num_slow
-        8
-
-        Besides the SlowFast form it takes a bare pooling mode (every frame slow, no fast pathway)
-        and "none", "false" or "" (the tokens of the first frame only).
-
-        Raises:
-            ConfigError: The string has none of these forms.
-
-        Source: SlowFast-LLaVA, `llava_arch.py` prepare_slowfast.
-        """
-        if setting.lower() in ("", "none", "false"):
-            return cls(num_slow=1, slow_mode="concat", fast_height=0, fast_width=0)
-        if setting in _POOLS:
-            return cls(num_slow=0, slow_mode=setting, fast_height=0, fast_width=0)
-        match = _SETTING.fullmatch(setting)
-        if match is None:
-            raise ConfigError(
-                f"{setting!r} is no SlowFast setting; write "
-                "slowfast-slow_<n>frms_<mode>-fast_<rows>x<columns>, a pooling mode "
-                f"({', '.join(POOLING_MODES)}), or none."
-            )
-        num_slow, mode, height, width = match.groups()
-        if int(num_slow) < 1 or int(height) < 1 or int(width) < 1:
-            raise ConfigError(f"{setting!r} has a count of 0; every count must be at least 1.")
-        return cls(int(num_slow), mode, int(height), int(width))
 
     def slow_frames(self, num_frames: int) -> tuple[int, ...]:
         """Return the frames of the slow pathway; fewer frames than num_slow repeat."""

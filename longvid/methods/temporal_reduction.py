@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "frame_similarity",
-    "frame_similarity_reference",
     "max_num_frames",
     "select_frames",
     "select_marked",
@@ -86,18 +85,6 @@ def frame_similarity(dino: Tensor, window: int, *, include_self: bool = True) ->
         total = total - gram.diagonal(dim1=1, dim2=2)
     others = lengths if include_self else (lengths - 1).clamp(min=1)
     return rearrange(total / others[:, None], "w f -> (w f)")[: dino.shape[0]]
-
-
-def frame_similarity_reference(dino: Tensor, window: int, *, include_self: bool = True) -> Tensor:
-    """Compute `frame_similarity` one window at a time: the readable twin."""
-    similarities = []
-    for frames in torch.split(dino.flatten(1).float(), window):
-        unit = torch.nn.functional.normalize(frames, dim=1)
-        gram = unit @ unit.T
-        if not include_self:
-            gram.fill_diagonal_(0.0)
-        similarities.append(gram.sum(1) / max(1, len(frames) - (not include_self)))
-    return torch.cat(similarities)
 
 
 def _thin_out(indices: Tensor, limit: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.lazy_import import F, torch
+from longvid.lazy_import import torch
 from longvid.methods.vcast import keep_first
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ __all__ = [
     "frame_scales",
     "keep_unlike",
     "score",
-    "score_slowly",
     "steady_channels",
     "with_newlines",
 ]
@@ -98,16 +97,6 @@ def score(x: Tensor, channels: Tensor) -> Scores:
         video.append(distance[:, 0])
         near.append(distance[:, 1])
     return Scores(_gaussians(torch.stack(video)), _gaussians(torch.stack(near)))
-
-
-def score_slowly(x: Tensor, channels: Tensor) -> Scores:
-    """Do what `score` does, as it is written in the paper."""
-    unit = F.normalize(x[..., channels].float(), dim=2, eps=_EPS)
-    of_frame = unit.mean(1, keepdim=True)
-    of_video = unit.mean((0, 1))
-    return Scores(
-        _gaussians((unit - of_video).square().sum(2)), _gaussians((unit - of_frame).square().sum(2))
-    )
 
 
 def frame_scales(video: Tensor, base: float) -> Tensor:

@@ -1,9 +1,8 @@
 """Frames from shots: a batched painter in torch that runs on any device.
 
 Each thing is painted in a small window around it, for all frames at once: one gather from the
-distance fields gives the outline at any size, angle and sub-pixel place. `draw_one` is the slow,
-readable twin: one frame, whole-frame arithmetic in numpy, no windows; the two agree to one grey
-level.
+distance fields gives the outline at any size, angle and sub-pixel place. Its slow twin draws
+without windows (`tests/reference/world_drawing.py`); the two agree to one grey level.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from longvid.world.scene import (
     Shot,
 )
 
-__all__ = ["MAX_THINGS", "Painter", "Poses", "ShotTable", "draw_one", "pack"]
+__all__ = ["MAX_THINGS", "Painter", "Poses", "ShotTable", "pack"]
 
 MAX_THINGS = 4
 MAX_RADIUS = 0.19
@@ -287,48 +286,3 @@ def _texture(kind: int, noise: Tensor, seed: Tensor, axis: Tensor) -> Tensor:
     if kind == 4:  # stone: broad patches
         return 0.06 * cut(7, 7) + 0.02 * cut(32, 32)
     return -0.10 * (cut(40, 40) > 0.9).float()  # snow: a few dark specks
-
-
-def draw_one(shot: Shot, fraction: float, size: int = 64) -> np.ndarray:
-    """Draw one frame the slow way, thing by thing over the whole frame: (3, size, size) uint8."""
-    table = pack([shot])
-    poses = pose(table, torch.zeros(1, dtype=torch.long), torch.tensor([fraction]))
-    axis = (torch.arange(size) + 0.5) / size
-    seed = table.scenery[:, 1:4]
-    light = _texture(shot.background, torch.from_numpy(_noise()), seed, axis)[0].numpy()
-    base = np.asarray(BACKGROUND_RGB[shot.background], dtype=np.float32)
-    base = base * np.float32(0.9 + 0.2 * shot.texture[2])
-    canvas = np.clip(base + light[..., None], 0, 1).astype(np.float32)
-    pixels = np.arange(size, dtype=np.float32) + 0.5
-
-    def paint(
-        outline: int, x: float, y: float, radius: float, angle: float,
-        color: Sequence[float], edge: float | None,
-    ) -> None:  # fmt: skip
-        dx = (pixels - x * size)[None, :] / (radius * size)
-        dy = (pixels - y * size)[:, None] / (radius * size)
-        across = math.cos(angle) * dx + math.sin(angle) * dy
-        down = math.cos(angle) * dy - math.sin(angle) * dx
-        column = np.clip((across + RANGE) * SIDE / (2 * RANGE), 0, SIDE - 1).astype(int)
-        row = np.clip((down + RANGE) * SIDE / (2 * RANGE), 0, SIDE - 1).astype(int)
-        distance = distance_fields()[outline][row, column] * radius * size
-        near = np.maximum(np.abs(across), np.abs(down)) <= RANGE * math.sqrt(2)
-        fill = np.clip(0.5 - distance, 0, 1) * near
-        if edge is not None:
-            rim = np.clip(0.5 + OUTLINE_PIXELS - distance, 0, 1) * near
-            canvas[:] = canvas + rim[..., None] * (edge - canvas)
-        canvas[:] = canvas + fill[..., None] * (np.asarray(color, dtype=np.float32) - canvas)
-
-    for slot in range(MAX_THINGS):
-        if poses.visible[0, slot]:
-            color = int(poses.color[0, slot])
-            place = (poses.x, poses.y, poses.radius, poses.angle)
-            x, y, radius, angle = (float(value[0, slot]) for value in place)
-            edge = LIGHT if color == _BLACK else DARK
-            paint(int(poses.shape[0, slot]), x, y, radius, angle, COLOR_RGB[color], edge)
-    if shot.sign >= 0:
-        x, y = shot.sign_x, shot.sign_y
-        paint(PANEL_ID, x, y, SIGN_RADIUS, 0.0, (PANEL_GRAY,) * 3, DARK)
-        paint(GLYPH_ID + shot.sign, x, y, SIGN_RADIUS, 0.0, (GLYPH_GRAY,) * 3, None)
-    frame: np.ndarray = (canvas * 255.0 + 0.5).astype(np.uint8)
-    return frame.transpose(2, 0, 1)

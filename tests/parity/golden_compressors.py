@@ -8,6 +8,7 @@ from torch import Tensor
 
 from longvid.methods import dtd, evs, flashvid, flashvid_merging, vcast, vidcom2
 from tests.parity.golden_file import GoldenFile
+from tests.reference.methods import score_slowly
 
 
 def _tokens(golden: GoldenFile, key: str = "x") -> Tensor:
@@ -57,7 +58,7 @@ def check_vidcom2(golden: GoldenFile) -> None:
     _check_kept(golden, x, vidcom2.keep_unlike(x, base))
     channels = vidcom2.steady_channels(x)
     golden.same("channels", channels)
-    for score in (vidcom2.score_slowly, vidcom2.score):
+    for score in (score_slowly, vidcom2.score):
         scores = score(x, channels)
         golden.close("vid_score", scores.video)
         golden.close("frame_score", scores.frame)

@@ -13,6 +13,7 @@ from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
 from longvid.systems.llama_vid.qformer import QFormerConfig
 from tests.parity.golden_file import GoldenFile
 from tests.parity.llama_vid_subtitles import interleave_subtitles
+from tests.reference.methods import attention_map
 
 QFORMER_HEADS = 4
 EVA_HEADS = 3
@@ -97,7 +98,8 @@ def check_token_generation(golden: GoldenFile) -> None:
     golden.flag("long_video")  # blocks of 64 frames, no other number
     golden.same("side", round(patches.shape[1] ** 0.5))
     with torch.inference_mode():
-        attention = model.attention_map(text_query, patches)
+        keys = model.vlm_att_key_projector(patches)
+        attention = attention_map(text_query, keys, patches.shape[2] ** -0.5)
         golden.close("attn_helper", attention)
         golden.close("out", model.token_generation(text_query, patches))
         readable = model.vlm_att_val_projector((attention @ patches).mean(1, keepdim=True))

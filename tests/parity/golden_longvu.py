@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import torch
 
-from longvid.methods.longvu_config import LLAMA_PAD_TOKEN_ID
-from longvid.systems.longvu import (
-    LongVUConfig,
-    content_box,
-    content_mask,
-    frame_positions,
+from longvid.methods.longvu_config import LLAMA_PAD_TOKEN_ID, LongVUConfig
+from longvid.methods.temporal_reduction import (
     frame_similarity,
-    frame_similarity_reference,
-    group_patches,
     max_num_frames,
     select_frames,
     text_length,
 )
-from longvid.systems.longvu.composition import LongVU, VisualBlock
+from longvid.systems.longvu.padded_grid import (
+    content_box,
+    content_mask,
+    frame_positions,
+    group_patches,
+)
 from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
+from tests.reference.longvu_composition import LongVU, VisualBlock
+from tests.reference.methods import frame_similarity_slowly
 
 
 def _pad_token_id(model_type: str) -> int:
@@ -58,7 +59,7 @@ def check_select(golden: GoldenFile) -> None:
     for video in videos:
         torch.testing.assert_close(
             frame_similarity(video, config.window),
-            frame_similarity_reference(video, config.window),
+            frame_similarity_slowly(video, config.window),
             atol=1e-5,
             rtol=0.0,
         )

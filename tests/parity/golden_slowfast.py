@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from longvid.methods.slowfast_pooling import SlowFastLayout, aggregate
+from longvid.methods.slowfast_pooling import aggregate
 from longvid.sample import segment_midpoints, slow_indices
 from tests.parity.golden_file import GoldenFile
+from tests.reference.slowfast_setting import parse_setting
 
 
 def check_aggregation(golden: GoldenFile) -> None:
     x = golden.tensor("x")
-    layout = SlowFastLayout.from_setting(golden.text("setting"))
+    layout = parse_setting(golden.text("setting"))
     tokens = aggregate(x, layout)
     golden.close("y", tokens[None])
     num_frames, num_patches, width = x.shape

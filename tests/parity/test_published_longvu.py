@@ -19,18 +19,18 @@ import longvid
 from longvid.config import Config, load_config
 from longvid.errors import ModelError
 from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.temporal_reduction import select_frames, select_marked
 from longvid.qa.video_qa import VideoQA
 from longvid.safetensors_conversion import convert
 from longvid.systems.longvu import encoder as encoding
-from longvid.systems.longvu import select_frames, select_marked
 from longvid.systems.longvu.checkpoint import load_aggregator, read_settings
-from longvid.systems.longvu.composition import LongVU, VisualBlock
 from longvid.systems.longvu.padded_grid import resolution
 from tests.parity import published_checkpoints as tiny
 from tests.parity.golden_file import GoldenFile
 from tests.parity.llama_vid_folder import Recorder, Table
 from tests.parity.test_golden import DIRECTORY
 from tests.parity.test_published_slowfast import CLIP, frames_of
+from tests.reference.longvu_composition import LongVU, VisualBlock
 
 NEW_TOKENS = 6
 IMAGE = -200

@@ -27,6 +27,8 @@ from longvid.compress.ranking import (
 )
 from longvid.compress.token_merging import TokenMerging
 from longvid.config import Ask, Config
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.temporal_reduction import select_frames
 from longvid.qa.candidate_segments import evenly
 from longvid.qa.routing import route_of
 from longvid.select import algorithms
@@ -40,7 +42,6 @@ from longvid.select.frames import (
 )
 from longvid.select.shots import shots_around
 from longvid.select.tiers import QFrame, QueryGuided
-from longvid.systems import longvu
 from longvid.types import Query, Segment, Tokens
 from longvid.world.views import WorldQuestion
 
@@ -232,7 +233,7 @@ def longvu_arm(
     score: str = "embedding",
 ) -> Arm:
     """Make LongVU: mini's own patch features stand in for DINOv2's in its temporal reduction."""
-    rule = longvu.LongVUConfig(dino_threshold=threshold, always_reduce=True, max_frames=0)
+    rule = LongVUConfig(dino_threshold=threshold, always_reduce=True, max_frames=0)
     guided = QueryGuided(score=score, coarse_height=2, coarse_width=2, over_budget="stc")
 
     def reduce(segments: Sequence[Segment]) -> Sequence[Segment]:
@@ -240,7 +241,7 @@ def longvu_arm(
         for segment in segments:
             pooled = _GRID_4(segment)
             features = pooled.tokens.data.reshape(pooled.num_frames, FULL_SIDE**2, -1)
-            kept = longvu.select_frames(features.float(), 0, rule)
+            kept = select_frames(features.float(), 0, rule)
             found.append(cut_frames(pooled, kept))
         return found
 

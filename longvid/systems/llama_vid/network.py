@@ -22,7 +22,6 @@ __all__ = [
     "BLOCK_FRAMES",
     "LlamaVid",
     "LlamaVidConfig",
-    "attention_map",
     "drop_class_token",
     "paper_context",
     "without_class_token",
@@ -64,22 +63,6 @@ def without_class_token(features: Tensor) -> Tensor:
     Source: LLaMA-VID, `run_llamavid_movie.py`.
     """
     return features[:, 1:]
-
-
-def attention_map(text_query: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """Show where each text query looks: softmax over the patches of query times key.
-
-    The readable form of what `longvid.ops.context_attention` averages.
-
-    Args:
-        text_query: (F, M, C) float.
-        keys: (F, P, C) float.
-        scale: Factor of the scores.
-
-    Returns:
-        (F, M, P), rows sum to 1.
-    """
-    return (text_query @ keys.transpose(1, 2) * scale).softmax(-1)
 
 
 def paper_context(text_query: Tensor, x: Tensor, query_mask: Tensor | None = None) -> Tensor:
@@ -193,12 +176,6 @@ class LlamaVid(nn.Module):
             rows = reader(queries, input_ids, text_mask, frames)
         projected: Tensor = self.vlm_att_projector(rows)
         return projected
-
-    def attention_map(self, text_query: Tensor, x: Tensor) -> Tensor:
-        """Return where each text query looks in each frame: (F, M, P), rows sum to 1."""
-        if self.config.context == "paper":
-            return attention_map(text_query, x, 1.0)
-        return attention_map(text_query, self.vlm_att_key_projector(x), x.shape[2] ** -0.5)
 
     def context_token(
         self, text_query: Tensor, x: Tensor, query_mask: Tensor | None = None

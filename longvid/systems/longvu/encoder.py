@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.errors import ConfigError
 from longvid.lazy_import import no_grad, torch
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.temporal_reduction import select_frames
 from longvid.models import checkpoint_files, dino
 from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import RUN_ONLY
-from longvid.systems.longvu import LongVUConfig, crop_to_content, resize_grid, select_frames
 from longvid.systems.longvu import checkpoint as published
+from longvid.systems.longvu.padded_grid import crop_to_content, resize_grid
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,

@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING
 from longvid.errors import ConfigError, ModelError, QuestionError
 from longvid.lazy_import import no_grad, torch
 from longvid.llm import prompt as prompts
+from longvid.methods.stc import fit_to_budget
+from longvid.methods.temporal_reduction import select_marked, text_length
 from longvid.models.families.protocol import Decoder
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker, one_frame
-from longvid.systems.longvu import (
-    fit_to_budget,
-    select_marked,
-    text_length,
-    with_newlines,
-)
 from longvid.systems.longvu.checkpoint import load_projector, read_settings
-from longvid.systems.longvu.padded_grid import resolution
+from longvid.systems.longvu.padded_grid import resolution, with_newlines
 from longvid.types import (
     EncoderMemory,
     LanguageModelMemory,

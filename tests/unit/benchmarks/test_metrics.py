@@ -123,10 +123,6 @@ def test_verdicts(raw: str, verdict: Verdict | None) -> None:
     assert parse(raw) == verdict
 
 
-def test_scores_are_cut_to_whole_numbers() -> None:
-    assert Verdict(True, 4.8).whole_score == 4
-
-
 def test_the_question_to_the_judge_holds_the_three_texts_as_they_are() -> None:
     system, user = messages("what {is} it?", "a {dog}", "cat")
     assert (

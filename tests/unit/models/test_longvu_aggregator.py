@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from longvid.errors import ModelError, OpError
-from longvid.systems.longvu import (
-    frame_positions,
-    group_patches,
-)
+from longvid.systems.longvu.padded_grid import frame_positions, group_patches
 from longvid.systems.longvu.sva import (
     SpatialVisionAggregator,
     VisionTokenSampler,

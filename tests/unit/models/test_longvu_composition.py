@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, OpError
-from longvid.systems.longvu import (
-    LongVUConfig,
-    resize_grid,
-    spatial_token_compression,
-    with_newlines,
-)
-from longvid.systems.longvu.composition import LongVU, PreparedInputs, VisualBlock
-from longvid.systems.longvu.padded_grid import resolution
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.stc import spatial_token_compression
+from longvid.systems.longvu.padded_grid import resize_grid, resolution, with_newlines
+from tests.reference.longvu_composition import LongVU, PreparedInputs, VisualBlock
+from tests.reference.longvu_paper import PAPER
 
 WIDTH = 4
 PAD = 59
@@ -156,7 +153,7 @@ def test_over_the_low_resolution() -> None:
 
 def test_the_paper_profile_runs_whatever_the_length() -> None:
     config = dataclasses.replace(
-        LongVUConfig.paper(), image_token_len=36, query_num=36, lowres_side=4, max_length=600
+        PAPER, image_token_len=36, query_num=36, lowres_side=4, max_length=600
     )
     for num_frames in (1, 15, 20, 60):
         prepared = _prepare(config, _block(num_frames, 720, 1280))

@@ -10,27 +10,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, OpError
-from longvid.systems.longvu import (
-    LongVUConfig,
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.stc import (
+    cut_tails,
+    fit_to_budget,
+    frame_scores,
+    num_high_frames,
+    query_guided_frames,
+    spatial_token_compression,
+)
+from longvid.methods.temporal_reduction import (
+    frame_similarity,
+    max_num_frames,
+    select_frames,
+    text_length,
+)
+from longvid.systems.longvu.padded_grid import (
     content_box,
     content_mask,
     crop_to_content,
-    cut_tails,
-    fit_to_budget,
     frame_positions,
-    frame_scores,
-    frame_similarity,
-    frame_similarity_reference,
     group_patches,
-    max_num_frames,
-    num_high_frames,
-    query_guided_frames,
     resize_grid,
-    select_frames,
-    spatial_token_compression,
-    text_length,
     with_newlines,
 )
+from tests.reference.longvu_paper import PAPER
+from tests.reference.methods import frame_similarity_slowly
 
 SIZES = [(100, 100), (1280, 720), (720, 1280), (640, 480), (568, 320), (1000, 10), (1, 1), (3, 2)]
 
@@ -54,7 +59,7 @@ def test_similarity_equals_its_twin(num_frames: int, window: int, include_self: 
     dino = _random(num_frames, 4, 6, seed=num_frames)
     torch.testing.assert_close(
         frame_similarity(dino, window, include_self=include_self),
-        frame_similarity_reference(dino, window, include_self=include_self),
+        frame_similarity_slowly(dino, window, include_self=include_self),
         atol=1e-6,
         rtol=0.0,
     )
@@ -106,7 +111,7 @@ def test_at_most_400_frames_evenly() -> None:
 
 
 def test_the_paper_reduces_always_and_forces_no_frame() -> None:
-    paper = LongVUConfig.paper()
+    paper = PAPER
     dino = _random(24, 8, 64)  # nothing alike
     assert select_frames(dino, 20, paper).tolist() == list(range(24))
     dino[8:16] = dino[8]  # the second window stands still

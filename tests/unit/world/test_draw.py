@@ -6,8 +6,9 @@ import torch
 
 from longvid.models.mini_vocabulary import SIGNS
 from longvid.world.atlas import GLYPH_ID, RANGE, SIDE, distance_fields, inside
-from longvid.world.draw import Painter, draw_one, pack, pose
+from longvid.world.draw import Painter, pack, pose
 from longvid.world.scene import CHANGES, VANISHES, make_film
+from tests.reference.world_drawing import draw_one
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from longvid.world.draw import draw_one
 from longvid.world.film import main, write_film
 from longvid.world.scene import make_film
+from tests.reference.world_drawing import draw_one
 
 
 @pytest.mark.parametrize("fps", [2, 30])
