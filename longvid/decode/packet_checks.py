@@ -1,4 +1,4 @@
-"""Tell from packets that they do not hold what a plan takes for granted.
+"""Tell from packets that they do not hold what a plan or a decoder takes for granted.
 
 A plan takes each packet for one picture, and a keyframe for a place at which a decoder can start.
 Some files break that, and their keyframe flags and times do not say so:
@@ -6,6 +6,11 @@ Some files break that, and their keyframe flags and times do not say so:
     packed MPEG-4   DivX and XviD put a B-picture into the packet of the picture that it precedes,
                     and an empty picture of a few bytes into the packet that is left over
     headers         a parameter set that changes in mid-stream and is not repeated at each keyframe
+    Motion JPEG     a picture without tables, which are those of an earlier picture
+
+Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before. Two
+codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
+(ITU-T T.81 annex B), and each block of a DV frame is numbered (SMPTE 314M §4.3).
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Sequence
 
+import numpy as np
+
 from longvid.decode.non_reference import nal_units
 
-__all__ = ["HeaderCheck", "irregular_test"]
+__all__ = ["HeaderCheck", "broken_test", "irregular_test"]
 
 _VOP = b"\0\0\1\xb6"
 #: "DivX503b1393p": the p says that pictures are packed.
@@ -31,6 +38,8 @@ def irregular_test(codec: str, extradata: bytes | None) -> Callable[[memoryview]
         codec: FFmpeg's name of the decoder.
         extradata: The stream's headers.
     """
+    if codec == "mjpeg":
+        return _InheritedTables()
     if codec != "mpeg4":
         return None
     if _PACKED.search(extradata or b""):
@@ -45,6 +54,77 @@ def _irregular_mpeg4(data: memoryview) -> bool:
         or content.count(_VOP) != 1
         or _PACKED.search(content) is not None
     )
+
+
+def broken_test(codec: str) -> Callable[[memoryview], bool] | None:
+    """Return a test for packets whose structure is damaged; None where it does not show.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+    """
+    return {"mjpeg": _broken_jpeg, "dvvideo": _broken_dv}.get(codec)
+
+
+_START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = 0xD8, 0xDA, 0xD9
+_TABLES = (0xDB, 0xC4, 0xDD)  # of quantisation and of Huffman codes; the restart interval
+
+
+def _jpeg_markers(data: memoryview) -> list[int] | None:
+    """Return the markers up to the first scan; None if the segments do not lead there."""
+    if bytes(data[:2]) != bytes((0xFF, _START_OF_IMAGE)):
+        return None
+    markers, position = [_START_OF_IMAGE], 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xFF:  # a fill byte
+            position += 1
+            continue
+        markers.append(data[position + 1])
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if markers[-1] == _START_OF_SCAN:
+            return markers if position <= len(data) else None
+    return None
+
+
+def _broken_jpeg(data: memoryview) -> bool:
+    return _jpeg_markers(data) is None
+
+
+class _InheritedTables:
+    """Tells of each JPEG picture whether it lacks a kind of table that one before it has."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def __call__(self, data: memoryview) -> bool:
+        markers = _jpeg_markers(data)
+        if markers is None:
+            return False  # damage
+        tables = {marker for marker in markers if marker in _TABLES}
+        self._seen |= tables
+        return tables != self._seen
+
+
+#: Kind (in the three upper bits) and number of the 150 blocks of each sequence of a DV frame.
+_DV_SEQUENCE = np.array(
+    [
+        *((0x00, 0), (0x20, 0), (0x20, 1), (0x40, 0), (0x40, 1), (0x40, 2)),
+        *(
+            block
+            for group in range(9)
+            for block in ((0x60, group), *((0x80, 15 * group + place) for place in range(15)))
+        ),
+    ],
+    np.uint8,
+)
+_DV_BLOCK_BYTES = 80
+
+
+def _broken_dv(data: memoryview) -> bool:
+    sequences, rest = divmod(len(data), _DV_BLOCK_BYTES * len(_DV_SEQUENCE))
+    if rest or not sequences:
+        return True
+    blocks = np.frombuffer(data, np.uint8).reshape(sequences, len(_DV_SEQUENCE), _DV_BLOCK_BYTES)
+    return bool((blocks[:, :, (0, 2)] & (0xE0, 0xFF) != _DV_SEQUENCE).any())
 
 
 class HeaderCheck:

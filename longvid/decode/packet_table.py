@@ -6,6 +6,7 @@ keyframes, and how far the file can be read.
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,12 +30,14 @@ from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
 from longvid.decode.packet_checks import HeaderCheck, irregular_test
 
-__all__ = ["FrameTimes", "PacketTable", "joins", "longest_gap_ticks", "scan"]
+__all__ = ["FrameTimes", "PacketTable", "fingerprint", "joins", "longest_gap_ticks", "scan"]
 
 Int64s = npt.NDArray[np.int64]
 
 #: A header may be so many seconds longer than the packets before its tail counts as missing.
 _TAIL_SECONDS = 0.5
+
+_PRINT_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class PacketTable:
         encrypted: Packets say that they are.
         claimed_end_seconds: Where the header says the video ends, if it was found to end earlier
             because the file is cut or damaged.
+        prints: (K,) uint32, `fingerprint` of each packet.
     """
 
     pts: Int64s
@@ -102,6 +106,7 @@ class PacketTable:
     join_places: tuple[int, ...]
     encrypted: bool
     claimed_end_seconds: float | None
+    prints: npt.NDArray[np.uint32]
 
     @property
     def seekable(self) -> bool:
@@ -138,6 +143,11 @@ class PacketTable:
         return int(hidden[-1]) if len(hidden) else None
 
 
+def fingerprint(data: memoryview) -> int:
+    """Tell packets apart by their ends and their length, which costs less than reading them."""
+    return zlib.crc32(data[-_PRINT_BYTES:], zlib.crc32(data[:_PRINT_BYTES], len(data)))
+
+
 class _Packets:
     """What is noted of each packet while a file is read."""
 
@@ -150,6 +160,7 @@ class _Packets:
         self._headers = HeaderCheck(codec.name, codec.extradata)
         self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
         self.flags = array("b")
+        self.prints = array("I")
         self.num_packets = 0
         self.damaged = cut
         self.encrypted = False
@@ -178,6 +189,7 @@ class _Packets:
         self.pts.append(packet.pts)
         self.dts.append(_NO_TIME if packet.dts is None else packet.dts)
         self.durations.append(packet.duration or 0)
+        self.prints.append(fingerprint(data))
         flags = _KEY if packet.is_keyframe else 0
         if not hidden:
             flags |= _SHOWN
@@ -250,6 +262,7 @@ def scan(
         and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
         and not _times_lack_reordering(container, stream, own_pts),
         join_places=carried.places,
+        prints=np.array(read.prints, np.uint32),
         encrypted=read.encrypted,
         claimed_end_seconds=_missing_tail(container, stream, times, read.num_packets, read.damaged)
         if not carried.places

@@ -18,7 +18,8 @@ from longvid.decode.engine import Progress
 from longvid.decode.frame_source import Opened, PacketsMislead, Reopen
 from longvid.decode.gop_plan import Run, plan_runs, start_packet
 from longvid.decode.non_reference import disposable_test
-from longvid.decode.packet_table import FrameTimes, PacketTable
+from longvid.decode.packet_checks import broken_test
+from longvid.decode.packet_table import FrameTimes, PacketTable, fingerprint
 
 __all__ = ["PlannedSource"]
 
@@ -70,12 +71,16 @@ class PlannedSource:
         self._doubtful: set[int] = set()
         self._use(opened)
 
+        #: Whether a seek leads to the packets of the table; in a damaged file it may not.
+        self._seekable = table.seekable
+
     def _use(self, opened: Opened) -> None:
         self._container, self._stream = opened
         self._decoder = PacketDecoder(self._stream, self._settings, self._progress)
         self._packets = packets(self._container, self._stream)
         self._next = -1  # the packet that reading on would give, where that is known
         self._whole_frames = self._packets_are_frames()
+        self._broken = broken_test(self._stream.codec_context.name)
 
     def close(self) -> None:
         """Close the file."""
@@ -242,6 +247,7 @@ class PlannedSource:
     def _read(self, start: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """Yield packets of the table from `start` on, with their place in it."""
         strangers = 0
+        is_first = True
         for packet in self._packets:
             if packet is None:
                 self._damaged.append(max(self._next, start))
@@ -254,12 +260,29 @@ class PlannedSource:
                 continue
             self._next = index + 1
             if index >= start:
-                if packet.is_corrupt and not self._table.is_at_join(index):
+                if not self._is_same(packet, index):
+                    if not (is_first and self._seekable):
+                        raise PacketsMislead
+                    self._seekable = False
+                    self._open_again()
+                    yield from self._read(start)
+                    return
+                is_first = False
+                is_corrupt = packet.is_corrupt and not self._table.is_at_join(index)
+                if is_corrupt or (self._broken is not None and self._broken(memoryview(packet))):
                     self._damaged.append(index)
                 yield index, packet
             else:
                 self._progress()
         self._next = -1
+
+    def _is_same(self, packet: Packet[VideoStream], index: int) -> bool:
+        """Return False if a packet has the time of one in the table, and another content.
+
+        Behind a seek program streams may give the times of one picture to the next, and damaged
+        files other packets.
+        """
+        return fingerprint(memoryview(packet)) == int(self._table.prints[index])
 
     def _place_of(self, packet: Packet[VideoStream]) -> int | None:
         """Find a packet in the table, and give it the time that it has there."""
@@ -275,10 +298,10 @@ class PlannedSource:
 
     def _go_to(self, start: int) -> None:
         """Stand at or before a packet: read on, seek, seek earlier, or open again."""
-        far = _SKIP_PACKETS if self._table.seekable else len(self._table.pts)
+        far = _SKIP_PACKETS if self._seekable else len(self._table.pts)
         if 0 <= self._next <= start <= self._next + far:
             return
-        if self._table.seekable and self._seek(start):
+        if self._seekable and self._seek(start):
             return
         self._open_again()
 
@@ -311,7 +334,7 @@ class PlannedSource:
             if packet is None:
                 continue
             index = self._table.index_of(packet.pts, -1)
-            if index is not None:
+            if index is not None and self._is_same(packet, index):
                 self._next = index
                 self._packets = itertools.chain((packet,), self._packets)
                 return index

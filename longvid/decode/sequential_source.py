@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from longvid.decode.codec import DecoderSettings, PacketDecoder
 from longvid.decode.container import packets
 from longvid.decode.engine import Progress
 from longvid.decode.frame_source import Reopen
+from longvid.decode.packet_checks import broken_test
 from longvid.decode.packet_table import FrameTimes, joins, longest_gap_ticks
 
 __all__ = ["SequentialSource"]
@@ -39,17 +39,24 @@ class SequentialSource:
         rate = stream.average_rate or stream.guessed_rate or 25
         interval = max(1, round(denominator / (numerator * rate)))
         container.close()
-        ticks = [picture.pts if picture.pts is not None else picture.dts for picture in self._all()]
+        damage = _Damage()
+        ticks: list[int | None] = []
+        for picture in self._all(damage):
+            ticks.append(picture.pts if picture.pts is not None else picture.dts)
+            damage.look_at(picture)
         #: The pictures that count, by their place in the decoder's output.
         self._places, self._times = _in_order_of_display(
             ticks, longest_gap, interval, numerator, denominator
         )
+        self._doubtful = damage.ranks(self._places)
         self._pictures: Generator[VideoFrame, None, None] | None = None
         self._next = 0  # the place of the picture that reading on would give
         self._last: VideoFrame | None = None  # the one before it
 
-    #: Damage is not looked for.
-    doubtful: frozenset[int] = frozenset()
+    @property
+    def doubtful(self) -> frozenset[int]:
+        """The ranks of frames beside lost ones, and of those that may refer to lost ones."""
+        return self._doubtful
 
     @property
     def times(self) -> FrameTimes:
@@ -76,15 +83,54 @@ class SequentialSource:
             self._next += 1
         return self._last
 
-    def _all(self) -> Generator[VideoFrame, None, None]:
+    def _all(self, damage: _Damage | None = None) -> Generator[VideoFrame, None, None]:
+        """Decode every picture; tell `damage` of each lost one before those that come after it."""
+        damage = damage or _Damage()
         container, stream = self._reopen()
         try:
             decoder = PacketDecoder(stream, self._settings, self._progress)
-            sound = (packet for packet in packets(container, stream) if packet is not None)
-            for packet in itertools.chain(sound, (None,)):
-                yield from decoder.decode(packet)
+            broken = broken_test(stream.codec_context.name)
+            for packet in packets(container, stream):
+                if packet is None:
+                    damage.note(None)
+                    continue
+                errors = decoder.num_errors
+                pictures = decoder.decode(packet)
+                is_broken = broken is not None and broken(memoryview(packet))
+                if decoder.num_errors > errors or is_broken:
+                    damage.note(packet.pts)
+                yield from pictures
+            yield from decoder.decode(None)
         finally:
             container.close()
+
+
+class _Damage:
+    """Finds the pictures that damage concerns: from the one before it to the next keyframe."""
+
+    def __init__(self) -> None:
+        self._doubtful: list[bool] = []
+        self._is_open = False
+        self._lost_pts: int | None = None  # of the last damaged packet
+
+    def note(self, pts: int | None) -> None:
+        """Take in that a packet is damaged."""
+        if not self._is_open and self._doubtful:
+            self._doubtful[-1] = True  # it stays on display in place of what is lost
+        self._is_open, self._lost_pts = True, pts
+
+    def look_at(self, picture: VideoFrame) -> None:
+        """Take in the next picture."""
+        # Pictures come later than their packets: one that was waiting does not end the damage.
+        lost, shown = self._lost_pts, picture.pts
+        is_later = lost is None or shown is None or shown > lost
+        if self._is_open and picture.key_frame and is_later:
+            self._is_open = False
+        self._doubtful.append(self._is_open)
+
+    def ranks(self, places: Sequence[int]) -> frozenset[int]:
+        """Return the doubtful ones among the pictures at these places."""
+        return frozenset(rank for rank, place in enumerate(places) if self._doubtful[place])
 
 
 def _in_order_of_display(

@@ -1,0 +1,132 @@
+"""Damage that a decoder does not report, and damage in files that are decoded in sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from longvid.decode import PyAVDecoder
+from longvid.decode.packet_checks import broken_test, irregular_test
+from longvid.decode.planned_source import PlannedSource
+from longvid.decode.pyav_engine import PyAVEngine
+from longvid.types import FrameSize
+from tests.unit.decode.footage import as_rgb, encode, failures, one_segment
+
+RATE = 25
+
+
+def packets_of(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def engine() -> PyAVEngine:
+    options = {**PyAVDecoder(size=FrameSize(96, 128)).engine_options()}
+    return PyAVEngine(options, lambda: None)
+
+
+def test_a_jpeg_picture_whose_segments_do_not_lead_to_a_scan_is_broken(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.avi", 4, codec="mjpeg", pix_fmt="yuvj420p")
+    sound = packets_of(clip)[1]
+    is_broken = broken_test("mjpeg")
+    assert is_broken is not None
+    assert not is_broken(memoryview(sound))
+    assert not is_broken(memoryview(sound[:2] + b"\xff" + sound[2:]))  # a fill byte
+    tables = sound.index(b"\xff\xdb")
+    for bad in (
+        sound[: tables + 20] + sound[tables + 24 :],
+        sound[2:],
+        sound[: tables + 30],
+        b"",
+        sound[:3],
+    ):
+        assert is_broken(memoryview(bad))
+
+
+def test_jpeg_tables_that_come_once_forbid_a_plan(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.avi", 4, codec="mjpeg", pix_fmt="yuvj420p")
+    sound = packets_of(clip)[1]
+    tables = sound.index(b"\xff\xdb")
+    length = 2 + int.from_bytes(sound[tables + 2 : tables + 4], "big")
+    is_irregular = irregular_test("mjpeg", b"")
+    assert is_irregular is not None
+    assert not is_irregular(memoryview(sound))
+    assert is_irregular(memoryview(sound[:tables] + sound[tables + length :]))
+
+
+def test_blocks_of_a_dv_frame_are_numbered(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.dv", 2, codec="dvvideo", size=(576, 720))
+    sound = packets_of(clip)[0]
+    is_broken = broken_test("dvvideo")
+    assert is_broken is not None
+    assert not is_broken(memoryview(sound))
+    shifted = sound[:4000] + bytes(64) + sound[4000:-64]
+    flipped = bytearray(sound)
+    flipped[80 * 151 + 2] ^= 1
+    for bad in (shifted, flipped, sound[:-80], b""):
+        assert is_broken(memoryview(bad))
+    assert broken_test("h264") is None
+
+
+@pytest.mark.parametrize("suffix", ["mpg", "vob", "ts"])
+def test_a_seek_leads_to_the_packets_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Behind a seek a program stream gives a picture the time of the one before."""
+    monkeypatch.setattr("longvid.decode.planned_source._SKIP_PACKETS", 0)
+    options = {"g": "12", "bf": "2"}
+    clip = encode(tmp_path / f"clip.{suffix}", 60, codec="mpeg2video", options=options)
+    with av.open(str(clip)) as container:
+        expected = [as_rgb(frame, 96, 128) for frame in container.decode(video=0)]
+    source = engine()._video(str(clip)).source
+    assert isinstance(source, PlannedSource)
+    for rank in (59, 30, 13, 25, 2, 48):
+        [(given, picture)] = source.frames([rank])
+        assert given == rank
+        assert picture is not None
+        assert np.array_equal(as_rgb(picture, 96, 128), expected[rank])
+    source.close()
+
+
+def test_packets_that_are_not_those_of_the_table_are_read_from_the_start(tmp_path: Path) -> None:
+    """A DV frame with bytes too many: behind a seek every frame begins at the wrong byte."""
+    clip = encode(tmp_path / "clip.dv", 7, codec="dvvideo", size=(576, 720))
+    content = clip.read_bytes()
+    clip.write_bytes(content[:389_430] + b"\xff" * 64 + content[389_430:])
+    with PyAVDecoder(size=FrameSize(96, 128)).setup() as decoder:
+        video = decoder.probe(str(clip), "dv")
+        items = list(decoder.decode(one_segment(video, [0.0, 0.08, 0.16, 0.24])))
+    with PyAVDecoder(size=FrameSize(96, 128), plan=False).setup() as decoder:
+        in_sequence = list(decoder.decode(one_segment(video, [0.0, 0.08, 0.16, 0.24])))
+    assert np.array_equal(items[0].data[0], in_sequence[0].data[0])  # type: ignore[union-attr]
+    [gap] = failures(items)
+    assert 0 < (gap.start_seconds or 0) <= 0.09
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_pictures_lost_in_mid_file_are_a_gap(tmp_path: Path, plan: bool) -> None:
+    options = {"g": "10", "bf": "0", "x264-params": "scenecut=0"}
+    clip = encode(tmp_path / "clip.mkv", 60, options=options)
+    content = bytearray(clip.read_bytes())
+    at = content.index(packets_of(clip)[22][:200])
+    content[at + 6 : at + 200] = bytes(range(194))
+    clip.write_bytes(content)
+    with PyAVDecoder(size=FrameSize(96, 128), plan=plan).setup() as decoder:
+        video = decoder.probe(str(clip), "lost")
+        times = [index / 12.5 for index in range(30)]
+        [gap] = failures(list(decoder.decode(one_segment(video, times, parts=5))))
+    start, end = gap.start_seconds or 0.0, gap.end_seconds or 0.0
+    assert 20 / RATE <= start <= 22 / RATE
+    assert 30 / RATE <= end <= 34 / RATE
+
+
+def test_sound_files_that_are_decoded_in_sequence_have_no_gap(data: Path) -> None:
+    for name in ("xvid_packed_small.avi", "imagej_gray8.avi", "ts_concat_restart.ts"):
+        with PyAVDecoder(size=FrameSize(24, 32), plan=False).setup() as decoder:
+            video = decoder.probe(str(data / "cases" / name), name)
+            step = video.duration_seconds / 20
+            times = [video.start_seconds + step * place for place in range(20)]
+            assert not failures(list(decoder.decode(one_segment(video, times))))
