@@ -115,6 +115,9 @@ class Ask:
         text_lines, text_tokens: The most lines shown, and the most tokens that they take.
         text_weight: Of the lines where segments found by pictures and by lines are ranked
             together; 0 leaves the search of pictures alone.
+        text_embedder: Checkpoint of sentence-transformers by which lines are searched too, ranked
+            together with the search by words; "" for none. Lines are embedded when first searched.
+        text_embedder_weight: Of that search; 0 leaves the search by words alone.
     """
 
     budget: int = 512
@@ -136,6 +139,8 @@ class Ask:
     text_lines: int = 12
     text_tokens: int = 1024
     text_weight: float = 1.0
+    text_embedder: str = ""
+    text_embedder_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.query_forms not in ("question", "caption", "both"):
@@ -160,6 +165,10 @@ class Ask:
             raise ConfigError(
                 "ask needs text_lines and text_tokens of at least 1 and text_weight of at least "
                 f"0, got {self.text_lines}, {self.text_tokens} and {self.text_weight}."
+            )
+        if not 0 <= self.text_embedder_weight < math.inf:
+            raise ConfigError(
+                f"ask.text_embedder_weight must be at least 0, got {self.text_embedder_weight}."
             )
         if self.subtitles not in ("none", "listed", "interleaved", "covering"):
             raise ConfigError(

@@ -46,7 +46,7 @@ class StoreSearch:
         self._closed = False
         self._candidates = CandidateSearch(self.store, Route(config.ask))
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
-        self._text = TextSearch(self.store, self._prompt_text.replaced, config.ask)
+        self._text = TextSearch(self.store, self._prompt_text.replaced, config.ask, self.device)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -9,11 +9,13 @@ Source: Cormack et al. 2009, Reciprocal Rank Fusion, with their constant of 60.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from longvid.config import Ask
 from longvid.errors import StoreError
+from longvid.qa.sentence_search import RANK_CONSTANT, SentenceSearch, reciprocal_ranks
 from longvid.store import Hit, Store, StoredVideo
 from longvid.store.text_index import TextIndex
 from longvid.timed_text.words import asked_source, content_words
@@ -21,15 +23,16 @@ from longvid.types import Evidence, Query, TextLine
 
 __all__ = ["TextHit", "TextSearch", "fused", "line_evidence"]
 
-_RANK_CONSTANT = 60
 #: A line of the source that a question names counts as one whose score is so much higher.
 _PREFERENCE = 1.5
 _RECOGNISED = ("speech", "screen")
+#: Lines of each search that are ranked together.
+_FUSED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """A line that was found, with its BM25 score."""
+    """A line that was found, with its BM25 score, or that of both searches."""
 
     video_id: str
     line: TextLine
@@ -42,11 +45,21 @@ class TextSearch:
     Args:
         store: Whose text it is.
         replaced: Subtitles by video id in place of those in the store; may change at any time.
-        ask: Which sources are searched, and how many lines are wanted.
+        ask: Which sources are searched, how many lines are wanted, and a sentence embedder.
+        device: Where the sentence embedder runs.
     """
 
-    def __init__(self, store: Store, replaced: Mapping[str, Sequence[TextLine]], ask: Ask) -> None:
+    def __init__(
+        self,
+        store: Store,
+        replaced: Mapping[str, Sequence[TextLine]],
+        ask: Ask,
+        device: str = "cpu",
+    ) -> None:
         self._store, self._replaced, self._ask = store, replaced, ask
+        self._device = device
+        self._sentences: SentenceSearch | None = None
+        self._loading = threading.Lock()
         self._with_replaced: tuple[object, TextIndex] | None = None
 
     def has_recognised(self, video_ids: Sequence[str]) -> bool:
@@ -58,7 +71,7 @@ class TextSearch:
     def search(
         self, text: str, video_ids: Sequence[str], top_k: int, source: str = ""
     ) -> list[TextHit]:
-        """Find lines by their words, best first.
+        """Find lines by their words, and by their meaning where an embedder is named, best first.
 
         Args:
             text: Words to look for; one that names a source, such as "sign", prefers it.
@@ -68,6 +81,7 @@ class TextSearch:
 
         Raises:
             StoreError: The text of one of the videos is damaged.
+            ModelError: The sentence embedder cannot be loaded.
         """
         index = self._index()
         for video_id in index.damaged:
@@ -75,15 +89,35 @@ class TextSearch:
                 raise StoreError(index.damaged[video_id])
         sources = {source} if source else self._ask.text_sources
         preferred = asked_source(text)
-        most = 4 * top_k if preferred else top_k
+        sentences = self._sentences_searched()
+        most = top_k if sentences is None else max(top_k, _FUSED)
         allowed = index.allowed(video_ids, sources)
-        hits = []
-        for score, place in index.words.search(content_words(text), most, allowed):
-            line = index.lines[place]
-            fits = preferred and (line.source == "screen") == (preferred == "screen")
-            weighted = score * _PREFERENCE if fits else score
-            hits.append(TextHit(index.video_of(place), line, weighted))
-        return sorted(hits, key=lambda hit: -hit.score)[:top_k]
+        by_words = content_words(text)
+        found = index.words.search(by_words, 4 * most if preferred else most, allowed)
+        if preferred:
+            is_screen = [index.lines[place].source == "screen" for _, place in found]
+            found = [
+                (score * _PREFERENCE if of_screen == (preferred == "screen") else score, place)
+                for (score, place), of_screen in zip(found, is_screen, strict=True)
+            ]
+            found.sort(key=lambda hit: -hit[0])
+        if sentences is not None:
+            nearest = sentences.search(index, text, most, allowed)
+            weight = self._ask.text_embedder_weight
+            found = reciprocal_ranks(found[:most], nearest, weight)
+        return [
+            TextHit(index.video_of(place), index.lines[place], score)
+            for score, place in found[:top_k]
+        ]
+
+    def _sentences_searched(self) -> SentenceSearch | None:
+        """Return the search by meaning, where one is asked for; its weights are loaded once."""
+        if not (self._ask.text_embedder and self._ask.text_embedder_weight):
+            return None
+        with self._loading:
+            if self._sentences is None:
+                self._sentences = SentenceSearch(self._ask.text_embedder, self._device)
+            return self._sentences
 
     def _index(self) -> TextIndex:
         index = self._store.texts.current()
@@ -126,7 +160,7 @@ def fused(
     if not weight or not text_hits:
         return list(hits)
     known: dict[tuple[str, int], Hit] = {_key(hit): hit for hit in hits}
-    scores = {_key(hit): 1 / (_RANK_CONSTANT + rank) for rank, hit in enumerate(hits, start=1)}
+    scores = {_key(hit): 1 / (RANK_CONSTANT + rank) for rank, hit in enumerate(hits, start=1)}
     segments = {
         video_id: store.search(query.embedding, videos[video_id].num_segments, (video_id,))
         for video_id in dict.fromkeys(hit.video_id for hit in text_hits)
@@ -139,7 +173,7 @@ def fused(
             if touches and _key(hit) not in voted:
                 voted.add(_key(hit))
                 known.setdefault(_key(hit), hit)
-                scores[_key(hit)] = scores.get(_key(hit), 0.0) + weight / (_RANK_CONSTANT + rank)
+                scores[_key(hit)] = scores.get(_key(hit), 0.0) + weight / (RANK_CONSTANT + rank)
     order = sorted(known, key=lambda key: (-scores[key], -known[key].score, key))
     return [known[key] for key in order[: len(hits)]]
 

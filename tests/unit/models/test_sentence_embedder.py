@@ -9,8 +9,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from longvid.config import Ask
 from longvid.errors import ModelError
 from longvid.models.sentence_embedder import SentenceEmbedder
+from longvid.qa.text_search import TextSearch
+from longvid.store import Store, write_subtitles
+from longvid.types import TextLine
 from tests.parity.family_checkpoints import IDS, write_word_tokenizer
 
 TEXTS = ("what color is it ?", "red", "is it dark blue ?")
@@ -82,3 +86,34 @@ def test_what_is_not_read(tmp_path: Path) -> None:
         SentenceEmbedder(str(folder))
     with pytest.raises(ModelError):
         SentenceEmbedder(str(tmp_path / "none"))
+
+
+def test_a_search_by_meaning_joins_that_by_words(tmp_path: Path) -> None:
+    folder = str(write(tmp_path / "model", "pooling_mode_mean_tokens"))
+    store = Store.create(
+        tmp_path / "store", fingerprint="f" * 16, config={}, space="space", embedding_width=4
+    )
+    video = "a" * 32
+    texts = ("what color is it ?", "dark green", "red is red", "it is blue")
+    lines = [TextLine(float(at), at + 1.0, text) for at, text in enumerate(texts)]
+    write_subtitles(store.objects, video, lines)
+
+    def found(**settings: object) -> list[tuple[float, str]]:
+        ask = Ask(**settings)  # type: ignore[arg-type]
+        hits = TextSearch(store, {}, ask).search("green", (video,), 3)
+        return [(hit.score, hit.line.text) for hit in hits]
+
+    alone = found()
+    assert [text for _, text in alone] == ["dark green"]
+    assert found(text_embedder=folder, text_embedder_weight=0.0) == alone
+    both = found(text_embedder=folder)
+    embedder = SentenceEmbedder(folder)
+    scores = embedder.embed_texts(texts) @ embedder.embed_query("green")
+    order = [texts[place] for place in scores.argsort(descending=True).tolist()]
+    places = {text: 1 / (60 + rank) for rank, text in enumerate(order, start=1)}
+    places["dark green"] += 1 / 61
+    expected = sorted(places.items(), key=lambda one: -one[1])[:3]
+    assert [text for _, text in both] == [text for text, _ in expected]
+    assert [score for score, _ in both] == pytest.approx([score for _, score in expected])
+    with pytest.raises(ModelError):
+        found(text_embedder=str(tmp_path / "none"))
