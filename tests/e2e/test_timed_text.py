@@ -22,6 +22,7 @@ from longvid.store import Store, write_subtitles
 from longvid.store.timed_text import TextWriter, read_recognised, read_text
 from longvid.types import Question, TextLine
 from tests.e2e import fake_text_sources as fakes
+from tests.unit.decode.sound import tone_file
 
 SPEECH = "tests.e2e.fake_text_sources:FakeSpeech"
 SCREEN = "tests.e2e.fake_text_sources:FakeScreen"
@@ -139,6 +140,20 @@ def test_what_cannot_be_read_is_a_failure_and_the_video_stays(clip: Path, tmp_pa
     assert (again.videos_skipped, again.failures) == (1, ())
     assert read_text(Store.open(store), failure.video_id)
     assert Store.open(store).failures() == []
+
+
+def test_no_sound_is_no_failure_and_a_broken_track_leaves_the_video(
+    data: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    silent = shutil.copy(data / "sign_book_640x480.mkv", tmp_path / "silent.mkv")
+    broken = tone_file(tmp_path / "broken.avi", [0.5], codec="adpcm_yamaha", rate=16_000)
+    report = longvid.index([silent, broken], store=store, config=config(SPEECH))
+    assert (report.videos_indexed, report.videos_failed) == (2, 0)
+    [failure] = report.failures
+    assert (failure.stage, failure.kind) == ("text", "unsupported")
+    assert "adpcm_yamaha" in failure.error
+    assert read_text(Store.open(store), Store.open(store).find("silent.mkv")) == ()
 
 
 def test_text_that_failed_is_read_by_retry_or_by_the_command_that_it_names(

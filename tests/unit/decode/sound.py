@@ -25,10 +25,12 @@ def tone_file(
     hole: tuple[float, float] = (0.0, 0.0),
     languages: Sequence[str] = ("",),
     options: dict[str, str] | None = None,
+    still_seconds: float = 0.0,
 ) -> Path:
     """Write bursts of 0.1 s of 1 kHz at times of the sound's own clock, which begins at `offset`.
 
-    The frames in `hole` are left out. A still video goes along. Track k is k times as loud.
+    The frames in `hole` are left out. A still video goes along, `still_seconds`
+    longer than the sound. Track k is k times as loud.
     """
     with av.open(str(path), "w", options=options or {}) as out:
         video = out.add_stream("mpeg4", rate=10)
@@ -41,7 +43,7 @@ def tone_file(
             if language:
                 track.metadata["language"] = language
             tracks.append(track)
-        for index in range(int(10 * (seconds + offset))):
+        for index in range(int(10 * (seconds + offset + still_seconds))):
             picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
             picture.pts, picture.time_base = index, Fraction(1, 10)
             out.mux(video.encode(picture))

@@ -36,6 +36,8 @@ def reader() -> Iterator[AudioReader]:
         ("six.mp4", {"layout": "5.1", "rate": 44_100}),
         ("pcm.mov", {"codec": "pcm_s16le"}),
         ("edit.mp4", {"offset": 0.25, "options": {"use_editlist": "1"}}),
+        ("ends.mp4", {"still_seconds": 3.0}),
+        ("ends.mkv", {"still_seconds": 3.0, "offset": 1.5}),
         ("moved.mov", {"offset": 0.75, "options": {"movflags": "faststart"}}),
     ],
 )

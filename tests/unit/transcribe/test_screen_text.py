@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from longvid.decode.pyav import PyAVDecoder
 from longvid.errors import ConfigError
@@ -68,6 +71,58 @@ def test_noise_gives_nothing(reader: ScreenTextReader) -> None:
     )
     assert list(reader([batch])) == []
     assert list(reader([])) == []
+
+
+CODE = (
+    "def read_many(self, names):",
+    "    for name in sorted(names):",
+    "        data = self.read(name)",
+    "        if data is None:",
+    "            continue  # gone since",
+    "        yield name, len(data)",
+    "print('<|im_end|> <image>')",
+)
+
+
+def written(lines: Sequence[str], pixels: int) -> FrameBatch:
+    """Return one frame of 720p with lines of text under each other."""
+    image = Image.new("RGB", (1280, 720), (250, 250, 245))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=pixels)
+    for number in range(720 // (2 * pixels)):
+        text = lines[number % len(lines)]
+        draw.text((40, 2 * pixels * number), text, font=font, fill=(10, 10, 20))
+    data = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    times = torch.zeros(1, dtype=torch.float64)
+    return FrameBatch("v", 0, 0.0, 1.0, data, times, torch.ones_like(times), times > 9)
+
+
+def test_a_page_of_dense_code(reader: ScreenTextReader) -> None:
+    found = " ".join(line.text for line in reader([written(CODE, 18)]))
+    letters = "".join(letter for letter in found if letter.isalnum())
+    for words in ("readmany", "sortednames", "dataisNone", "yieldname", "imend", "image"):
+        assert words.replace(" ", "") in letters
+
+
+@pytest.mark.parametrize(
+    ("scripts", "kept"),
+    [
+        ("latin", ["EXIT 4"]),
+        ("han,kana", ["東京タワー"]),
+        ("hebrew,arabic", ["יציאה", "مخرج"]),
+        ("any", ["EXIT 4", "東京タワー", "יציאה", "مخرج"]),
+    ],
+)
+def test_scripts(scripts: str, kept: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the networks read of other scripts is kept where its script is asked for."""
+    reader = ScreenText(scripts=scripts).setup()
+    texts = ("EXIT 4", "東京タワー", "יציאה", "مخرج")
+    boxes = np.array(
+        [[[100, at], [400, at], [400, at + 30], [100, at + 30]] for at in (50, 250, 450, 650)]
+    )
+    result = SimpleNamespace(txts=texts, scores=(0.95,) * 4, boxes=boxes)
+    monkeypatch.setattr(reader, "_read", lambda picture: result)
+    lines = list(reader([written(["anything"], 40)]))
+    assert sorted(line.text for line in lines) == sorted(kept)
 
 
 @pytest.mark.parametrize(

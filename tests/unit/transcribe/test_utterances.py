@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from longvid.decode.audio_decoder import AudioReader
 from longvid.transcribe import recogniser
 from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import (
@@ -84,6 +86,26 @@ def test_only_speech_reaches_the_recogniser(monkeypatch: pytest.MonkeyPatch) -> 
     lines = list(SpeechReader(recognise, "en")(blocks))
     assert heard == [SAMPLE_RATE, SAMPLE_RATE]
     assert [line.start_seconds for line in lines] == [8.25, 61.25]
+
+
+def test_music_is_no_speech(data: Path) -> None:
+    """Chords over a drum for a minute, and the sound of real clips in which nobody speaks."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("silero_vad")
+    voice = VoiceActivity()
+    seconds = np.arange(30 * SAMPLE_RATE) / SAMPLE_RATE
+    chords = np.zeros_like(seconds)
+    for number, root in enumerate((220.0, 174.6, 261.6, 196.0)):
+        inside = (seconds // 2) % 4 == number
+        for ratio in (1.0, 1.25, 1.5, 2.0):
+            chords += inside * 0.08 * np.sin(2 * np.pi * root * ratio * seconds)
+    drum = np.exp(-30 * (seconds % 0.5)) * np.random.default_rng(0).normal(0, 0.3, len(seconds))
+    assert voice((chords + drum).astype(np.float32)) == []
+    with AudioReader() as reader:
+        for name in ("bbb_bird_vfr.mp4", "cars_overhead_30s.mp4", "flower_bloom.mp4"):
+            blocks = list(reader.blocks(str(data / name)))
+            assert blocks
+            assert all(voice(block.data.numpy()) == [] for block in blocks)
 
 
 def test_tones_and_noise_are_no_speech() -> None:
