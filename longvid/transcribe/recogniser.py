@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from longvid.transcribe.utterances import Utterance, lines_of
+from longvid.transcribe.utterances import Utterance, lines_of, without_silence
 from longvid.transcribe.voice_activity import SAMPLE_RATE, VoiceActivity
 from longvid.types import Audio, TextLine
 
@@ -45,8 +45,12 @@ class SpeechReader:
             whole = [(0.0, len(samples) / block.sample_rate)]
             for start, end in self._voice(samples) if self._voice is not None else whole:
                 first, last = (round(seconds * block.sample_rate) for seconds in (start, end))
+                spoken = samples[first:last]
                 yield from lines_of(
-                    self._recognise(samples[first:last]),
+                    [
+                        without_silence(one, spoken, block.sample_rate)
+                        for one in self._recognise(spoken)
+                    ],
                     block.start_seconds + start,
                     block.start_seconds + end,
                     self._language,

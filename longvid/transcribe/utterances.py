@@ -13,11 +13,21 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from longvid.types import TextLine, Word
 
-__all__ = ["Utterance", "compression_ratio", "is_hallucination", "is_loop", "lines_of"]
+__all__ = [
+    "Utterance",
+    "compression_ratio",
+    "is_hallucination",
+    "is_loop",
+    "lines_of",
+    "without_silence",
+]
 
 _MAX_NO_SPEECH = 0.6
 _MIN_LOG_PROBABILITY = -1.0
@@ -25,6 +35,8 @@ _MAX_COMPRESSION = 2.4
 _MAX_REPEATS = 4
 _MAX_LINE_SECONDS, _MAX_LINE_WORDS = 8.0, 16
 _PAUSE_SECONDS = 0.6
+#: Sound of a word is where its level, in steps of 10 ms, is above this share of its highest.
+_STEP_SECONDS, _QUIET = 0.01, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,34 @@ def lines_of(
                     for first, last, word in words
                 ),
             )
+
+
+def without_silence(
+    utterance: Utterance, samples: npt.NDArray[np.float32], sample_rate: int
+) -> Utterance:
+    """Move the times of words to where they are heard.
+
+    Recognisers of the Whisper kind give the silence before a word to the word.
+
+    Args:
+        utterance: Its words have times.
+        samples: (S,) what was recognised.
+        sample_rate: Of the samples.
+    """
+    step = round(_STEP_SECONDS * sample_rate)
+    blocks = samples[: len(samples) // step * step].reshape(-1, step)
+    level = np.sqrt(np.square(blocks, dtype=np.float64).mean(axis=1))
+    words: list[tuple[float, float, str]] = []
+    for start, end, word in utterance.words:
+        first, last = (round(seconds / _STEP_SECONDS) for seconds in (start, end))
+        inside = level[first:last]
+        loud = np.flatnonzero(inside > _QUIET * inside.max()) if len(inside) else []
+        if len(loud):
+            begin, stop = first + int(loud[0]), first + int(loud[-1]) + 1
+            start = max(start, begin * _STEP_SECONDS)
+            end = max(start, min(end, stop * _STEP_SECONDS))
+        words.append((start, end, word))
+    return replace(utterance, words=tuple(words))
 
 
 _Words = Sequence[tuple[float, float, str]]

@@ -18,6 +18,7 @@ from longvid.transcribe.utterances import (
     is_hallucination,
     is_loop,
     lines_of,
+    without_silence,
 )
 from longvid.transcribe.voice_activity import VoiceActivity, spans_of
 from longvid.types import Audio
@@ -61,6 +62,18 @@ def test_lines_are_cut_and_placed() -> None:
     assert (lines[0].confidence, lines[0].language, lines[0].source) == (0.25, "en", "speech")
     [plain] = lines_of([Utterance(1.0, 2.0, "no words")], 5.0, 6.5, "de")
     assert (plain.start_seconds, plain.end_seconds, plain.language) == (6.0, 6.5, "de")
+
+
+def test_words_begin_where_they_are_heard() -> None:
+    samples = np.zeros(2 * SAMPLE_RATE, np.float32)
+    for start, end in ((0.5, 0.8), (1.2, 1.5)):
+        samples[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)] = 0.3
+    words = ((0.1, 0.9, "one"), (0.9, 1.7, "two"), (1.7, 1.9, "silent"), (1.9, 2.5, "late"))
+    moved = without_silence(Utterance(0.0, 2.0, "", words), samples, SAMPLE_RATE)
+    times = [(start, end) for start, end, _ in moved.words]
+    assert times[0] == pytest.approx((0.5, 0.8), abs=0.011)
+    assert times[1] == pytest.approx((1.2, 1.5), abs=0.011)
+    assert times[2:] == [(1.7, 1.9), (1.9, 2.5)]
 
 
 def test_spans_of_speech() -> None:
