@@ -153,7 +153,7 @@ def without_silence(
     for start, end, word in utterance.words:
         first, last = (round(seconds / _STEP_SECONDS) for seconds in (start, end))
         inside = level[first:last]
-        loud = np.flatnonzero(inside > _QUIET * inside.max()) if len(inside) else []
+        loud = np.flatnonzero(inside > _QUIET * inside.max(initial=0.0))
         if len(loud):
             begin, stop = first + int(loud[0]), first + int(loud[-1]) + 1
             start = max(start, begin * _STEP_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,9 @@ from longvid.decode.pyav import PyAVDecoder
 from longvid.errors import ConfigError
 from longvid.transcribe.screen_text import ScreenText, ScreenTextReader
 from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan, TextLine
+
+#: A folder of clips whose licence does not allow them here.
+CLIPS = os.environ.get("LONGVID_CLIPS", "")
 
 pytest.importorskip("rapidocr")
 pytest.importorskip("onnxruntime")
@@ -56,6 +60,37 @@ def test_titles(
     assert found[0].end_seconds == pytest.approx(end, abs=0.6)
     assert found[0].box is not None
     assert found[0].confidence > 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("text/keyboard_rot0.mov", {"AltGr"}),
+        ("text/keyboard_rot90.mov", {"F9", "F10", "F11", "F12", "AltGr", "PrtS"}),
+        ("text/keyboard_rot180.mov", {"End", "PgUp", "PgDn", "PrtSc Ctrl"}),
+        ("edge/hevc_128.mp4", {"Frame 0"}),
+        ("edge/vp9_odd_321x241.mp4", {"00:00:00.000"}),
+        ("edge/h264_odd_321x241_yuv444.mp4", {"00:00:00.000"}),
+    ],
+)
+def test_keys_and_counters(
+    name: str, texts: set[str], data: Path, reader: ScreenTextReader
+) -> None:
+    """All that can be read by eye; keys whose print is one character are no lines."""
+    assert {line.text for line in lines_of(data / name, reader)} == texts
+
+
+@pytest.mark.skipif(not CLIPS, reason="LONGVID_CLIPS names no folder of further clips")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bbb_opening_30s_vp8.webm", "THE PEACH OPEN MOVIE PROJECT / PRESENTS"),
+        ("letter_blocks.mp4", "SAM"),
+        ("edge/hevc_1080p_rot_datatrack.mp4", "F12"),
+    ],
+)
+def test_clips_that_are_not_shipped(name: str, text: str, reader: ScreenTextReader) -> None:
+    assert text in [line.text for line in lines_of(Path(CLIPS) / name, reader)]
 
 
 def test_no_text_is_read_where_there_is_none(data: Path, reader: ScreenTextReader) -> None:
