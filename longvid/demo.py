@@ -22,6 +22,7 @@ from typing import Any
 from longvid.api import index
 from longvid.cli.output import dump, say, warn
 from longvid.config import Config
+from longvid.errors import counted
 from longvid.progress import index_progress
 from longvid.qa.video_qa import VideoQA
 from longvid.text_demo import show_text
@@ -71,7 +72,8 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
         )
     tell(
         f"   {report.videos_indexed} indexed, {report.videos_skipped} skipped, "
-        f"{report.videos_failed} failed; {report.frames} frames became {report.tokens} tokens "
+        f"{report.videos_failed} failed; {counted(report.frames, 'frame')} became "
+        f"{counted(report.tokens, 'token')} "
         f"in {report.seconds:.1f} s"
     )
     for failure in report.failures:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from longvid.config import Config
-from longvid.errors import LongvidError, StoreError
+from longvid.errors import LongvidError, StoreError, counted
 from longvid.registry import PARTS
 from longvid.store.faiss_index import load_faiss
 
@@ -140,7 +140,7 @@ def examine_store(uri: str) -> list[Finding]:
     videos = store.videos()
     segments = store.load([(videos[0].video.video_id, 0)]) if videos else []
     keeps = bool(videos and picture_times(store.annotations, videos[0].video.video_id))
-    found = [Finding("ok", "tokens", store.space, f"{len(videos)} videos")]
+    found = [Finding("ok", "tokens", store.space, counted(len(videos), "video"))]
     for engine in ENGINES:
         way = handoff(store.space, segments, engine, keeps_pictures=keeps)
         state = {"refused": "warning", "pictures": "fallback"}.get(way.way, "ok")

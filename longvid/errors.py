@@ -31,6 +31,7 @@ __all__ = [
     "StoreError",
     "UnknownWordsError",
     "VideoError",
+    "counted",
     "shown",
 ]
 
@@ -111,3 +112,12 @@ def shown(value: object) -> str:
     except ValueError:  # Python's limit on the digits of an integer
         return "an integer of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(0, "video"), counted(1, "video"), counted(2, "video")
+    ('0 videos', '1 video', '2 videos')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ConfigError, shown
+from longvid.errors import ConfigError, counted, shown
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
 
@@ -136,7 +136,7 @@ class Listing:
         if self.skipped:
             ordered = sorted(self.skipped.items(), key=lambda item: (-item[1], item[0]))
             endings = ", ".join(f"{count} {ending}" for ending, count in ordered)
-            notes.append(f"{self.skipped.total()} files skipped: {endings}.")
+            notes.append(f"{counted(self.skipped.total(), 'file')} skipped: {endings}.")
         return tuple(notes)
 
     def _expand(self, inputs: Iterable[str], lists: tuple[str, ...] = ()) -> Iterator[str]:

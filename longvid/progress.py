@@ -13,6 +13,8 @@ from longvid.indexing.report import Progress
 __all__ = ["index_progress"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
+#: No time left is shown before the pace was seen for this long.
+_BASIS_SECONDS = 10.0
 #: A new estimate of the time left counts in full after so many seconds.
 _SMOOTHING_SECONDS = 20.0
 
@@ -65,20 +67,27 @@ def index_progress(
 
 
 class _Estimate:
-    """How much of a run is done, which never falls, and how long the rest takes."""
+    """How much of a run is done, which never falls, and how long the rest takes.
+
+    The pace is that since the first chunk: what came before was start-up, models among it.
+    """
 
     def __init__(self) -> None:
         self.share = 0.0
+        self._first: tuple[float, float] | None = None
         self._left: float | None = None
         self._at = 0.0
 
     def seconds_left(self, progress: Progress, seconds: float) -> float | None:
         """Return the smoothed time left after so many seconds, None where it is not known yet."""
-        left = progress.seconds_left(seconds)
+        self.share = max(self.share, progress.share_done or 0.0)
+        if self._first is None and progress.seconds_done:
+            self._first = (seconds, progress.seconds_done)
+        if self._first is None or seconds - self._first[0] < _BASIS_SECONDS:
+            return None
+        left = progress.seconds_left(*self._first, seconds)
         if left is None:
             return None
-        if seconds + left > 0:
-            self.share = max(self.share, seconds / (seconds + left))
         if self._left is None:
             self._left = left
         else:

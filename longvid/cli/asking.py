@@ -120,8 +120,23 @@ def _search(options: argparse.Namespace) -> int:
         warn(qa.embedder.note)
         warn(nothing_fits([span.score for span in found], qa.config.ask.min_score))
     _warn_of_damage(qa)
+    if not found:
+        remark(_nothing_found(options))
     if options.json:
         dump([dataclasses.asdict(span) for span in found])
     else:
         print_evidence(found)
     return OK
+
+
+def _nothing_found(options: argparse.Namespace) -> str:
+    if options.subtitles or options.source == "subtitle":
+        what = "subtitle"
+    elif options.source:
+        what = f"line of {options.source} text"
+    elif options.text_lines:
+        what = "line of text"
+    else:
+        return "Nothing was found: the store has no segments to search."
+    within = f" of {options.video}" if options.video else ""
+    return f"No {what}{within} has these words; longvid text lists what there is."

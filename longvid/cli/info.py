@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
 from longvid.cli.output import ERROR, OK, dump, say, table
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from longvid.model_inventory import Model
@@ -107,7 +107,7 @@ def _convert(options: argparse.Namespace) -> int:
     else:
         say(
             f"{written.folder}: {written.num_tensors} tensors, {written.weight_bytes:,} bytes in "
-            f"{written.num_files} files"
+            f"{counted(written.num_files, 'file')}"
         )
     return OK
 

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from longvid.errors import LongvidError
+from longvid.errors import LongvidError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
@@ -43,8 +43,8 @@ __all__ = [
 #: Exit statuses: done · an error told in one sentence · finished, some videos failed.
 OK, ERROR, FAILURES = 0, 1, 3
 
-#: Columns of a terminal below which a long cell is not folded further.
-_FOLDED = 14
+#: Columns of a terminal below which a long name, or a sentence, is not folded further.
+_NAME_COLUMNS, _SENTENCE_COLUMNS = 14, 40
 
 
 def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) -> int:
@@ -62,12 +62,12 @@ def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) ->
         dump(dataclasses.asdict(report))
     else:
         num_gaps = sum(failure.is_gap for failure in report.failures)
-        gaps = f", {num_gaps} gaps" if num_gaps else ""
+        gaps = f", {counted(num_gaps, 'gap')}" if num_gaps else ""
         speed = report.video_seconds / report.seconds if report.seconds else 0.0
         say(
             f"{report.videos_indexed} indexed, {report.videos_skipped} skipped, "
-            f"{report.videos_failed} failed{gaps}: {report.segments} segments, "
-            f"{report.frames} frames, {report.tokens} tokens from "
+            f"{report.videos_failed} failed{gaps}: {counted(report.segments, 'segment')}, "
+            f"{counted(report.frames, 'frame')}, {counted(report.tokens, 'token')} from "
             f"{clock(report.video_seconds)} of video in "
             f"{report.seconds:.1f} s ({speed:.0f} x realtime)"
         )
@@ -224,14 +224,18 @@ def _laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
     from rich.table import Table
     from rich.text import Text
 
-    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
-    needed = sum(min(one, _FOLDED) for one in widths) + 2 * (len(header) - 1)
+    columns = [list(column) for column in zip(header, *rows, strict=True)]
+    least = []
+    for column in columns:
+        folded = _SENTENCE_COLUMNS if any(" " in cell for cell in column) else _NAME_COLUMNS
+        least.append(min(folded, max(map(cell_len, column))))
+    needed = sum(least) + 2 * (len(header) - 1)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True, highlight=False)
     if needed <= width:
         grid = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for name, natural in zip(header, widths, strict=True):
-            grid.add_column(name, overflow="fold", min_width=min(natural, _FOLDED))
+        for name, narrowest in zip(header, least, strict=True):
+            grid.add_column(name, overflow="fold", min_width=narrowest)
         for row in rows:
             grid.add_row(*map(Text, row))  # as Text, brackets in a name are no markup
         console.print(grid)

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from longvid.cli.command import Commands
-from longvid.cli.output import OK, dump, remark, say
+from longvid.cli.output import OK, clock, dump, printable, remark, say
 from longvid.errors import ConfigError, StoreError, VideoError
 
 __all__ = ["add_commands"]
@@ -58,7 +58,8 @@ def add_commands(commands: Commands) -> None:
     mcp.add_argument("--port", type=int, default=8001)
 
     clip = commands.add("clip", _clip, "Cut a span out of a video, as H.264 in MP4.")
-    clip.add_argument("video", help="a local file")
+    clip.add_argument("video", help="a local file; with --store a name, path or id in it")
+    clip.add_argument("--store", metavar="PATH|URI", help="store that knows the video's name")
     clip.add_argument("start", help="seconds or h:mm:ss")
     clip.add_argument("end", help="seconds or h:mm:ss")
     clip.add_argument("--output", type=Path, help="default: VIDEO.START-END.mp4 in this folder")
@@ -149,10 +150,17 @@ def _clip(options: argparse.Namespace) -> int:
     from longvid.decode.clips import cut_clip
 
     start, end = _seconds(options.start), _seconds(options.end)
-    stem = Path(options.video).stem
-    target = options.output or Path(f"{stem}.{start:g}-{end:g}.mp4")
+    path, clock_start = options.video, None
+    if options.store:
+        from longvid.store import Store
+
+        store = Store.open(options.store)
+        video_id = store.find(options.video)
+        [video] = (one.video for one in store.videos() if one.video.video_id == video_id)
+        path, clock_start = video.path, video.clock_start_seconds
+    target = options.output or Path(f"{Path(path).stem}.{start:g}-{end:g}.mp4")
     try:
-        facts = cut_clip(options.video, start, end, target)
+        facts = cut_clip(path, start, end, target, clock_start)
     except OSError as error:
         raise VideoError(
             f"{target} cannot be written: {error.strerror}.",
@@ -160,6 +168,11 @@ def _clip(options: argparse.Namespace) -> int:
             path=str(target),
             stage="clip",
         ) from error
+    if facts["ends_early"]:
+        remark(
+            f"longvid: {printable(path)} ends before {clock(end)}; the clip's last frame is at "
+            f"{clock(facts['end_seconds'])}."
+        )
     if options.json:
         dump({"clip": str(target), **facts})
     else:

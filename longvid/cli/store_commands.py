@@ -20,7 +20,7 @@ from longvid.cli.output import (
     short_names,
     table,
 )
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from longvid.store import VideoStatus
@@ -60,9 +60,10 @@ def _status(options: argparse.Namespace) -> int:
         dump({**dataclasses.asdict(status), **shared})
         return OK
     say(
-        f"{status.num_videos} videos, {clock(status.duration_seconds)}: {status.num_segments} "
-        f"segments, {status.num_tokens} tokens, {status.num_bytes / 1e6:.1f} MB"
-        f"{share(status.num_bytes, status.source_bytes)}, {status.num_failures} failures"
+        f"{counted(status.num_videos, 'video')}, {clock(status.duration_seconds)}: "
+        f"{counted(status.num_segments, 'segment')}, {counted(status.num_tokens, 'token')}, "
+        f"{status.num_bytes / 1e6:.1f} MB{share(status.num_bytes, status.source_bytes)}, "
+        f"{counted(status.num_failures, 'failure')}"
     )
     say(f"fingerprint {store.fingerprint}, token space {store.space}")
     columns = ("video", "id", "length", "segments", "tokens", "gaps")
@@ -147,7 +148,8 @@ def _store(options: argparse.Namespace) -> int:
         if options.json:
             dump(made)
         else:
-            say(f"rebuilt from {status.num_videos} videos of {status.num_segments} segments")
+            segments = counted(status.num_segments, "segment")
+            say(f"rebuilt from {counted(status.num_videos, 'video')} of {segments}")
         for sentence in status.damaged.values():
             remark(sentence)
         return OK
@@ -156,7 +158,7 @@ def _store(options: argparse.Namespace) -> int:
         if options.json:
             dump({"removed": removed})
         else:
-            say(f"{len(removed)} leftovers removed")
+            say(f"{counted(len(removed), 'leftover')} removed")
         return OK
     findings = store.verify()
     if options.json:
@@ -167,7 +169,8 @@ def _store(options: argparse.Namespace) -> int:
             [(finding.kind, finding.name, finding.message) for finding in findings],
         )
     else:
-        say(f"{store.status().num_videos} videos, every object fits its checksum")
+        videos = counted(store.status().num_videos, "video")
+        say(f"{videos}, every object fits its checksum")
     # Leftovers that no reader sees are no damage.
     harmless = ("orphan", "foreign")
     return ERROR if any(finding.kind not in harmless for finding in findings) else OK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,14 @@ from longvid.cli.output import (
     clock,
     dump,
     failure_row,
+    printable,
     remark,
     say,
+    short_names,
     table,
     warn,
 )
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.text_reader import TextResult
@@ -79,7 +80,7 @@ def _remove(options: argparse.Namespace, store: Store, videos: Sequence[Video]) 
     if options.json:
         dump({"removed": removed})
     else:
-        say(f"removed the {options.remove} text of {removed} videos")
+        say(f"removed the {options.remove} text of {counted(removed, 'video')}")
     return OK
 
 
@@ -87,14 +88,17 @@ def _list(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
     from longvid.store.timed_text import read_text
 
     rows = [(video, line) for video in videos for line in read_text(store, video.video_id)]
+    names = short_names([video.path for video in videos])
     if options.json:
         dump([{"video": video.path, **dataclasses.asdict(line)} for video, line in rows])
         return OK
+    if not rows:
+        remark("No text: add it with --source, or index subtitles beside the videos.")
     table(
         ("video", "from", "to", "source", "text"),
         [
             (
-                os.path.basename(video.path),
+                names[video.path],
                 clock(line.start_seconds),
                 clock(line.end_seconds),
                 line.source,
@@ -118,11 +122,14 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
     if not config.text_sources:
         raise ConfigError("No text source is named; give --source, such as --source screen_text.")
     num_lines: dict[str, int] = {}
+    paths = {video.video_id: video.path for video in videos}
+    names = short_names(list(paths.values()))
 
     def count(result: TextResult) -> None:
         for source, number in result.num_lines.items():
             num_lines[source] = num_lines.get(source, 0) + number
-            remark(f"{result.video_id[:8]}: {number} lines of {source}")
+            name = printable(names[paths[result.video_id]])
+            remark(f"{name}: {counted(number, 'line')} of {source}")
 
     with TextThreads(config, store, again=options.again) as threads:
         for video in videos:
@@ -132,7 +139,9 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
     if options.json:
         dump({"lines": num_lines, "failures": [dataclasses.asdict(one) for one in failures]})
     else:
-        counts = ", ".join(f"{number} lines of {source}" for source, number in num_lines.items())
+        counts = ", ".join(
+            f"{counted(number, 'line')} of {source}" for source, number in num_lines.items()
+        )
         say(counts or "nothing to read")
         header = ("video", "stage", "kind", "from", "to", "error")
         table(header, [failure_row(failure) for failure in failures])

@@ -7,6 +7,7 @@ frame. Writing is to one named file that does not exist yet.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -48,6 +49,7 @@ class ClipFacts:
         playable: "direct", "remux" or "proxy": what a browser needs to play the file.
         num_frames: Frames written.
         start_seconds, end_seconds: Span of the written frames, in the time of a player.
+        ends_early: Whether the video ends before the span that was asked for does.
         width, height: Size of the written frames, or of the file's, pixels.
         duration_seconds, fps, num_streams: What the head of the file says, 0 for nothing.
     """
@@ -56,6 +58,7 @@ class ClipFacts:
     num_frames: int = 0
     start_seconds: float = 0.0
     end_seconds: float = 0.0
+    ends_early: bool = False
     width: int = 0
     height: int = 0
     duration_seconds: float = 0.0
@@ -161,13 +164,17 @@ class ClipEngine:
             output.pix_fmt = "yuv420p"
             output.codec_context.time_base = Fraction(1, 90_000)
             if may_restart(container):
-                jumps, pictures = self._carried_on(path, start, end)
+                jumps, pictures = self._carried_on(path, start)
             else:
-                jumps, pictures = (), self._sought(container, stream, start, end)
+                jumps, pictures = (), self._sought(container, stream, start)
             # Behind a jump the sound has another clock than the pictures: such a clip is silent.
             is_silent = any(at < end for at, _ in jumps)
             sound = None if is_silent else _Sound(path, target, start, end)
+            ends_early = True
             for seconds, frame in pictures:
+                if seconds >= end:
+                    ends_early = False
+                    break
                 picture = frame.reformat(*size, format="yuv420p")  # may be the frame itself
                 picture.pts = round((seconds - start) * 90_000)
                 picture.time_base = Fraction(1, 90_000)
@@ -184,28 +191,25 @@ class ClipEngine:
             if sound is not None:
                 sound.write()
         last = min(self._options["end_seconds"], times[-1])
-        return ClipFacts("direct", len(times), times[0], last, *size)
+        return ClipFacts("direct", len(times), times[0], last, ends_early, *size)
 
     def _sought(
-        self, container: InputContainer, stream: VideoStream, start: float, end: float
+        self, container: InputContainer, stream: VideoStream, start: float
     ) -> Iterator[tuple[float, VideoFrame]]:
-        """Yield the pictures of a span of a stream whose clock can be sought in."""
+        """Yield the pictures from a time on, of a stream whose clock can be sought in."""
         _seek(container, stream, start)
         for frame in container.decode(stream):
             self._tick()
-            if frame.time is None or frame.time < start:
-                continue
-            if frame.time >= end:
-                return
-            yield frame.time, frame
+            if frame.time is not None and frame.time >= start:
+                yield frame.time, frame
 
     def _carried_on(
-        self, path: str, start: float, end: float
+        self, path: str, start: float
     ) -> tuple[tuple[tuple[float, float], ...], Iterator[tuple[float, VideoFrame]]]:
-        """Return where the clock jumps, and the pictures of a span of the clock that goes on."""
+        """Return where the clock jumps, and the pictures from a time of the clock that goes on."""
         options = {**_ENGINE_OPTIONS, "max_pixels": self._options["max_pixels"]}
         engine = PyAVEngine(options, self._tick)
-        return engine.probe(path, "").clock_jumps, engine.pictures(path, start, end)
+        return engine.probe(path, "").clock_jumps, engine.pictures(path, start, math.inf)
 
 
 _FAST_START = {"movflags": "+faststart"}

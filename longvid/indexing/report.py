@@ -70,16 +70,18 @@ class Progress:
         total = self.seconds_total
         return min(1.0, self.seconds_done / total) if total else None
 
-    def seconds_left(self, seconds: float) -> float | None:
-        """Estimate how long the run will still take, None where nobody can tell.
+    def seconds_left(self, since: float, done_then: float, now: float) -> float | None:
+        """Estimate how long the run will still take at its pace, None where nobody can tell.
 
         Args:
-            seconds: Wall time so far.
+            since: Wall time in seconds from which on the pace counts.
+            done_then: `seconds_done` at that time.
+            now: Wall time.
         """
-        total = self.seconds_total
-        if total is None or not self.seconds_done:
+        total, worked = self.seconds_total, self.seconds_done - done_then
+        if total is None or worked <= 0:
             return None
-        return seconds * max(0.0, total - self.seconds_done) / self.seconds_done
+        return (now - since) * max(0.0, total - self.seconds_done) / worked
 
 
 @dataclass(frozen=True, slots=True)

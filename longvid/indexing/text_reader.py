@@ -17,7 +17,7 @@ from longvid.config import Config, torch_device
 from longvid.config.tables import part_table
 from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
 from longvid.decode.cuts import read_cuts
-from longvid.errors import ConfigError, ModelError, VideoError
+from longvid.errors import ConfigError, ModelError, VideoError, counted
 from longvid.protocols import ScreenText, ScreenTextPart, Speech, SpeechPart, TextSourcePart
 from longvid.remote_files import LocalCopies
 from longvid.store import Store
@@ -90,8 +90,8 @@ def summed(store: Store, results: Iterable[TextResult]) -> tuple[list[Failure], 
     if not num_kept:
         return failures, ""
     return failures, (
-        f"{num_kept} videos keep text that other settings, weights or versions of a text source "
-        "have read; longvid text --again reads them again"
+        f"{counted(num_kept, 'video')} kept text that other settings, weights or versions of a "
+        "text source have read; longvid text --again replaces it"
     )
 
 

@@ -56,7 +56,7 @@ def count_model(folder: Path) -> tuple[int, int]:
 
     checkpoint_files.read_config(folder)
     auto_model: Any = transformers.AutoModel
-    with checkpoint_errors(folder, "The configuration"):
+    with quiet(), checkpoint_errors(folder, "The configuration"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         sizes = count_built(lambda: auto_model.from_config(config, trust_remote_code=False))
     vision = sum(size for name, size in sizes.items() if name.startswith("vi"))

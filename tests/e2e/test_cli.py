@@ -57,6 +57,27 @@ def test_index_ask_search_status(
     assert len(status["videos"]) == 3
     assert run_json(capsys, "failures", "--store", store) == []
 
+    assert run_json(capsys, "search", "no such words", "--store", store, "--text") == []
+    assert main(["search", "no such words", "--store", str(store), "--source", "speech"]) == 0
+    assert "No line of speech text has these words" in capsys.readouterr().err
+
+
+def test_a_clip_is_named_as_the_store_names_it_and_says_where_it_ends(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, clip = tmp_path / "store", tmp_path / "clip.mp4"
+    run_json(capsys, "index", data / "bbb_rabbit_5s.mp4", "--store", store)
+    words = ["clip", "bbb_rabbit_5s.mp4", "3", "4", "--store", str(store), "--output", str(clip)]
+    assert main([*words, "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)["ends_early"] is False
+    assert not found.err
+    words[3] = "60"
+    assert main(words) == 0
+    assert "bbb_rabbit_5s.mp4 ends before 1:00.0; the clip's last frame is at 0:05.2" in (
+        capsys.readouterr().err
+    )
+
 
 def test_multiple_choice_takes_one_of_the_choices(
     small_store: Path, capsys: pytest.CaptureFixture[str]

@@ -79,7 +79,7 @@ def test_videos_are_removed_by_name(
     assert run(capsys, "remove", "a.mp4", "--store", store) == "1 removed, 1 left\n"
     status = run_json(capsys, "status", "--store", store)
     assert [row["path"] for row in status["videos"]] == [str(videos / "b.mp4")]
-    assert run(capsys, "store", "verify", "--store", store).startswith("1 videos, every object")
+    assert run(capsys, "store", "verify", "--store", store).startswith("1 video, every object")
     index(videos, store)
     assert Store.open(store).digest() == before
 

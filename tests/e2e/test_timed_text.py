@@ -70,7 +70,7 @@ def test_text_is_added_later_and_nothing_is_encoded_again(
     chunks = {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")}
     before = store.digest()
     assert main(["text", "--store", str(path), "--source", SPEECH]) == 0
-    assert "1 lines of speech" in capsys.readouterr().out
+    assert "1 line of speech" in capsys.readouterr().out
     assert Store.open(path).digest() != before
     assert {file: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")} == chunks
     assert main(["text", "--store", str(path), "--json"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,16 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     settings = [f"encoder.model={folder}", f"llm.model={folder}", f"encoder.embedder={folder}"]
     with pytest.raises(ModelError, match=r"^1 of .*eva_vit_g\.pth, into the folder of"):
         examine_config(load_config("llama_vid", settings), 1)
+
+
+def test_estimating_lets_no_log_line_of_transformers_through() -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers")
+    logger.addHandler(handler)
+    try:
+        examine_config(load_config("mini"), 2.0)
+    finally:
+        logger.removeHandler(handler)
+    assert [record.getMessage() for record in records] == []

@@ -70,3 +70,16 @@ def test_what_a_model_writes_moves_no_cursor(capsys: pytest.CaptureFixture[str])
         "red\\x1b[2J\nblue\\r\\ttea\n",
         "longvid: \\x1b]0;title\\x07 was left out\n",
     )
+
+
+def test_errors_are_not_broken_within_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failures of a store on 80 columns: eight columns leave no room for a sentence."""
+    import sys
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    error = "cut_off_brook.webm has no keyframes; it may be corrupt or unsupported here."
+    header = ("video", "stage", "kind", "tries", "decoder", "from", "to", "error")
+    table(header, [("cut_off_brook.webm", "decode", "unsupported", 1, "pyav", "", "", error)])
+    printed = ESCAPES.sub("", sys.stdout.getvalue())  # type: ignore[attr-defined]
+    assert all(word in printed.split() for word in error.split())

@@ -11,10 +11,12 @@ from longvid import progress
 from longvid.indexing.report import Progress
 
 
-def test_it_says_starting_at_once_and_then_a_line() -> None:
+def test_it_says_starting_at_once_and_then_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
+    monkeypatch.setattr(progress, "_BASIS_SECONDS", 0.0)
     with progress.index_progress(stream, interval_seconds=0.0) as show:
         assert stream.getvalue() == "starting\n"
+        show(Progress(seconds_done=50.0, seconds_known=140.0, videos_listed=47, videos_open=1))
         show(
             Progress(
                 videos_indexed=10,
@@ -27,7 +29,7 @@ def test_it_says_starting_at_once_and_then_a_line() -> None:
                 current="/films/a\x1bb.mp4",
             )
         )
-    line = stream.getvalue().splitlines()[1]
+    line = stream.getvalue().splitlines()[2]
     assert line.startswith("12 of 47 videos, 1 skipped, 1 failed, 2 running, ")
     assert line.endswith(" left, a?b.mp4")
 
@@ -40,12 +42,17 @@ def test_nothing_is_claimed_before_something_is_done() -> None:
 def test_the_bar_never_runs_backwards_and_the_rest_is_smoothed() -> None:
     estimate = progress._Estimate()
     shares, lefts = [], []
-    for second, known in ((10, 100.0), (11, 100.0), (12, 400.0), (13, 400.0), (14, 90.0)):
+    first = Progress(videos_open=1, seconds_done=5.0, seconds_known=105.0, videos_listed=1)
+    assert estimate.seconds_left(first, 30.0) is None  # models were loaded until now
+    for second, known in ((10, 105.0), (11, 105.0), (12, 405.0), (13, 405.0), (14, 95.0)):
         left = estimate.seconds_left(
             Progress(
-                videos_open=1, seconds_done=second * 5.0, seconds_known=known, videos_listed=1
+                videos_open=1,
+                seconds_done=5.0 + second * 5.0,
+                seconds_known=known,
+                videos_listed=1,
             ),
-            float(second),
+            30.0 + second,
         )
         assert left is not None
         shares.append(estimate.share)
