@@ -1,4 +1,4 @@
-// segment_mean, token_cosine, compact and head_mean: passes over rows of tokens.
+// segment_mean, token_cosine, compact, head_mean and frame_products: passes over rows of tokens.
 #include <math.h>
 
 #include <algorithm>
@@ -186,4 +186,50 @@ int longvid_cpu_head_mean(int level, int threads, int dtype, const void* x, int6
   for (int64_t row = 0; row < rows; ++row)
     k.head_mean(dtype, at(x, dtype, row * row_stride), heads, width, out + row * width);
   return LONGVID_OK;
+}
+
+int longvid_cpu_frame_products(int level, int threads, int dtype, const void* x, int64_t frames,
+                               int64_t tokens, int64_t channels, int64_t frame_stride,
+                               int64_t token_stride, float* mean, float* dot, float* square) {
+  constexpr int64_t kRows = 4;        // rows that are summed at once: as many streams from memory
+  constexpr int64_t kChannels = 512;  // of all tokens of a frame, these stay in the second cache
+  const Kernels& k = kernels(level);
+  const float share = tokens ? 1.0f / float(tokens) : 0.0f;
+  const float shares[kRows] = {share, share, share, share};
+  int status = LONGVID_OK;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (frames > 1)
+  for (int64_t f = 0; f < frames; ++f) {
+    float* const products = dot + f * tokens;
+    float* const squares = square + f * tokens;
+    std::fill_n(mean + f * channels, channels, 0.0f);
+    std::fill_n(products, tokens, 0.0f);
+    std::fill_n(squares, tokens, 0.0f);
+    for (int64_t c = 0; c < channels; c += kChannels) {
+      const int64_t count = std::min(kChannels, channels - c);
+      float* const centre = mean + f * channels + c;
+      const auto row = [&](int64_t n) {
+        return at(x, dtype, f * frame_stride + n * token_stride + c);
+      };
+      for (int64_t n = 0; n < tokens; n += kRows)
+        k.add_rows(dtype, row(n), token_stride, std::min(kRows, tokens - n), count, shares, centre);
+      for (int64_t n = 0; n < tokens; ++n) {
+        float wide[kChannels], product, own;
+        const void* values = row(n);
+        if (dtype != LONGVID_F32) {
+          k.widen(dtype, values, count, wide);
+          values = wide;
+        }
+        k.dot_square(LONGVID_F32, centre, values, values, count, &product, &own);
+        products[n] += product;
+        squares[n] += own;
+      }
+    }
+    bool finite = true;
+    for (int64_t n = 0; n < tokens; ++n) finite = finite && squares[n] < INFINITY;
+    if (!finite) {
+#pragma omp atomic write
+      status = LONGVID_NOT_FINITE;
+    }
+  }
+  return status;
 }

@@ -89,6 +89,13 @@ LONGVID_EXPORT int longvid_cpu_head_mean(
     int level, int threads, int dtype, const void* x, int64_t rows, int64_t row_stride,
     int64_t heads, int64_t width, float* out);
 
+// x (F, N, C), mean (F, C) of each frame's tokens, dot (F, N) of each token with its frame's mean,
+// square (F, N) of each token with itself. A frame is read from memory once.
+LONGVID_EXPORT int longvid_cpu_frame_products(
+    int level, int threads, int dtype, const void* x, int64_t frames, int64_t tokens,
+    int64_t channels, int64_t frame_stride, int64_t token_stride, float* mean, float* dot,
+    float* square);
+
 // metric (G, N, C), size (G, N) or null, merged (rounds) how many tokens each round merges, at
 // most half of what is left. S = N less all of these. offsets (G * S + 1), members (G * N),
 // segment (G, N), merged_size (G, S). With one round the metric is read once; with more, means of

@@ -19,6 +19,8 @@ from longvid.methods import dtd, evs, vcast, vidcom2
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from longvid.types import Segment
+
 __all__ = ["DifferentialTokenDrop", "EfficientVideoSampling", "VCast", "VidCom2"]
 
 
@@ -54,6 +56,11 @@ class _Ranking(GridPruning):
     __slots__ = ()
 
     score_width: int
+    #: Whether the op that compares tokens looks at each of several frames, on the CPU.
+    compares_all: ClassVar[bool] = False
+
+    def _refuses(self, segment: Segment) -> bool:
+        return self.compares_all and segment.num_frames > 1 and self.score_width == 0
 
     def _prune(self, data: Tensor) -> tuple[Tensor, Tensor]:
         keep = self._keep(scored(self.name, data, self.score_width))
@@ -80,6 +87,7 @@ class EfficientVideoSampling(_Ranking):
     """
 
     name: ClassVar[str] = "evs"
+    compares_all: ClassVar[bool] = True
 
     ratio: float = 0.75
     score_width: int = 0
@@ -139,6 +147,7 @@ class VCast(_Ranking):
     """
 
     name: ClassVar[str] = "vcast"
+    compares_all: ClassVar[bool] = True
 
     ratio: float = 0.25
     min_k: int = 1
@@ -174,6 +183,7 @@ class DifferentialTokenDrop(_Ranking):
     """
 
     name: ClassVar[str] = "dtd"
+    compares_all: ClassVar[bool] = True
     causal: ClassVar[bool] = True
 
     threshold: float = 0.5

@@ -49,8 +49,9 @@ class OpenAILanguageModel:
         system: What the model is told first; "" for nothing.
         choice_answer: "auto" compares the log-probabilities of the options' letters where the
             server offers them, "letter" takes the letter that the model writes.
-        timeout_seconds: For one question.
-        retries: Further attempts after a fault that may pass.
+        timeout_seconds: For one attempt at a question.
+        retries: Further attempts after a fault that may pass: a reply that breaks off or is late,
+            a server that is busy or limits rates, a connection that fails.
         num_parallel: Questions asked at the same time.
         input_price, output_price: Of a million tokens, in any currency; 0 counts no cost.
     """

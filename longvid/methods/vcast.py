@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from longvid.lazy_import import F, torch
+from longvid.lazy_import import F, ops, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 __all__ = [
     "allocate",
     "curvature",
-    "frame_directions",
+    "directions",
     "frame_means",
     "keep_first",
     "keep_outstanding",
     "num_kept",
     "outstanding",
+    "outstanding_slowly",
     "weights",
 ]
 
@@ -28,13 +29,9 @@ _EPS = 1e-6
 _TEMPERATURE = 0.7
 
 
-def frame_directions(x: Tensor) -> Tensor:
-    """Return the direction of each frame's mean token, (T, D) float32.
-
-    Args:
-        x: (T, n, D) float.
-    """
-    return F.normalize(frame_means(x), dim=1, eps=_EPS)
+def directions(means: Tensor) -> Tensor:
+    """Scale mean tokens (T, D) to length 1, float32."""
+    return F.normalize(means, dim=1, eps=_EPS)
 
 
 def frame_means(x: Tensor) -> Tensor:
@@ -107,26 +104,33 @@ def allocate(shares: Tensor, total: int, min_k: int, max_k: int) -> Tensor:
     return torch.tensor(counts, dtype=torch.int64, device=shares.device)
 
 
-def outstanding(x: Tensor, directions: Tensor) -> Tensor:
+def outstanding(means: Tensor, dot: Tensor, square: Tensor) -> Tensor:
     """Score tokens by how they differ from their frame's direction, and by their length.
 
     Args:
-        x: (T, n, D) float.
-        directions: (T, D) float32.
+        means: (T, D) float32, the mean token of each frame.
+        dot: (T, n) float32, the product of each token with its frame's mean.
+        square: (T, n) float32, of each token with itself.
 
     Returns:
         (T, n) float32.
     """
-    cosines, lengths = [], []
-    ones = torch.ones(x.shape[2], device=x.device)
-    for frame, direction in zip(x, directions, strict=True):  # one frame at a time stays in cache
-        values = frame.float()
-        length = ((values * values) @ ones).sqrt()
-        lengths.append(length)
-        cosines.append(values @ direction / length.clamp(min=_EPS))
-    length = torch.stack(lengths)
+    length = square.sqrt()
+    of_mean = means.square().sum(1, keepdim=True).sqrt().clamp(min=_EPS)
+    cosine = dot / (length.clamp(min=_EPS) * of_mean)
     low, high = length.amin(1, keepdim=True), length.amax(1, keepdim=True)
-    return 1 - torch.stack(cosines) + (length - low) / (high - low + _EPS)
+    return 1 - cosine + (length - low) / (high - low + _EPS)
+
+
+def outstanding_slowly(x: Tensor) -> Tensor:
+    """Do what `outstanding` does from the tokens (T, n, D) alone, as it is published."""
+    tokens = x.float()
+    direction = F.normalize(tokens.mean(1, keepdim=True), dim=2, eps=_EPS)
+    cosine = (F.normalize(tokens, dim=2, eps=_EPS) * direction).sum(2)
+    length = tokens.norm(dim=2)
+    low, high = length.amin(1, keepdim=True), length.amax(1, keepdim=True)
+    scores: Tensor = 1 - cosine + (length - low) / (high - low + _EPS)
+    return scores
 
 
 def keep_outstanding(x: Tensor, ratio: float, min_k: int = 1) -> Tensor:
@@ -143,14 +147,14 @@ def keep_outstanding(x: Tensor, ratio: float, min_k: int = 1) -> Tensor:
     num_frames, num_tokens = x.shape[:2]
     if num_frames <= 1:
         return torch.ones((num_frames, num_tokens), dtype=torch.bool, device=x.device)
-    directions = frame_directions(x)
+    means, dot, square = ops.frame_products(x)
     counts = allocate(
-        weights(curvature(directions)),
+        weights(curvature(directions(means))),
         num_kept(num_frames, num_tokens, ratio, min_k),
         min(max(min_k, 0), num_tokens),
         num_tokens,
     )
-    return keep_first(outstanding(x, directions), counts)
+    return keep_first(outstanding(means, dot, square), counts)
 
 
 def keep_first(scores: Tensor, counts: Tensor) -> Tensor:

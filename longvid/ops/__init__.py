@@ -30,6 +30,7 @@ __all__ = [
     "clip_rounds",
     "compact",
     "context_attention",
+    "frame_products",
     "head_mean",
     "implementation",
     "kth_split",
@@ -248,6 +249,23 @@ def context_attention(
         query, key_weight, x, float(scale), query_mask
     )
     return result
+
+
+def frame_products(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare the tokens of each frame with their mean, in one read of the frame.
+
+    Args:
+        x: (F, N, C) float.
+
+    Returns:
+        mean (F, C): the mean token of each frame; dot (F, N): the product of each token with its
+        frame's mean; square (F, N): of each token with itself. All float32.
+
+    Raises:
+        OpError: Wrong dtype or shape; NaN, infinity or a square that overflows (CPU only).
+    """
+    mean, dot, square = torch.ops.longvid.frame_products.default(x)
+    return mean, dot, square
 
 
 def implementation(name: str, device: str | torch.device = "cpu") -> str:

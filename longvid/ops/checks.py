@@ -192,6 +192,12 @@ def check_head_mean(x: Tensor, num_heads: int) -> int:
     return x.shape[-1] // num_heads
 
 
+def check_frame_products(x: Tensor) -> None:
+    """Check the argument of `frame_products`."""
+    _require_float("frame_products", "x", x)
+    _require_shape("frame_products", "x", x, "(F, N, C)", 3)
+
+
 def check_merge_rounds(metric: Tensor, size: Tensor | None, rounds: Sequence[int]) -> list[int]:
     """Check the arguments of `merge_rounds` and return how many tokens each round merges."""
     op = "merge_rounds"

@@ -28,6 +28,7 @@ _SIGNATURES = {
     **c_api.SIGNATURES,
     "context_attention": "pllpplllllllfplp",
     "find_new": "pllllllfpp",
+    "frame_products": "plllllppp",
     "head_mean": "pllllp",
     "match_and_merge": "plllllipllpllppppppp",
     "merge_rounds": "plllllpplpppp",
@@ -48,7 +49,14 @@ class Kernels(c_api.Kernels):
     def __init__(self, library: ctypes.CDLL, level: int) -> None:
         super().__init__(library)
         self.level = level
-        self._functions = {name: getattr(library, f"longvid_cpu_{name}") for name in _SIGNATURES}
+        try:
+            functions = {name: getattr(library, f"longvid_cpu_{name}") for name in _SIGNATURES}
+        except AttributeError as error:
+            raise OpError(
+                f"{LIBRARY_PATH} was built before this package ({error}); build it again, or set "
+                "LONGVID_NATIVE=0 to run without it."
+            ) from error
+        self._functions = functions
         for name, letters in _SIGNATURES.items():
             self._functions[name].argtypes = c_api.argument_types("iii" + letters)
 
@@ -150,6 +158,17 @@ class Kernels(c_api.Kernels):
         where = (rows.data_ptr(), len(rows), rows.stride(0))
         self.launch("head_mean", rows, *where, num_heads, mean.shape[-1], mean.data_ptr())
         return mean
+
+    def frame_products(self, x: Tensor) -> tuple[Tensor, ...]:
+        results = shapes.frame_products(x)
+        if x.dtype not in DTYPES:
+            return reference.frame_products(x)
+        x = last_axis_dense(x)
+        where = (x.data_ptr(), *x.shape, x.stride(0), x.stride(1))
+        out = (tensor.data_ptr() for tensor in results)
+        if self.launch("frame_products", x, *where, *out) == NOT_FINITE:
+            checks.raise_not_finite("frame_products", "x", x)
+        return results
 
     def merge_rounds(
         self, metric: Tensor, size: Tensor | None, rounds: Sequence[int]

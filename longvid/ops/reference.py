@@ -223,6 +223,17 @@ def head_mean(x: Tensor, num_heads: int) -> Tensor:
     return heads.mean(dim=-2, dtype=_accumulate(x.dtype))
 
 
+def frame_products(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return frame means, products of tokens with them, and of tokens with themselves."""
+    checks.check_frame_products(x)
+    values = x.to(_accumulate(x.dtype))
+    mean = values.mean(dim=1) if x.shape[1] else values.new_zeros(x.shape[0], x.shape[2])
+    square = (values * values).sum(dim=2)
+    if x.device.type == "cpu" and not bool(square.isfinite().all()):
+        checks.raise_not_finite("frame_products", "x", x)
+    return mean, (values * mean.unsqueeze(1)).sum(dim=2), square
+
+
 def merge_rounds(
     metric: Tensor, size: Tensor | None, rounds: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

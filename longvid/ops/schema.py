@@ -32,6 +32,7 @@ _SCHEMAS = (
     "context_attention(Tensor query, Tensor key_weight, Tensor x, float scale, "
     "Tensor? query_mask) -> Tensor",
     "head_mean(Tensor x, SymInt num_heads) -> Tensor",
+    "frame_products(Tensor x) -> (Tensor mean, Tensor dot, Tensor square)",
     "merge_rounds(Tensor metric, Tensor? size, SymInt[] rounds) -> (Tensor offsets, "
     "Tensor members, Tensor segment, Tensor merged_size)",
 )

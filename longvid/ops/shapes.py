@@ -78,6 +78,14 @@ def head_mean(x: Tensor, num_heads: int) -> Tensor:
     return x.new_empty((*x.shape[:-1], width), dtype=dtype)
 
 
+def frame_products(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    checks.check_frame_products(x)
+    num_frames, num_tokens, width = x.shape
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    mean, dot = (x.new_empty((num_frames, n), dtype=dtype) for n in (width, num_tokens))
+    return mean, dot, torch.empty_like(dot)
+
+
 def merge_rounds(metric: Tensor, size: Tensor | None, rounds: Sequence[int]) -> tuple[Tensor, ...]:
     num_kept = metric.shape[1] - sum(checks.check_merge_rounds(metric, size, rounds))
     num_groups, num_tokens, _ = metric.shape

@@ -43,7 +43,7 @@ def check_vcast(golden: GoldenFile) -> None:
     keep = vcast.keep_outstanding(x, float(golden.array("ratio")), golden.number("min_k"))
     _check_kept(golden, x, keep)
     if "curvature" in golden:
-        curve = vcast.curvature(vcast.frame_directions(x))
+        curve = vcast.curvature(vcast.directions(vcast.frame_means(x)))
         golden.close("curvature", curve)
         golden.close("weights", vcast.weights(curve))
     else:

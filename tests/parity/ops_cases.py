@@ -275,6 +275,17 @@ def head_mean(on: On, dtype: torch.dtype) -> None:
         torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)
 
 
+def frame_products(on: On, dtype: torch.dtype) -> None:
+    if not hasattr(on.kernels, "frame_products"):  # then the reference is what runs
+        return
+    for shape in ((3, 7, 72), (2, 50, 33), (1, 5, 1), (4, 1, 16), (2, 0, 8), (0, 3, 8)):
+        x = tokens(*shape, dtype=dtype)
+        got, expected = on("frame_products", x), _expected("frame_products", x)
+        for one, other in zip(got, expected, strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-6)
+
+
 def merge_rounds(on: On, dtype: torch.dtype) -> None:
     names = ("offsets", "members", "segment", "size")
     for groups, count, width, rounds in (
@@ -341,6 +352,9 @@ def any_strides(on: On, dtype: torch.dtype) -> None:
             assert torch.equal(got, expected), name
         if hasattr(on.kernels, "head_mean"):
             assert torch.equal(on("head_mean", view, 3)[0], on("head_mean", dense, 3)[0]), name
+        if hasattr(on.kernels, "frame_products"):
+            both = zip(on("frame_products", view), on("frame_products", dense), strict=True)
+            assert all(torch.equal(one, other) for one, other in both), name
         offsets, members = torch.arange(0, 19, 3), torch.arange(18).flip(0)
         arguments = (offsets, members, None)
         (got,) = on("segment_mean", view[0], *arguments)
@@ -363,6 +377,7 @@ CASES: dict[str, Callable[[On, torch.dtype], None]] = {
         window_gram,
         context_attention,
         head_mean,
+        frame_products,
         merge_rounds,
         any_strides,
     )

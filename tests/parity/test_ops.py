@@ -75,6 +75,7 @@ def test_threads_do_not_change_a_bit(kernels: native.Kernels, dtype: torch.dtype
             kernels.window_gram(flat, 4),
             *kernels.merge_rounds(x, None, [75, 30]),
             kernels.head_mean(x, 8),
+            *kernels.frame_products(x),
             kernels.context_attention(query, key_weight, x, 0.2, None),
         ]
 

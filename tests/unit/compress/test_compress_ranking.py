@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from longvid import ops
 from longvid.compress.flashvid import FlashVID
 from longvid.compress.pooling import SlowFastPooling
 from longvid.compress.ranking import (
@@ -19,7 +20,7 @@ from longvid.compress.ranking import (
 )
 from longvid.compress.whole_video import compress_video
 from longvid.errors import ConfigError, OpError
-from longvid.methods import flashvid, flashvid_merging, vidcom2
+from longvid.methods import flashvid, flashvid_merging, vcast, vidcom2
 from longvid.testing.synthetic import WIDTH, make_segment
 from longvid.types import Segment, Tokens
 from tests.reference.methods import score_slowly
@@ -158,6 +159,26 @@ def test_fast_paths_equal_their_readable_twins(dtype: torch.dtype) -> None:
     fast, slow = vidcom2.score(x, channels), score_slowly(x, channels)
     torch.testing.assert_close(fast.video, slow.video, atol=1e-5, rtol=0)
     torch.testing.assert_close(fast.frame, slow.frame, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vcast_scores_equal_those_of_the_formula(dtype: torch.dtype) -> None:
+    x = torch.randn(5, 30, 70, generator=torch.Generator().manual_seed(4)).to(dtype)
+    x[1, 3] = 0  # a token without a direction
+    x[2] = 0  # a frame without one
+    fast = vcast.outstanding(*ops.frame_products(x))
+    torch.testing.assert_close(fast, vcast.outstanding_slowly(x), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_a_token_that_is_not_finite_is_named(part: Any, bad: float) -> None:
+    segment = drifting(4)
+    data = segment.tokens.data.clone()
+    data[50, 1] = bad  # of frame 1
+    tokens = dataclasses.replace(segment.tokens, data=data)
+    with pytest.raises(OpError, match=r"frame 1"):
+        part(segment.with_tokens(tokens))
 
 
 def test_flashvid_refuses_methods_that_need_attention_it_was_not_given() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
+from longvid.llm import openai
+from longvid.llm.chat_server import ChatServer
 from longvid.llm.openai import OpenAILanguageModel
 from longvid.testing.synthetic import make_segment
 from longvid.types import Picture, Question, Selection
@@ -263,6 +266,41 @@ def test_many_questions_with_faults_each_answered_or_named() -> None:
     assert all(str(one).startswith("The server") for one in failures)
     assert all(one.text == "Three" for one in found if not isinstance(one, LongvidError))
     assert worker.spent.num_questions == 60 - len(failures)
+
+
+def test_of_a_thousand_questions_each_is_answered_where_faults_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One attempt in twenty fails in one of five ways; another attempt is answered."""
+    monkeypatch.setattr(openai, "ChatServer", functools.partial(ChatServer, backoff_seconds=0.01))
+    draw = random.Random(1)
+    faults = [
+        Play(replies.vllm("Three"), cut=True),
+        Play(status=503, body=b"busy"),
+        Play(status=429, body=b"{}", headers={"Retry-After": "0"}),
+        Play(status=500, body=b"{}"),
+        Play(body=b"not json"),
+    ]
+    good = Play(replies.vllm("Three"))
+    plays = [draw.choice(faults) if draw.random() < 0.05 else good for _ in range(4000)]
+    with serve(lambda number, request: plays[number]) as served:
+        worker = part(served.url, num_parallel=8, retries=3).setup()
+        found = worker.answer_many([(OPEN, selection(1))] * 1000)
+    assert [getattr(one, "text", one) for one in found] == ["Three"] * 1000
+    assert worker.spent.num_questions == 1000
+    assert 1030 < len(served.requests) < 1080  # the attempts that failed
+
+
+def test_a_fault_that_stays_is_named_when_the_attempts_are_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openai, "ChatServer", functools.partial(ChatServer, backoff_seconds=0.01))
+    with serve(lambda number, request: Play(status=503, body=b"busy")) as served:
+        worker = part(served.url, retries=2).setup()
+        [found] = worker.answer_many([(OPEN, selection(1))])
+    assert isinstance(found, LongvidError)
+    assert "status 503" in str(found)
+    assert len(served.requests) == 3
 
 
 @pytest.mark.parametrize(

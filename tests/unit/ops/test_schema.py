@@ -31,6 +31,7 @@ def _arguments(name: str, dtype: torch.dtype) -> tuple[object, ...]:
         "window_gram": (x[0], 4),
         "context_attention": (x[0], x[1, :6].contiguous(), x, 0.5, None),
         "head_mean": (x, 3),
+        "frame_products": (x,),
         "merge_rounds": (x, torch.ones(4, 11), [4, 2]),
     }
     return arguments[name]
@@ -66,8 +67,9 @@ def _everything(x: Tensor, query: Tensor) -> tuple[Tensor, ...]:
     packed, cu_seqlens = ops.compact(x, ops.token_cosine(x, 2) < 0.5)
     context = ops.context_attention(query, torch.eye(6), x, 0.4)
     gram = ops.window_gram(x.flatten(1), 3)
+    products = ops.frame_products(x)
     restored = ops.unmerge(*reversed(ops.match_and_merge(x, x, 3)))
-    return merged, once, size, packed, cu_seqlens, context, gram, restored
+    return merged, once, size, packed, cu_seqlens, context, gram, *products, restored
 
 
 def test_compiles_in_one_graph() -> None:
