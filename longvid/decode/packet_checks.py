@@ -7,6 +7,8 @@ Some files break that, and their keyframe flags and times do not say so:
                     and an empty picture of a few bytes into the packet that is left over
     headers         a parameter set that changes in mid-stream and is not repeated at each keyframe
     Motion JPEG     a picture without tables, which are those of an earlier picture
+    MPEG-1 and 2    times in another order than the pictures' own numbers: a reader counts them from
+                    the types of pictures, and one damaged type shifts its neighbours
 
 Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before. Two
 codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
@@ -15,6 +17,7 @@ codecs have a structure that shows it: the marker segments of a JPEG picture fol
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Container, Sequence
 
@@ -22,7 +25,7 @@ import numpy as np
 
 from longvid.decode.non_reference import nal_units
 
-__all__ = ["HeaderCheck", "broken_test", "irregular_test"]
+__all__ = ["DisplayOrder", "HeaderCheck", "broken_test", "irregular_test"]
 
 _VOP = b"\0\0\1\xb6"
 #: "DivX503b1393p": the p says that pictures are packed.
@@ -125,6 +128,45 @@ def _broken_dv(data: memoryview) -> bool:
         return True
     blocks = np.frombuffer(data, np.uint8).reshape(sequences, len(_DV_SEQUENCE), _DV_BLOCK_BYTES)
     return bool((blocks[:, :, (0, 2)] & (0xE0, 0xFF) != _DV_SEQUENCE).any())
+
+
+_PICTURE, _GROUP = b"\0\0\1\0", b"\0\0\1\xb8"
+_HEADERS_BYTES = 1024
+
+
+class DisplayOrder:
+    """Compares the times of MPEG pictures with their temporal references (H.262 §6.3.9).
+
+    These number the pictures of a group in order of display, modulo 1024.
+
+    Args:
+        codec: FFmpeg's name of the decoder; others than MPEG-1 and 2 never contradict.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self._is_mpeg = codec in ("mpeg1video", "mpeg2video")
+        self._group: list[tuple[int, int]] = []  # pts and temporal reference of each picture
+        #: In some group the two orders differ.
+        self.contradicts = False
+
+    def add(self, data: memoryview, pts: int) -> None:
+        """Look at the next packet."""
+        if not self._is_mpeg:
+            return
+        headers = bytes(data[:_HEADERS_BYTES])
+        picture = headers.find(_PICTURE)
+        if picture < 0 or picture + 6 > len(headers):
+            return
+        if headers.find(_GROUP, 0, picture) >= 0:
+            self.end_group()
+        self._group.append((pts, int.from_bytes(headers[picture + 4 : picture + 6], "big") >> 6))
+
+    def end_group(self) -> None:
+        """Compare the two orders of the pictures since the last group header."""
+        references = [reference for _, reference in sorted(self._group)]
+        steps = (after - before for before, after in itertools.pairwise(references))
+        self.contradicts |= any(step % 1024 >= 512 for step in steps)
+        self._group = []
 
 
 class HeaderCheck:

@@ -28,7 +28,7 @@ from longvid.decode.container import may_restart, packets
 from longvid.decode.engine import Progress
 from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
-from longvid.decode.packet_checks import HeaderCheck, irregular_test
+from longvid.decode.packet_checks import DisplayOrder, HeaderCheck, irregular_test
 
 __all__ = ["FrameTimes", "PacketTable", "fingerprint", "joins", "longest_gap_ticks", "scan"]
 
@@ -158,6 +158,7 @@ class _Packets:
         self._invisible = invisible_test(codec.name)
         self._irregular = irregular_test(codec.name, codec.extradata)
         self._headers = HeaderCheck(codec.name, codec.extradata)
+        self._order = DisplayOrder(codec.name)
         self.pts, self.dts, self.durations = array("q"), array("q"), array("q")
         self.flags = array("b")
         self.prints = array("I")
@@ -186,6 +187,7 @@ class _Packets:
             self._headers.add(data)
         if packet.pts is None:
             return
+        self._order.add(data, packet.pts)
         self.pts.append(packet.pts)
         self.dts.append(_NO_TIME if packet.dts is None else packet.dts)
         self.durations.append(packet.duration or 0)
@@ -207,6 +209,12 @@ class _Packets:
         if not packet.has_sidedata("new_extradata"):
             return False
         return bytes(packet.get_sidedata("new_extradata")) != self._extradata
+
+    @property
+    def times_are_shifted(self) -> bool:
+        """Whether times contradict the numbers of the pictures; asked once all are read."""
+        self._order.end_group()
+        return self._order.contradicts
 
     @property
     def headers_are_inherited(self) -> bool:
@@ -258,6 +266,7 @@ def scan(
         packet_of=packet_of,
         reliable=read.regular
         and not read.headers_are_inherited
+        and not read.times_are_shifted
         and bool((np.diff(frame_pts) > 0).all())
         and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
         and not _times_lack_reordering(container, stream, own_pts),

@@ -17,7 +17,7 @@ from longvid.decode.engine import (
     Gap,
     without_missing_rows,
 )
-from longvid.decode.frame_source import Source
+from longvid.decode.frame_source import PacketsMislead, Source
 from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pixel_conversion import Painter
 from longvid.decode.thumbnails import PictureMaker
@@ -135,7 +135,15 @@ def assemble(
     gaps = _Gaps(times, source.doubtful)
     waiting = iter(segments)
     head = next(waiting, None)
-    for rank, picture in source.frames(sorted(wanted_by)):
+    frames = source.frames(sorted(wanted_by))
+    while True:
+        try:
+            rank, picture = next(frames)
+        except StopIteration:
+            break
+        except PacketsMislead:
+            yield from gaps.last()  # what was given so far stays as it is
+            raise
         painted: FrameArray | None = None
         for segment in wanted_by[rank]:
             segment.num_left -= 1

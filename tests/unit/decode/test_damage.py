@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 
 from longvid.decode import PyAVDecoder
-from longvid.decode.packet_checks import broken_test, irregular_test
+from longvid.decode.engine import Gap
+from longvid.decode.frame_source import PacketsMislead
+from longvid.decode.packet_checks import DisplayOrder, broken_test, irregular_test
+from longvid.decode.packet_table import FrameTimes
+from longvid.decode.pixel_conversion import Painter
 from longvid.decode.planned_source import PlannedSource
 from longvid.decode.pyav_engine import PyAVEngine
-from longvid.types import FrameSize
+from longvid.decode.segment_assembler import assemble
+from longvid.types import FrameSize, SegmentPlan
 from tests.unit.decode.footage import as_rgb, encode, failures, one_segment
 
 RATE = 25
@@ -130,3 +136,55 @@ def test_sound_files_that_are_decoded_in_sequence_have_no_gap(data: Path) -> Non
             step = video.duration_seconds / 20
             times = [video.start_seconds + step * place for place in range(20)]
             assert not failures(list(decoder.decode(one_segment(video, times))))
+
+
+def test_times_that_contradict_the_numbers_of_pictures_forbid_a_plan(tmp_path: Path) -> None:
+    """The type of one picture is damaged, and the reader gives its neighbours wrong times."""
+    options = {"g": "12", "bf": "2"}
+    clip = encode(tmp_path / "clip.m2v", 40, codec="mpeg2video", options=options)
+    assert isinstance(engine()._video(str(clip)).source, PlannedSource)
+    content = bytearray(clip.read_bytes())
+    types = [
+        at + 5
+        for at in range(len(content) - 5)
+        if content[at : at + 4] == b"\0\0\1\0" and content[at + 5] >> 3 & 7 == 3
+    ]
+    content[types[9]] ^= 0b1000  # a B-picture becomes a P-picture
+    clip.write_bytes(content)
+    assert not isinstance(engine()._video(str(clip)).source, PlannedSource)
+
+
+def test_numbers_of_pictures_start_again_after_1023() -> None:
+    order = DisplayOrder("mpeg2video")
+    for place in range(600):
+        reference = (place + 700) % 1024 << 6
+        order.add(memoryview(b"\0\0\1\0" + reference.to_bytes(2, "big") + b"\0\0"), place)
+    order.end_group()
+    assert not order.contradicts
+
+
+class Misleading:
+    """Loses two frames and then finds that its packets mislead."""
+
+    times = FrameTimes(np.arange(4), 4, 1, 1)
+    doubtful: frozenset[int] = frozenset()
+
+    def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, None]]:
+        yield from ((rank, None) for rank in ranks[:2])
+        raise PacketsMislead
+
+    def close(self) -> None: ...
+
+
+def test_a_gap_that_is_open_when_packets_mislead_is_told() -> None:
+    spans = ((0, (0.0, 1.0)), (1, (2.0, 3.0)))
+    plans = [SegmentPlan(index, at[0], at[1] + 1, at, (True, True)) for index, at in spans]
+    ranks = [[0, 1], [2, 3]]
+    painter = Painter(FrameSize(8, 8), 1.0)
+    source = Misleading()
+    items = assemble(source, plans, ranks, ranks, painter, lambda shape: np.empty(shape, np.uint8))
+    gap = next(items)
+    assert isinstance(gap, Gap)
+    assert (gap.start_seconds, gap.end_seconds) == (0.0, 2.0)
+    with pytest.raises(PacketsMislead):
+        next(items)
