@@ -37,6 +37,7 @@ def test_the_index_equals_the_readable_form(
     joined, asked = [" ".join(words) for words in texts], " ".join(query)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lexical_search, "_MANY_LINES", many)
+        patched.setattr(lexical_search, "_STRETCH", 2)
         found = LexicalIndex.build(joined).search(asked, top_k)
     expected = rank(joined, asked)[:top_k]
     assert [index for _, index in found] == [index for _, index in expected]
@@ -79,3 +80,15 @@ def test_scripts_without_spaces_are_cut_into_characters() -> None:
     assert words_of("東京タワー 2026") == ["東", "京", "タ", "ワ", "ー", "2026"]
     assert rank(["大阪城", "東京タワー"], "東京はどこ")[0][1] == 1
     assert words_of("مرحبا بالعالم") == ["مرحبا", "بالعالم"]
+
+
+def test_very_common_words_only_order_what_rarer_ones_found() -> None:
+    texts = ["one two"] * 5 + ["one"] * 20 + ["two three one"] + ["three"]
+    index = LexicalIndex.build(texts)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lexical_search, "_MANY_LINES", 4)
+        patched.setattr(lexical_search, "_MOST_READ", 1)
+        patched.setattr(lexical_search, "_RANKED_AGAIN", 1)
+        patched.setattr(lexical_search, "_STRETCH", 2)
+        found = index.search("one two three", 2)
+    assert found == rank(texts, "one two three")[:2]
