@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recall", type=float, default=0.98, help="asked of (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors (%(default)s)")
     parser.add_argument(
+        "--codes", choices=("pq", "opq", "sq"), help="quantised, vectors drawn as they are read"
+    )
+    parser.add_argument(
         "--index", metavar="FOLDER", help="keep the index there, or search the one that is there"
     )
 
@@ -126,6 +129,10 @@ def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: st
 
 def run(options: argparse.Namespace) -> list[Row]:
     """Build an index of made-up vectors, search it, and search without it."""
+    if options.codes:
+        from benchmarks.speed.search_codes import run_codes
+
+        return run_codes(options)
     vectors, questions = make_vectors(options.vectors, options.width, options.queries, options.seed)
     size = f"{options.vectors} vectors of {options.width}"
     rows = []

@@ -44,9 +44,13 @@ def add_commands(commands: Commands) -> None:
     store = commands.add("store", _store, "Verify or repair a store.", commands.store)
     store.add_argument(
         "action",
-        choices=("verify", "rebuild", "clean"),
+        choices=("verify", "rebuild", "clean", "compact"),
         help="verify: compare every object with its checksum. rebuild: make the catalog and the "
-        "search index again. clean: remove leftovers of killed runs; only while nothing indexes",
+        "search index again. clean: remove leftovers of killed runs; only while nothing indexes. "
+        "compact: make quantised codes of a search index of 100,000 vectors or more",
+    )
+    store.add_argument(
+        "--codes", default="pq", help="of compact: pq, opq or sq (default: %(default)s)"
     )
 
 
@@ -152,6 +156,13 @@ def _store(options: argparse.Namespace) -> int:
             say(f"rebuilt from {counted(status.num_videos, 'video')} of {segments}")
         for sentence in status.damaged.values():
             remark(sentence)
+        return OK
+    if options.action == "compact":
+        num_made = store.compact(options.codes)
+        if options.json:
+            dump({"parts": num_made})
+        else:
+            say(f"{num_made} parts of quantised codes made")
         return OK
     if options.action == "clean":
         removed = store.clean()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from longvid.errors import StoreError
 from longvid.store.index_rows import Calibration
 
-__all__ = ["EXACT_BELOW", "NearestVectors", "build_index", "load_faiss"]
+__all__ = ["EXACT_BELOW", "NearestVectors", "build_index", "load_faiss", "probe_queries"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -186,10 +186,7 @@ def _calibrate(
     """Measure the recall of the 50 nearest for 1, 2, 4, ... lists probed."""
     faiss = load_faiss()
     sample = vectors[random.choice(len(vectors), min(len(vectors), _MEAN_SAMPLE), replace=False)]
-    chosen = sample[:_SAMPLED_QUERIES] - sample.mean(axis=0)
-    noise = random.standard_normal(chosen.shape, dtype=np.float32)
-    queries = _QUERY_COSINE * _unit(chosen) + np.sqrt(1 - _QUERY_COSINE**2) * _unit(noise)
-    queries = queries.astype(np.float32)
+    queries = probe_queries(sample, random)
     wanted = min(_NEIGHBOURS, len(vectors))
     _, truth = faiss.knn(queries, vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
     calibration = []
@@ -201,6 +198,20 @@ def _calibrate(
         calibration.append((num_probed, hits / truth.size))
         num_probed *= 2
     return (*calibration, (num_lists, 1.0))
+
+
+def probe_queries(sample: Floats, random: np.random.Generator) -> Floats:
+    """Return queries that are hard to serve, to measure recall with: (Q, E) float32.
+
+    Args:
+        sample: (S, E) float32, stored vectors in a random order; the first become queries.
+        random: Turns them away.
+    """
+    chosen = sample[:_SAMPLED_QUERIES] - sample[:_MEAN_SAMPLE].mean(axis=0)
+    noise = random.standard_normal(chosen.shape, dtype=np.float32)
+    turned = _QUERY_COSINE * _unit(chosen) + np.sqrt(1 - _QUERY_COSINE**2) * _unit(noise)
+    queries: Floats = turned.astype(np.float32)
+    return queries
 
 
 def _unit(vectors: Floats) -> Floats:

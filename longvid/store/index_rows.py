@@ -33,6 +33,8 @@ class Rows:
         start_seconds, end_seconds: (rows,) float64.
         calibration: Of the index.
         index_bytes, index_seal: Size and seal of the file with the index.
+        factor, codes_seal: Of a quantised index: candidates scored again for each row wanted, and
+            the seal of the file with the vectors; 0 and "" where the index holds them.
     """
 
     video_ids: tuple[str, ...]
@@ -44,6 +46,8 @@ class Rows:
     calibration: Calibration = ()
     index_bytes: int = 0
     index_seal: str = ""
+    factor: int = 0
+    codes_seal: str = ""
 
     def __len__(self) -> int:
         return len(self.video)
@@ -115,13 +119,15 @@ def write_rows(rows: Rows) -> bytes:
             "end_seconds": rows.end_seconds,
         }
     )
-    metadata = {
+    metadata: dict[str, object] = {
         "video_ids": rows.video_ids,
         "digests": rows.digests,
         "calibration": rows.calibration,
         "index_bytes": rows.index_bytes,
         "index_seal": rows.index_seal,
     }
+    if rows.factor:
+        metadata |= {"factor": rows.factor, "codes_seal": rows.codes_seal}
     return write_table([table], table.schema, {_METADATA: json.dumps(metadata)})
 
 
@@ -140,6 +146,8 @@ def read_rows(data: bytes) -> Rows | None:
             calibration=tuple((int(n), float(r)) for n, r in metadata["calibration"]),
             index_bytes=metadata["index_bytes"],
             index_seal=metadata["index_seal"],
+            factor=metadata.get("factor", 0),
+            codes_seal=metadata.get("codes_seal", ""),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -10,21 +10,36 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from longvid.errors import StoreError
 from longvid.store.faiss_index import EXACT_BELOW, NearestVectors, build_index
 from longvid.store.index_rows import Rows, read_rows, write_rows
 from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.parquet import MAX_TABLE_BYTES
+from longvid.store.quantized_index import (
+    Int8Rows,
+    QuantizedVectors,
+    VectorSource,
+    build_quantized,
+)
 from longvid.store.seal import seal_file
 
-__all__ = ["Part", "is_index_name", "make_part", "open_part", "part_is_whole", "remove_parts"]
+__all__ = [
+    "Part",
+    "is_index_name",
+    "make_part",
+    "make_quantized_part",
+    "open_part",
+    "part_is_whole",
+    "remove_parts",
+]
 
 Floats = npt.NDArray[np.float32]
 
 #: FAISS may order scores that are closer than this either way; they are computed again.
 _ROUNDING = 1e-5
 _SPARE = 8
-_NAME = re.compile(rf"{VECTORS}/part-[0-9a-z]+\.(faiss|parquet)")
+_NAME = re.compile(rf"{VECTORS}/part-[0-9a-z]+\.(faiss|int8|parquet)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +56,16 @@ class Part:
     """
 
     name: str
-    nearest: NearestVectors
+    nearest: NearestVectors | QuantizedVectors
     rows: Rows
     living: frozenset[str]
     allowed: npt.NDArray[np.bool_] | None
     stored: bool
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its vectors are searched by codes."""
+        return isinstance(self.nearest, QuantizedVectors)
 
     @property
     def num_alive(self) -> int:
@@ -121,6 +141,52 @@ def make_part(objects: Objects, rows: Rows, vectors: Floats, *, keep: bool) -> P
     return Part(name, nearest, rows, frozenset(rows.video_ids), None, keep)
 
 
+def make_quantized_part(objects: Objects, rows: Rows, source: VectorSource, kind: str) -> Part:
+    """Build a part of codes and write it: the vectors first, the table last.
+
+    Args:
+        objects: Of the store.
+        rows: Which segment each vector belongs to.
+        source: The vectors.
+        kind: One of `quantized_index.KINDS`.
+
+    Raises:
+        ConfigError: The width does not suit the codes.
+        StoreError: The store cannot be written.
+    """
+    name = f"{VECTORS}/part-{_digest(rows)}{kind}"
+    sealed = [(0, ""), (0, "")]
+    built: list[QuantizedVectors] = []
+
+    def write_vectors(path: str) -> None:
+        built.append(build_quantized(source, path, kind=kind))
+        sealed[0] = seal_file(path)
+
+    def write_codes(path: str) -> None:
+        NearestVectors(built[0].index).write(path, uri=objects.uri)
+        sealed[1] = seal_file(path)
+
+    objects.write_file(f"{name}.int8", write_vectors)
+    objects.write_file(f"{name}.faiss", write_codes)
+    rows = replace(
+        rows,
+        calibration=built[0].calibration,
+        factor=built[0].factor,
+        codes_seal=sealed[0][1],
+        index_bytes=sealed[1][0],
+        index_seal=sealed[1][1],
+    )
+    built.clear()  # the codes are mapped from their file from here on
+    objects.write(f"{name}.parquet", write_rows(rows))
+    part = open_part(objects, name, source.shape[1])
+    if part is None:
+        raise StoreError(
+            f"{name} of the store {objects.uri} could not be read back; free some space and run "
+            "the same command again."
+        )
+    return part
+
+
 def open_part(objects: Objects, name: str, width: int) -> Part | None:
     """Read a part; None when it is gone, damaged or without seals, and is to be made anew."""
     try:
@@ -131,7 +197,7 @@ def open_part(objects: Objects, name: str, width: int) -> Part | None:
         with objects.local_file(f"{name}.faiss") as path:
             if seal_file(path) != (rows.index_bytes, rows.index_seal):
                 return None
-            nearest = NearestVectors.read(path, rows.calibration)
+            nearest = _read_index(objects, name, path, rows, width)
     except (FileNotFoundError, DamagedObjectError):
         return None
     if nearest is None or nearest.shape != (len(rows), width):
@@ -155,14 +221,38 @@ def part_is_whole(objects: Objects, table: str) -> bool:
         if objects.size(index) != rows.index_bytes:
             return False
         with objects.local_file(index) as path:
-            return seal_file(path) == (rows.index_bytes, rows.index_seal)
+            if seal_file(path) != (rows.index_bytes, rows.index_seal):
+                return False
+        if not rows.factor:
+            return True
+        with objects.local_file(table.removesuffix(".parquet") + ".int8") as path:
+            return seal_file(path)[1] == rows.codes_seal
     except FileNotFoundError:
         return False
 
 
 def remove_parts(objects: Objects, names: Sequence[str]) -> None:
     """Remove the objects of parts: what makes each visible first."""
-    objects.remove([f"{name}{end}" for name in names for end in (".parquet", ".faiss")])
+    objects.remove([f"{name}{end}" for name in names for end in (".parquet", ".faiss", ".int8")])
+
+
+def _read_index(
+    objects: Objects, name: str, path: str, rows: Rows, width: int
+) -> NearestVectors | QuantizedVectors | None:
+    """Read the index at a path; None if it is not whole.
+
+    The file with the vectors of a quantised index is compared in size. Its seal is compared by
+    `longvid store verify` alone: a search reads few of its rows, and reading all of them would take
+    longer than anything that follows.
+    """
+    if not rows.factor:
+        return NearestVectors.read(path, rows.calibration)
+    shape = (len(rows), width)
+    if objects.size(f"{name}.int8") != Int8Rows.num_bytes(shape):
+        return None
+    with objects.local_file(f"{name}.int8") as codes:
+        stored = Int8Rows(codes, shape)
+    return QuantizedVectors.read(path, stored, rows.calibration, rows.factor)
 
 
 def _digest(rows: Rows) -> str:

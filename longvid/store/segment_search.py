@@ -72,6 +72,10 @@ class SegmentSearch:
             self._vectors.refresh(catalog.manifests(), keep=True)
             self._covered = catalog
 
+    def compact(self, kind: str, least: int) -> int:
+        """Make few large parts of quantised codes; return how many were made."""
+        return self._vectors.compact(kind, least=least)
+
     def clear(self) -> None:
         """Remove the index from the store."""
         with self._lock:

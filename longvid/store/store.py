@@ -24,11 +24,13 @@ from longvid.store.catalog_seals import seal_unsealed
 from longvid.store.chunk_record import ChunkRecord
 from longvid.store.digest import store_digest
 from longvid.store.failures import FailureLog
+from longvid.store.faiss_index import EXACT_BELOW
 from longvid.store.find_video import find_video
 from longvid.store.header import Header, read_header, seal_header, write_header
 from longvid.store.layout import HEADER
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time, shown_video
+from longvid.store.quantized_index import require_codes
 from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch
@@ -393,6 +395,28 @@ class Store:
             self._search.clear()
             self.texts.forget()
             self.refresh()
+
+    def compact(self, codes: str = "pq", *, least: int = EXACT_BELOW) -> int:
+        """Make few large parts of quantised codes of the search index, which take less memory.
+
+        Searches go on meanwhile. A compaction that was killed goes on where it was.
+
+        Args:
+            codes: "pq" (a byte for 8 dimensions), "opq" (the same after a learned rotation) or
+                "sq" (a byte a dimension).
+            least: Fewer vectors stay as they are, and are searched exactly.
+
+        Returns:
+            How many parts were made.
+
+        Raises:
+            ConfigError: There are no such codes, or the width does not divide into them.
+            StoreError: They cannot be written.
+        """
+        require_codes(codes, self.embedding_width)
+        with self._refreshing:
+            self.refresh()
+            return self._search.compact(codes, least)
 
     def verify(self) -> list[Finding]:
         """Compare every object with its checksum; an empty list means that all is well."""

@@ -8,19 +8,22 @@ whose manifest is gone or replaced are dead: searches skip them, and a part with
 made anew. A video with a damaged chunk is left out and named, and the others are found.
 
 Parts under 100 000 vectors are searched exactly. Larger ones are inverted files (IVF) that
-carry the recall measured when they were built, for each number of lists probed.
+carry the recall measured when they were built, for each number of lists probed. Where a million
+float vectors are too much, `compact` makes parts of quantised codes of them, with the vectors as
+int8 in a mapped file (`quantized_index`); such a part is made anew by `compact` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from longvid.errors import StoreError
 from longvid.store.chunk_reader import load_vectors
+from longvid.store.index_compaction import LARGEST_QUANTIZED, compacted, groups_to_compact
 from longvid.store.index_rows import Rows
 from longvid.store.index_shard import (
     Part,
@@ -116,6 +119,28 @@ class VectorIndex:
             gone = {part.name for part in dead} | unusable
             remove_parts(self._objects, sorted(gone - needed))
         self._state = _State(tuple(parts), dict(manifests), left_out)
+
+    def compact(self, kind: str, *, least: int, largest: int = LARGEST_QUANTIZED) -> int:
+        """Replace parts by few large ones of quantised codes, one after the other.
+
+        Each is in the store and searched before the next is begun, so a compaction that was
+        killed goes on where it was, and searches go on meanwhile.
+
+        Args:
+            kind: Of the codes, one of `quantized_index.KINDS`.
+            least, largest: Vectors of a part that is made.
+
+        Returns:
+            How many parts were made.
+        """
+        stored = [part for part in self._state.parts if part.stored]
+        groups = list(groups_to_compact(stored, least=least, largest=largest))
+        for group in groups:
+            made = compacted(self._objects, group, kind)
+            kept = [part for part in self._state.parts if part not in group]
+            self._state = replace(self._state, parts=(*kept, made))
+            remove_parts(self._objects, [part.name for part in group if part.name != made.name])
+        return len(groups)
 
     def clear(self) -> None:
         """Remove every part."""
@@ -238,6 +263,7 @@ def _mark_alive(parts: Sequence[Part], manifests: Mapping[str, str]) -> list[Par
 
 def _group_to_merge(parts: Sequence[Part]) -> list[Part]:
     """Choose parts that are worth one: many of a size class, or one with many dead rows."""
+    parts = [part for part in parts if not part.is_quantized]
     for part in parts:
         if part.num_alive < (1 - _DEAD_SHARE) * len(part.rows):
             return [part]
