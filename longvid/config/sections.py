@@ -101,6 +101,11 @@ class Ask:
             shown: a whole video, a place, a place with what is around it, or every place that
             fits, and a question that joins two with "and" gets the places of both. "none" puts
             all questions alike.
+        rerank_segments: How many of the best segments each reranker scores again.
+        confirm_segments: Ask the language model, of this many of the best segments, whether they
+            show what the question describes, and put those first that do; an answer says where
+            none does. Each is a call that reads one segment. 0 asks about none.
+        confirm_prompt: What is asked then, with the field {caption}; "yes" and "no" answer it.
         num_evidence: The most spans listed with an answer.
         batch_questions: Questions that `ask_many` prepares and answers side by side.
         subtitles: Where a store knows what is said: "none" shows it to nobody, "listed" lists the
@@ -131,6 +136,9 @@ class Ask:
     moment_share: float = 0.0
     num_rescored: int = 32
     route: str = "none"
+    rerank_segments: int = 20
+    confirm_segments: int = 0
+    confirm_prompt: str = "Does this show {caption}? Answer yes or no."
     num_evidence: int = 5
     batch_questions: int = 8
     subtitles: str = "none"
@@ -146,6 +154,18 @@ class Ask:
         if self.query_forms not in ("question", "caption", "both"):
             raise ConfigError(
                 f"ask.query_forms is {self.query_forms!r}; use question, caption or both."
+            )
+        if self.rerank_segments < 1 or self.confirm_segments < 0:
+            raise ConfigError(
+                "ask needs rerank_segments of at least 1 and confirm_segments of at least 0, got "
+                f"{self.rerank_segments} and {self.confirm_segments}."
+            )
+        if self.confirm_prompt.replace("{caption}", "", 1).count("{") or (
+            "{caption}" not in self.confirm_prompt
+        ):
+            raise ConfigError(
+                "ask.confirm_prompt needs the field {caption}, once, and no other, got "
+                f"{self.confirm_prompt!r}."
             )
         if self.route not in ("none", "auto"):
             raise ConfigError(f"ask.route is {self.route!r}; use none or auto.")

@@ -30,6 +30,11 @@ class CandidateSearch:
         self._ask = route.ask
         self._route = route
 
+    @property
+    def num_segments(self) -> int:
+        """How many segments a question is shown; 0 for all."""
+        return self._ask.num_segments
+
     def videos(self) -> dict[str, StoredVideo]:
         """Return the stored videos by id."""
         return {stored.video.video_id: stored for stored in self._store.videos()}
@@ -82,16 +87,17 @@ class CandidateSearch:
             hits = self._by_moment(query, hits[:scored])
         return hits[:wanted]
 
-    def hits_of_places(self, places: Sequence[Query]) -> list[Hit]:
+    def hits_of_places(self, places: Sequence[Query], at_least: int = 0) -> list[Hit]:
         """Return the segments of every place that a question joins, the best of each first.
 
         Args:
             places: One query a place, at least one.
+            at_least: Segments of each, if more than `ask.num_segments`, unless that is all.
 
         Raises:
             QuestionError, StoreError: As `hits`.
         """
-        num_segments = self._ask.num_segments
+        num_segments = self._ask.num_segments and max(self._ask.num_segments, at_least)
         found: dict[tuple[str, int], Hit] = {}
         ranked = [self.hits(query, num_segments) for query in places]
         for of_rank in itertools.zip_longest(*ranked):

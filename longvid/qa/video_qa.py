@@ -35,8 +35,9 @@ from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
-from longvid.qa.routing import Route, route_of
+from longvid.qa.routing import route_of
 from longvid.qa.search_text import search_text
+from longvid.qa.second_look import SecondLook
 from longvid.qa.shown_pictures import shown_pictures
 from longvid.qa.store_search import StoreSearch
 from longvid.qa.text_search import fused
@@ -85,6 +86,7 @@ class VideoQA(StoreSearch):
         self._llm: LanguageModel | None = None
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
+        self._second_look = SecondLook.of(self.store, self.config, self.device)
         self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
 
     def __repr__(self) -> str:
@@ -263,7 +265,8 @@ class VideoQA(StoreSearch):
             route = route_of(text, self.config.ask)
             search = CandidateSearch(self.store, route)
         with clock("search"):
-            found = search.hits_of_places(self._places(query, route))
+            places = self._places(query, route)
+            found, unconfirmed = self._second_look.find(search, places, text, llm)
             videos = search.videos()
             lines = self._lines.find(question, videos)
             unseen = search.is_nothing(query, found)
@@ -285,14 +288,8 @@ class VideoQA(StoreSearch):
             if self._reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
-        note = "" if lines else search.note(query, found)
+        note = "" if lines else unconfirmed or search.note(query, found)
         return Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
-
-    def _places(self, query: Query, route: Route) -> list[Query]:
-        """Return one query for each place that a question joins: mostly the question's own."""
-        if len(route.places) < 2:
-            return [query]
-        return [replace(query, embedding=self._embedded(place)) for place in route.places]
 
     def _answered(self, prepared: Prepared) -> Answer:
         with prepared.clock("llm"):
