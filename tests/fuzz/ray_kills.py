@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measurements import Row, write_json
 from benchmarks.speed.processes import tree
 from longvid.inputs import list_videos
 from longvid.store import Store
@@ -164,6 +165,32 @@ def summary(seed: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def rows_of(result: dict[str, Any]) -> list[Row]:
+    """Lay a summary out as rows."""
+    task, kills = "random kills on Ray", result["kills"]
+    faults = {
+        "hung": "jobs that hung",
+        "traceback": "tracebacks",
+        "bad_status": "wrong exit statuses",
+        "unequal": "stores not byte-equal after the same command",
+        "findings": "stores with findings after the same command",
+        "failures": "stores with failures after the same command",
+    }
+    longest = result["longest_seconds_until_end"]
+    return [
+        Row(task, "ray runner", "kills", kills, "", kills),
+        *(
+            Row(task, victim, "kills", times, "", times)
+            for victim, times in result["kills_by_victim"].items()
+        ),
+        *(
+            Row(task, "ray runner", name, result["faults"].get(fault, 0), "", kills)
+            for fault, name in faults.items()
+        ),
+        Row(task, "ray runner", "longest time until the job ended", longest, "s", kills),
+    ]
+
+
 def run(
     kills: int, seed: int, victims: tuple[str, ...] = VICTIMS, target: str | None = None
 ) -> dict[str, Any]:
@@ -194,7 +221,7 @@ def run(
             rows.append(row)
             print(f"{len(rows)}: {json.dumps(row)}", file=sys.stderr, flush=True)
             if target:
-                Path(target).write_text(json.dumps(summary(seed, rows), indent=1) + "\n")
+                write_json(target, rows_of(summary(seed, rows)), seed=seed)
     return summary(seed, rows)
 
 
