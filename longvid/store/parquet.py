@@ -18,8 +18,11 @@ __all__ = ["MAX_TABLE_BYTES", "is_sealed", "parse_table", "write_table"]
 
 #: No table of a store is larger: a catalog of ten million videos has 4 GB.
 MAX_TABLE_BYTES = 8 << 30
-#: Of tables without a seal, which anybody may have made: a small file can claim to hold much.
-_MOST_UNSEALED_BYTES = 1 << 30
+#: A small file can hold very much that is equal: bytes after unpacking, for each byte of a file.
+#: Tables of a store shrink to a tenth at best.
+_MOST_UNPACKED = 100
+_ALWAYS_UNPACKED_BYTES = 16 << 20
+#: Of tables without a seal, which anybody may have made.
 _MOST_UNSEALED_ROWS = 10_000_000
 
 _KEY = "seal"
@@ -77,8 +80,7 @@ def parse_table(data: bytes, *, must_be_sealed: bool) -> pa.Table:
         raise ValueError("its checksum is missing")
     try:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            if not sealed:
-                _require_sane_size(file.metadata)
+            _require_sane_size(file.metadata, len(data), sealed=bool(sealed))
             return file.read(use_threads=False)
     # Arrow reports damage as an OSError, too.
     except (pa.ArrowException, OSError, KeyError, TypeError, OverflowError) as error:
@@ -95,11 +97,10 @@ def _find_seal(data: bytes | bytearray) -> tuple[int, bytes] | None:
     return start, bytes(data[start : start + len(_BLANK)])
 
 
-def _require_sane_size(metadata: pq.FileMetaData) -> None:
-    num_bytes = sum(
-        metadata.row_group(i).total_byte_size for i in range(min(metadata.num_row_groups, 1000))
-    )
-    if num_bytes > _MOST_UNSEALED_BYTES or metadata.num_rows > _MOST_UNSEALED_ROWS:
+def _require_sane_size(metadata: pq.FileMetaData, packed_bytes: int, *, sealed: bool) -> None:
+    num_bytes = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    too_large = num_bytes > _ALWAYS_UNPACKED_BYTES + _MOST_UNPACKED * packed_bytes
+    if too_large or (not sealed and metadata.num_rows > _MOST_UNSEALED_ROWS):
         raise ValueError(
             f"it claims {metadata.num_rows} rows of {num_bytes} bytes, more than any such table"
         )

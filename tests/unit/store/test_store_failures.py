@@ -120,11 +120,18 @@ def test_a_damaged_table_is_named_and_the_others_count(store: Store) -> None:
     assert store.videos() == []
 
 
-def test_a_table_that_claims_too_much_is_not_unpacked(store: Store) -> None:
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pa.table({"event": pa.nulls(11_000_000, pa.int8())}),
+        pa.table({"event": pa.array([bytes(1 << 20)] * 30)}),
+    ],
+    ids=["rows", "bytes"],
+)
+def test_a_table_that_claims_too_much_is_not_unpacked(store: Store, bomb: pa.Table) -> None:
     folder = Path(store.uri) / "failures"
     folder.mkdir()
-    bomb = pa.table({"event": pa.nulls(11_000_000, pa.int8())})
-    pq.write_table(bomb, folder / "bomb.parquet")
+    pq.write_table(bomb, folder / "bomb.parquet", compression="zstd", use_dictionary=False)
     assert (folder / "bomb.parquet").stat().st_size < 100_000
     assert store.failures() == []
     [sentence] = store.damaged_failures().values()
