@@ -9,7 +9,14 @@ from pathlib import Path
 from longvid.errors import BudgetError, QuestionError, StoreError, shown
 from longvid.types import Question
 
-__all__ = ["require_budget", "require_questions", "require_top_k", "store_name", "video_name"]
+__all__ = [
+    "require_budget",
+    "require_question",
+    "require_questions",
+    "require_top_k",
+    "store_name",
+    "video_name",
+]
 
 
 #: No path is longer.
@@ -81,8 +88,17 @@ def require_questions(questions: object) -> None:
     if isinstance(questions, str) or not isinstance(questions, Sequence):
         raise QuestionError(f"ask_many takes a list of longvid.Question, got {shown(questions)}.")
     for question in questions:
-        if not isinstance(question, Question):
-            raise QuestionError(
-                f"ask_many takes longvid.Question objects, got {shown(question)}; write "
-                f"longvid.Question({shown(question)})."
-            )
+        require_question(question)
+
+
+def require_question(question: object) -> None:
+    """Refuse what is no question, such as its text.
+
+    Raises:
+        QuestionError: It is none.
+    """
+    if not isinstance(question, Question):
+        raise QuestionError(
+            f"A question is a longvid.Question, got {shown(question)}; write "
+            f"longvid.Question({shown(question)})."
+        )

@@ -28,6 +28,7 @@ from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel
 from longvid.qa.arguments import (
     require_budget,
+    require_question,
     require_questions,
 )
 from longvid.qa.candidate_segments import CandidateSearch
@@ -175,7 +176,7 @@ class VideoQA(StoreSearch):
             StoreError: No such video.
             BudgetError: The budget cannot hold even one frame.
         """
-        question = Question(text, choices=choices, span=span, history=tuple(history))  # type: ignore[arg-type]  # choices become a tuple there
+        question = Question(text, choices=choices, span=span, history=history)  # type: ignore[arg-type]  # lists become tuples there
         return self._answered(self._prepare(replace(question, video_ids=self._ids(video)), budget))
 
     def ask_many(
@@ -248,6 +249,7 @@ class VideoQA(StoreSearch):
             QuestionError: The store is empty.
             StoreError: No such video.
         """
+        require_question(question)
         ids = tuple(self.store.find(name) for name in question.video_ids)
         return self._prepare(replace(question, video_ids=ids), budget).selection
 

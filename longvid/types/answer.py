@@ -47,15 +47,34 @@ class Question:
             raise QuestionError(
                 f"The choice {shown(repeated)} is given twice; name each choice once."
             )
-        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+        if self.span is not None:
+            object.__setattr__(self, "span", _span(self.span))
+        object.__setattr__(self, "history", _turns(self.history))
+
+
+def _span(given: object) -> tuple[float, float]:
+    """Return a start and an end as a tuple."""
+    if isinstance(given, Sequence) and len(given) == 2:
+        start, end = given
+        numbers = all(isinstance(one, (int, float)) for one in (start, end))
+        if numbers and 0 <= start < end:
+            return start, end
+    raise QuestionError(f"span must be a start and a later end in seconds, got {shown(given)}.")
+
+
+def _turns(given: object) -> tuple[tuple[str, str], ...]:
+    """Return the turns of a conversation as tuples."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise QuestionError(f"history must be a list of turns, got {shown(given)}.")
+    turns = []
+    for turn in given:
+        texts = _texts("A turn of history", turn)
+        if len(texts) != 2:
             raise QuestionError(
-                f"span must be a start and a later end in seconds, got {shown(self.span)}."
+                f"A turn of history is a question and its answer, got {shown(turn)}."
             )
-        for turn in self.history:
-            if len(_texts("A turn of history", turn)) != 2:
-                raise QuestionError(
-                    f"A turn of history is a question and its answer, got {shown(turn)}."
-                )
+        turns.append((texts[0], texts[1]))
+    return tuple(turns)
 
 
 def _require_text(what: str, given: object) -> None:

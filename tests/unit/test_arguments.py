@@ -31,6 +31,14 @@ from longvid.types import Question
         ({"text": "which?", "choices": ["red", "blue", "red "]}, "'red' is given twice"),
         ({"text": "which?", "choices": ["red", "b\udcff"]}, "not valid Unicode"),
         ({"text": "which?", "video_ids": "a.mp4"}, "must be a list of texts"),
+        ({"text": "which?", "history": 5}, "history must be a list of turns, got 5"),
+        ({"text": "which?", "history": "ab"}, "history must be a list of turns"),
+        ({"text": "which?", "history": [("a",)]}, "a question and its answer"),
+        ({"text": "which?", "history": ["ab"]}, "must be a list of texts"),
+        ({"text": "which?", "span": "ab"}, "span must be a start and a later end"),
+        ({"text": "which?", "span": 5}, "span must be a start and a later end"),
+        ({"text": "which?", "span": (5, 1)}, "span must be a start and a later end"),
+        ({"text": "which?", "span": (float("nan"), 1)}, "span must be a start and a later end"),
     ],
 )
 def test_a_question_that_cannot_be_asked(wrong: dict[str, Any], sentence: str) -> None:
@@ -42,6 +50,8 @@ def test_a_question_takes_lists() -> None:
     given: Any = ["red", "blue"]
     assert Question("which?", choices=given).choices == ("red", "blue")
     assert hash(Question("which?", choices=given))
+    turns: Any = [["what is red?", "the star"]]
+    assert hash(Question("which?", history=turns, span=_any([1, 2])))
 
 
 _CALLS: list[tuple[Callable[[VideoQA], object], type[LongvidError], str]] = [
@@ -56,6 +66,9 @@ _CALLS: list[tuple[Callable[[VideoQA], object], type[LongvidError], str]] = [
     (lambda qa: qa.ask_many(_any("what?")), QuestionError, "takes a list"),
     (lambda qa: qa.ask_many(_any(["what?"])), QuestionError, r"longvid\.Question\('what\?'\)"),
     (lambda qa: qa.ask_many(_any(None)), QuestionError, "takes a list"),
+    (lambda qa: qa.select(_any("what?")), QuestionError, r"longvid\.Question\('what\?'\)"),
+    (lambda qa: qa.ask("what?", history=_any(5)), QuestionError, "list of turns"),
+    (lambda qa: qa.ask("what?", span=_any("ab")), QuestionError, "later end"),
     (lambda qa: qa.search("a star", top_k=0), QuestionError, "at least 1, got 0"),
     (lambda qa: qa.search("a star", top_k=_any("5")), QuestionError, "whole number"),
     (lambda qa: qa.search(""), QuestionError, "is empty"),
