@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -16,8 +17,15 @@ from longvid.types import Failure, FrameBatch, Segment, Video
 __all__ = ["SegmentPipeline", "torch_threads"]
 
 
+#: So many pictures that stayed for a whole segment are kept: chunks of a video may come mixed.
+_STILLS_KEPT = 4
+
+
 class SegmentPipeline:
     """Reduce, encode and compress the frames of one segment: the index side's arithmetic.
+
+    A picture that stays on display for several whole segments (a slide, a stream with a variable
+    frame rate) is encoded once: every part gives the same bits for the same frames.
 
     Args:
         config: Names the parts.
@@ -29,9 +37,29 @@ class SegmentPipeline:
             self.reducer = config.reducer.setup(device)
             self.encoder = config.encoder.setup(device)
             self.compressors = [(part, part.setup(device)) for part in config.compressors]
+        self._stills: OrderedDict[tuple[object, ...], Segment] = OrderedDict()
 
     def __call__(self, batch: FrameBatch) -> Segment:
         """Turn one batch into one segment."""
+        if len(batch) != 1:
+            return self.encode(batch)
+        # The times of a video name its frames.
+        key = (batch.video_id, float(batch.pts_seconds[0]), bool(batch.slow[0]), batch.data.shape)
+        still = self._stills.pop(key, None)
+        if still is None:
+            still = self.encode(batch)
+        self._stills[key] = still
+        while len(self._stills) > _STILLS_KEPT:
+            self._stills.popitem(last=False)
+        return replace(
+            still,
+            segment_index=batch.segment_index,
+            start_seconds=batch.start_seconds,
+            end_seconds=batch.end_seconds,
+        )
+
+    def encode(self, batch: FrameBatch) -> Segment:
+        """Turn one batch into one segment, whatever came before: the twin."""
         segment = self.encoder(self.reducer(batch))
         for part, compress in self.compressors:
             segment = require_compressed(part, segment, compress(segment))

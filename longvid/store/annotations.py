@@ -203,20 +203,27 @@ class Annotations:
         return part
 
     def publish(
-        self, video_id: str, kind: str, fingerprint: str, parts: Sequence[AnnotationPart]
+        self,
+        video_id: str,
+        kind: str,
+        fingerprint: str,
+        parts: Sequence[AnnotationPart],
+        *,
+        may_repeat: bool = False,
     ) -> None:
         """Make an annotation visible, in place of what stands under its key.
 
         Args:
             video_id, kind, fingerprint: As given to `write_part`.
             parts: All its parts, in the order in which they are to be read.
+            may_repeat: Two parts may hold an entry of one name; the later one is read.
 
         Raises:
             StoreError: A part is missing, two entries have one name, or the store refuses.
         """
         key = AnnotationKey(video_id, kind, fingerprint)
         names = [entry.name for part in parts for entry in part.entries]
-        if len(set(names)) < len(names):
+        if len(set(names)) < len(names) and not may_repeat:
             raise StoreError(f"Two entries of {key.index_name} have one name; give each its own.")
         for part in parts:
             name = key.part_name(part.file)
@@ -272,7 +279,7 @@ class Annotations:
         index = self.index(AnnotationKey(video_id, kind, fingerprint))
         if index is None:
             return None
-        return tuple(entry.name for part in index.parts for entry in part.entries)
+        return tuple(dict.fromkeys(entry.name for part in index.parts for entry in part.entries))
 
     def verify(self, key: AnnotationKey) -> None:
         """Read all of an annotation, and compare the sizes of its objects too.

@@ -44,10 +44,13 @@ def write_pictures(
 def publish_pictures(
     annotations: Annotations, video_id: str, parts: Sequence[AnnotationPart]
 ) -> None:
-    """Make the pictures of a video visible, in time order."""
+    """Make the pictures of a video visible, in time order.
+
+    A frame that stays on display from one chunk to the next is a picture of both.
+    """
     if parts:
         ordered = sorted(parts, key=lambda part: _parsed(part.entries[0].name)[0])
-        annotations.publish(video_id, PICTURES, _FINGERPRINT, ordered)
+        annotations.publish(video_id, PICTURES, _FINGERPRINT, ordered, may_repeat=True)
 
 
 def picture_times(annotations: Annotations, video_id: str) -> list[float]:
