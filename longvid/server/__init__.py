@@ -14,6 +14,7 @@
     answers.py        a question to evidence, text and the whole answer
     jobs.py           the job table and the processes that index
     index_process.py  one indexing job
+    lifeline.py       processes end with the server
     job_routes.py     /api/jobs, /api/events
     files.py          files of clients
     upload_table.py   uploads in parts

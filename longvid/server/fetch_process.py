@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longvid.fetch_guard import public_client
+from longvid.server.lifeline import end_with_parent
 
 __all__ = ["FetchRequest", "Refused", "fetch", "fetch_as_data", "main"]
 
@@ -164,7 +165,9 @@ async def fetch_as_data(wanted: dict[str, Any], target: str) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetch what standard input names."""
     [target] = sys.argv[1:] if arguments is None else arguments
-    found = asyncio.run(fetch_as_data(json.loads(sys.stdin.read()), target))
+    wanted = json.loads(sys.stdin.buffer.readline())
+    end_with_parent()
+    found = asyncio.run(fetch_as_data(wanted, target))
     print(json.dumps(found), flush=True)
     return 0
 

@@ -94,10 +94,12 @@ async def run_fetch(request: dict[str, Any], target: Path, seconds: float) -> di
         env=worker_environment(),
     )
     try:
-        said, _ = await asyncio.wait_for(
-            process.communicate(json.dumps(request).encode()), timeout=seconds
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        found: dict[str, Any] = json.loads(
+            await asyncio.wait_for(process.stdout.readline(), timeout=seconds)
         )
-        found: dict[str, Any] = json.loads(said)
     except (TimeoutError, ValueError):
         return {"status": 502, "code": "fetch_failed", "message": "The URL could not be fetched."}
     finally:

@@ -20,6 +20,7 @@ from longvid.config import Config, load_config
 from longvid.decode.clips import FileFacts, inspect_file
 from longvid.errors import LongvidError, VideoError
 from longvid.indexing.report import Progress
+from longvid.server.lifeline import end_with_parent
 from longvid.server.settings import Limits
 from longvid.store import Store
 
@@ -30,6 +31,8 @@ _EVERY_SECONDS = 0.5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Index one video; exit status 0 when it is in the store."""
+    if arguments is None:
+        end_with_parent()
     store_uri, config_name, video, limits_text = sys.argv[1:] if arguments is None else arguments
     limits = Limits(**json.loads(limits_text))
     last = 0.0

@@ -303,7 +303,7 @@ class JobRunner:
         )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,  # it ends when this end is closed
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env=worker_environment(),

@@ -53,7 +53,7 @@ class _Inbox:
     """
 
     def __init__(self) -> None:
-        self._questions: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._questions: queue.Queue[dict[str, Any]] = queue.Queue()
         self.others: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled: set[int] = set()
         threading.Thread(target=self._read, daemon=True).start()
@@ -67,7 +67,7 @@ class _Inbox:
                 self._questions.put(request)
             else:
                 self.others.put(request)
-        self._questions.put(None)  # the server is gone
+        os._exit(0)  # the server is gone, and with it whoever waits for an answer
 
     def cancelled(self, request_id: int) -> bool:
         return request_id in self._cancelled
@@ -75,14 +75,12 @@ class _Inbox:
     def forget(self, request_id: int) -> None:
         self._cancelled.discard(request_id)
 
-    def take(self, most: int) -> list[dict[str, Any]] | None:
-        """Wait for a question; return it with others that wait, None at the end."""
+    def take(self, most: int) -> list[dict[str, Any]]:
+        """Wait for a question; return it with others that wait."""
         taken = [self._questions.get()]
         while len(taken) < most and not self._questions.empty():
             taken.append(self._questions.get())
-        if None in taken:
-            return None
-        return [request for request in taken if request is not None]
+        return taken
 
 
 class _Listener:
@@ -166,7 +164,8 @@ class _Server:
     def run(self) -> None:
         threading.Thread(target=self._do_others, daemon=True).start()
         most = self._qa.config.ask.batch_questions
-        while (requests := self._inbox.take(most)) is not None:
+        while True:
+            requests = self._inbox.take(most)
             by_budget: dict[int | None, list[dict[str, Any]]] = {}
             for request in requests:
                 if request["kind"] == "refresh":

@@ -49,19 +49,36 @@ def browser() -> Iterator[Any]:
         yield playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
 
 
+#: What the content security policy stops is an error, too.
+_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) =>
+  console.error(`${event.violatedDirective} stops ${event.blockedURI}`));
+"""
+
+
 class Page:
     """A page that takes down errors and requests to other places."""
 
-    def __init__(self, browser: Any, url: str, width: int = 1400, height: int = 900) -> None:
+    def __init__(
+        self,
+        browser: Any,
+        url: str,
+        width: int = 1400,
+        height: int = 900,
+        script: str = "",
+        color_scheme: str = "light",
+    ) -> None:
         self.errors: list[str] = []
-        self.context = browser.new_context(viewport={"width": width, "height": height})
+        viewport = {"width": width, "height": height}
+        self.context = browser.new_context(viewport=viewport, color_scheme=color_scheme)
         self.page = self.context.new_page()
+        self.page.add_init_script(_VIOLATIONS + script)
         self.page.set_default_timeout(60_000)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._console)
         self.page.on("request", lambda request: self._request(request.url, url))
         self.page.goto(url)
-        self.page.wait_for_selector("#videos .video")
+        self.page.wait_for_selector("#videos .video", state="attached")
 
     def _console(self, message: Any) -> None:
         if message.type == "error":

@@ -59,10 +59,12 @@ class Server:
             time.sleep(0.1)
 
 
-def start(folder: Path, *words: str) -> Server:
+def start(folder: Path, *words: str, port: int = 0) -> Server:
+    """Start a server, on a free port unless one is given, and wait until it answers."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        if not port:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "longvid.cli", "serve", "--port", str(port)),

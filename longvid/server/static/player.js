@@ -15,7 +15,8 @@ export class Player {
     this.span = null;
     video.addEventListener("timeupdate", () => set({ position: this.position() }));
     video.addEventListener("error", () => this.#refused());
-    subscribe("current", (current) => this.#open(current));
+    this.opening = Promise.resolve();
+    subscribe("current", (current) => (this.opening = this.#open(current)));
   }
 
   position() {
@@ -24,7 +25,9 @@ export class Player {
 
   async #open(current) {
     this.video.removeAttribute("src");
+    this.video.removeAttribute("poster");
     this.video.replaceChildren();
+    this.video.load(); // nothing of the video before stays
     this.note.textContent = "";
     this.offset = 0;
     this.span = null;
@@ -43,6 +46,7 @@ export class Player {
     if (found.url) this.video.src = url(found.url);
     if (found.mode === "proxy") {
       this.note.textContent = CLIPS_ONLY;
+      this.#clip(current, 0);
     }
     if (found.mode === "missing") this.note.textContent = "The video file is no longer at its place.";
     const track = document.createElement("track");
@@ -63,15 +67,9 @@ export class Player {
   // Go to a time of the stream, and play from there.
   async seek(seconds, { play = false } = {}) {
     const current = get("current");
-    if (!current || this.mode === "missing") return;
-    if (this.mode === "proxy" && !(this.span && seconds >= this.span[0] && seconds < this.span[1])) {
-      const start = Math.max(0, seconds - CLIP_MARGIN);
-      const end = Math.min(current.duration_seconds + 1, seconds + 2 * CLIP_MARGIN);
-      this.span = [start, end];
-      this.offset = start;
-      const query = `start=${start.toFixed(3)}&end=${end.toFixed(3)}`;
-      this.video.src = url(`/api/videos/${current.video_id}/clip.mp4?${query}`);
-    }
+    await this.opening;
+    if (!current || current !== get("current") || this.mode === "missing") return;
+    if (this.mode === "proxy") this.#clip(current, seconds);
     if (this.video.readyState < 1) {
       await new Promise((resolve) => {
         this.video.addEventListener("loadedmetadata", resolve, { once: true });
@@ -82,6 +80,17 @@ export class Player {
     this.video.currentTime = Math.max(0, seconds - this.offset);
     set({ position: seconds });
     if (play) this.video.play().catch(() => {});
+  }
+
+  // Load the clip around a time, unless it is there.
+  #clip(current, seconds) {
+    if (this.span && seconds >= this.span[0] && seconds < this.span[1]) return;
+    const start = Math.max(0, seconds - CLIP_MARGIN);
+    const end = Math.min(current.duration_seconds + 1, seconds + 2 * CLIP_MARGIN);
+    this.span = [start, end];
+    this.offset = start;
+    const query = `start=${start.toFixed(3)}&end=${end.toFixed(3)}`;
+    this.video.src = url(`/api/videos/${current.video_id}/clip.mp4?${query}`);
   }
 
   toggle() {

@@ -129,7 +129,7 @@ export class Timeline {
     const { evidence, frames } = this.#mine();
     const range = this.dragged ?? get("range");
     drawEvidence(context, x, color, evidence, get("lit"));
-    drawCurve(context, x, color, get("curve"));
+    drawCurve(context, x, color, get("curve"), this.#length());
     drawSeen(context, x, color, frames);
     drawRuler(context, x, color, width, this.view);
     drawRange(context, x, color, range);

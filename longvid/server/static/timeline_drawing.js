@@ -19,7 +19,7 @@ export function drawEvidence(context, x, color, evidence, lit) {
 }
 
 // One stroke a pixel at most: of each pixel's scores the least and the most.
-export function drawCurve(context, x, color, curve) {
+export function drawCurve(context, x, color, curve, length) {
   if (!curve?.times.length) return;
   let least = Infinity;
   let most = -Infinity;
@@ -41,13 +41,13 @@ export function drawCurve(context, x, color, curve) {
   context.strokeStyle = color("--accent");
   context.lineWidth = 2;
   context.beginPath();
-  let first = true;
+  const [[, [first]]] = columns;
+  context.moveTo(x(0), y(first)); // a score is its segment's: the curve goes on to both ends
   for (const [column, [low, high]] of columns) {
-    if (first) context.moveTo(column, y(low));
-    else context.lineTo(column, y(low));
+    context.lineTo(column, y(low));
     if (high > low) context.lineTo(column, y(high));
-    first = false;
   }
+  context.lineTo(x(length), y(curve.scores.at(-1)));
   context.stroke();
 }
 

@@ -1,0 +1,25 @@
+"""Ends a process with the server that started it, however the server ends.
+
+The server holds the other end of standard input; the kernel closes it even where the server is
+killed. What a process of ours leaves unfinished then is safe: a store shows a video when it is
+complete.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+__all__ = ["end_with_parent"]
+
+
+def end_with_parent() -> None:
+    """End this process when standard input closes; read nothing from it elsewhere afterwards."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
