@@ -70,6 +70,7 @@ async def answer_events(
                 seen_text = True
                 metrics.first_text_seconds.observe(time.monotonic() - started)
             elif event["event"] == "done":
+                metrics.questions.labels("answered").inc()
                 metrics.answer_seconds.observe(time.monotonic() - started)
                 metrics.visual_tokens.inc(event["answer"]["visual_tokens"])
                 event["answer"]["evidence"] = _shown(view, event["answer"]["evidence"], videos)
@@ -77,7 +78,6 @@ async def answer_events(
     except ApiError as error:
         metrics.questions.labels(error.code).inc()
         raise
-    metrics.questions.labels("answered").inc()
 
 
 async def whole_answer(

@@ -15,7 +15,7 @@ from longvid.server.jobs import Job
 from longvid.server.state import ServerState, state_of
 from longvid.server.streams import EventStream, keep_alive
 
-__all__ = ["router"]
+__all__ = ["news", "router"]
 
 router = APIRouter(prefix="/api")
 
@@ -74,7 +74,7 @@ def _events(request: Request, only: Job | None) -> Response:
     clients[key.name] = clients.get(key.name, 0) + 1
 
     async def lines() -> AsyncIterator[str]:
-        async for number, job in _news(state, only, request.headers.get("last-event-id", "")):
+        async for number, job in news(state, only, request.headers.get("last-event-id", "")):
             if key.may_use(job.store):
                 data = json.dumps(job.public())
                 yield f"id: {number}\nevent: job\ndata: {data}\n\n"
@@ -86,10 +86,16 @@ def _events(request: Request, only: Job | None) -> Response:
     return EventStream(keep_alive(lines(), seconds, raw=True), left)
 
 
-async def _news(
+async def news(
     state: ServerState, only: Job | None, last_id: str
 ) -> AsyncIterator[tuple[str, Job]]:
-    """Yield jobs with the numbers of their events: what was missed or is now, then what comes."""
+    """Yield jobs with the numbers of their events: what was missed or is now, then what comes.
+
+    Args:
+        state: Of the server.
+        only: The job that is meant, until it is over; None for all, without an end.
+        last_id: Number of the last event that the client has, "" for none.
+    """
     runner = state.jobs
     with runner.watch() as queue:
         now = runner.last_number

@@ -1,0 +1,123 @@
+"""Routes without processes: news of jobs, storyboards, metrics, the document of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="install longvid[server]")
+
+from longvid.server.job_routes import news
+from tests.unit.server.asgi import FakeModels, application, ask, state_of
+
+ROOT = Path(__file__).parents[3]
+
+
+def collect(state: Any, last_id: str, count: int) -> list[tuple[str, str]]:
+    async def some() -> list[tuple[str, str]]:
+        found = []
+        stream = news(state, None, last_id)
+        while len(found) < count:
+            number, job = await asyncio.wait_for(anext(stream), 10)
+            found.append((number, job.state))
+        await stream.aclose()
+        return found
+
+    return asyncio.run(some())
+
+
+def test_a_client_that_comes_back_gets_what_it_has_missed(tmp_path: Path) -> None:
+    state = state_of(application(tmp_path))
+    job = state.jobs.submit("local", "store", "index", "/a.mp4", "a.mp4")
+    [(number, _)] = collect(state, "", 1)  # what is now
+    state.jobs.cancel(job.id)
+    assert [one for _, one in collect(state, number, 1)] == ["cancelled"]
+    # After a restart its number means nothing: it gets every row, also of jobs that are over.
+    assert [one for _, one in collect(state, "other-5", 1)] == ["cancelled"]
+    assert state.jobs.since(number.replace("1", "9")) is None
+
+
+def test_the_news_of_one_job_end_with_it(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    jobs = state_of(app).jobs
+    job = jobs.submit("local", "store", "index", "/a.mp4", "a.mp4")
+    jobs.cancel(job.id)
+    status, text = ask(app, f"/api/jobs/{job.id}/events")
+    assert status == 200
+    [event] = text.decode().strip().split("\n\n")
+    assert json.loads(event.partition("data: ")[2])["state"] == "cancelled"
+    assert ask(app, "/api/jobs/none/events")[0] == 404
+
+
+def test_readyz_says_what_is_missing(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    models = FakeModels()
+    models.is_ready = False
+    state_of(app).workers["store"] = models  # type: ignore[assignment]  # played
+    status, body = ask(app, "/readyz")
+    assert status == 503
+    assert "store: the models are being loaded" in body["reasons"]
+    models.problem = "The checkpoint is missing."
+    state_of(app).draining = True
+    _, body = ask(app, "/readyz")
+    assert "store: The checkpoint is missing." in body["reasons"]
+    assert "the server is being stopped" in body["reasons"]
+    assert ask(app, "/healthz") == (200, {"status": "ok"})
+    status, body = ask(app, "/api/ask", {"question": "?"})
+    assert (status, body["error"]["code"]) == (503, "draining")
+
+
+def test_the_metrics_are_those_that_are_documented(tmp_path: Path) -> None:
+    app = application(tmp_path)
+    ask(app, "/api/ask", {"question": "?"})
+    _, text = ask(app, "/metrics")
+    given = set(re.findall(r"^# TYPE (\w+)", text.decode(), re.M))
+    section = (ROOT / "docs" / "operate.md").read_text().partition("## Metrics")[2]
+    named = set(re.findall(r"`(longvid_\w+)", section.partition("## ")[0]))
+    assert {name.removesuffix("_total") for name in named} == {
+        name.removesuffix("_total") for name in given if not name.endswith("_created")
+    }
+    assert b'longvid_questions_total{result="answered"} 1.0' in text
+
+
+def test_every_body_and_query_is_in_the_document(tmp_path: Path) -> None:
+    spec = application(tmp_path).openapi()
+    bare = {
+        path
+        for path, methods in spec["paths"].items()
+        if "post" in methods and "requestBody" not in methods["post"]
+    }
+    assert bare == {"/v1/uploads/{upload_id}/cancel", "/api/jobs/{job_id}/retry"}
+    for path, methods in spec["paths"].items():
+        for operation in methods.values():
+            assert "default" in operation["responses"], path
+            named = {one["name"] for one in operation.get("parameters", [])}
+            assert set(re.findall(r"{(\w+)}", path)) <= named
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/chat/completions", {"stream_options": "x"}, "stream_options"),
+        ("/v1/chat/completions", {"longvid": {"videos": 5}}, "longvid.videos"),
+        ("/v1/chat/completions", {"longvid": {"fps": 0}}, "longvid.fps"),
+        ("/v1/chat/completions", {"longvid": {"time_range": [2, 1]}}, "longvid.time_range"),
+        ("/api/ask", {"question": "?", "history": 5}, "history"),
+        ("/api/ask", {"question": "?", "history": [["only one"]]}, "history"),
+        ("/api/ask", {"question": "?", "videos": "v"}, "videos"),
+        ("/api/ask", {"question": "?", "budget": True}, "budget"),
+        ("/api/search", {"text": "?", "top_k": 0}, "top_k"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named(
+    path: str, body: dict[str, Any], param: str, tmp_path: Path
+) -> None:
+    if "chat" in path:
+        body = {"messages": [{"role": "user", "content": "?"}], **body}
+    status, answer = ask(application(tmp_path), path, body)
+    assert (status, answer["error"]["param"]) == (400, param)
