@@ -9,7 +9,6 @@ again with what the packets gave.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import time
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print({"error": failed[0].error, "kind": failed[0].kind})
         return 1
     names = Store.open(store_uri).names()
-    _print({"video_id": names.get(video, ""), "report": dataclasses.asdict(report)})
+    _print({"video_id": names.get(video, "")})
     return 0
 
 

@@ -319,7 +319,7 @@ class JobRunner:
         status = await process.wait()
         self._running = None
         now = self.table.get(job.id)
-        if now is not None and now.state == "cancelled":
+        if now is None or now.state != "running":  # cancelled, and perhaps queued again since
             return
         if status == 0:
             done = {"state": "done", "video_id": str(last.get("video_id", job.target))}

@@ -8,7 +8,6 @@ complete.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 
 __all__ = ["end_with_parent"]
@@ -18,7 +17,7 @@ def end_with_parent() -> None:
     """End this process when standard input closes; read nothing from it elsewhere afterwards."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold at the end
             pass
         os._exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,10 +160,12 @@ class ServerState:
     async def _store_changed(self, name: str) -> None:
         """Let the models see what a job has changed."""
         worker = self.workers[name]
-        if worker.is_ready:
-            await worker.call("refresh", "")
-        else:
+        if not worker.is_ready:
             await worker.start()
+            return
+        # Models that are busy or gone see the change when they next read the store.
+        with contextlib.suppress(ApiError):
+            await worker.call("refresh", "")
 
     def store_of(self, request: Request, name: str = "") -> StoreView:
         """Return the store that a request means, if its key opens it.

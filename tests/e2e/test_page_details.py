@@ -99,7 +99,7 @@ def test_every_key_does_what_the_list_says(page: Page) -> None:
     end = page.page.locator("#player").evaluate("player => player.duration")
     wait_for_time(page, min(6.0, end))
     press("ArrowLeft")
-    wait_for_time(page, min(6.0, end) - 5.0)
+    wait_for_time(page, max(0.0, min(6.0, end) - 5.0))
     before = seconds(page)
     press(".")
     page.page.wait_for_function(
@@ -235,6 +235,7 @@ def test_names_and_subtitles_are_text(browser: Any, tmp_path: Path) -> None:
         server.wait("/readyz", lambda status, _: status == 200)
         page = Page(browser, server.url)
         assert page.page.locator("#videos .name").inner_text() == HOSTILE
+        page.page.wait_for_function("() => document.getElementById('player').textTracks.length")
         page.page.keyboard.press("t")
         cue = page.page.wait_for_function(
             "() => document.getElementById('player').textTracks[0].cues?.[0]?.getCueAsHTML().textContent"

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="install longvid[server]")
 
+from longvid.server.api_errors import ApiError
 from longvid.server.job_routes import news
 from tests.unit.server.asgi import FakeModels, application, ask, state_of
 
@@ -121,3 +122,13 @@ def test_a_field_of_the_wrong_kind_is_named(
         body = {"messages": [{"role": "user", "content": "?"}], **body}
     status, answer = ask(application(tmp_path), path, body)
     assert (status, answer["error"]["param"]) == (400, param)
+
+
+def test_jobs_go_on_where_the_models_are_busy(tmp_path: Path) -> None:
+    state = state_of(application(tmp_path))
+
+    async def busy(*_: Any, **__: Any) -> Any:
+        raise ApiError(429, "queue_full", "The queue is full.")
+
+    state.workers["store"].call = busy  # type: ignore[method-assign]  # played
+    asyncio.run(state._store_changed("store"))
