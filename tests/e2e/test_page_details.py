@@ -238,7 +238,8 @@ def test_names_and_subtitles_are_text(browser: Any, tmp_path: Path) -> None:
         page.page.wait_for_function("() => document.getElementById('player').textTracks.length")
         page.page.keyboard.press("t")
         cue = page.page.wait_for_function(
-            "() => document.getElementById('player').textTracks[0].cues?.[0]?.getCueAsHTML().textContent"
+            "() => document.querySelector('#player').textTracks[0]"
+            ".cues?.[0]?.getCueAsHTML().textContent"
         ).json_value()
         assert "<script>" in cue or "script" in cue
         page.ask(STAR)
