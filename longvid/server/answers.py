@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key
@@ -128,6 +129,7 @@ def _shown(
                 "thumbnail_url": (
                     f"/api/videos/{video_id}/thumbnail.jpg?t={middle:.3f}"
                     f"&start={span['start_seconds']:.3f}&end={span['end_seconds']:.3f}"
+                    f"&store={quote(view.name)}"
                 ),
             }
         )

@@ -79,7 +79,9 @@ async def chat_completions(request: Request) -> Response:
     text = _whole_text(answer, asked.citations)
     message = {
         "content": text,
-        "annotations": reply.citations(evidence, _base_url(state, request), text),
+        "annotations": reply.citations(
+            evidence, _base_url(state, request), text, _named(state, view)
+        ),
         "evidence": evidence,
     }
     extra = {"longvid": _explained(answer, budget, view)}
@@ -115,7 +117,7 @@ async def _chat_events(
                 text = _whole_text(answer, asked.citations)
                 if text[len(sent) :]:
                     yield line({"content": text[len(sent) :]})
-                notes = reply.citations(answer["evidence"], base_url, text)
+                notes = reply.citations(answer["evidence"], base_url, text, _named(state, view))
                 yield line({"annotations": notes}, "stop", longvid=_explained(answer, {}, view))
                 if asked.include_usage:
                     yield line(None, usage=_usage(answer))
@@ -208,6 +210,11 @@ def _explained(
         "choice_scores": answer["choice_scores"],
         "note": answer["note"],
     }
+
+
+def _named(state: ServerState, view: StoreView) -> str:
+    """Return a store's name where a link must say it."""
+    return "" if view.name == state.settings.default_store else view.name
 
 
 def _base_url(state: ServerState, request: Request) -> str:

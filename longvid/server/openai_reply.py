@@ -11,7 +11,7 @@ __all__ = ["chunk", "citations", "completion"]
 
 
 def citations(
-    evidence: Sequence[Mapping[str, Any]], base_url: str, text: str
+    evidence: Sequence[Mapping[str, Any]], base_url: str, text: str, store: str = ""
 ) -> list[dict[str, Any]]:
     """Return the standard annotations of a message: one link a span, to its seconds.
 
@@ -19,6 +19,7 @@ def citations(
         evidence: Spans with video_id, filename, start_seconds, end_seconds.
         base_url: Address of the server.
         text: The answer; a span's marker [n] in it is what the annotation covers, else all of it.
+        store: Of the videos; "" for the one that a page opens by itself.
     """
     found = []
     for number, span in enumerate(evidence, 1):
@@ -26,7 +27,8 @@ def citations(
         marker = f"[{number}]"
         place = text.find(marker)
         covered = (place, place + len(marker)) if place >= 0 else (0, len(text))
-        url = f"{base_url}/watch/{quote(span['video_id'])}#t={start:g},{end:g}"
+        query = f"?store={quote(store)}" if store else ""
+        url = f"{base_url}/watch/{quote(span['video_id'])}{query}#t={start:g},{end:g}"
         citation = {
             "url": url,
             "title": f"{span['filename']} {_clock(start)}-{_clock(end)}",

@@ -46,8 +46,9 @@ function showEvidence(one, { play = true } = {}) {
   if (video && get("current")?.video_id !== video.video_id) set({ current: video });
   if (asked && !get("curve")) timeline.relevance(asked);
   player.seek(one.start_seconds, { play });
-  const address = `/watch/${encodeURIComponent(one.video_id)}#t=${one.start_seconds},${one.end_seconds}`;
-  history.replaceState(null, "", address);
+  const store = $("store").selectedIndex > 0 ? `?store=${encodeURIComponent(get("store"))}` : "";
+  const moment = `#t=${one.start_seconds},${one.end_seconds}`;
+  history.replaceState(null, "", `/watch/${encodeURIComponent(one.video_id)}${store}${moment}`);
 }
 
 function ask(text) {
@@ -209,7 +210,9 @@ async function start() {
   const choice = $("store");
   for (const one of status.stores) choice.add(new Option(one.name, one.name));
   choice.closest("label").hidden = status.stores.length < 2;
-  set({ store: status.stores[0]?.name ?? "" });
+  const wanted = new URLSearchParams(location.search).get("store");
+  choice.value = status.stores.some((one) => one.name === wanted) ? wanted : status.stores[0]?.name;
+  set({ store: choice.value });
   choice.onchange = async () => {
     set({ store: choice.value, current: null, picked: [] });
     await library.load();

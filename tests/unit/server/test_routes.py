@@ -14,6 +14,7 @@ pytest.importorskip("fastapi", reason="install longvid[server]")
 
 from longvid.server.api_errors import ApiError
 from longvid.server.job_routes import news
+from longvid.server.openai_reply import citations
 from tests.unit.server.asgi import FakeModels, application, ask, state_of
 
 ROOT = Path(__file__).parents[3]
@@ -132,3 +133,10 @@ def test_jobs_go_on_where_the_models_are_busy(tmp_path: Path) -> None:
 
     state.workers["store"].call = busy  # type: ignore[method-assign]  # played
     asyncio.run(state._store_changed("store"))
+
+
+def test_a_link_names_a_store_that_is_not_the_first() -> None:
+    span = {"video_id": "v", "filename": "a.mp4", "start_seconds": 1.0, "end_seconds": 2.5}
+    [first], [second] = (citations([span], "http://h", "red", store) for store in ("", "my store"))
+    assert first["url_citation"]["url"] == "http://h/watch/v#t=1,2.5"
+    assert second["url_citation"]["url"] == "http://h/watch/v?store=my%20store#t=1,2.5"
