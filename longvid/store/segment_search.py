@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,26 @@ from longvid.store.catalog_cache import CatalogCache
 from longvid.store.header import Header
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time
-from longvid.store.vectors import Hit, VectorIndex, exact_search
+from longvid.store.vectors import Hit, VectorIndex, best_hits, exact_search
 
-__all__ = ["SegmentSearch"]
+__all__ = ["SegmentSearch", "ShardPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """What one process needs to search some parts of an index.
+
+    Args:
+        names: Of the parts.
+        width: E.
+        most_vectors: How many vectors a segment can have.
+        manifests: Checksum of the manifest by video id.
+    """
+
+    names: tuple[str, ...]
+    width: int
+    most_vectors: int
+    manifests: Mapping[str, str]
 
 
 class SegmentSearch:
@@ -75,6 +93,31 @@ class SegmentSearch:
     def compact(self, kind: str, least: int) -> int:
         """Make few large parts of quantised codes; return how many were made."""
         return self._vectors.compact(kind, least=least)
+
+    def shards(self, num_shards: int) -> list[ShardPlan]:
+        """Deal the parts in the store out to shards, of about as many vectors each."""
+        with self._lock:
+            names = self._vectors.part_names()
+        manifests = self._catalogs.current().manifests()
+        dealt = [names[place::num_shards] for place in range(num_shards)]
+        options = self._header.options
+        return [
+            ShardPlan(tuple(mine), self._header.embedding_width, options.vectors_per_segment,
+                      manifests)
+            for mine in dealt
+        ]  # fmt: skip
+
+    def merged(self, hits: Iterable[Hit], top_k: int) -> list[Hit]:
+        """Join what shards found, in the time of a player."""
+        return _shown(best_hits(hits, top_k), self._catalogs.current())
+
+    def query_of(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
+        """Return a query as shards take it, (E,) float32.
+
+        Raises:
+            StoreError: It is of another width or not finite.
+        """
+        return self._query(embedding, top_k)
 
     def clear(self) -> None:
         """Remove the index from the store."""

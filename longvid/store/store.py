@@ -418,6 +418,11 @@ class Store:
             self.refresh()
             return self._search.compact(codes, least)
 
+    @property
+    def segment_search(self) -> SegmentSearch:
+        """The search, for those who hold parts of its index elsewhere."""
+        return self._search
+
     def verify(self) -> list[Finding]:
         """Compare every object with its checksum; an empty list means that all is well."""
         return verify(self.objects)

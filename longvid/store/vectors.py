@@ -15,7 +15,7 @@ int8 in a mapped file (`quantized_index`); such a part is made anew by `compact`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,7 +36,7 @@ from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.sealed_manifest import read_manifest
 
-__all__ = ["Hit", "VectorIndex", "exact_search"]
+__all__ = ["Hit", "VectorIndex", "best_hits", "exact_search", "open_parts", "search_parts"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -142,6 +142,11 @@ class VectorIndex:
             remove_parts(self._objects, [part.name for part in group if part.name != made.name])
         return len(groups)
 
+    def part_names(self) -> list[str]:
+        """Return the names of the parts in the store, largest first."""
+        stored = [part for part in self._state.parts if part.stored]
+        return [part.name for part in sorted(stored, key=lambda part: -part.num_alive)]
+
     def clear(self) -> None:
         """Remove every part."""
         self._state = _State()
@@ -166,21 +171,8 @@ class VectorIndex:
             recall: Share of the true nearest that parts too large for exact search must find, as
                 measured when they were built; 1.0 searches them exactly.
         """
-        best: dict[tuple[str, int], Hit] = {}
-        for part in self._state.parts:
-            found, scores = part.search(query, top_k * most_vectors, video_ids, recall)
-            if not np.isfinite(scores).all():
-                raise StoreError(
-                    f"The search index of the store {self._objects.uri} gave scores that are not "
-                    "numbers; make it again with: longvid store rebuild --store "
-                    f"{self._objects.uri}"
-                )
-            for row, score in zip(found.tolist(), scores.tolist(), strict=True):
-                hit = Hit(*part.rows.span(row), score)
-                key = (hit.video_id, hit.segment_index)
-                if key not in best or best[key].score < score:
-                    best[key] = hit
-        return _in_order(list(best.values()), top_k)
+        uri = self._objects.uri
+        return search_parts(self._state.parts, uri, query, top_k, most_vectors, video_ids, recall)
 
     def _adopt(self, keep: bool) -> tuple[list[Part], set[str]]:
         """Return the parts in the store, with those in memory if the store gets no more.
@@ -203,6 +195,73 @@ class VectorIndex:
         if not keep:
             parts += [part for part in self._state.parts if not part.stored]
         return parts, unusable
+
+
+def search_parts(
+    parts: Sequence[Part],
+    uri: str,
+    query: Floats,
+    top_k: int,
+    most_vectors: int,
+    video_ids: Sequence[str],
+    recall: float,
+) -> list[Hit]:
+    """Search some parts of an index; arguments and result as of `VectorIndex.search`.
+
+    Args:
+        parts: All of an index, or those of a shard.
+        uri: Of the store, for what is said of damage.
+
+    Raises:
+        StoreError: A score is no number.
+    """
+    best: list[Hit] = []
+    for part in parts:
+        found, scores = part.search(query, top_k * most_vectors, video_ids, recall)
+        if not np.isfinite(scores).all():
+            raise StoreError(
+                f"The search index of the store {uri} gave scores that are not numbers; make it "
+                f"again with: longvid store rebuild --store {uri}"
+            )
+        rows = zip(found.tolist(), scores.tolist(), strict=True)
+        best += [Hit(*part.rows.span(row), score) for row, score in rows]
+    return best_hits(best, top_k)
+
+
+def best_hits(hits: Iterable[Hit], top_k: int) -> list[Hit]:
+    """Return the best hit of each segment, best first; equal scores in order of segment."""
+    best: dict[tuple[str, int], Hit] = {}
+    for hit in hits:
+        key = (hit.video_id, hit.segment_index)
+        if key not in best or best[key].score < hit.score:
+            best[key] = hit
+    return _in_order(list(best.values()), top_k)
+
+
+def open_parts(
+    objects: Objects, names: Sequence[str], width: int, manifests: Mapping[str, str]
+) -> list[Part]:
+    """Open some parts that are in a store, with the rows alive that its videos have.
+
+    Args:
+        objects: Of the store.
+        names: Of the parts.
+        width: E.
+        manifests: Checksum of the manifest by video id.
+
+    Raises:
+        StoreError: One of them is gone or damaged.
+    """
+    parts = []
+    for name in names:
+        part = open_part(objects, name, width)
+        if part is None:
+            raise StoreError(
+                f"{name} of the store {objects.uri} is gone or damaged; make the index again with: "
+                f"longvid store rebuild --store {objects.uri}"
+            )
+        parts.append(part)
+    return _mark_alive(parts, manifests)
 
 
 def exact_search(

@@ -1,0 +1,162 @@
+"""Search an index whose parts are held by Ray actors, when one machine's memory is too little.
+
+Each actor opens its parts from the store and searches them as one process would; the driver joins
+what they find. An actor that dies is started again by Ray and opens its parts again. Until it
+answers, and when one is slower than a deadline, a search goes on without its parts and says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from longvid.cluster.session import connect
+from longvid.errors import ConfigError, StoreError
+from longvid.lazy_import import torch
+from longvid.store import Hit, Store
+from longvid.store.backend import open_objects
+from longvid.store.segment_search import ShardPlan
+from longvid.store.vectors import open_parts, search_parts
+
+__all__ = ["ShardedHits", "ShardedSearch"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardedHits:
+    """What was found, and a sentence for each shard that was not searched."""
+
+    hits: list[Hit]
+    missing: tuple[str, ...] = ()
+
+
+class _Shard:
+    """Some parts of an index, in a process of their own."""
+
+    def __init__(self, uri: str, plan: ShardPlan) -> None:
+        self._uri, self._plan = uri, plan
+        self._parts = open_parts(open_objects(uri), plan.names, plan.width, plan.manifests)
+
+    def search(
+        self, query: npt.NDArray[np.float32], top_k: int, video_ids: Sequence[str], recall: float
+    ) -> list[Hit]:
+        most = self._plan.most_vectors
+        return search_parts(self._parts, self._uri, query, top_k, most, video_ids, recall)
+
+
+class ShardedSearch:
+    """Searches a store by actors; several threads may.
+
+    It searches the videos that the store had when it was made.
+
+    Args:
+        store: Folder or URI that every machine of the cluster can read.
+        num_shards: Actors, at most one a part of the index.
+        deadline_seconds: How long a search waits for a shard.
+        cpus: Processor share of an actor.
+
+    Raises:
+        ConfigError: A number is out of its range.
+        ClusterError: There is no cluster and none can be started.
+        StoreError: There is no store, or its index has no part on disk.
+    """
+
+    def __init__(
+        self, store: str, num_shards: int, *, deadline_seconds: float = 5.0, cpus: float = 0.5
+    ) -> None:
+        if num_shards < 1 or deadline_seconds <= 0 or cpus <= 0:
+            raise ConfigError(
+                "A sharded search needs at least one shard, and a deadline and a processor share "
+                f"above 0, got {num_shards}, {deadline_seconds} and {cpus}."
+            )
+        connect()
+        self._store = Store.open(store)
+        self._store.refresh()
+        plans = [plan for plan in self._store.segment_search.shards(num_shards) if plan.names]
+        if not plans:
+            raise StoreError(
+                f"The store {self._store.uri} has no search index; index videos first."
+            )
+        self._deadline = deadline_seconds
+        # Ray starts a dead actor again, and its constructor opens the parts from the store.
+        actor: Any = ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=cpus)(_Shard)
+        self._plans = plans
+        self._actors = [actor.remote(self._store.uri, plan) for plan in plans]
+        self._closed = threading.Event()
+
+    @property
+    def num_shards(self) -> int:
+        """How many actors there are."""
+        return len(self._actors)
+
+    def search(
+        self,
+        embedding: torch.Tensor,
+        top_k: int,
+        video_ids: Sequence[str] = (),
+        *,
+        recall: float = 0.98,
+    ) -> ShardedHits:
+        """Find what `Store.search` finds, by all shards that answer before the deadline.
+
+        Raises:
+            StoreError: The embedding is of another width, or a shard's parts are damaged.
+        """
+        if self._closed.is_set():
+            raise StoreError(f"This search of {self._store.uri} was closed; make another one.")
+        query = self._store.segment_search.query_of(embedding, top_k)
+        calls = [
+            actor.search.remote(query, top_k, tuple(video_ids), recall) for actor in self._actors
+        ]
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=self._deadline)
+        answered = set(ready)
+        hits: list[Hit] = []
+        missing = []
+        for number, call in enumerate(calls):
+            if call not in answered:
+                ray.cancel(call)
+                missing.append(self._sentence(number, f"did not answer in {self._deadline:g} s"))
+                continue
+            try:
+                hits += ray.get(call)
+            except ray.exceptions.RayActorError:
+                missing.append(self._sentence(number, "died and is being started again"))
+            except ray.exceptions.RayTaskError as error:
+                raise StoreError(f"Shard {number + 1}: {error.cause}") from error
+        return ShardedHits(self._store.segment_search.merged(hits, top_k), tuple(missing))
+
+    def _sentence(self, number: int, reason: str) -> str:
+        names = self._plans[number].names
+        parts = f"{len(names)} part" + "s" * (len(names) != 1)
+        return (
+            f"Shard {number + 1} of {self.num_shards} {reason}; its {parts} of the index "
+            "were not searched."
+        )
+
+    def wait(self, timeout_seconds: float = 60.0) -> None:
+        """Wait until every shard has opened its parts.
+
+        Raises:
+            StoreError: One of them cannot, or takes longer.
+        """
+        query = np.zeros(self._store.embedding_width, np.float32)
+        calls = [actor.search.remote(query, 1, (), 0.5) for actor in self._actors]
+        ready, late = ray.wait(calls, num_returns=len(calls), timeout=timeout_seconds)
+        if late:
+            number = calls.index(late[0])
+            raise StoreError(self._sentence(number, f"was not ready in {timeout_seconds:g} s"))
+        try:
+            ray.get(ready)
+        except ray.exceptions.RayError as error:
+            raise StoreError(f"A shard of {self._store.uri} cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """End the actors."""
+        self._closed.set()
+        for actor in self._actors:
+            ray.kill(actor)

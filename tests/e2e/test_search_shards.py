@@ -1,0 +1,111 @@
+"""Search over shards held by Ray actors: the same results, and without those of a dead one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from longvid.config import StoreOptions
+from longvid.errors import ConfigError, StoreError
+from longvid.store import Store
+from tests.unit.store.synthetic import WIDTH, add_video
+
+ray = pytest.importorskip("ray")
+
+from longvid.cluster.search_shards import ShardedSearch  # noqa: E402  needs ray
+
+pytestmark = pytest.mark.ray
+
+VIDEOS = [letter * 32 for letter in "abcd"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = Store.create(
+        tmp_path_factory.mktemp("shards") / "store",
+        fingerprint="f" * 32,
+        config={},
+        space="test-space",
+        embedding_width=WIDTH,
+        options=StoreOptions(),
+    )
+    for video_id in VIDEOS:  # a part each
+        add_video(made, video_id, chunks=(8, 8))
+        made.refresh()
+    return made
+
+
+@pytest.fixture(scope="module")
+def shards(store: Store) -> Iterator[ShardedSearch]:
+    search = ShardedSearch(store.uri, 4, deadline_seconds=30, cpus=0.1)
+    search.wait()
+    yield search
+    search.close()
+
+
+def queries() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.nn.functional.normalize(torch.randn(6, WIDTH, generator=generator), dim=1)
+
+
+def test_shards_find_what_one_index_finds(store: Store, shards: ShardedSearch) -> None:
+    assert shards.num_shards == 4
+    for query in queries():
+        for top_k, video_ids in ((1, ()), (9, ()), (500, ()), (5, tuple(VIDEOS[1:3]))):
+            found = shards.search(query, top_k, video_ids)
+            assert found.hits == store.search(query, top_k, video_ids)
+            assert found.missing == ()
+
+
+def test_a_killed_shard_is_left_out_said_and_back(store: Store, shards: ShardedSearch) -> None:
+    query = queries()[0]
+    [process] = ray.get(
+        [shards._actors[1].__ray_call__.remote(lambda actor: os.getpid())]  # the actor's process
+    )
+    os.kill(process, signal.SIGKILL)
+    found = shards.search(query, 64)
+    if found.missing:  # the call may also have waited for the new process
+        assert found.missing[0].startswith("Shard 2 of 4 ")
+        assert len(found.hits) == 48
+    for _ in range(60):
+        found = shards.search(query, 64)
+        if not found.missing:
+            break
+        time.sleep(0.5)
+    assert found.hits == store.search(query, 64)
+
+
+def test_a_slow_shard_is_bounded_by_the_deadline(store: Store) -> None:
+    search = ShardedSearch(store.uri, 2, deadline_seconds=0.2, cpus=0.1)
+    search.wait()
+    blocked = search._actors[0].__ray_call__.remote(lambda actor: time.sleep(5))
+    found = search.search(queries()[0], 64)
+    assert found.missing == (
+        "Shard 1 of 2 did not answer in 0.2 s; its 2 parts of the index were not searched.",
+    )
+    assert len(found.hits) == 32
+    del blocked
+    search.close()
+    with pytest.raises(StoreError, match="closed"):
+        search.search(queries()[0], 1)
+
+
+def test_what_cannot_be_searched_is_refused(store: Store, shards: ShardedSearch) -> None:
+    with pytest.raises(StoreError, match="width"):
+        shards.search(torch.ones(3), 1)
+    with pytest.raises(ConfigError, match="shard"):
+        ShardedSearch(store.uri, 0)
+
+
+def test_a_store_without_an_index_is_refused(tmp_path: Path) -> None:
+    Store.create(
+        tmp_path / "empty", fingerprint="f" * 32, config={}, space="s", embedding_width=WIDTH
+    )
+    with pytest.raises(StoreError, match="no search index"):
+        ShardedSearch(str(tmp_path / "empty"), 2)
