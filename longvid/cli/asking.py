@@ -7,13 +7,16 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import OK, dump, print_answer, print_evidence, remark, warn
+from longvid.cli.output import OK, dump, print_answer, print_evidence, read_clock, remark, warn
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
 
 __all__ = ["add_commands"]
+
+#: No video is longer, in seconds.
+_LATEST = 1e9
 
 
 def add_commands(commands: Commands) -> None:
@@ -35,6 +38,9 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("text")
     search.add_argument("--video", help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5)
+    search.add_argument("--path", default="", help="only videos with a path like it, such as */a*")
+    search.add_argument("--after", help="only what is shown after this time, as 90 or 1:30")
+    search.add_argument("--before", help="only what is shown before this time")
     search.add_argument(
         "--text",
         dest="text_lines",
@@ -109,6 +115,9 @@ def _search(options: argparse.Namespace) -> int:
     if options.top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
     qa = VideoQA(options.store)
+    span = _span(options)
+    if (options.path or span) and (options.subtitles or options.text_lines or options.source):
+        raise ConfigError("--path, --after and --before filter the search of pictures alone.")
     if options.subtitles:
         found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
     elif options.text_lines or options.source:
@@ -116,7 +125,13 @@ def _search(options: argparse.Namespace) -> int:
             options.text, video=options.video, top_k=options.top_k, source=options.source or ""
         )
     else:
-        found = qa.search(options.text, video=options.video, top_k=options.top_k)
+        found = qa.search(
+            options.text,
+            video=options.video,
+            top_k=options.top_k,
+            paths=options.path,
+            span=span,
+        )
         warn(qa.embedder.note)
         warn(nothing_fits([span.score for span in found], qa.config.ask.min_score))
     _warn_of_damage(qa)
@@ -127,6 +142,17 @@ def _search(options: argparse.Namespace) -> int:
     else:
         print_evidence(found)
     return OK
+
+
+def _span(options: argparse.Namespace) -> tuple[float, float] | None:
+    """Return the span that --after and --before leave, None without them."""
+    if options.after is None and options.before is None:
+        return None
+    start = 0.0 if options.after is None else read_clock(options.after)
+    end = _LATEST if options.before is None else read_clock(options.before)
+    if start >= end:
+        raise ConfigError(f"--after {options.after} leaves nothing before {options.before}.")
+    return start, end
 
 
 def _nothing_found(options: argparse.Namespace) -> str:

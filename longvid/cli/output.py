@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from longvid.errors import LongvidError, counted
+from longvid.errors import ConfigError, LongvidError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
@@ -32,6 +32,7 @@ __all__ = [
     "print_evidence",
     "print_report",
     "printable",
+    "read_clock",
     "remark",
     "say",
     "share",
@@ -180,6 +181,23 @@ def failure_row(failure: Any) -> tuple[str, ...]:
         clock(failure.end_seconds) if gap else "",
         failure.error,
     )
+
+
+def read_clock(text: str) -> float:
+    """Read seconds, m:ss or h:mm:ss.
+
+    >>> read_clock("1:02:03.5")
+    3723.5
+    """
+    try:
+        total = 0.0
+        for number in text.split(":"):
+            total = total * 60 + float(number)
+    except ValueError:
+        total = float("nan")
+    if not 0 <= total < 1e9:
+        raise ConfigError(f"{text!r} is no time; give seconds, m:ss or h:mm:ss.")
+    return total
 
 
 def clock(seconds: float) -> str:

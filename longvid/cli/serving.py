@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from longvid.cli.command import Commands
-from longvid.cli.output import OK, clock, dump, printable, remark, say
+from longvid.cli.output import OK, clock, dump, printable, read_clock, remark, say
 from longvid.errors import ConfigError, StoreError, VideoError
 
 __all__ = ["add_commands"]
@@ -149,7 +149,7 @@ def _named(text: str) -> tuple[str, str]:
 def _clip(options: argparse.Namespace) -> int:
     from longvid.decode.clips import cut_clip
 
-    start, end = _seconds(options.start), _seconds(options.end)
+    start, end = read_clock(options.start), read_clock(options.end)
     path, clock_start = options.video, None
     if options.store:
         from longvid.store import Store
@@ -209,20 +209,3 @@ def _report(options: argparse.Namespace) -> int:
         for path in files:
             say(str(path))
     return OK
-
-
-def _seconds(text: str) -> float:
-    """Read seconds, m:ss or h:mm:ss.
-
-    >>> _seconds("1:02:03.5")
-    3723.5
-    """
-    try:
-        total = 0.0
-        for number in text.split(":"):
-            total = total * 60 + float(number)
-    except ValueError:
-        total = float("nan")
-    if not 0 <= total < 1e9:
-        raise ConfigError(f"{text!r} is no time; give seconds, m:ss or h:mm:ss.")
-    return total

@@ -68,23 +68,19 @@ class CandidateSearch:
         scored = wanted
         if self._ask.moment_share and num_segments:
             scored = min(max(wanted, self._ask.num_rescored), total)
-        found = total if span is not None else scored
-        hits = self._store.search(query.embedding, found, query.question.video_ids)
+        hits = self._store.search(query.embedding, scored, query.question.video_ids, span=span)
         broken = next((hit for hit in hits if not math.isfinite(hit.score)), None)
         if broken is not None:
             raise StoreError(
                 f"The store {self._store.uri} holds embeddings of {broken.video_id} that are not "
                 "finite; remove that video and index it again."
             )
-        if span is not None:
-            start, end = span
-            hits = [hit for hit in hits if hit.start_seconds < end and hit.end_seconds > start]
-            if not hits:
-                raise QuestionError(
-                    f"Nothing is indexed from {start:g} to {end:g} s; ask about another span."
-                )
+        if span is not None and not hits:
+            raise QuestionError(
+                f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
+            )
         if self._ask.moment_share and num_segments:
-            hits = self._by_moment(query, hits[:scored])
+            hits = self._by_moment(query, hits)
         return hits[:wanted]
 
     def hits_of_places(self, places: Sequence[Query], at_least: int = 0) -> list[Hit]:

@@ -18,7 +18,7 @@ from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.confirmation import confirm
 from longvid.qa.question_form import caption_of
 from longvid.store import Hit, Store
-from longvid.store.pictures import picture_times, read_pictures
+from longvid.store.player_time import stored_picture_times, stored_pictures
 from longvid.types import Candidate, Picture, Query, Question
 
 __all__ = ["SecondLook"]
@@ -105,10 +105,10 @@ class SecondLook:
 
     def _candidate(self, hit: Hit) -> Candidate:
         pictures: tuple[Picture, ...] = ()
-        times = picture_times(self.store.annotations, hit.video_id)
+        times = stored_picture_times(self.store, hit.video_id)
         inside = [time for time in times if hit.start_seconds <= time < hit.end_seconds]
         if inside:
-            pictures = tuple(read_pictures(self.store.annotations, hit.video_id, inside))
+            pictures = tuple(stored_pictures(self.store, hit.video_id, inside))
         return Candidate(
             video_id=hit.video_id,
             segment_index=hit.segment_index,

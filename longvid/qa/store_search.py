@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
@@ -83,12 +84,37 @@ class StoreSearch:
             return [query]
         return [replace(query, embedding=self._embedded(place)) for place in route.places]
 
+    def _of_paths(self, paths: str, among: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the videos with a path that fits a pattern.
+
+        Raises:
+            QuestionError: There is none.
+        """
+        found = tuple(
+            stored.video.video_id
+            for stored in self.store.videos()
+            if (not among or stored.video.video_id in among)
+            and any(fnmatchcase(path, paths) for path in (stored.video.path, *stored.paths))
+        )
+        if not found:
+            raise QuestionError(
+                f"No video of {self.store.uri} has a path like {paths!r}; longvid status lists "
+                "them, and * stands for any characters, folders too."
+            )
+        return found
+
     def _ids(self, video: str | Path | None) -> tuple[str, ...]:
         """Return the id of the one video that is asked about, none for the whole store."""
         return () if video is None else (self.store.find(video_name(video)),)
 
     def search(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        paths: str = "",
+        span: tuple[float, float] | None = None,
     ) -> list[Evidence]:
         """Find the segments nearest to a text, without a language model.
 
@@ -96,16 +122,22 @@ class StoreSearch:
             text: What to look for.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many segments.
+            paths: Only videos with a path that fits this pattern, in which * stands for any
+                characters; "" for all.
+            span: Only segments that overlap this start and end in seconds of their video.
 
         Returns:
             Spans with their similarity, best first; neighbours are not merged.
 
         Raises:
-            QuestionError: The text or top_k is none, or the store is empty.
+            QuestionError: The text or top_k is none, the store is empty, or nothing is left of it.
             StoreError: No such video.
         """
         require_top_k(top_k)
-        question = replace(Question(text), video_ids=self._ids(video))
+        ids = self._ids(video)
+        if paths:
+            ids = self._of_paths(paths, ids)
+        question = replace(Question(text, span=span), video_ids=ids)
         self.embedder.require_known_words(text)
         query = Query(question, self._embedded(text), torch.empty(0, 0))
         videos = self._candidates.videos()

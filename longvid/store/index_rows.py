@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,27 @@ import pyarrow as pa
 from longvid.store.chunk_record import SegmentRecord
 from longvid.store.parquet import parse_table, write_table
 
-__all__ = ["Calibration", "Rows", "read_rows", "write_rows"]
+__all__ = ["Calibration", "Rows", "TimeFilter", "read_rows", "write_rows"]
 
 #: (lists probed, recall measured) pairs, both increasing; empty for an exact index.
 Calibration = tuple[tuple[int, float], ...]
 
 _METADATA = "longvid"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFilter:
+    """Keeps rows of segments that overlap a span in the time of a player.
+
+    Args:
+        start_seconds, end_seconds: The span.
+        clock_starts: What a player's time begins at in the time of the stream, by video id, where
+            that is not 0.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    clock_starts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +112,15 @@ class Rows:
         wanted = set(video_ids)
         chosen = np.array([video_id in wanted for video_id in self.video_ids], bool)
         marked: npt.NDArray[np.bool_] = chosen[self.video]
+        return marked
+
+    def within(self, times: TimeFilter) -> npt.NDArray[np.bool_]:
+        """Mark the rows whose segments overlap a span, (rows,) bool."""
+        starts = times.clock_starts
+        offsets = np.array([starts.get(video_id, 0.0) for video_id in self.video_ids])[self.video]
+        marked: npt.NDArray[np.bool_] = (self.start_seconds - offsets < times.end_seconds) & (
+            self.end_seconds - offsets > times.start_seconds
+        )
         return marked
 
     def span(self, row: int) -> tuple[str, int, float, float]:

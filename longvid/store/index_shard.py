@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from longvid.errors import StoreError
 from longvid.store.faiss_index import EXACT_BELOW, NearestVectors, build_index
-from longvid.store.index_rows import Rows, read_rows, write_rows
+from longvid.store.index_rows import Rows, TimeFilter, read_rows, write_rows
 from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.parquet import MAX_TABLE_BYTES
@@ -87,7 +87,12 @@ class Part:
         return replace(self, living=living, allowed=allowed)
 
     def search(
-        self, query: Floats, num_rows: int, video_ids: Sequence[str], recall: float
+        self,
+        query: Floats,
+        num_rows: int,
+        video_ids: Sequence[str],
+        recall: float,
+        times: TimeFilter | None = None,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return at least the rows of the highest scores, and all that tie with the last.
 
@@ -99,10 +104,15 @@ class Part:
             num_rows: Number wanted.
             video_ids: Restricts the search, which is then exact; empty means all rows.
             recall: As in `VectorIndex.search`.
+            times: Restricts the search too, which is then exact; None for all times.
         """
         allowed = self.allowed
         if video_ids:
             allowed = self.rows.of_videos(self.living.intersection(video_ids))
+            recall = 1.0
+        if times is not None:
+            inside = self.rows.within(times)
+            allowed = inside if allowed is None else allowed & inside
             recall = 1.0
         available = len(self.rows) if allowed is None else int(allowed.sum())
         if not available:

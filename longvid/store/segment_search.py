@@ -14,6 +14,7 @@ from longvid.lazy_import import torch
 from longvid.store.catalog import Catalog
 from longvid.store.catalog_cache import CatalogCache
 from longvid.store.header import Header
+from longvid.store.index_rows import TimeFilter
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time
 from longvid.store.vectors import Hit, VectorIndex, best_hits, exact_search
@@ -54,7 +55,12 @@ class SegmentSearch:
         return self._vectors.left_out if catalog is self._covered else {}
 
     def search(
-        self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str], recall: float
+        self,
+        embedding: torch.Tensor,
+        top_k: int,
+        video_ids: Sequence[str],
+        recall: float,
+        span: tuple[float, float] | None,
     ) -> list[Hit]:
         """Search the index, brought up to date in memory first."""
         query = self._query(embedding, top_k)
@@ -72,7 +78,11 @@ class SegmentSearch:
             if video_id in left_out:
                 raise StoreError(left_out[video_id])
         most = self._header.options.vectors_per_segment
-        return _shown(self._vectors.search(query, top_k, most, video_ids, recall), catalog)
+        times = None
+        if span is not None:
+            starts = {video_id: catalog.clock_start_seconds(video_id) for video_id in manifests}
+            times = TimeFilter(*span, {name: start for name, start in starts.items() if start})
+        return _shown(self._vectors.search(query, top_k, most, video_ids, recall, times), catalog)
 
     def search_slowly(
         self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str]

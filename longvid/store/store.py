@@ -302,10 +302,11 @@ class Store:
         video_ids: Sequence[str] = (),
         *,
         recall: float = 0.98,
+        span: tuple[float, float] | None = None,
     ) -> list[Hit]:
         """Find the segments whose best vector has the greatest inner product with a query.
 
-        Exact below 100 000 vectors and whenever `video_ids` are given.
+        Exact below 100 000 vectors and whenever `video_ids` or a `span` are given.
 
         Args:
             embedding: (E,) in the space of the frame embeddings.
@@ -313,6 +314,7 @@ class Store:
             video_ids: Restricts the search; empty means the whole store.
             recall: Share of the true best that a search in a larger store must find, as measured
                 when its index was built; 1.0 searches it exactly.
+            span: Restricts the search to segments that overlap this start and end in seconds.
 
         Returns:
             Best first; equal scores in order of video id and segment index.
@@ -321,7 +323,7 @@ class Store:
             StoreError: The embedding is of another width or not finite, a video is not in the
                 store or damaged, or FAISS is not installed.
         """
-        return self._search.search(embedding, top_k, video_ids, recall)
+        return self._search.search(embedding, top_k, video_ids, recall, span)
 
     def search_slowly(
         self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str] = ()

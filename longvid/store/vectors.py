@@ -24,7 +24,7 @@ import numpy.typing as npt
 from longvid.errors import StoreError
 from longvid.store.chunk_reader import load_vectors
 from longvid.store.index_compaction import LARGEST_QUANTIZED, compacted, groups_to_compact
-from longvid.store.index_rows import Rows
+from longvid.store.index_rows import Rows, TimeFilter
 from longvid.store.index_shard import (
     Part,
     is_index_name,
@@ -160,6 +160,7 @@ class VectorIndex:
         most_vectors: int,
         video_ids: Sequence[str],
         recall: float,
+        times: TimeFilter | None = None,
     ) -> list[Hit]:
         """Return the best segments, best first; equal scores in order of video and segment.
 
@@ -170,9 +171,10 @@ class VectorIndex:
             video_ids: Restricts the search, which is then exact; empty means everywhere.
             recall: Share of the true nearest that parts too large for exact search must find, as
                 measured when they were built; 1.0 searches them exactly.
+            times: Restricts the search, which is then exact; None for all times.
         """
-        uri = self._objects.uri
-        return search_parts(self._state.parts, uri, query, top_k, most_vectors, video_ids, recall)
+        uri, parts = self._objects.uri, self._state.parts
+        return search_parts(parts, uri, query, top_k, most_vectors, video_ids, recall, times)
 
     def _adopt(self, keep: bool) -> tuple[list[Part], set[str]]:
         """Return the parts in the store, with those in memory if the store gets no more.
@@ -205,6 +207,7 @@ def search_parts(
     most_vectors: int,
     video_ids: Sequence[str],
     recall: float,
+    times: TimeFilter | None = None,
 ) -> list[Hit]:
     """Search some parts of an index; arguments and result as of `VectorIndex.search`.
 
@@ -217,7 +220,7 @@ def search_parts(
     """
     best: list[Hit] = []
     for part in parts:
-        found, scores = part.search(query, top_k * most_vectors, video_ids, recall)
+        found, scores = part.search(query, top_k * most_vectors, video_ids, recall, times)
         if not np.isfinite(scores).all():
             raise StoreError(
                 f"The search index of the store {uri} gave scores that are not numbers; make it "

@@ -154,10 +154,24 @@ def test_embeddings_that_are_not_finite_find_nothing(
     qa = VideoQA(small_store)
     hits = qa.store.search(qa.embedder.embed_text(["star"])[0], 1)
     broken = [dataclasses.replace(hit, score=math.nan) for hit in hits]
-    monkeypatch.setattr(Store, "search", lambda *given: broken)
+    monkeypatch.setattr(Store, "search", lambda *given, **options: broken)
     with pytest.raises(StoreError, match=r"not finite; remove that video and index it again"):
         qa.ask("where is the star ?")
     nan = torch.full((1, qa.store.embedding_width), math.nan)
     monkeypatch.setattr(type(qa.embedder), "embed_text", lambda *given: nan)
     with pytest.raises(QuestionError, match="numbers that are not finite"):
         qa.ask("where is the star ?")
+
+
+def test_a_search_is_filtered_by_path_and_time(small_store: Path) -> None:
+    qa = VideoQA(small_store)
+    everything = qa.search("a red ring", top_k=100)
+    names = sorted({Path(span.path).name for span in everything})
+    [first] = {span.path for span in qa.search("a red ring", paths=f"*{names[0]}", top_k=100)}
+    assert Path(first).name == names[0]
+    early = qa.search("a red ring", span=(0.0, 1.0), top_k=100)
+    assert early == [span for span in everything if span.start_seconds < 1.0]
+    with pytest.raises(QuestionError, match="No video"):
+        qa.search("a red ring", paths="*.txt")
+    with pytest.raises(QuestionError, match="Nothing is indexed"):
+        qa.search("a red ring", span=(1e6, 1e7))

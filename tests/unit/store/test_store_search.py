@@ -266,3 +266,17 @@ def test_a_missing_faiss_is_one_sentence(store: Store, monkeypatch: pytest.Monke
         store.search(queries(1)[0], 3)
     assert store.search_slowly(queries(1)[0], 3)
     assert faiss_index.EXACT_BELOW == 100_000
+
+
+def test_a_span_restricts_a_search_to_segments_that_overlap_it(store: Store) -> None:
+    for video_id in VIDEOS[:3]:
+        add_video(store, video_id, chunks=(3, 5))
+    for query in queries(5):
+        everything = store.search(query, 24)
+        for span in ((0.0, 2.0), (3.0, 7.0), (15.9, 1e9)):
+            inside = [
+                h for h in everything if h.start_seconds < span[1] and h.end_seconds > span[0]
+            ]
+            assert store.search(query, 24, span=span) == inside
+            assert store.search(query, 1, span=span) == inside[:1]
+        assert store.search(query, 5, span=(16.0, 20.0)) == []
