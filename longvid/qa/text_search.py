@@ -13,12 +13,20 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from longvid.config import Ask
 from longvid.errors import StoreError
 from longvid.qa.sentence_search import RANK_CONSTANT, SentenceSearch, reciprocal_ranks
 from longvid.store import Hit, Store, StoredVideo
 from longvid.store.text_index import TextIndex
-from longvid.timed_text.words import asked_source, content_words
+from longvid.timed_text.words import (
+    asked_source,
+    clock_seconds,
+    content_words,
+    names_source_alone,
+)
 from longvid.types import Evidence, Query, TextLine
 
 __all__ = ["TextHit", "TextSearch", "fused", "line_evidence"]
@@ -101,6 +109,10 @@ class TextSearch:
                 for (score, place), of_screen in zip(found, is_screen, strict=True)
             ]
             found.sort(key=lambda hit: -hit[0])
+        if preferred == "screen" and names_source_alone(text):  # the longest of them: a title
+            found.sort(key=lambda hit: -len(index.lines[hit[1]].text))
+        if times := clock_seconds(text):
+            found = _at_times(index, times, allowed, found, preferred)
         if sentences is not None:
             nearest = sentences.search(index, text, most, allowed)
             weight = self._ask.text_embedder_weight
@@ -134,6 +146,25 @@ class TextSearch:
             made = TextIndex.of(lines, index.stamps, index.damaged)
             self._with_replaced = (key, made)
         return self._with_replaced[1]
+
+
+def _at_times(
+    index: TextIndex,
+    times: Sequence[float],
+    allowed: npt.NDArray[np.bool_] | None,
+    found: list[tuple[float, int]],
+    preferred: str,
+) -> list[tuple[float, int]]:
+    """Put the lines that are said or shown at some times first, those of a source before all."""
+    covering = np.zeros(len(index.lines), np.bool_)
+    for time in times:
+        covering |= (index.spans[:, 0] < time + 1) & (index.spans[:, 1] > time)
+    places = np.flatnonzero(covering if allowed is None else covering & allowed).tolist()
+    if preferred:
+        places.sort(key=lambda at: (index.lines[at].source == "screen") != (preferred == "screen"))
+    best = max((score for score, _ in found), default=0.0)
+    others = [hit for hit in found if hit[1] not in set(places)]
+    return [*((best + 1.0, place) for place in places), *others]
 
 
 def fused(

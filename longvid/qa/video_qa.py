@@ -347,6 +347,8 @@ class VideoQA(StoreSearch):
             answer = self._answered(self._prepare(question, prepared.selection.budget))
         except QuestionError:
             return None
+        if answer.note:  # pictures that the model cannot know
+            return None
         return replace(answer, evidence=(found, *answer.evidence)[: self.config.ask.num_evidence])
 
     def _quoted(self, prepared: Prepared, quote: Generation) -> Answer:

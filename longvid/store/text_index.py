@@ -76,6 +76,7 @@ class TextIndex:
         lines: Of all videos, end to end.
         first: (V + 1,) int64 where the lines of each video begin.
         sources: (N,) int8 place of each line's source among TEXT_SOURCES.
+        spans: (N, 2) float64 start and end of each line in seconds.
         words: Over `indexed_text` of the lines.
         damaged: A sentence for each video whose text cannot be read.
     """
@@ -85,6 +86,7 @@ class TextIndex:
     lines: Sequence[TextLine] = ()
     first: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     sources: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+    spans: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
     words: LexicalIndex = field(default_factory=lambda: LexicalIndex.build([]))
     damaged: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,7 +108,8 @@ class TextIndex:
         first = np.cumsum([0, *(len(lines[video_id]) for video_id in video_ids)])
         sources = np.array([TEXT_SOURCES.index(line.source) for line in together], np.int8)
         words = LexicalIndex.build(map(indexed_text, together))
-        return cls(stamps, video_ids, together, first, sources, words, damaged or {})
+        spans = _spans(together)
+        return cls(stamps, video_ids, together, first, sources, spans, words, damaged or {})
 
     def lines_of(self, video_id: str) -> Sequence[TextLine]:
         """Return the lines of a video in time order."""
@@ -231,6 +234,12 @@ def _holds_text(name: str) -> bool:
     return name.endswith("/subtitles.json") or is_annotation_index(name)
 
 
+def _spans(lines: Sequence[TextLine]) -> npt.NDArray[np.float64]:
+    return np.array([(line.start_seconds, line.end_seconds) for line in lines], np.float64).reshape(
+        -1, 2
+    )
+
+
 def _generation(stamps: Mapping[str, str]) -> str:
     return _hash(json.dumps([WORDS_VERSION, *sorted(stamps.items())]))
 
@@ -299,15 +308,17 @@ def _parsed(store: Store) -> TextIndex:
     video_ids = tuple(json.loads(described["videos"]))
     sizes = np.bincount(lines["video"].to_numpy(), minlength=len(video_ids))
     postings = words["lines"].combine_chunks()
+    together = [
+        TextLine(start, end, from_column(text), TEXT_SOURCES[source], language)
+        for start, end, text, source, language in rows
+    ]
     return TextIndex(
         stamps,
         video_ids,
-        [
-            TextLine(start, end, from_column(text), TEXT_SOURCES[source], language)
-            for start, end, text, source, language in rows
-        ],
+        together,
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         sources,
+        _spans(together),
         LexicalIndex(
             {from_column(word): number for number, word in enumerate(words["word"].to_pylist())},
             postings.offsets.to_numpy().astype(np.int64),

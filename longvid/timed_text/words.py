@@ -20,10 +20,12 @@ __all__ = [
     "WORDS_VERSION",
     "asked_source",
     "clock",
+    "clock_seconds",
     "content_words",
     "coverage",
     "indexed_text",
     "is_time_question",
+    "names_source_alone",
     "normal_form",
     "raw_words",
     "words_of",
@@ -136,7 +138,34 @@ def content_words(query: str) -> str:
     ('eat every day', 'who is it')
     """
     words = raw_words(query)
-    return " ".join([word for word in words if normal_form(word) not in _COMMON] or words)
+    # "What does the sign say?" is about a sign; nobody speaks.
+    left_out = _COMMON | _ASKED["speech"] if asked_source(query) == "screen" else _COMMON
+    return " ".join([word for word in words if normal_form(word) not in left_out] or words)
+
+
+def clock_seconds(query: str) -> list[float]:
+    """Return the times that a question names by the clock, in seconds.
+
+    >>> clock_seconds("what is said at 1:07 and 1:02:05?")
+    [67.0, 3725.0]
+    """
+    found = []
+    for word in raw_words(query):
+        if ":" in word:
+            seconds = 0
+            for field in word.split(":"):
+                seconds = 60 * seconds + int(field)
+            found.append(float(seconds))
+    return found
+
+
+def names_source_alone(query: str) -> bool:
+    """Tell whether a question names a source of text, and nothing else that could be found.
+
+    >>> names_source_alone("What does the title say?"), names_source_alone("the sign at the pier")
+    (True, False)
+    """
+    return bool(asked_source(query)) and not _asked_words(query)
 
 
 def is_time_question(query: str) -> bool:
@@ -152,15 +181,23 @@ def is_time_question(query: str) -> bool:
 def coverage(query: str, text: str, source: str = "") -> float:
     """Return the share of a question's words that a text holds, without those all questions have.
 
-    A question that names a source and nothing else is covered by any text of that source.
+    A question that names a source and nothing else is covered by any text of that source. A clock
+    is no word of a text.
 
     >>> coverage("What do they eat every day?", "four tons of krill every day")
     0.6666666666666666
     """
-    named = {word for words in _ASKED.values() for word in words}
-    asked = [word for word in dict.fromkeys(words_of(query)) if word not in _COMMON | named]
+    asked = _asked_words(query)
     if not asked:
         wanted = asked_source(query)
         return float(bool(wanted) and (source == "screen") == (wanted == "screen"))
     held = set(words_of(text))
     return sum(word in held for word in asked) / len(asked)
+
+
+def _asked_words(query: str) -> list[str]:
+    """Return the words of a question that a text may hold, each once."""
+    named = _COMMON.union(*_ASKED.values())
+    return [
+        word for word in dict.fromkeys(words_of(query)) if word not in named and ":" not in word
+    ]

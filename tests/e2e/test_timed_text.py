@@ -17,6 +17,7 @@ from longvid.config import Config, load_config
 from longvid.errors import ConfigError, QuestionError
 from longvid.indexing.text_reader import TextReader
 from longvid.qa.retrieved_lines import QUOTED_NOTE
+from longvid.qa.text_search import TextSearch
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, write_subtitles
 from longvid.store.timed_text import TextWriter, read_recognised, read_text
@@ -290,3 +291,40 @@ def test_quote_as_the_language_model(talk: Path, capsys: pytest.CaptureFixture[s
     options = ["--choice", "grass", "--choice", "krill"]
     assert main([*ask, "What do they eat?", *options]) == 0
     assert capsys.readouterr().out.startswith("krill")
+
+
+@pytest.fixture
+def talks(tmp_path: Path) -> TextSearch:
+    store = Store.create(
+        tmp_path / "store", fingerprint="f" * 16, config={}, space="space", embedding_width=4
+    )
+    lines = {
+        "speech": [
+            TextLine(0.0, 4.0, "they say that they say so", "speech"),
+            TextLine(4.0, 8.0, "whales say nothing", "speech"),
+        ],
+        "screen": [
+            TextLine(1.0, 9.0, "OK", "screen"),
+            TextLine(1.0, 3.0, "THE LONG NIGHT / PRESENTS", "screen"),
+        ],
+    }
+    for source, of_source in lines.items():
+        writer = TextWriter(store, "a" * 32, source, "f")  # type: ignore[arg-type]
+        writer.add(of_source, 10.0)
+        writer.finish()
+    return TextSearch(store, {}, load_config("mini").ask)
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("What does the title say?", "THE LONG NIGHT / PRESENTS"),
+        ("what is said at 0:05?", "whales say nothing"),
+        ("what is written on the screen at 0:08?", "OK"),
+        ("who says nothing?", "whales say nothing"),
+    ],
+)
+def test_questions_that_name_a_source_or_a_time(
+    question: str, first: str, talks: TextSearch
+) -> None:
+    assert talks.search(question, ("a" * 32,), 3)[0].line.text == first
