@@ -27,7 +27,7 @@ def selection(*, pictures_only: bool = False) -> Selection:
         ("Where are we, in the museum?", LINES[1][0]),
         ("What does the sign say?", "NO SWIMMING"),
         ("When does she mention krill?", f"at 00:47: {LINES[0][0]}"),
-        ("What does the sign say at 1:41?", "NO SWIMMING"),
+        ("What does the sign say at 0:04?", "NO SWIMMING"),
         ("Who painted the ceiling?", NOTHING_FOUND),
         ("Who?", NOTHING_FOUND),
     ],
