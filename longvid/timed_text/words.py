@@ -198,6 +198,5 @@ def coverage(query: str, text: str, source: str = "") -> float:
 def _asked_words(query: str) -> list[str]:
     """Return the words of a question that a text may hold, each once."""
     named = _COMMON.union(*_ASKED.values())
-    return [
-        word for word in dict.fromkeys(words_of(query)) if word not in named and ":" not in word
-    ]
+    words = dict.fromkeys(normal_form(word) for word in raw_words(query) if ":" not in word)
+    return [word for word in words if word not in named]
