@@ -11,6 +11,8 @@ property tests call the same functions with many more inputs.
 
 from longvid.errors import LawError
 from longvid.testing.compressor_laws import check_compressor
+from longvid.testing.decoder_laws import check_decoder
+from longvid.testing.language_model_laws import check_language_model
 from longvid.testing.model_laws import (
     check_encoder,
     check_grounder,
@@ -25,8 +27,10 @@ from longvid.testing.synthetic import make_frames, make_query, make_segment
 __all__ = [
     "LawError",
     "check_compressor",
+    "check_decoder",
     "check_encoder",
     "check_grounder",
+    "check_language_model",
     "check_part",
     "check_reducer",
     "check_reranker",
