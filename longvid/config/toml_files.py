@@ -142,11 +142,15 @@ def _apply(tables: Tables, override: str) -> None:
         )
     steps[-1] = current_name(steps[0], steps[-1])
     node: Any = tables.setdefault(steps[0], [] if steps[0] in PART_LISTS else {})
+    parts = node
     for step in steps[1:-1]:
         if isinstance(node, list):
+            if node is parts and step == str(len(parts)) and steps[2:] == ["name"]:
+                parts.append({})
             if not (step.isascii() and step.isdigit() and int(step) < len(node)):
                 raise ConfigError(
-                    f"--set {named}: {steps[0]} has {len(node)} parts, numbered from 0."
+                    f"--set {named}: {steps[0]} has {len(node)} parts, numbered from 0; "
+                    f"{steps[0]}.{len(node)}.name=... adds one."
                 )
             node = node[int(step)]
         else:

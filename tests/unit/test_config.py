@@ -20,6 +20,14 @@ def mini() -> Config:
     return load_config("mini")
 
 
+def test_the_number_after_the_last_adds_a_part(mini: Config) -> None:
+    longer = load_config("mini", ["compressors.1.name=tome", "compressors.1.protected=2"])
+    assert longer.compressors[:1] == mini.compressors
+    assert longer.compressors[1] == registry.find("compressor", "tome")(protected=2)
+    with pytest.raises(ConfigError, match=r"has 1 parts, .*compressors\.1\.name=\.\.\. adds one"):
+        load_config("mini", ["compressors.1.protected=2"])
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_survives_a_round_trip_through_toml(name: str) -> None:
     config = load_config(name)
