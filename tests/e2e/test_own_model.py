@@ -13,7 +13,8 @@ from longvid.config import Config, load_config
 from longvid.errors import ModelError, QuestionError, StoreError
 from longvid.llm import huggingface
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import ALL, Case
+from tests.parity.family_case import Case
+from tests.parity.family_cases import ALL
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from longvid.cli import main
 from longvid.config import load_config
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import NEXT_VIDEO, ONEVISION, QWEN2_5, SMOLVLM, Case
+from tests.parity.family_case import Case
+from tests.parity.family_cases import NEXT_VIDEO, ONEVISION, QWEN2_5
+from tests.parity.shuffled_cases import SMOLVLM
 
 README = Path(__file__).parents[2] / "README.md"
 SECTION = README.read_text(encoding="utf-8").split("### Use your own model")[1].split("\n##")[0]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 import pytest
-import torch
 
 import longvid
 from longvid.cli import main
@@ -25,10 +24,8 @@ from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
-from longvid.timed_text.alignment import align_to_preceding_frame, list_at_frames
 from longvid.timed_text.formats import MAX_BYTES, parse_subtitles, sidecar_of
 from longvid.types import Question, TextLine
-from tests.parity.llama_vid_subtitles import interleave_subtitles
 
 SRT = """1
 00:00:01,000 --> 00:00:03,500
@@ -371,35 +368,3 @@ def test_webvtt_and_what_has_no_time() -> None:
     )
     assert parse_subtitles(text) == (TextLine(62.5, 64.0, "Hi"),)
     assert parse_subtitles("nothing here") == ()
-
-
-def test_listing_takes_the_first_line_at_each_frame_once() -> None:
-    assert list_at_frames(SAID, [0.0, 2.0, 3.0, 22.0, 30.5, 40.0]) == [
-        "the red star",
-        "the blue circle",
-    ]
-    many = [TextLine(float(i), i + 0.5, " ".join([f"w{i}"] * 10)) for i in range(1000)]
-    assert len(list_at_frames(many, [float(i) for i in range(1000)])) == 200
-
-
-def test_words_after_frames() -> None:
-    assert align_to_preceding_frame(SAID, [0.0, 10.0, 25.0]) == (
-        "the red star",
-        "",
-        "the blue circle [Music]",
-    )
-    assert align_to_preceding_frame(SAID[:1], [5.0, 6.0]) == ("the red star", "")
-    assert align_to_preceding_frame((), [1.0]) == ("",)
-
-
-def test_words_after_frames_are_those_of_llama_vid() -> None:
-    """The golden walk of the published code, over lines that end out of order too."""
-    random = torch.Generator().manual_seed(4)
-    times = (torch.rand(9, generator=random) * 60).sort().values.tolist()
-    starts = (torch.rand(40, generator=random) * 60).sort().values.tolist()
-    lasts = (torch.rand(40, generator=random) * 9).tolist()
-    spans = enumerate(zip(starts, lasts, strict=True))
-    lines = [TextLine(start, start + last, f"w{i}") for i, (start, last) in spans]
-    ends, texts = [line.end_seconds for line in lines], [line.text for line in lines]
-    expected = interleave_subtitles(ends, texts, times).split("<image>")[1:]
-    assert list(align_to_preceding_frame(lines, times)) == expected

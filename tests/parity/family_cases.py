@@ -6,19 +6,12 @@ done by slow readable twins, because the library's needs a package that has no p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from transformers import (
     CLIPVisionConfig,
-    GenerationConfig,
-    InternVLConfig,
-    InternVLForConditionalGeneration,
-    InternVLVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -28,7 +21,6 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
-    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
@@ -37,17 +29,12 @@ from transformers import (
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
     SiglipVisionConfig,
-    SmolVLMConfig,
-    SmolVLMForConditionalGeneration,
-    SmolVLMVisionConfig,
 )
-from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
-from transformers.models.smolvlm import processing_smolvlm
 
+from tests.parity.family_case import Case
 from tests.parity.family_checkpoints import (
-    ENDS,
     IDS,
     MARKS,
     NUM_BYTE_IDS,
@@ -56,70 +43,12 @@ from tests.parity.family_checkpoints import (
     PATCH,
     SIDE,
     decoder,
-    own_pixels,
     tower,
-    write_byte_tokenizer,
-    write_preprocessor,
-    write_word_tokenizer,
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """One family at one grid.
-
-    Args:
-        name: `model_type`.
-        build: Makes the configuration.
-        model_class: Of transformers.
-        placeholder: What the model's own prompt holds for each visual token.
-        prompt: The family's prompt, as published.
-        own: What the model is given besides ids; {} of a case with only text.
-        video: The text of three frames, as the model's own processor writes it.
-        grid: "full" or "model".
-        size: Height and width of frames.
-        bytewise: Whether the tokenizer spells words out of bytes.
-        around: What stands around the video in a prompt, with {video}.
-    """
-
-    name: str
-    build: Callable[[], Any]
-    model_class: type[Any]
-    placeholder: str
-    prompt: str
-    own: Callable[[torch.Tensor, torch.Tensor], dict[str, Any]]
-    video: Callable[[], str]
-    grid: str = "full"
-    size: tuple[int, int] = (SIDE, SIDE)
-    bytewise: bool = False
-    around: str = "{video}"
-    preprocessor: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def end(self) -> str:
-        """The end token as it follows a word."""
-        return "</s>" if self.bytewise else " </s>"
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint."""
-        model(self).save_pretrained(folder)
-        (write_byte_tokenizer if self.bytewise else write_word_tokenizer)(folder)
-        write_preprocessor(folder, **self.preprocessor)
-
-    def inputs(self, folder: Path, text: str) -> dict[str, Any]:
-        """Return what the model's own side is given for a prompt with {video}."""
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        ids = tokenizer(text.replace("{video}", self.video()), return_tensors="pt")["input_ids"]
-        pixels = own_pixels(self.size)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self.own(pixels, ids)}
-
-
-def model(case: Case) -> Any:
-    """Build a case's model with random weights."""
-    torch.manual_seed(0)
-    made = case.model_class(case.build()).eval()
-    made.generation_config = GenerationConfig(do_sample=False, max_new_tokens=8, **ENDS)
-    return made
+from tests.parity.shuffled_cases import (
+    INTERNVL,
+    SMOLVLM,
+)
 
 
 def _llava() -> Any:
@@ -346,94 +275,7 @@ QWEN3_MOE = Case(
     }
 )
 
-# InternVL3 and SmolVLM2: square frames whose patches are shuffled four to a token.
-_SHUFFLED_SIDE = 24
-_SHUFFLED = {
-    "do_center_crop": False,
-    "size": {"height": _SHUFFLED_SIDE, "width": _SHUFFLED_SIDE},
-}
-_TOKENS_PER_FRAME = (_SHUFFLED_SIDE // PATCH // 2) ** 2
 
-
-def _internvl() -> Any:
-    vision = InternVLVisionConfig(
-        **tower(image_size=[_SHUFFLED_SIDE] * 2, patch_size=[PATCH] * 2, norm_type="layer_norm")
-    )
-    return InternVLConfig(
-        vision_config=vision.to_dict(),
-        text_config=Qwen2Config(**decoder(vocab_size=NUM_BYTE_IDS)).to_dict(),
-        image_token_id=MARKS.index("<IMG_CONTEXT>"),
-        image_seq_length=_TOKENS_PER_FRAME,
-        downsample_ratio=0.5,
-    )
-
-
-def _internvl_video() -> str:
-    marks = SimpleNamespace(
-        start_image_token="<img>",
-        end_image_token="</img>",
-        image_token="<IMG_CONTEXT>",
-        image_seq_length=_TOKENS_PER_FRAME,
-    )
-    inputs = {"pixel_values_videos": torch.empty(1, NUM_FRAMES)}
-    return InternVLProcessor.replace_video_token(marks, inputs, 0)
-
-
-def _smolvlm() -> Any:
-    return SmolVLMConfig(
-        vision_config=SmolVLMVisionConfig(**tower(image_size=_SHUFFLED_SIDE)).to_dict(),
-        text_config=LlamaConfig(**decoder(vocab_size=NUM_BYTE_IDS)).to_dict(),
-        image_token_id=MARKS.index("<image>"),
-        scale_factor=2,
-        pad_token_id=0,
-        tie_word_embeddings=False,
-    )
-
-
-def _smolvlm_video() -> str:
-    times = SimpleNamespace(fps=1.0, timestamps=[0.0, 1.0, 2.0], duration=3.0)
-    marks = SimpleNamespace(
-        image_token="<image>",
-        fake_image_token="<fake_token_around_image>",
-        global_image_token="<global-img>",
-        image_seq_len=_TOKENS_PER_FRAME,
-    )
-    inputs = {"pixel_values": torch.empty(1, NUM_FRAMES), "video_metadata": [times]}
-    # The package that writes numbers in words is not among those of the tests.
-    written = processing_smolvlm.num2words
-    processing_smolvlm.num2words = {NUM_FRAMES: "three"}.__getitem__
-    try:
-        return processing_smolvlm.SmolVLMProcessor.replace_video_token(marks, inputs, 0)
-    finally:
-        processing_smolvlm.num2words = written
-
-
-INTERNVL = Case(
-    "internvl",
-    _internvl,
-    InternVLForConditionalGeneration,
-    "<IMG_CONTEXT>",
-    "<|im_start|>user\n{video}\n{question}{choices}<|im_end|>\n<|im_start|>assistant\n",
-    lambda pixels, ids: {"pixel_values": pixels},
-    _internvl_video,
-    size=(_SHUFFLED_SIDE, _SHUFFLED_SIDE),
-    bytewise=True,
-    preprocessor=_SHUFFLED,
-)
-SMOLVLM = Case(
-    "smolvlm",
-    _smolvlm,
-    SmolVLMForConditionalGeneration,
-    "<image>",
-    "<|im_start|>User:{video}\n\n{question}{choices}<end_of_utterance>\nAssistant:",
-    lambda pixels, ids: {"pixel_values": pixels[None]},
-    # The template, not the video, holds what is written after it.
-    lambda: " " + _smolvlm_video().removesuffix("\n\n"),
-    size=(_SHUFFLED_SIDE, _SHUFFLED_SIDE),
-    bytewise=True,
-    around="{video}\n\n",
-    preprocessor=_SHUFFLED,
-)
 NEXT = Case(
     "llava_next",
     _next,

@@ -19,7 +19,6 @@ from longvid.methods.grounding_metrics import (
 )
 from longvid.methods.region_features import mask_means, point_means
 from longvid.methods.roi_pooling import join_levels, pool_boxes, pool_boxes_reference
-from longvid.models.flamingo import FlamingoResampler
 from longvid.systems.mg_llava.conv_gate import ConvGateFusion, Variant
 from longvid.systems.mg_llava.frames import pad_frames, video_frames
 from longvid.systems.mg_llava.object_boxes import (
@@ -41,20 +40,14 @@ from longvid.systems.mova.routing import (
     question_text,
 )
 from tests.parity.golden_file import GoldenFile
-
-TOLERANCE = 2e-6
-
-
-def _weights(golden: GoldenFile, prefix: str = "") -> dict[str, torch.Tensor]:
-    return golden.weights(f"w_{prefix}")
-
-
-def _widths(weights: dict[str, torch.Tensor], name: str) -> list[int]:
-    """Return the input widths of the layers whose number takes the place of {} in `name`."""
-    pattern = re.compile(re.escape(name).replace(r"\{\}", r"(\d+)"))
-    found = {int(m[1]): w.shape[1] for key, w in weights.items() if (m := pattern.fullmatch(key))}
-    return [found[number] for number in sorted(found)]
-
+from tests.parity.golden_resamplers import (
+    check_blip2,
+    check_flamingo,
+    check_idefics,
+    check_idefics2,
+    check_instructblip,
+)
+from tests.parity.golden_weights import TOLERANCE, weights_of, widths_of
 
 # --- MG-LLaVA -------------------------------------------------------------------------------------
 
@@ -62,7 +55,7 @@ def _widths(weights: dict[str, torch.Tensor], name: str) -> list[int]:
 @torch.no_grad()
 def check_fuse(golden: GoldenFile) -> None:
     low, high = golden.tensor("in_low"), golden.tensor("in_high")
-    weights = _weights(golden)
+    weights = weights_of(golden)
     outputs: dict[Variant, str] = {
         "gate_sum": "out_gate_sum",
         "gate_concat": "out_gate_concat",
@@ -98,7 +91,7 @@ def check_roi(golden: GoldenFile) -> None:
         golden.tensor("in_scale"),
     )
     factor = float(scale)
-    weights = _weights(golden, "bbox_projector.")
+    weights = weights_of(golden, "bbox_projector.")
     projector = BoxProjector(*reversed(weights["model.0.weight"].shape))
     projector.load_state_dict(weights)
     for key in golden.keys("out_pool"):
@@ -110,8 +103,8 @@ def check_roi(golden: GoldenFile) -> None:
         bins, frame = map(int, re.findall(r"\d+", key))
         pooled = pool_boxes(maps[frame], boxes, factor, bins)
         golden.close(key, projector(pooled), TOLERANCE)
-    levels = _weights(golden, "multi_level_linear.")
-    groups = _widths(levels, "{}.weight")
+    levels = weights_of(golden, "multi_level_linear.")
+    groups = widths_of(levels, "{}.weight")
     pooling = MultiLevelPooling(groups, levels["0.weight"].shape[0])
     pooling.multi_level_linear.load_state_dict(levels)
     pooled = pooling(maps[0].split(groups), boxes, [factor] * len(groups), bins=7)
@@ -171,21 +164,21 @@ def check_mova_attention(golden: GoldenFile) -> None:
     golden.close("out_rope", rotate(turned, cosines, sines), TOLERANCE)
     x, value = golden.tensor("in_x"), golden.tensor("in_value")
     attention = Attention(x.shape[2], value.shape[2])
-    attention.load_state_dict(_weights(golden))
+    attention.load_state_dict(weights_of(golden))
     golden.close("out", attention(x, value), TOLERANCE)
 
 
 @torch.no_grad()
 def check_mova_adapter(golden: GoldenFile) -> None:
-    weights = _weights(golden)
+    weights = weights_of(golden)
     features, text = golden.tensor("in_x"), golden.tensor("in_text")
     _, count, width = weights["pos_embed"].shape
     adapter = MoVAdapter(
         width=width,
-        expert_widths=_widths(weights, "blocks.0.cross_attn.{}.k_proj.weight"),
+        expert_widths=widths_of(weights, "blocks.0.cross_attn.{}.k_proj.weight"),
         count=count,
         llm_width=weights["mlp.0.weight"].shape[0],
-        depth=len(_widths(weights, "blocks.{}.gate.0.weight")),
+        depth=len(widths_of(weights, "blocks.{}.gate.0.weight")),
         topk=2,
     )
     adapter.load_state_dict(weights)
@@ -227,133 +220,6 @@ def check_mova_routing(golden: GoldenFile) -> None:
 
 
 # --- compressors of learned queries ---------------------------------------------------------------
-
-
-@torch.no_grad()
-def check_flamingo(golden: GoldenFile) -> None:
-    weights = _weights(golden)
-    num_latents, width = weights["latents"].shape
-    head_width = 8
-    resampler = FlamingoResampler(
-        width,
-        depth=len(_widths(weights, "layers.{}.0.to_q.weight")),
-        num_heads=weights["layers.0.0.to_q.weight"].shape[0] // head_width,
-        head_width=head_width,
-        num_latents=num_latents,
-        max_frames=len(weights["frame_embs"]),
-    )
-    resampler.load_state_dict(weights)
-    x = golden.tensor("in_x")
-    golden.close("out", resampler(x), TOLERANCE)
-    for key in golden.keys("out_"):
-        count = int(re.findall(r"\d+", key)[0])
-        golden.close(key, resampler(x[:, :, :count]), TOLERANCE)
-
-
-@torch.no_grad()
-def check_idefics(golden: GoldenFile) -> None:
-    from transformers import IdeficsConfig
-    from transformers.models.idefics.perceiver import IdeficsPerceiverResampler
-
-    weights = _weights(golden)
-    num_latents, width = weights["latents"].shape
-    config = IdeficsConfig(vision_config={"embed_dim": width}, use_resampler=True)
-    depth = len(_widths(weights, "blocks.{}.0.q_proj.weight"))
-    resampler = IdeficsPerceiverResampler(config, width, depth, 2, width // 2, num_latents)
-    resampler.load_state_dict(weights)
-    golden.close("out", resampler(golden.tensor("in_context")), TOLERANCE)
-
-
-@torch.no_grad()
-def check_idefics2(golden: GoldenFile) -> None:
-    from transformers.models.idefics2.configuration_idefics2 import Idefics2PerceiverConfig
-    from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResampler
-
-    weights = _weights(golden)
-    num_latents, width = weights["latents"].shape
-    config = Idefics2PerceiverConfig(
-        hidden_size=width,
-        resampler_n_latents=num_latents,
-        resampler_depth=len(_widths(weights, "layers.{}.self_attn.q_proj.weight")),
-        resampler_n_heads=4,
-        num_key_value_heads=2,
-        resampler_head_dim=width // 4,
-    )
-    resampler = Idefics2PerceiverResampler(config)
-    resampler.load_state_dict(weights)
-    context, mask = golden.tensor("in_context"), golden.tensor("in_mask")
-    golden.close("out", resampler(context, attention_mask=mask), TOLERANCE)
-
-
-def _qformer_sizes(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
-    layer = "encoder.layer.{}"
-    crossed = [
-        int(m[1])
-        for name in weights
-        if (
-            m := re.fullmatch(
-                r"encoder\.layer\.(\d+)\.crossattention\.attention\.key\.weight", name
-            )
-        )
-    ]
-    return {
-        "hidden_size": weights["encoder.layer.0.attention.output.dense.weight"].shape[0],
-        "num_hidden_layers": len(_widths(weights, f"{layer}.attention.output.dense.weight")),
-        "num_attention_heads": 2,
-        "intermediate_size": weights["encoder.layer.0.output_query.dense.weight"].shape[1],
-        "encoder_hidden_size": weights["encoder.layer.0.crossattention.attention.key.weight"].shape[
-            1
-        ],
-        "cross_attention_frequency": sorted(crossed)[1],
-    }
-
-
-@torch.no_grad()
-def check_blip2(golden: GoldenFile) -> None:
-    from transformers import Blip2QFormerConfig, Blip2QFormerModel
-
-    projection = _weights(golden, "language_projection.")
-    weights = {
-        name: weight
-        for name, weight in _weights(golden).items()
-        if not name.startswith("language_projection.")
-    }
-    model = Blip2QFormerModel(Blip2QFormerConfig(**_qformer_sizes(weights))).eval()
-    model.load_state_dict(weights)
-    queries, encoded = golden.tensor("in_query"), golden.tensor("in_enc")
-    out = model(
-        query_embeds=queries.expand(len(encoded), -1, -1), encoder_hidden_states=encoded
-    ).last_hidden_state
-    golden.close("out", out, TOLERANCE)
-    projected = torch.nn.functional.linear(out, projection["weight"], projection["bias"])
-    golden.close("out_llm", projected, TOLERANCE)
-
-
-@torch.no_grad()
-def check_instructblip(golden: GoldenFile) -> None:
-    from transformers import InstructBlipVideoQFormerConfig, InstructBlipVideoQFormerModel
-
-    weights = _weights(golden)
-    config = InstructBlipVideoQFormerConfig(
-        **_qformer_sizes(weights),
-        vocab_size=len(weights["embeddings.word_embeddings.weight"]),
-        max_position_embeddings=len(weights["embeddings.position_embeddings.weight"]),
-    )
-    model = InstructBlipVideoQFormerModel(config).eval()
-    model.load_state_dict(weights, strict=False)
-    assert weights.keys() <= model.state_dict().keys()
-    queries, encoded = golden.tensor("in_query"), golden.tensor("in_enc")
-    queries = queries.expand(len(encoded), -1, -1)
-    mask = golden.tensor("in_text_mask")
-    rows = torch.cat([torch.ones(queries.shape[:2], dtype=mask.dtype), mask], dim=1)
-    out = model(
-        input_ids=golden.tensor("in_ids"),
-        attention_mask=rows,
-        query_embeds=queries,
-        encoder_hidden_states=encoded,
-    ).last_hidden_state
-    golden.close("out_all", out, TOLERANCE)
-    golden.close("out_query", out[:, : queries.shape[1]], TOLERANCE)
 
 
 # --- regions, metrics, text -----------------------------------------------------------------------

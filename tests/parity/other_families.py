@@ -28,14 +28,8 @@ from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
 from transformers.models.minicpmv4_6.processing_minicpmv4_6 import MiniCPMV4_6Processor
 from transformers.models.molmo2.processing_molmo2 import Molmo2Processor
 
-from tests.parity.family_cases import (
-    QWEN2_5,
-    QWEN_GRID,
-    Case,
-    cut_slowly,
-    qwen_decoder,
-    qwen_tower,
-)
+from tests.parity.family_case import Case
+from tests.parity.family_cases import QWEN2_5, QWEN_GRID, cut_slowly, qwen_decoder, qwen_tower
 from tests.parity.family_checkpoints import MARKS, NUM_BYTE_IDS, NUM_FRAMES, PATCH, decoder, tower
 
 _TIMES = [float(t) for t in range(NUM_FRAMES)]

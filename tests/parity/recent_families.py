@@ -33,13 +33,13 @@ from transformers.models.glm4v.processing_glm4v import Glm4vProcessor
 from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.models.video_llama_3.processing_video_llama_3 import VideoLlama3Processor
 
+from tests.parity.family_case import Case
 from tests.parity.family_cases import (
     QWEN2_5,
     QWEN3,
     QWEN_GRID,
     QWEN_PIXELS,
     QWEN_SIZE,
-    Case,
     cut_slowly,
     qwen_decoder,
     qwen_ids,

@@ -25,7 +25,8 @@ from longvid.store import Store, StoreOptions
 from longvid.types import Question, Segment, Selection, Video
 from tests.parity import family_cases as cases
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import LLAVA, ONEVISION, Case
+from tests.parity.family_case import Case
+from tests.parity.family_cases import LLAVA, ONEVISION
 from tests.parity.family_checkpoints import NUM_FRAMES, NUM_PATCHES, SIDE
 from tests.parity.other_families import OTHERS
 from tests.parity.recent_families import RECENT

@@ -16,7 +16,7 @@ import torch
 from longvid.models.families import family_of
 from tests.parity import family_cases as cases
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import Case
+from tests.parity.family_case import Case
 
 pytest.importorskip("torchvision", reason="true video processors need torchvision")
 

@@ -15,7 +15,8 @@ from longvid.errors import ConfigError, ModelError
 from longvid.models.families import family_of, space_of
 from longvid.types import FrameBatch
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import NEXT, QWEN2_5, QWEN3, SMOLVLM
+from tests.parity.family_cases import NEXT, QWEN2_5, QWEN3
+from tests.parity.shuffled_cases import SMOLVLM
 
 STEP = 8  # pixels of a token's side
 

@@ -14,7 +14,7 @@ from PIL import Image
 from longvid.errors import ModelError
 from longvid.models.families import family_of
 from longvid.models.preprocessing import PixelFormat
-from tests.parity.family_cases import SMOLVLM
+from tests.parity.shuffled_cases import SMOLVLM
 
 MEAN, STD = [0.48, 0.45, 0.41], [0.27, 0.26, 0.28]
 TABLE = {"image_mean": MEAN, "image_std": STD, "size": {"height": 20, "width": 30}}

@@ -21,7 +21,8 @@ from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.families.protocol import FramePiece
 from longvid.types import Question, Segment, Selection
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import LLAVA, QWEN2_5, QWEN3, Case
+from tests.parity.family_case import Case
+from tests.parity.family_cases import LLAVA, QWEN2_5, QWEN3
 
 QUESTION = Question("what color is it ?")
 

@@ -14,7 +14,8 @@ from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.experts import Experts, upcycle
 from longvid.types import Question, Selection
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import LLAVA, QWEN3_MOE, Case, model
+from tests.parity.family_case import Case, model
+from tests.parity.family_cases import LLAVA, QWEN3_MOE
 
 QUESTION = Question("what color is it ?")
 

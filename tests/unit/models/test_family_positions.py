@@ -18,9 +18,11 @@ from longvid.models.families.qwen_pixels import fit_to_patches
 from longvid.models.tokenizer import Span
 from longvid.types import Question, Segment, Selection
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import INTERNVL, QWEN2_5, QWEN3, QWEN3_MOE, SMOLVLM, Case
+from tests.parity.family_case import Case
+from tests.parity.family_cases import QWEN2_5, QWEN3, QWEN3_MOE
 from tests.parity.other_families import GEMMA4, MINICPM, MOLMO2, OMNI
 from tests.parity.recent_families import GLM4V, GLM46V, GRIDS, QWEN2, QWEN3_5, VIDEO_LLAMA_3
+from tests.parity.shuffled_cases import INTERNVL, SMOLVLM
 
 QUESTION = Question("what color is it ?")
 GRID = (3, 5)

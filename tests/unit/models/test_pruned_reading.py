@@ -12,7 +12,7 @@ from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.models.tokenizer import Span
 from longvid.types import Question, Selection
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import Case
+from tests.parity.family_case import Case
 from tests.parity.other_families import GEMMA4, GEMMA4_SMALL, MOLMO2
 
 QUESTION = Question("what color is it ?")

@@ -14,18 +14,9 @@ from longvid.encode.embedder import width_of
 from longvid.models.config_json import Stated
 from longvid.models.families import family_of, space_of
 from tests.parity import family_checkpoints as tiny
-from tests.parity.family_cases import (
-    INTERNVL,
-    LLAVA,
-    NEXT,
-    NEXT_VIDEO,
-    ONEVISION,
-    QWEN2_5,
-    QWEN3,
-    QWEN3_MOE,
-    SMOLVLM,
-    Case,
-)
+from tests.parity.family_case import Case
+from tests.parity.family_cases import LLAVA, NEXT, NEXT_VIDEO, ONEVISION, QWEN2_5, QWEN3, QWEN3_MOE
+from tests.parity.shuffled_cases import INTERNVL, SMOLVLM
 
 CASES = (LLAVA, NEXT, NEXT_VIDEO, ONEVISION, QWEN2_5, QWEN3, QWEN3_MOE, INTERNVL, SMOLVLM)
 
