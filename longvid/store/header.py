@@ -14,7 +14,14 @@ from longvid.store.layout import FORMAT, HEADER, HEADER_SEAL, dump_json
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import parse_json, seal, sealed_json
 
-__all__ = ["Header", "read_header", "seal_header", "write_header"]
+__all__ = [
+    "Header",
+    "make_header",
+    "read_header",
+    "require_header",
+    "seal_header",
+    "write_header",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,41 @@ def write_header(objects: Objects, header: Header) -> None:
         StoreError: The store cannot be written.
     """
     objects.write(HEADER, header.to_json(), exclusive=True)
+
+
+def make_header(objects: Objects, wanted: Header) -> Header:
+    """Write and seal the header of a new store, or require that of the store there to be the same.
+
+    Raises:
+        StoreError: The store there has another configuration, or cannot be written.
+    """
+    if objects.size(HEADER) is None:
+        # Another process may have made the store between the two looks.
+        if objects.holds_anything() and objects.size(HEADER) is None:
+            raise StoreError(
+                f"{objects.uri} holds files but no {HEADER}, so it is no longvid store; "
+                "choose a new or empty folder for the store."
+            )
+        write_header(objects, wanted)
+    header = require_header(objects)
+    header.require_same(wanted, objects.uri)
+    seal_header(objects)
+    return header
+
+
+def require_header(objects: Objects) -> Header:
+    """Return the header of a store.
+
+    Raises:
+        StoreError: There is none, it is of a newer format, or it cannot be read.
+    """
+    header = read_header(objects)
+    if header is None:
+        raise StoreError(
+            f"There is no store at {objects.uri}; make one with: longvid index PATH --store "
+            f"{objects.uri}"
+        )
+    return header
 
 
 def seal_header(objects: Objects) -> None:

@@ -1,10 +1,9 @@
 """A store: where indexed videos live between indexing and asking.
 
 Writers of one store need not know of each other. `write_chunk` adds immutable objects, `finish`
-makes a video visible by writing its manifest last, and a process killed anywhere in between
-leaves the store as it was, plus objects that nobody sees and that the next run uses or replaces.
-This module knows nothing of questions, models or video files. It keeps the time of the stream;
-what it gives is in the time of a player (`player_time`).
+makes a video visible by writing its manifest last, and a process killed in between leaves the store
+as it was, plus objects that nobody sees and that the next run uses or replaces. It keeps the time
+of the stream; what it gives is in the time of a player (`player_time`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from longvid.config import StoreOptions
-from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store.annotations import Annotations
 from longvid.store.backend import open_objects
@@ -26,8 +24,7 @@ from longvid.store.digest import store_digest
 from longvid.store.failures import FailureLog
 from longvid.store.faiss_index import EXACT_BELOW
 from longvid.store.find_video import find_video
-from longvid.store.header import Header, read_header, seal_header, write_header
-from longvid.store.layout import HEADER
+from longvid.store.header import Header, make_header, require_header, seal_header
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time, shown_video
 from longvid.store.quantized_index import require_codes
@@ -91,18 +88,9 @@ class Store:
         objects = open_objects(uri)
         kept = options or StoreOptions()
         wanted = Header(fingerprint, space, embedding_width, kept, dict(config))
-        if objects.size(HEADER) is None:
-            if objects.holds_anything() and objects.size(HEADER) is None:
-                raise StoreError(
-                    f"{objects.uri} holds files but no {HEADER}, so it is no longvid store; "
-                    "choose a new or empty folder for the store."
-                )
-            write_header(objects, wanted)
-        store = cls.open(uri)
-        store._header.require_same(wanted, objects.uri)
-        seal_header(objects)
+        header = make_header(objects, wanted)
         objects.remove_temporaries()
-        return store
+        return cls(objects, header)
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Store:
@@ -112,13 +100,7 @@ class Store:
             StoreError: There is none, it is of a newer format, or it cannot be read.
         """
         objects = open_objects(uri)
-        header = read_header(objects)
-        if header is None:
-            raise StoreError(
-                f"There is no store at {objects.uri}; make one with: longvid index PATH --store "
-                f"{objects.uri}"
-            )
-        return cls(objects, header)
+        return cls(objects, require_header(objects))
 
     def __reduce__(self) -> tuple[object, tuple[str, Header]]:
         return _reopen, (self.uri, self._header)
@@ -191,8 +173,7 @@ class Store:
     ) -> None:
         """Make a video visible: its name first, its manifest last.
 
-        When two writers finish one video, the first manifest stands, unless `replace` is given,
-        and the objects that it does not name are removed.
+        Of two writers of one video, the first manifest stands, unless `replace` is given.
 
         Args:
             video: As probed.
@@ -252,10 +233,9 @@ class Store:
         return sorted(videos, key=lambda stored: (stored.video.path, stored.video.video_id))
 
     def damaged(self) -> dict[str, str]:
-        """Return a sentence for each video or name that is damaged, as far as it was noticed.
+        """Return a sentence for each video, by id, or object with a name, that is damaged.
 
-        Keys are ids of videos, which are not among `videos` or not found by `search`, and names
-        of the objects that named a video, which stays.
+        Such a video is not among `videos`, or not found by `search`.
         """
         catalog = self._catalogs.current()
         return {**self._search.left_out(catalog), **catalog.damaged, **catalog.damaged_names}
@@ -276,8 +256,7 @@ class Store:
             StoreError: No video, or more than one, has that name; or it is damaged.
         """
         sentences = self._catalogs.current().damaged
-        videos = self.videos()
-        return find_video(videos, name, self.uri, sentences, may_be_damaged=damaged)
+        return find_video(self.videos(), name, self.uri, sentences, may_be_damaged=damaged)
 
     def clock_start_seconds(self, video_id: str) -> float:
         """Return that of a `Video`; 0 of one that is not in the store."""
@@ -325,12 +304,6 @@ class Store:
         """
         return self._search.search(embedding, top_k, video_ids, recall, span)
 
-    def search_slowly(
-        self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str] = ()
-    ) -> list[Hit]:
-        """Search by reading every vector from its chunk: what `search` must equal."""
-        return self._search.search_slowly(embedding, top_k, video_ids)
-
     def status(self) -> StoreStatus:
         """Add up what the store holds."""
         damaged = {**self.damaged(), **self.damaged_failures()}
@@ -340,9 +313,8 @@ class Store:
         """Hash everything that two runs over the same videos must agree on, 32 hex digits.
 
         That is the fingerprint, every manifest with the checksums of its chunks, the names,
-        subtitles and annotations; neither pictures for people, nor the caches, nor the failures,
-        which record when things happened, nor settings that change how a run goes but not what
-        it makes.
+        subtitles and annotations; not pictures, caches, failures or settings that change no
+        result.
         """
         return store_digest(self.objects, self.fingerprint)
 
@@ -401,15 +373,12 @@ class Store:
     def compact(self, codes: str = "pq", *, least: int = EXACT_BELOW) -> int:
         """Make few large parts of quantised codes of the search index, which take less memory.
 
-        Searches go on meanwhile. A compaction that was killed goes on where it was.
+        Searches go on meanwhile. A compaction that was killed goes on where it was. Returns how
+        many parts were made.
 
         Args:
-            codes: "pq" (a byte for 8 dimensions), "opq" (the same after a learned rotation) or
-                "sq" (a byte a dimension).
+            codes: "pq" (a byte for 8 dimensions), "opq" (rotated first) or "sq" (a byte for one).
             least: Fewer vectors stay as they are, and are searched exactly.
-
-        Returns:
-            How many parts were made.
 
         Raises:
             ConfigError: There are no such codes, or the width does not divide into them.

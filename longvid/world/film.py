@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from longvid.world.draw import Painter, pack
+from longvid.world.narration import Sign, Spoken, add_sound, draw_signs
 from longvid.world.questions import ask, view
 from longvid.world.scene import Film, generator, make_film
-from longvid.world.text import Sign, Spoken, add_sound, draw_signs
 
 __all__ = ["frames", "main", "write_film"]
 

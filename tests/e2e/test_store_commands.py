@@ -22,6 +22,7 @@ from longvid.inputs import list_videos
 from longvid.store import Store
 from longvid.types import Failure
 from tests.e2e.clips import make_clip
+from tests.reference.search import search_slowly
 from tests.unit.store.synthetic import add_video
 
 DAMAGED = Path(__file__).parents[1] / "data" / "edge" / "h264_corrupted_mid.mp4"
@@ -100,7 +101,7 @@ def test_verify_names_what_is_damaged_and_rebuild_mends_the_caches(
     opened = Store.open(store)
     query = torch.zeros(opened.embedding_width)
     query[0] = 1
-    assert opened.search(query, 5) == opened.search_slowly(query, 5)
+    assert opened.search(query, 5) == search_slowly(opened, query, 5)
 
     (store / "videos" / "notes.txt").unlink()
     chunks = sorted(store.glob("videos/*/segments-*"))

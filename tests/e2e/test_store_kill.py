@@ -21,6 +21,7 @@ import pytest
 from longvid.errors import StoreError
 from longvid.store import Store
 from longvid.types import Failure
+from tests.reference.search import search_slowly
 from tests.unit.store.synthetic import WIDTH, assert_same, make_segment, make_video
 
 KILLS = int(os.environ.get("LONGVID_KILLS", "12"))
@@ -97,7 +98,7 @@ def check_survivor(folder: str, undisturbed: Store) -> int:
             assert_same(segment, make_segment(video_id, segment.segment_index, num_tokens=300))
     assert {finding.kind for finding in store.verify()} <= {"orphan"}
     query = make_segment(VIDEOS[0], 0).frame_embeddings[0]
-    assert store.search(query, 30) == store.search_slowly(query, 30)
+    assert store.search(query, 30) == search_slowly(store, query, 30)
     assert len(store.failures()) <= len(undisturbed.failures())
     return len(store.videos())
 

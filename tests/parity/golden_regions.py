@@ -20,7 +20,6 @@ from longvid.methods.grounding_metrics import (
 from longvid.methods.region_features import mask_means, point_means
 from longvid.methods.roi_pooling import join_levels, pool_boxes, pool_boxes_reference
 from longvid.systems.mg_llava.conv_gate import ConvGateFusion, Variant
-from longvid.systems.mg_llava.frames import pad_frames, video_frames
 from longvid.systems.mg_llava.object_boxes import (
     FrameBoxes,
     crop_boxes,
@@ -31,14 +30,15 @@ from longvid.systems.mg_llava.object_boxes import (
     thin_boxes,
 )
 from longvid.systems.mg_llava.object_tokens import BoxProjector, MultiLevelPooling
+from longvid.systems.mg_llava.square_frames import pad_frames, video_frames
 from longvid.systems.mova.adapter import MoVAdapter
-from longvid.systems.mova.layers import Attention, rotary_table, rotate
-from longvid.systems.mova.routing import (
+from longvid.systems.mova.expert_routing import (
     align_tokens,
     chosen_experts,
     pool_tokens,
     question_text,
 )
+from longvid.systems.mova.layers import Attention, rotary_table, rotate
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_resamplers import (
     check_blip2,

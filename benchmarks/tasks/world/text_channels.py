@@ -31,8 +31,8 @@ from longvid.timed_text.words import words_of
 from longvid.types import Answer, Failure, Question, TextLine
 from longvid.world.draw import Painter
 from longvid.world.film import write_film
+from longvid.world.narration import Sign, Spoken, speak
 from longvid.world.scene import CHANGES, Film
-from longvid.world.text import Sign, Spoken, speak
 
 __all__ = ["Clue", "Plan", "line_scores", "plan_of", "run_text"]
 

@@ -266,13 +266,15 @@ def test_clip_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = application(tmp_path, Limits(clip_seconds=10.0))
     film = tmp_path / "film.mp4"
     film.write_bytes(b"x")
-    stored = SimpleNamespace(paths=[str(film)], video=SimpleNamespace(video_id="v"))
+    stored = SimpleNamespace(
+        paths=[str(film)], video=SimpleNamespace(video_id="v", clock_start_seconds=0.0)
+    )
 
     async def found(_: str) -> Any:
         return stored
 
     state_of(app).stores["store"].video = found  # type: ignore[method-assign]  # plays it
-    monkeypatch.setattr(media, "cut_clip", lambda *words: words[-1].write_bytes(b"clip"))
+    monkeypatch.setattr(media, "cut_clip", lambda *words: words[3].write_bytes(b"clip"))
     assert ask(app, "/api/videos/v/clip.mp4?start=1&end=11")[0] == 200
     assert ask(app, "/api/videos/v/clip.mp4?start=1&end=11.1")[0] == 400
 

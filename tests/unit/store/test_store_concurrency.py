@@ -13,6 +13,7 @@ import pytest
 
 from longvid.store import Store
 from longvid.types import Failure
+from tests.reference.search import search_slowly
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, make_segment, make_video
 
@@ -71,7 +72,7 @@ def test_two_jobs_over_the_same_videos(
     assert len(store.load([(v, i) for v in VIDEOS for i in range(5)])) == 60
     assert sum(failure.attempts for failure in store.failures()) == 24
     query = make_segment(VIDEOS[0], 0).frame_embeddings[0]
-    assert store.search(query, 60) == store.search_slowly(query, 60)
+    assert store.search(query, 60) == search_slowly(store, query, 60)
     if alike:
         alone = make_store("alone", fingerprint="shared")
         index_all(alone.uri, VIDEOS, "one", (3, 2), 0)
@@ -146,4 +147,4 @@ def test_asking_goes_on_while_videos_come_and_go(
     assert found[0] > 1
     reader.refresh()  # without it, news may take ten times as long as a listing to be seen
     assert len(reader.videos()) == 7
-    assert reader.search(query, 50) == writer.search_slowly(query, 50)
+    assert reader.search(query, 50) == search_slowly(writer, query, 50)

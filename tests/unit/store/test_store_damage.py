@@ -16,6 +16,7 @@ import torch
 from longvid.errors import StoreError
 from longvid.store import Store, write_subtitles
 from longvid.types import TextLine
+from tests.reference.search import search_slowly
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, assert_same, make_segment
 
@@ -62,7 +63,7 @@ def test_an_old_store_is_read_and_sealed_at_the_next_write(old: Path) -> None:
     assert store.digest() == OLD_DIGEST
     assert store.verify() == []
     hits = store.search(query(), 6)
-    assert hits == store.search_slowly(query(), 6)
+    assert hits == search_slowly(store, query(), 6)
     segments = store.load([(A, 0), (B, 2)])
     assert_same(segments[0], make_segment(A, 0))
     assert [f.path for f in store.failures()] == ["/videos/c.mp4"]
@@ -179,7 +180,7 @@ def test_a_video_with_a_damaged_chunk_is_left_out_and_named(full: Store) -> None
     chunk = sorted(video(full).glob("segments-*"))[0]
     chunk.write_bytes(chunk.read_bytes()[: chunk.stat().st_size // 2])
     full.rebuild()
-    assert full.search(query(), 10) == expected == full.search_slowly(query(), 10)
+    assert full.search(query(), 10) == expected == search_slowly(full, query(), 10)
     [(video_id, sentence)] = full.damaged().items()
     assert video_id == A
     assert "remove that video from the store and index it again" in sentence

@@ -12,6 +12,7 @@ from longvid.store.backend import open_objects
 from longvid.store.objects import DamagedObjectError
 from longvid.store.remote_objects import RemoteObjects
 from longvid.types import Failure
+from tests.reference.search import search_slowly
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import add_video, assert_same, make_segment, make_video
 
@@ -47,7 +48,7 @@ def test_a_remote_store_does_all_that_a_local_one_does(uri: str, make_store: Mak
     for loaded, segment in zip(reader.load([s.key for s in segments]), segments, strict=True):
         assert_same(loaded, segment)
     query = make_segment(A, 2).frame_embeddings[1]
-    assert reader.search(query, 4) == local.search(query, 4) == reader.search_slowly(query, 4)
+    assert reader.search(query, 4) == local.search(query, 4) == search_slowly(reader, query, 4)
     assert reader.videos() == local.videos()
     assert reader.find("name.mp4") == B
     assert [failure.path for failure in reader.failures()] == ["/x.mp4"]
@@ -56,7 +57,7 @@ def test_a_remote_store_does_all_that_a_local_one_does(uri: str, make_store: Mak
     store.remove([A])
     reader.refresh()
     assert [stored.video.video_id for stored in reader.videos()] == [B]
-    assert reader.search(query, 9) == store.search_slowly(query, 9)
+    assert reader.search(query, 9) == search_slowly(store, query, 9)
     store.rebuild()
     store.write_chunk(A, [make_segment(A, 0)])
     assert [finding.kind for finding in store.verify()] == ["orphan"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from longvid.errors import StoreError
 from longvid.store import Store, faiss_index
 from longvid.store.faiss_index import build_index
+from tests.reference.search import search_slowly
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, make_segment, make_video
 
@@ -40,11 +41,11 @@ def test_search_equals_comparing_with_everything(
     for query in queries(8):
         for top_k in (1, 7, 47, 48, 1000):
             found = store.search(query, top_k)
-            assert found == store.search_slowly(query, top_k)
+            assert found == search_slowly(store, query, top_k)
             assert len(found) == min(top_k, 48)
         some = (VIDEOS[3], VIDEOS[1])
         restricted = store.search(query, 5, some)
-        assert restricted == store.search_slowly(query, 5, some)
+        assert restricted == search_slowly(store, query, 5, some)
         assert {hit.video_id for hit in restricted} <= set(some)
 
 
@@ -124,7 +125,7 @@ def test_a_refresh_adds_a_part_and_merges_many(make_store: MakeStore) -> None:
     assert set(parts(store)) <= seen
     query = queries(1)[0]
     opened = make_store()
-    assert opened.search(query, 9) == store.search_slowly(query, 9)
+    assert opened.search(query, 9) == search_slowly(store, query, 9)
 
 
 def test_a_search_of_one_video_leaves_out_the_parts_without_it(make_store: MakeStore) -> None:
@@ -135,7 +136,7 @@ def test_a_search_of_one_video_leaves_out_the_parts_without_it(make_store: MakeS
     assert len(parts(store)) == 2
     [query] = queries(1)
     for video_id in VIDEOS[:2]:
-        assert store.search(query, 3, (video_id,)) == store.search_slowly(query, 3, (video_id,))
+        assert store.search(query, 3, (video_id,)) == search_slowly(store, query, 3, (video_id,))
 
 
 def test_dead_rows_are_skipped_and_then_dropped(make_store: MakeStore) -> None:
@@ -147,19 +148,19 @@ def test_dead_rows_are_skipped_and_then_dropped(make_store: MakeStore) -> None:
     store.remove(VIDEOS[:1])
     reader = make_store()
     query = queries(1)[0]
-    assert reader.search(query, 30) == store.search_slowly(query, 30)
+    assert reader.search(query, 30) == search_slowly(store, query, 30)
     store.refresh()
     assert parts(store) == [whole]  # few dead rows stay
     store.remove(VIDEOS[1:3])
     store.refresh()
     [smaller] = parts(store)
     assert smaller != whole
-    assert store.search(query, 30) == store.search_slowly(query, 30)
+    assert store.search(query, 30) == search_slowly(store, query, 30)
     store.remove(VIDEOS[3:])
     store.refresh()
     assert parts(store) == []
     assert store.search(query, 3) == []
-    assert store.search_slowly(query, 3) == []
+    assert search_slowly(store, query, 3) == []
 
 
 def test_a_damaged_or_deleted_index_is_made_again(make_store: MakeStore) -> None:
@@ -168,7 +169,7 @@ def test_a_damaged_or_deleted_index_is_made_again(make_store: MakeStore) -> None
         add_video(store, video_id)
         store.refresh()
     query = queries(1)[0]
-    expected = store.search_slowly(query, 4)
+    expected = search_slowly(store, query, 4)
     folder = Path(store.uri) / "vectors"
     for end in (".faiss", ".parquet"):
         for damage in (Path.unlink, lambda path: path.write_bytes(b"half-writ")):
@@ -194,16 +195,16 @@ def test_many_vectors_are_searched_in_lists(
     reader = make_store()
     found = expected = 0
     for query in queries(20):
-        truth = store.search_slowly(query, 20)
+        truth = search_slowly(store, query, 20)
         assert reader.search(query, 20, recall=1.0) == truth
         some = VIDEOS[1:3]
-        assert reader.search(query, 7, some) == store.search_slowly(query, 7, some)
+        assert reader.search(query, 7, some) == search_slowly(store, query, 7, some)
         found += len(set(reader.search(query, 20, recall=0.9)) & set(truth))
         expected += 20
     assert found / expected >= 0.85
     store.remove(VIDEOS[:1])
     fresh = make_store()
-    assert fresh.search(query, 20, recall=1.0) == store.search_slowly(query, 20)
+    assert fresh.search(query, 20, recall=1.0) == search_slowly(store, query, 20)
 
 
 def test_lists_probed_grow_with_the_recall_asked() -> None:
@@ -264,7 +265,7 @@ def test_a_missing_faiss_is_one_sentence(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(StoreError, match="pip install faiss-cpu"):
         store.search(queries(1)[0], 3)
-    assert store.search_slowly(queries(1)[0], 3)
+    assert search_slowly(store, queries(1)[0], 3)
     assert faiss_index.EXACT_BELOW == 100_000
 
 

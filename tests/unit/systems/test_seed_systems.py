@@ -11,7 +11,7 @@ from longvid.models.flamingo import FlamingoResampler
 from longvid.systems.mg_llava.conv_gate import ConvGateFusion
 from longvid.systems.mg_llava.object_boxes import FrameBoxes, prepare_boxes
 from longvid.systems.mova.adapter import MoVAdapter
-from longvid.systems.mova.routing import align_tokens, chosen_experts
+from longvid.systems.mova.expert_routing import align_tokens, chosen_experts
 
 
 def test_untrained_fusion_is_the_low_resolution_tower_bit_for_bit() -> None:
