@@ -57,6 +57,7 @@ FLOORS = {
     "longvid.cli": 8,
     "longvid.safetensors_conversion": 8,
     "longvid.demo": 8,
+    "longvid.__main__": 8,
     "longvid.doctor": 8,
     "longvid.gguf": 8,
     "longvid.text_demo": 8,
