@@ -151,7 +151,8 @@ class VectorIndex:
         """Remove every part."""
         self._state = _State()
         names = sorted(info.name for info in self._objects.listing(VECTORS, is_index_name))
-        self._objects.remove(sorted(names, key=lambda name: name.endswith(".faiss")))
+        # The table makes a part visible, so it goes first.
+        self._objects.remove(sorted(names, key=lambda name: not name.endswith(".parquet")))
 
     def search(
         self,

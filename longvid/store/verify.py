@@ -166,11 +166,8 @@ def _is_whole_table(objects: Objects, name: str) -> bool:
 
 def _is_index_orphan(name: str, names: list[str]) -> bool:
     """Tell whether an index was written and its table, which makes it visible, was not."""
-    return (
-        is_index_name(name)
-        and name.endswith(".faiss")
-        and name.removesuffix(".faiss") + ".parquet" not in names
-    )
+    part, _, ending = name.rpartition(".")
+    return is_index_name(name) and ending != "parquet" and f"{part}.parquet" not in names
 
 
 def _cache(name: str) -> Finding:

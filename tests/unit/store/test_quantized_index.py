@@ -208,3 +208,14 @@ def test_damaged_vectors_are_found_by_verify_and_made_anew_when_cut(filled: Stor
     assert len(top(reopened)[0]) == 5
     reopened.refresh()
     assert reopened.verify() == []
+
+
+def test_what_a_killed_compaction_leaves_is_cleaned(filled: Store) -> None:
+    left = Path(filled.uri) / "vectors" / "part-0123pq.int8"
+    left.write_bytes(b"unfinished")
+    assert [finding.kind for finding in filled.verify()] == ["orphan"]
+    assert filled.clean() == ["vectors/part-0123pq.int8"]
+    filled.compact(least=1)
+    filled.rebuild()
+    assert not list(left.parent.glob("*.int8"))
+    assert filled.verify() == []
