@@ -62,12 +62,12 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         loop = asyncio.get_running_loop()
 
         def show(progress: Progress) -> None:
-            told = context.report_progress(
+            reported = context.report_progress(
                 progress.seconds_done,
                 progress.seconds_known or None,
                 f"{progress.videos_done} videos done, {progress.current}",
             )
-            asyncio.run_coroutine_threadsafe(told, loop)
+            asyncio.run_coroutine_threadsafe(reported, loop)
 
         return await _off_thread(library.index, path, show)
 
@@ -77,7 +77,7 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         video: _Video = None,
         top_k: Annotated[int, Field(description="How many moments, 1 to 50.")] = 5,
     ) -> list[dict[str, Any]]:
-        """Find what is said or written with these words, then moments that look like them.
+        """Find speech and written text with these words, then moments that look like them.
 
         Entries with a `text` are lines, with their `source`; the others are moments of pictures.
         Each kind is in order of its score; the two scales differ.
@@ -129,7 +129,7 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         start_seconds: float = 0.0,
         end_seconds: float = 1e9,
     ) -> dict[str, Any]:
-        """Return what is said or written in a span of a video, with times and source."""
+        """Return the spoken and written text in a span of a video, with times and source."""
         return await _off_thread(library.transcript, video, start_seconds, end_seconds)
 
     return server

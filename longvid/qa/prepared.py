@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from longvid.protocols import AnswerListener
 from longvid.types import Query, Question, Selection
@@ -51,7 +50,7 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def __call__(self, step: str) -> Iterator[Any]:
+    def __call__(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - started

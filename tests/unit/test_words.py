@@ -16,6 +16,18 @@ BANNED = re.compile(
     r"|makes no sense|in the place of|must lie|can be had|nobody can|held to)\b"
 )
 
+#: Documents, pages and the tools of agents, whose docstrings are what an agent is shown.
+READ = (
+    "README.md",
+    "docs/*.md",
+    "skills/*/SKILL.md",
+    "longvid/server/static/*.html",
+    "longvid/server/static/*.js",
+    "longvid/assets/*.html",
+    "longvid/mcp/server.py",
+    "benchmarks/report/templates/*.j2",
+)
+
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield every string with a space in it that is no docstring, with its line."""
@@ -35,10 +47,15 @@ def test_words_that_people_read_are_plain() -> None:
         for line, text in texts(path)
         if (found := BANNED.search(text))
     ]
-    readme = (ROOT / "README.md").read_text().splitlines()
     wrong += [
-        f"README.md:{number}: {found[0]!r}"
-        for number, line in enumerate(readme, 1)
+        f"{path.relative_to(ROOT)}:{number}: {found[0]!r}"
+        for pattern in READ
+        for path in sorted(ROOT.glob(pattern))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
         if (found := BANNED.search(line))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_patterns_name_files() -> None:
+    assert all(any(ROOT.glob(pattern)) for pattern in READ)
