@@ -146,16 +146,13 @@ class Store:
     # Writing
 
     def write_chunk(self, video_id: str, segments: Sequence[Segment]) -> ChunkRecord:
-        """Write the segments of one chunk as one object, equal input to equal bytes.
+        """Write the segments of one chunk as one object; return what `finish` needs to know.
 
-        Several processes may write chunks of one video. Nothing is visible before `finish`.
+        Equal segments give equal bytes. Several processes may write chunks of one video.
 
         Args:
             video_id: Of every segment.
             segments: In order of their index, at least one.
-
-        Returns:
-            What `finish` needs to know of the chunk.
 
         Raises:
             StoreError: The segments are of another store or video, or cannot be written.
@@ -210,9 +207,7 @@ class Store:
         write_run(self.objects, summary)
 
     def remove(self, video_ids: Iterable[str]) -> None:
-        """Remove videos: first what makes each visible, then its objects.
-
-        Failures stay on record; `clear_failures` forgets them.
+        """Remove videos: first what makes each visible, then its objects; failures stay on record.
 
         Raises:
             StoreError: The store holds nothing of a video, or refuses.
@@ -225,10 +220,7 @@ class Store:
     # Reading
 
     def videos(self) -> list[StoredVideo]:
-        """Return the finished videos in order of path, with gaps in the time of a player.
-
-        Of several names of one video, one that exists now comes before one that does not.
-        """
+        """Return the finished videos in order of path; of several names, those that exist first."""
         videos = [shown_video(entry.stored) for entry in self._catalogs.current().entries.values()]
         return sorted(videos, key=lambda stored: (stored.video.path, stored.video.video_id))
 

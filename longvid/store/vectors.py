@@ -261,8 +261,8 @@ def open_parts(
         part = open_part(objects, name, width)
         if part is None:
             raise StoreError(
-                f"{name} of the store {objects.uri} is gone or damaged; make the index again with: "
-                f"longvid store rebuild --store {objects.uri}"
+                f"{name} of the store {objects.uri} is missing or damaged; make the index again "
+                f"with: longvid store rebuild --store {objects.uri}"
             )
         parts.append(part)
     return _mark_alive(parts, manifests)
