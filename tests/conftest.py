@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -9,25 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
-# The same examples in every run; HYPOTHESIS_PROFILE=explore draws new ones. A busy machine draws
-# them slowly, which is no fault of a test.
-SLOW = (HealthCheck.too_slow,)
-settings.register_profile(
-    "fixed",
-    max_examples=25,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=SLOW,
-)
-settings.register_profile("explore", max_examples=200, deadline=None, suppress_health_check=SLOW)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+# A machine that runs the GPU tests alone need not have it.
+if importlib.util.find_spec("hypothesis"):
+    importlib.import_module("tests.hypothesis_profile")
 
 DATA = Path(__file__).parent / "data"
 
