@@ -102,13 +102,13 @@ def test_any_history_gives_the_same_search(
             writer.finish(make_video(video_id), [record], replace=True)
         if refresh:
             writer.refresh()
-        expected = make().search_slowly(query, 20)
+        expected = search_slowly(make(), query, 20)
         assert writer.search(query, 20) == expected
         reader.refresh() if seed % 3 == 0 else reader._catalogs.changed()
         assert reader.search(query, 20) == expected
         assert make().search(query, 20) == expected
     writer.rebuild()
-    assert writer.search(query, 20) == make().search_slowly(query, 20)
+    assert writer.search(query, 20) == search_slowly(make(), query, 20)
 
 
 def test_a_refresh_adds_a_part_and_merges_many(make_store: MakeStore) -> None:
