@@ -88,7 +88,9 @@ PARTS: dict[str, dict[str, str]] = {
         "slowfast_llava": "longvid.systems.slowfast_llava.language_model:SlowFastLanguageModel",
         "quote": "longvid.llm.quote:Quote",
     },
-    "grounder": {},
+    "grounder": {
+        "drawn_shapes": "longvid.world.grounder:DrawnShapes",
+    },
 }
 
 KINDS = tuple(PARTS)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import OK, dump, print_answer, print_evidence, read_clock, remark, warn
+from longvid.cli.output import (
+    OK,
+    dump,
+    print_answer,
+    print_evidence,
+    print_tracks,
+    read_clock,
+    remark,
+    warn,
+)
 from longvid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +40,16 @@ def add_commands(commands: Commands) -> None:
     ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
     ask.add_argument("--budget", type=int, help="the most visual tokens shown")
 
+    ask.add_argument(
+        "--ground",
+        metavar="GROUNDER",
+        nargs="?",
+        const="",
+        help="find what the answer names in the stored pictures; drawn_shapes serves mini",
+    )
+    ask.add_argument(
+        "--overlay", metavar="DIR", help="write those pictures with the boxes drawn, as JPEG"
+    )
     ask.add_argument(
         "--open", action="store_true", help="cut the first evidence from its file and play it"
     )
@@ -60,7 +80,11 @@ def _ask(options: argparse.Namespace) -> int:
 
     if options.store is None and options.video is None:
         raise ConfigError("Name a --store, or a --video to ask about.")
+    if options.overlay is not None and options.ground is None:
+        raise ConfigError("--overlay draws the boxes of --ground; give both.")
     if options.store is None:
+        if options.ground is not None:
+            raise ConfigError("--ground needs a --store with pictures; index into one first.")
         from longvid.api import index_into_cache
 
         store, video = index_into_cache(options.video, load(options))
@@ -75,11 +99,17 @@ def _ask(options: argparse.Namespace) -> int:
         from longvid.cli.evidence_clip import open_evidence
 
         remark(open_evidence(answer.evidence))
+    if options.overlay is not None:
+        from longvid.cli.overlay import write_overlay
+
+        written = write_overlay(qa.store, answer.tracks, Path(options.overlay))
+        remark(f"{len(written)} pictures with boxes in {options.overlay}")
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK
     print_answer(answer.text)
     print_evidence(answer.evidence)
+    print_tracks(answer.tracks)
     seconds = sum(value for step, value in answer.seconds.items() if step in ("llm", "load_models"))
     rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))
     remark(
@@ -90,16 +120,24 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _open_qa(options: argparse.Namespace) -> Any:
-    """Open a store with its own configuration, changed on the ask side by --config and --set."""
+    """Open a store with its own configuration, changed by --config, --ground and --set."""
     from longvid.config import Config, change, load_config
     from longvid.qa.video_qa import VideoQA
     from longvid.store import Store
 
+    grounder = [f"grounder.name={options.ground}"] if options.ground else []
+    settings = [*grounder, *options.set]
     if options.config:
-        return VideoQA(options.store, load_config(options.config, options.set))
-    # How the machine was used that made the store says nothing of this one.
-    tables = {**Store.open(options.store).config, "run": {}}
-    return VideoQA(options.store, Config.from_dict(change(tables, options.set)))
+        config = load_config(options.config, settings)
+    else:
+        # How the machine was used that made the store says nothing of this one.
+        tables = {**Store.open(options.store).config, "run": {}}
+        config = Config.from_dict(change(tables, settings))
+    if options.ground is not None and config.grounder is None:
+        raise ConfigError(
+            "The configuration names no grounder; give one, such as --ground drawn_shapes."
+        )
+    return VideoQA(options.store, config)
 
 
 def _warn_of_damage(qa: VideoQA) -> None:

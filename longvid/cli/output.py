@@ -17,6 +17,7 @@ from longvid.errors import ConfigError, LongvidError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
+    from longvid.types import Track
 
 __all__ = [
     "ERROR",
@@ -31,6 +32,7 @@ __all__ = [
     "print_answer",
     "print_evidence",
     "print_report",
+    "print_tracks",
     "printable",
     "read_clock",
     "remark",
@@ -157,6 +159,17 @@ def print_evidence(evidence: Sequence[Any]) -> None:
             for span in evidence
         ],
     )
+
+
+def print_tracks(tracks: Sequence[Track]) -> None:
+    """Print where the things of an answer are: each track with the best of its boxes."""
+    rows = []
+    for track in tracks:
+        best = max(track.boxes, key=lambda box: box.score)
+        first, last = track.boxes[0].pts_seconds, track.boxes[-1].pts_seconds
+        box = " ".join(f"{edge:.2f}" for edge in best.xyxy)
+        rows.append((track.phrase, clock(first), clock(last), len(track.boxes), box))
+    table(("thing", "from", "to", "boxes", "best: left top right bottom"), rows)
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from longvid.qa.arguments import (
 )
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
+from longvid.qa.grounding import AnswerGrounding
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
@@ -88,6 +89,8 @@ class VideoQA(StoreSearch):
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
+        grounder = self.config.grounder
+        self._grounding = grounder and AnswerGrounding(grounder, self.store, self.device)
         self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
 
     def __repr__(self) -> str:
@@ -360,7 +363,7 @@ class VideoQA(StoreSearch):
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds
         seconds.setdefault("llm", sum(generation.seconds.values()))
-        return Answer(
+        answer = Answer(
             text=generation.text,
             evidence=selection.evidence,
             visual_tokens=selection.num_tokens
@@ -373,6 +376,11 @@ class VideoQA(StoreSearch):
             choice_scores=generation.choice_scores,
             note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
         )
+        if self._grounding is None:
+            return answer
+        with prepared.clock("ground"):
+            grounded = self._grounding.add(prepared.plain, answer, selection)
+        return replace(grounded, seconds={**grounded.seconds, "ground": seconds["ground"]})
 
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.errors import QuestionError, shown
 from longvid.types.carrier import Tensors, require
-from longvid.types.picture import Picture
+from longvid.types.picture import Picture, Track
 from longvid.types.tokens import Segment
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ class Answer:
         choice: For multiple choice, the index chosen.
         choice_scores: For multiple choice, the log-likelihood of each option.
         note: A caveat that a person must see (random weights, words a model does not know).
+        tracks: Where the answer's things are, if a grounder was asked to find them.
     """
 
     text: str
@@ -196,3 +197,4 @@ class Answer:
     choice: int | None = None
     choice_scores: tuple[float, ...] = ()
     note: str = ""
+    tracks: tuple[Track, ...] = ()

@@ -57,6 +57,7 @@ from longvid.transcribe.pocketsphinx import PocketSphinx
 from longvid.transcribe.remote import RemoteSpeech
 from longvid.transcribe.screen_text import ScreenText
 from longvid.transcribe.whisper import Whisper
+from longvid.world.grounder import DrawnShapes
 
 DECODERS: tuple[DecoderPart, ...] = (PyAVDecoder(), TorchcodecDecoder(), DecordDecoder())
 REDUCERS: tuple[ReducerPart, ...] = (KeepAll(), TemporalReduction())
@@ -101,7 +102,7 @@ LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     SlowFastLanguageModel(),
     Quote(),
 )
-GROUNDERS: tuple[GrounderPart, ...] = ()
+GROUNDERS: tuple[GrounderPart, ...] = (DrawnShapes(),)
 
 ASSIGNED: dict[str, tuple[object, ...]] = {
     "decoder": DECODERS,

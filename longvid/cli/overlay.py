@@ -1,0 +1,83 @@
+"""Pictures of an answer's evidence with its boxes drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from longvid.errors import ConfigError
+from longvid.store import Store
+from longvid.store.pictures import read_pictures
+from longvid.types import Box, Track
+
+__all__ = ["write_overlay"]
+
+_COLORS = ("#ff3b30", "#34c759", "#007aff", "#ffcc00", "#af52de", "#ff9500", "#00c7be", "#ff2d55")
+_LEAST_SIDE = 384
+
+
+def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[Path]:
+    """Write one JPEG a picture that a track has a box in.
+
+    Args:
+        store: Holds the pictures.
+        tracks: Each phrase has a colour of its own.
+        folder: Made if it is not there.
+
+    Returns:
+        The files, by video and time.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+        StoreError: A picture is missing.
+    """
+    colors = {
+        phrase: _COLORS[number % len(_COLORS)]
+        for number, phrase in enumerate(dict.fromkeys(track.phrase for track in tracks))
+    }
+    frames: dict[tuple[str, float], list[tuple[Track, Box]]] = {}
+    for track in tracks:
+        for box in track.boxes:
+            frames.setdefault((box.video_id, box.pts_seconds), []).append((track, box))
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for (video_id, seconds), boxes in sorted(frames.items(), key=lambda item: item[0]):
+            (picture,) = read_pictures(store.annotations, video_id, [seconds])
+            with Image.open(io.BytesIO(picture.jpeg)) as image:
+                drawn = _enlarged(image.convert("RGB"))
+            for track, box in boxes:
+                _draw(drawn, box, track.phrase, colors[track.phrase])
+            path = folder / f"{video_id[:8]}-{seconds:010.3f}s.jpg"
+            drawn.save(path, quality=92)
+            written.append(path)
+    except OSError as error:
+        raise ConfigError(
+            f"The overlay cannot be written to {folder}: {error.strerror or error}; name another "
+            "--overlay."
+        ) from error
+    return written
+
+
+def _draw(image: Image.Image, box: Box, phrase: str, color: str) -> None:
+    canvas = ImageDraw.Draw(image)
+    left, top, right, bottom = (
+        edge * side for edge, side in zip(box.xyxy, (*image.size, *image.size), strict=True)
+    )
+    width = max(2, round(max(image.size) / 200))
+    canvas.rectangle((left, top, right, bottom), outline=color, width=width)
+    text = f"{phrase} {box.score:.2f}"
+    words = canvas.textbbox((0, 0), text)
+    height = words[3] + 4
+    above = top - height if top >= height else min(bottom, image.height - height)
+    start = max(0, min(left, image.width - words[2] - 4))
+    canvas.rectangle((start, above, start + words[2] + 4, above + height), fill=color)
+    canvas.text((start + 2, above + 1), text, fill="white")
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    times = -(-_LEAST_SIDE // max(image.size))
+    return image if times <= 1 else image.resize((image.width * times, image.height * times))

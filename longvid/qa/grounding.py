@@ -1,0 +1,55 @@
+"""Where an answer's things are: the grounder, on the stored pictures of the frames shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from longvid.protocols import Grounder, GrounderPart
+from longvid.qa.shown_pictures import shown_pictures
+from longvid.store import Store
+from longvid.types import Answer, Picture, Question, Selection
+
+__all__ = ["AnswerGrounding"]
+
+_MOST_PICTURES = 64
+
+
+class AnswerGrounding:
+    """Grounds answers with a configuration's grounder, loaded at the first answer.
+
+    Args:
+        part: The grounder.
+        store: Holds the pictures.
+        device: Where its model runs.
+    """
+
+    def __init__(self, part: GrounderPart, store: Store, device: str) -> None:
+        self._part = part
+        self._store = store
+        self._device = device
+        self._grounder: Grounder | None = None
+
+    def add(self, question: Question, answer: Answer, selection: Selection) -> Answer:
+        """Return the answer with its tracks, or with a note that nothing was found.
+
+        Raises:
+            StoreError: The store keeps no pictures of a video that was shown.
+            ModelError: The grounder's checkpoint is missing.
+        """
+        pictures = selection.pictures or shown_pictures(self._store, selection)
+        if self._grounder is None:
+            self._grounder = self._part.setup(self._device)
+        shown = _spread(pictures, _MOST_PICTURES)
+        tracks = tuple(self._grounder(question, answer, shown))
+        if tracks:
+            return replace(answer, tracks=tracks)
+        note = f"Nothing that the answer names was found in {len(shown)} pictures."
+        return replace(answer, note=" ".join(filter(None, (answer.note, note))))
+
+
+def _spread(pictures: Sequence[Picture], most: int) -> Sequence[Picture]:
+    """Return at most so many pictures, evenly spread."""
+    if len(pictures) <= most:
+        return pictures
+    return [pictures[place * len(pictures) // most] for place in range(most)]

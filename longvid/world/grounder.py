@@ -1,0 +1,96 @@
+"""The grounder of the drawn world: finds the shapes that a question and its answer name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longvid.methods.grounding import Phrase, ground_phrases
+from longvid.methods.tracking import Detection
+from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES
+from longvid.types import Answer, CheckpointRef, Picture, Question, Track
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["DrawnShapes", "shape_phrases"]
+
+_SINGULAR = {plural: shape for shape, plural in PLURALS.items()}
+_ANY = {"object": False, "thing": False, "objects": True, "things": True}
+_NAMED = re.compile(
+    rf"(?:\b({'|'.join(COLORS)})\s+)?"
+    rf"\b({'|'.join([*SHAPES, *_SINGULAR, *_ANY])})\b|\b({'|'.join(COLORS)})\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnShapes:
+    """Boxes of the drawn world's shapes, by colour and outline; nothing is trained or loaded.
+
+    It serves `mini`, and finds nothing in real footage but chance.
+    """
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name none."""
+        return ()
+
+    def setup(self, device: str = "cpu") -> DrawnShapes:
+        """Return the part itself: it has no weights."""
+        return self
+
+    def __call__(
+        self, question: Question, answer: Answer, pictures: Sequence[Picture]
+    ) -> tuple[Track, ...]:
+        """Return the tracks of what the answer names, else of what the question does."""
+        return ground_phrases(shape_phrases(question.text, answer.text), pictures, _detect)
+
+
+def shape_phrases(question: str, answer: str) -> list[Phrase]:
+    """Return the things of the drawn world that an answer is about.
+
+    The answer's own things count first. An answer that is only a shape completes the "red object"
+    of its question, and one that is only a colour its "star", unless a change is asked about.
+
+    >>> shape_phrases("what shape is the red object ?", "star")
+    [Phrase(text='red star', span=(0, 4), many=False)]
+    """
+    asked = [_read(found) for found in _NAMED.finditer(question)]
+    said = [(_read(found), found.span()) for found in _NAMED.finditer(answer)]
+    subject = asked[0] if asked else ("", "", False)
+    phrases = []
+    for (color, shape, many), span in said:
+        if shape and not color and not subject[1]:
+            color = subject[0]
+        if not shape:
+            changes = re.search(r"\b(become|turn|change)", question)
+            shape, many = subject[1], subject[2]
+            color = subject[0] if changes else color
+        phrases.append(Phrase(_name(color, shape), span, many))
+    named = [Phrase(_name(color, shape), many=many) for color, shape, many in asked]
+    return [phrase for phrase in phrases or named if phrase.text]
+
+
+def _read(found: re.Match[str]) -> tuple[str, str, bool]:
+    """Return colour, singular shape, "" for any, and whether several are meant."""
+    color, word = (found[1] or found[3] or "").lower(), (found[2] or "").lower()
+    shape = _SINGULAR.get(word, "" if word in _ANY else word)
+    return color, shape, word in _SINGULAR or _ANY.get(word, False)
+
+
+def _name(color: str, shape: str) -> str:
+    return f"{color} {shape or 'object'}".strip()
+
+
+def _detect(picture: np.ndarray, names: Sequence[str]) -> list[Detection]:
+    from longvid.world.shape_matcher import find_shapes
+
+    found = find_shapes(picture)
+    return [
+        Detection(name, one.xyxy, one.score)
+        for name in names
+        for one in found
+        if all(word == "object" or word in one.label.split() for word in name.split())
+    ]

@@ -1,0 +1,126 @@
+"""The drawn world's boxes: their truth, what the matcher finds, what questions name."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longvid.errors import StoreError
+from longvid.methods.grounding import pixels_of
+from longvid.methods.grounding_metrics import box_overlap, video_iou
+from longvid.models.mini_vocabulary import COLORS, SHAPES
+from longvid.testing import check_grounder
+from longvid.types import Answer, Picture, Question
+from longvid.world.draw import Painter
+from longvid.world.film import frames
+from longvid.world.grounder import DrawnShapes, shape_phrases
+from longvid.world.scene import NOTHING, Film, make_film
+from longvid.world.shape_matcher import find_shapes
+from longvid.world.truth import outline_extents, true_boxes
+from longvid.world.views import SIGN_SLOT
+
+
+def pictures(film: Film, times: np.ndarray, size: int = 128) -> list[Picture]:
+    found = []
+    for time, image in zip(times.tolist(), frames(film, times, Painter(size)), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=85)
+        found.append(Picture("a", time, file.getvalue(), size, size))
+    return found
+
+
+def test_extents_of_outlines() -> None:
+    circle, square = SHAPES.index("circle"), SHAPES.index("square")
+    assert outline_extents(circle, 0.0) == pytest.approx((-0.92, -0.92, 0.92, 0.92), abs=0.02)
+    turned = outline_extents(square, np.pi / 4)
+    assert turned == pytest.approx([-1.13, -1.13, 1.13, 1.13], abs=0.02)
+
+
+def test_the_true_box_of_a_thing_is_where_it_is_painted() -> None:
+    film = make_film(3, 1, num_shots=1)
+    things = [(0, slot) for slot in range(len(film.shots[0].things))]
+    times = np.linspace(0.1, film.duration_seconds - 0.1, 4)
+    (with_all,) = [list(frames(film, times, Painter(128)))]
+    for thing in things:
+        for frame, box in true_boxes(film, [thing], times.tolist())[thing].items():
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            found = find_shapes(with_all[frame])
+            assert any(one.xyxy[0] < x < one.xyxy[2] for one in found), (thing, frame, y)
+
+
+def test_a_sign_has_a_box_in_its_shot_only() -> None:
+    film = make_film(5, 0, num_shots=6)
+    shot = next(i for i, one in enumerate(film.shots) if one.sign >= 0)
+    middles = [sum(film.span(i)) / 2 for i in range(6)]
+    boxes = true_boxes(film, [(shot, SIGN_SLOT)], middles)[shot, SIGN_SLOT]
+    assert list(boxes) == [shot]
+
+
+@pytest.mark.parametrize(("size", "least"), [(64, 0.75), (128, 0.9)])
+def test_the_matcher_finds_what_is_drawn(size: int, least: float) -> None:
+    overlaps = []
+    for index in range(6):
+        film = make_film(7, index, num_shots=1)
+        times = np.linspace(0.2, film.duration_seconds - 0.2, 3)
+        for slot, thing in enumerate(film.shots[0].things):
+            if thing.event != NOTHING:
+                continue
+            truth = true_boxes(film, [(0, slot)], times.tolist())[0, slot]
+            label = f"{COLORS[thing.color]} {SHAPES[thing.shape]}"
+            for frame, image in enumerate(frames(film, times, Painter(size))):
+                found = [one.xyxy for one in find_shapes(image) if one.label == label]
+                overlaps.append(max((box_overlap(box, truth[frame]) for box in found), default=0))
+    assert np.mean(np.array(overlaps) >= 0.7) >= least
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "phrases"),
+    [
+        ("where is the red star ?", "left", ["red star"]),
+        ("what shape is the red object ?", "star", ["red star"]),
+        ("what color is the star ?", "red", ["red star"]),
+        ("what color does the star become ?", "red", ["star"]),
+        ("how many stars are there ?", "two", ["star"]),
+        ("what is behind the white heart ?", "a blue ring", ["blue ring"]),
+        ("which sign comes first ?", "m", []),
+    ],
+)
+def test_phrases(question: str, answer: str, phrases: list[str]) -> None:
+    found = shape_phrases(question, answer)
+    assert [phrase.text for phrase in found] == phrases
+    for phrase in found:
+        start, end = phrase.span
+        assert answer[start:end] in answer[start:end] + phrase.text
+
+
+def test_the_same_phrase_twice_is_one_track_with_its_first_span() -> None:
+    film = make_film(7, 3, num_shots=1)
+    thing = film.shots[0].things[0]
+    name = f"{COLORS[thing.color]} {SHAPES[thing.shape]}"
+    times = np.linspace(0.3, film.duration_seconds - 0.3, 5)
+    answer = Answer(f"a {name} and a {name}", (), 0, 0, 0, {})
+    given = pictures(film, times)
+    tracks = DrawnShapes()(Question("what is there ?"), answer, given[::-1])
+    assert {track.answer_span for track in tracks} == {(2, 2 + len(name))}
+    assert len(tracks[0].boxes) >= len(times) - 1
+    truth = true_boxes(film, [(0, 0)], times.tolist())[0, 0]
+    found = {times.tolist().index(box.pts_seconds): box.xyxy for box in tracks[0].boxes}
+    assert video_iou(found, truth) >= 0.6
+
+
+def test_nothing_found_and_a_picture_that_is_none() -> None:
+    gray = Image.new("RGB", (90, 160), (120, 120, 118))
+    file = io.BytesIO()
+    gray.save(file, "JPEG")
+    picture = Picture("a", 0.0, file.getvalue(), 160, 90)
+    answer = Answer("red star", (), 0, 0, 0, {})
+    assert DrawnShapes()(Question("where ?"), answer, [picture]) == ()
+    with pytest.raises(StoreError, match="index the video again"):
+        pixels_of(Picture("a", 0.0, b"no picture", 160, 90))
+
+
+def test_laws() -> None:
+    check_grounder(DrawnShapes())
