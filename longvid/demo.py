@@ -31,7 +31,7 @@ from longvid.world.questions import ask
 from longvid.world.scene import generator, make_film
 from longvid.world.views import WorldQuestion, view
 
-__all__ = ["demo_questions", "run_demo"]
+__all__ = ["demo_questions", "draw_demo_film", "run_demo"]
 
 #: Of the source tree; they do not travel with the package.
 _TEXT_CLIPS = Path(__file__).parents[1] / "tests" / "data"
@@ -63,7 +63,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     """
     tell: Callable[[str], None] = _silent if as_json else say
     tell(f"1. Draw a film of {_FILM_MINUTES} minutes, and index it beside real clips")
-    film, questions = _film(Path(folder)), demo_questions()
+    film, questions = draw_demo_film(Path(folder)), demo_questions()
     # Another model's demo lies beside it, rather than in the way.
     store = str(Path(folder) / f"store-{config.fingerprint()[:8]}")
     with index_progress(sys.stderr) as show:
@@ -128,7 +128,7 @@ def demo_questions() -> list[WorldQuestion]:
     return list(chosen.values())[:_NUM_QUESTIONS]
 
 
-def _film(folder: Path) -> str:
+def draw_demo_film(folder: Path) -> str:
     """Draw the demo's film, once."""
     path = folder / f"film-{_FILM_SEED}.mp4"
     if not path.exists():

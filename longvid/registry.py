@@ -89,6 +89,7 @@ PARTS: dict[str, dict[str, str]] = {
         "quote": "longvid.llm.quote:Quote",
     },
     "grounder": {
+        "open_vocabulary": "longvid.ground.open_vocabulary:OpenVocabulary",
         "drawn_shapes": "longvid.world.grounder:DrawnShapes",
     },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,12 +20,12 @@ class AnswerGrounding:
     """Grounds answers with a configuration's grounder, loaded at the first answer.
 
     Args:
-        part: The grounder.
+        part: The grounder; None leaves answers as they are.
         store: Holds the pictures.
         device: Where its model runs.
     """
 
-    def __init__(self, part: GrounderPart, store: Store, device: str) -> None:
+    def __init__(self, part: GrounderPart | None, store: Store, device: str) -> None:
         self._part = part
         self._store = store
         self._device = device
@@ -33,19 +34,26 @@ class AnswerGrounding:
     def add(self, question: Question, answer: Answer, selection: Selection) -> Answer:
         """Return the answer with its tracks, or with a note that nothing was found.
 
+        The time that it takes is `seconds["ground"]`.
+
         Raises:
             StoreError: The store keeps no pictures of a video that was shown.
             ModelError: The grounder's checkpoint is missing.
         """
+        if self._part is None:
+            return answer
+        started = time.perf_counter()
         pictures = selection.pictures or shown_pictures(self._store, selection)
         if self._grounder is None:
             self._grounder = self._part.setup(self._device)
         shown = _spread(pictures, _MOST_PICTURES)
         tracks = tuple(self._grounder(question, answer, shown))
-        if tracks:
-            return replace(answer, tracks=tracks)
-        note = f"Nothing that the answer names was found in {len(shown)} pictures."
-        return replace(answer, note=" ".join(filter(None, (answer.note, note))))
+        note = answer.note
+        if not tracks:
+            nothing = f"Nothing that the answer names was found in {len(shown)} pictures."
+            note = " ".join(filter(None, (note, nothing)))
+        seconds = {**answer.seconds, "ground": time.perf_counter() - started}
+        return replace(answer, tracks=tracks, note=note, seconds=seconds)
 
 
 def _spread(pictures: Sequence[Picture], most: int) -> Sequence[Picture]:

@@ -89,8 +89,7 @@ class VideoQA(StoreSearch):
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
-        grounder = self.config.grounder
-        self._grounding = grounder and AnswerGrounding(grounder, self.store, self.device)
+        self._grounding = AnswerGrounding(self.config.grounder, self.store, self.device)
         self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
 
     def __repr__(self) -> str:
@@ -376,11 +375,7 @@ class VideoQA(StoreSearch):
             choice_scores=generation.choice_scores,
             note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
         )
-        if self._grounding is None:
-            return answer
-        with prepared.clock("ground"):
-            grounded = self._grounding.add(prepared.plain, answer, selection)
-        return replace(grounded, seconds={**grounded.seconds, "ground": seconds["ground"]})
+        return self._grounding.add(prepared.plain, answer, selection)
 
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int

@@ -209,6 +209,7 @@ def _explained(
         "choice": answer["choice"],
         "choice_scores": answer["choice_scores"],
         "note": answer["note"],
+        "tracks": answer["tracks"],
     }
 
 

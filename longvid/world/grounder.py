@@ -44,8 +44,16 @@ class DrawnShapes:
     def __call__(
         self, question: Question, answer: Answer, pictures: Sequence[Picture]
     ) -> tuple[Track, ...]:
-        """Return the tracks of what the answer names, else of what the question does."""
-        return ground_phrases(shape_phrases(question.text, answer.text), pictures, _detect)
+        """Return the tracks of what the answer names, else of what the question does.
+
+        The longest track of a thing comes first; of "the last heart", the latest.
+        """
+        tracks = ground_phrases(shape_phrases(question.text, answer.text), pictures, _detect)
+        words = question.text.split()
+        if "first" in words or "last" in words:
+            late = -1 if "last" in words else 1
+            return tuple(sorted(tracks, key=lambda track: late * track.boxes[0].pts_seconds))
+        return tracks
 
 
 def shape_phrases(question: str, answer: str) -> list[Phrase]:

@@ -45,6 +45,7 @@ FLOORS = {
     "longvid.llm": 4,
     "longvid.store": 4,
     "longvid.transcribe": 4,
+    "longvid.ground": 4,
     "longvid.world": 4,
     "longvid.systems": 5,
     "longvid.indexing": 6,

@@ -20,6 +20,7 @@ from longvid.decode.decord import DecordDecoder
 from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.torchcodec import TorchcodecDecoder
 from longvid.encode.huggingface import HuggingFaceEncoder
+from longvid.ground.open_vocabulary import OpenVocabulary
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.llm.openai import OpenAILanguageModel
 from longvid.llm.quote import Quote
@@ -102,7 +103,7 @@ LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     SlowFastLanguageModel(),
     Quote(),
 )
-GROUNDERS: tuple[GrounderPart, ...] = (DrawnShapes(),)
+GROUNDERS: tuple[GrounderPart, ...] = (OpenVocabulary(), DrawnShapes())
 
 ASSIGNED: dict[str, tuple[object, ...]] = {
     "decoder": DECODERS,

@@ -14,6 +14,7 @@ measure.py     every question to every arm
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
 plan.py        what is run
+grounding.py   boxes of right answers, `world --ground`
 text_channels.py clues in pictures, narration and signs of one film
 page.py        one HTML page, by the report of all benchmarks
 

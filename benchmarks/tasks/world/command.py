@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of its arithmetic"
     )
     parser.add_argument("--json", metavar="FILE", help="write rows and marks")
+    parser.add_argument(
+        "--ground",
+        action="store_true",
+        help="whether boxes of right answers are right, on films of a minute and an hour",
+    )
     text = parser.add_argument_group("films that speak and write")
     text.add_argument("--text", action="store_true", help="pictures, text and both, on such a film")
     text.add_argument("--minutes", type=float, default=60.0, help="of it")
@@ -62,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.text:
         return _run_text(options)
+    if options.ground:
+        return _run_grounding(options)
     config = load_config(options.config)
     plan = (
         equal_budget_plan(config) if options.equal_budget else plan_of(config, quick=options.quick)
@@ -97,6 +104,24 @@ def run(options: argparse.Namespace) -> int:
         print_table(_rows(name, findings, brief=True))
     _print_verdicts(found)
     _say(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def _run_grounding(options: argparse.Namespace) -> int:
+    """Ground the answers about drawn films, and print how well."""
+    from benchmarks.tasks.world.grounding import LENGTHS, run_grounding
+
+    lengths = options.lengths or list(LENGTHS)
+    if unknown := [name for name in lengths if name not in LENGTHS]:
+        raise ConfigError(
+            f"No films of {unknown[0]!r} are grounded; lengths are {', '.join(map(repr, LENGTHS))}."
+        )
+    torch.set_num_threads(options.threads)
+    cache = options.cache or cache_home() / "world"
+    rows = run_grounding(load_config(options.config), SEEDS[options.seeds], cache, lengths, _say)
+    print_table(rows)
+    if options.json:
+        write_json(options.json, rows, notes=[f"Seeds {SEEDS[options.seeds]} and following."])
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -109,6 +110,16 @@ def test_the_same_phrase_twice_is_one_track_with_its_first_span() -> None:
     truth = true_boxes(film, [(0, 0)], times.tolist())[0, 0]
     found = {times.tolist().index(box.pts_seconds): box.xyxy for box in tracks[0].boxes}
     assert video_iou(found, truth) >= 0.6
+
+
+def test_of_several_the_first_and_the_last_come_first() -> None:
+    film = make_film(7, 3, num_shots=1)
+    name = SHAPES[film.shots[0].things[0].shape]
+    answer, given = Answer(name, (), 0, 0, 0, {}), pictures(film, np.array([0.5, 1.0]))
+    apart = [*given, *(dataclasses.replace(p, pts_seconds=p.pts_seconds + 60) for p in given)]
+    for word, seconds in (("first", 0.5), ("last", 60.5)):
+        tracks = DrawnShapes()(Question(f"what is the {word} shape ?"), answer, apart)
+        assert tracks[0].boxes[0].pts_seconds == seconds
 
 
 def test_nothing_found_and_a_picture_that_is_none() -> None:

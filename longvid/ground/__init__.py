@@ -1,0 +1,1 @@
+"""Grounders: where the things of an answer are. That of the drawn world is in `world/`."""

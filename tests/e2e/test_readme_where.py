@@ -1,0 +1,63 @@
+"""README's section "Where is it?" on the demo's film, word by word; and what can go wrong there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from longvid.cli import main
+from longvid.demo import draw_demo_film
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SECTION = README.split("### Where is it?")[1].split("\n### ")[0]
+COMMANDS = [
+    shlex.split(line)[1:]
+    for line in re.findall(r"^```\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)[0].splitlines()
+]
+BOTTOM_LEFT = (0.0, 0.5, 0.5, 1.0)
+
+
+def test_where_is_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    draw_demo_film(Path("demo"))
+    index, ask = COMMANDS
+    assert main(index) == 0
+    capsys.readouterr()
+    assert main(ask) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "bottom left"
+    assert "white star" in printed
+    overlays = sorted((tmp_path / "overlay").glob("*.jpg"))
+    assert overlays
+    with Image.open(overlays[0]) as image:
+        assert min(image.size) >= 384
+
+    assert main([*ask[:-2], "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    track = answer["tracks"][0]
+    assert len(track["boxes"]) == len(overlays)
+    for box in track["boxes"]:
+        left, top, right, bottom = box["xyxy"]
+        assert left < (left + right) / 2 < BOTTOM_LEFT[2]
+        assert BOTTOM_LEFT[1] < (top + bottom) / 2 < bottom
+
+    # An answer that names no thing has no box, and a sentence says so.
+    assert main(["ask", "which sign comes first ?", *ask[2:-2]]) == 0
+    assert "was found in" in capsys.readouterr().err
+    # A grounder must be named, and there must be pictures.
+    assert main([*ask[:4], "--ground"]) == 1
+    assert "--ground drawn_shapes" in capsys.readouterr().err
+    assert main([*ask[:4], "--overlay", "x"]) == 1
+    assert "give both" in capsys.readouterr().err
+    clip = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
+    assert main(["index", str(clip), "--store", "plain"]) == 0
+    assert main(["ask", ask[1], "--store", "plain", "--ground", "drawn_shapes"]) == 1
+    assert "store.pictures" in capsys.readouterr().err
