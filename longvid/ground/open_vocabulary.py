@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longvid.errors import ConfigError
-from longvid.methods.grounding import ground_phrases
+from longvid.methods.phrase_tracks import ground_phrases
 from longvid.methods.phrases import noun_phrases
 from longvid.methods.tracking import Detection, suppress
 from longvid.types import Answer, CheckpointRef, Picture, Question, Track

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from longvid.methods.grounding import Phrase
+from longvid.methods.phrase_tracks import Phrase
 
 __all__ = ["noun_phrases"]
 

@@ -26,14 +26,10 @@ from longvid.lazy_import import torch
 from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel
-from longvid.qa.arguments import (
-    require_budget,
-    require_question,
-    require_questions,
-)
+from longvid.qa.answer_grounding import AnswerGrounding
+from longvid.qa.arguments import require_budget, require_question, require_questions
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
-from longvid.qa.grounding import AnswerGrounding
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
 from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted

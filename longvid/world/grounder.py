@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.methods.grounding import Phrase, ground_phrases
+from longvid.methods.phrase_tracks import Phrase, ground_phrases
 from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES
 from longvid.types import Answer, CheckpointRef, Picture, Question, Track

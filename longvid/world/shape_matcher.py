@@ -33,8 +33,9 @@ _RIM = 1 / 3  # pixels
 def find_shapes(picture: np.ndarray) -> list[Detection]:
     """Return every shape found, labelled "red star", best first.
 
-    The rim around a shape mixes into its outermost pixels, so a region ends a third of a pixel
-    inside the outline; boxes are widened by as much.
+    The rim around a shape mixes into its outermost pixels, so that a region ends a third of a pixel
+    inside the outline and lacks its tips; the box is that of the outline of the region's area, the
+    lost edge added, at the region's centre.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -44,11 +45,11 @@ def find_shapes(picture: np.ndarray) -> list[Detection]:
     distance = np.linalg.norm(pixels[:, :, None] - palette, axis=3)
     nearest = distance.argmin(axis=2)
     near = distance.min(axis=2) < _REACH
-    margins = _RIM / picture.shape[1], _RIM / picture.shape[0]
+    rim = _RIM * near.shape[0] / picture.shape[0]
     found: list[Detection] = []
     for color in np.unique(nearest[near]).tolist():
         for mask, top, left in _regions(near & (nearest == color)):
-            one = _matched(mask, top, left, near.shape, COLORS[color], margins)
+            one = _matched(mask, top, left, near.shape, COLORS[color], rim)
             if one is not None:
                 found.append(one)
     return sorted(found, key=lambda one: -one.score)
@@ -70,14 +71,14 @@ def _matched(
     left: int,
     size: tuple[int, ...],
     color: str,
-    margins: tuple[float, float],
+    rim: float,
 ) -> Detection | None:
     """Compare a region with all outlines; None where none fits."""
     height, width = mask.shape
     sides = height / size[0], width / size[1]
     if min(sides) < _LEAST_SIDE or max(sides) > _MOST_SIDE:
         return None
-    shapes, templates, extents = _templates()
+    shapes, templates, extents, areas, centers = _templates()
     # The region as its own box shows it, and each outline as its own box does: no scale is left.
     rows = ((np.arange(_CELLS) + 0.5) * height / _CELLS).astype(int)
     columns = ((np.arange(_CELLS) + 0.5) * width / _CELLS).astype(int)
@@ -91,20 +92,37 @@ def _matched(
     best = int(score.argmax())
     if score[best] < _LEAST_SCORE:
         return None
-    across, down = margins
-    box = (
-        max(0.0, left / size[1] - across),
-        max(0.0, top / size[0] - down),
-        min(1.0, (left + width) / size[1] + across),
-        min(1.0, (top + height) / size[0] + down),
-    )
+    box = _placed(mask, top, left, size, float(areas[best]), centers[best], extents[best], rim)
     return Detection(f"{color} {SHAPES[shapes[best]]}", box, float(score[best]))
 
 
+def _placed(
+    mask: np.ndarray,
+    top: int,
+    left: int,
+    size: tuple[int, ...],
+    area: float,
+    center: np.ndarray,
+    extents: np.ndarray,
+    rim: float,
+) -> tuple[float, float, float, float]:
+    """Return the box of an outline of radius 1 that is scaled and moved onto a region."""
+    wide = np.pad(mask, 1)
+    edges = (wide[1:] != wide[:-1]).sum() + (wide[:, 1:] != wide[:, :-1]).sum()
+    radius = np.sqrt((mask.sum() + rim * edges * np.pi / 4) / area)
+    rows, columns = np.nonzero(mask)
+    x = left + columns.mean() + 0.5 - radius * center[0]
+    y = top + rows.mean() + 0.5 - radius * center[1]
+    box = np.array([x, y, x, y]) + radius * extents
+    box = (box / np.array([size[1], size[0]] * 2)).clip(0, 1)
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+
+
 @lru_cache(maxsize=1)
-def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return shape indices (n,), outlines in their own boxes (n, CELLS, CELLS), extents (n, 4)."""
-    shapes, outlines, extents = [], [], []
+def _templates() -> tuple[np.ndarray, ...]:
+    """Return shape indices (n,), outlines in their own boxes (n, CELLS, CELLS), extents (n, 4),
+    areas (n,) and centres of mass (n, 2) of outlines of radius 1."""
+    shapes, outlines, extents, areas, centers = [], [], [], [], []
     steps = (np.arange(_CELLS) + 0.5) / _CELLS
     for shape in range(len(SHAPES)):
         for number in range(1 if shape in ROUND_SHAPES else _ANGLES):
@@ -112,10 +130,14 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             left, top, right, bottom = outline_extents(shape, angle)
             x, y = np.meshgrid(left + steps * (right - left), top + steps * (bottom - top))
             cos, sin = np.cos(angle), np.sin(angle)
-            outlines.append(inside(shape, cos * x + sin * y, cos * y - sin * x))
+            outline = inside(shape, cos * x + sin * y, cos * y - sin * x)
+            outlines.append(outline)
+            areas.append(outline.mean() * (right - left) * (bottom - top))
+            centers.append((x[outline].mean(), y[outline].mean()))
             extents.append((left, top, right, bottom))
             shapes.append(shape)
-    return np.asarray(shapes), np.stack(outlines), np.asarray(extents)
+    tables = (shapes, outlines, extents, areas, centers)
+    return tuple(np.asarray(table) for table in tables)
 
 
 def _regions(mask: np.ndarray) -> list[tuple[np.ndarray, int, int]]:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from longvid.errors import StoreError
-from longvid.methods.grounding import pixels_of
 from longvid.methods.grounding_metrics import box_overlap, video_iou
+from longvid.methods.phrase_tracks import pixels_of
 from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.testing import check_grounder
 from longvid.types import Answer, Picture, Question
