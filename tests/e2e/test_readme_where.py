@@ -58,6 +58,6 @@ def test_where_is_it(
     assert main([*ask[:4], "--overlay", "x"]) == 1
     assert "give both" in capsys.readouterr().err
     clip = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
-    assert main(["index", str(clip), "--store", "plain"]) == 0
+    assert main(["index", str(clip), "--store", "plain", "--set", "store.pictures=none"]) == 0
     assert main(["ask", ask[1], "--store", "plain", "--ground", "drawn_shapes"]) == 1
     assert "store.pictures" in capsys.readouterr().err
