@@ -163,7 +163,9 @@ class PlannedSource:
             for picture in pictures:
                 if not self._is_sound(sound_until):
                     break
-                if is_first and not self._damaged and not self._is_start(picture):
+                # Behind damage the keyframe may be lost, and this be a picture after it.
+                is_own = not self._damaged or picture.pts == self._table.pts[run.start]
+                if is_first and is_own and not self._is_start(picture):
                     raise PacketsMislead
                 is_first = False
                 if not self._damaged and picture.pts is not None:
