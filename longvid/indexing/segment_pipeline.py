@@ -92,7 +92,8 @@ class SegmentPipeline:
                 video.path,
                 "encode",
                 "out-of-memory" if memory else "model",
-                f"The encoder failed on {video.path} at {batch.start_seconds:.1f} s: "
+                f"The encoder failed on {video.path} at "
+                f"{video.player_seconds(batch.start_seconds):.1f} s: "
                 f"{str(error).splitlines()[0]}",
                 start_seconds=batch.start_seconds,
                 end_seconds=batch.end_seconds,
