@@ -181,3 +181,23 @@ def test_fit_count_asks_once_where_costs_are_equal() -> None:
 
     assert len(algorithms.fit_count(choose, torch.full((1000,), 16), 512)) == 32
     assert asked == [32]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_products_made_ahead_change_no_choice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    num_frames = 20 + 40 * seed
+    embeddings = torch.randn(num_frames, 48, generator=generator)
+    if seed % 3 == 0:  # repeated frames, equal scores
+        embeddings[num_frames // 2 :] = embeddings[: num_frames - num_frames // 2].clone()
+    embeddings = torch.nn.functional.normalize(embeddings, dim=1)
+    scores = (torch.rand(num_frames, generator=generator) * 20).round() / 20
+    costs = torch.randint(1, 4, (num_frames,), generator=generator)
+
+    def choose() -> tuple[list[int], list[int]]:
+        relevant = algorithms.marginal_relevance(embeddings, scores, costs, 30, 0.5)
+        return relevant.tolist(), algorithms.determinantal(embeddings, scores, costs, 30).tolist()
+
+    ahead = choose()
+    monkeypatch.setattr(algorithms, "_MOST_AHEAD", 0)
+    assert choose() == ahead
