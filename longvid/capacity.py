@@ -12,7 +12,6 @@ not know how a model is run.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,8 @@ __all__ = ["Needs", "device_bytes", "needs_of"]
 _POSITION_BYTES, _SIZE_BYTES = 8, 4
 _PER_FRAME_BYTES = 8 + 1 + 4  # pts_seconds, slow, number of tokens
 _FPS = 30.0
+#: Of one video; eleven years.
+_MOST_HOURS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,12 @@ def needs_of(config: Config, hours: float) -> Needs:
         hours: Length of the video.
 
     Raises:
-        ConfigError: `hours` is not positive, or encoder and language model do not fit together.
+        ConfigError: `hours` is not positive or too many, or encoder and language model do not fit
+            together.
         ModelError: A checkpoint has no folder, no config.json, or is incomplete.
     """
-    if not (hours > 0 and math.isfinite(hours)):
-        raise ConfigError(f"--hours must be above 0, got {hours}.")
+    if not 0 < hours <= _MOST_HOURS:
+        raise ConfigError(f"--hours must be above 0 and at most {_MOST_HOURS:,}, got {hours}.")
     device = torch_device(config.run.device)
     encoder = config.encoder.memory(device, config.sample.segment_frames)
     llm = config.llm.memory(encoder, device)

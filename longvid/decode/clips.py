@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -136,6 +137,8 @@ def _joined(
 def _written(
     engine: str, path: str, options: dict[str, Any], target: Path, max_pixels: int = _MAX_PIXELS
 ) -> dict[str, Any]:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         facts = _asked(engine, path, {**options, "target": str(partial)}, max_pixels)

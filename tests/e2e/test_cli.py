@@ -72,6 +72,8 @@ def test_a_clip_is_named_as_the_store_names_it_and_says_where_it_ends(
     found = capsys.readouterr()
     assert json.loads(found.out)["ends_early"] is False
     assert not found.err
+    assert main([*words[:-1], str(tmp_path / "no" / "clip.mp4")]) == 1
+    assert "no/clip.mp4 cannot be written: No such file or directory" in capsys.readouterr().err
     words[3] = "60"
     assert main(words) == 0
     assert "bbb_rabbit_5s.mp4 ends before 1:00.0; the clip's last frame is at 0:05.2" in (

@@ -277,3 +277,9 @@ def test_estimating_lets_no_log_line_of_transformers_through() -> None:
     finally:
         logger.removeHandler(handler)
     assert [record.getMessage() for record in records] == []
+
+
+@pytest.mark.parametrize("hours", [0.0, -1.0, float("nan"), float("inf"), 1e300])
+def test_a_length_that_no_video_has_is_refused(hours: float) -> None:
+    with pytest.raises(ConfigError, match="--hours must be above 0 and at most 100,000"):
+        examine_config(load_config("mini"), hours)
