@@ -163,6 +163,8 @@ def _store(options: argparse.Namespace) -> int:
             dump({"parts": num_made})
         else:
             say(f"{num_made} parts of quantised codes made")
+        if not num_made:
+            remark("Nothing to do: fewer than 100,000 vectors stay exact, and codes are made once.")
         return OK
     if options.action == "clean":
         removed = store.clean()
