@@ -14,8 +14,8 @@ from longvid.decode.pyav import PyAVDecoder
 from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan, TextLine
 from longvid.world.draw import Painter
 from longvid.world.film import write_film
+from longvid.world.narration import SAMPLE_RATE, Sign, Spoken, draw_signs, speak
 from longvid.world.scene import make_film
-from longvid.world.text import SAMPLE_RATE, Sign, Spoken, draw_signs, speak
 
 SIGN = Sign("HARBOR", 2.0, 4.0, 0.1, 0.5, 20)
 
