@@ -24,6 +24,7 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         disposable=None,
         times=FrameTimes(pts[order], int(pts.max()) + 1, 1, 10),
         packet_of=order,
+        prints=np.zeros(len(packets), np.uint32),
         reliable=True,
         join_places=(),
         encrypted=False,
