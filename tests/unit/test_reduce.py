@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError, ModelError
+from longvid.methods.longvu_config import LongVUConfig
+from longvid.methods.temporal_reduction import select_frames
 from longvid.reduce import KeepAll, TemporalReduction, pixel_features
-from longvid.systems import longvu
 from longvid.testing.synthetic import make_frames
 from longvid.types import FrameBatch
 
@@ -50,8 +51,8 @@ def test_frames_that_differ_from_their_window_survive() -> None:
 def test_is_the_published_rule() -> None:
     batch = make_frames(37, seed=1)
     part = TemporalReduction(features="pixels", window=8, threshold=0.2)
-    config = longvu.LongVUConfig(window=8, dino_threshold=0.2, always_reduce=True, max_frames=0)
-    kept = longvu.select_frames(pixel_features(batch.data), 0, config)
+    config = LongVUConfig(window=8, dino_threshold=0.2, always_reduce=True, max_frames=0)
+    kept = select_frames(pixel_features(batch.data), 0, config)
     assert 5 <= len(kept) < 37
     assert torch.equal(part.setup()(batch).pts_seconds, batch.pts_seconds[kept])
 
@@ -86,7 +87,7 @@ def test_features_of_a_checkpoint_decide(tmp_path: Path) -> None:
     reducer = part.setup()
     features = reducer.features(batch.data)
     assert features.shape == (8, 4, 16)
-    kept = longvu.select_frames(features, 0, part.rule())
+    kept = select_frames(features, 0, part.rule())
     assert torch.equal(reducer(batch).pts_seconds, batch.pts_seconds[kept])
 
 

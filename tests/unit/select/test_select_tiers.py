@@ -10,8 +10,8 @@ import torch
 
 from longvid.compress.pooling import GridPooling
 from longvid.errors import BudgetError, ConfigError, OpError
+from longvid.methods.stc import fit_to_budget
 from longvid.select.tiers import QFrame, QueryGuided
-from longvid.systems import longvu
 from longvid.testing.synthetic import WIDTH, make_query, make_segment
 from longvid.types import Segment
 
@@ -37,7 +37,7 @@ def test_without_full_share_it_is_longvu(budget: int) -> None:
     query = make_query()
     low = [GridPooling(2, 2)(segment).tokens.data.view(8, 4, WIDTH) for segment in segments]
     high = [segment.tokens.data.view(8, 36, WIDTH) for segment in segments]
-    expected = longvu.fit_to_budget(
+    expected = fit_to_budget(
         torch.cat(low), torch.cat(high), query.text_tokens, budget, score_resolution="high"
     )
     part = QueryGuided(score="tokens", coarse_height=2, coarse_width=2)
@@ -49,7 +49,7 @@ def test_without_full_share_it_is_longvu(budget: int) -> None:
 def test_over_budget_stc_is_longvu(budget: int, threshold: float) -> None:
     segments = video()
     low = torch.cat([GridPooling(2, 2)(s).tokens.data.view(8, 4, WIDTH) for s in segments])
-    expected = longvu.fit_to_budget(
+    expected = fit_to_budget(
         low, None, make_query().text_tokens, budget, chunk=5, threshold=threshold
     )
     part = QueryGuided(
