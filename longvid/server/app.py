@@ -112,7 +112,7 @@ def _add_operations(app: FastAPI, state: ServerState) -> None:
             reasons.append("the server is being stopped")
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> PlainTextResponse:
         """Return what was counted, for Prometheus."""
         require_role(request, "admin")

@@ -180,7 +180,10 @@ def run(kills: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
     words = ("--store", str(folder / "store"))
     for number in range(kills + 1):
         server = start(folder, *words)
-        found += _faults(server, client, folder)
+        new = _faults(server, client, folder)
+        found += new
+        for fault in new:
+            print(fault, flush=True)
         if number == kills:
             break
         user = threading.Thread(target=client.use, args=(server.url,))
@@ -213,9 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {options.seed}", flush=True)
     with TemporaryDirectory() as name:
         counts, found = run(options.kills, options.seed, Path(name))
-    for fault in found:
-        print(fault)
-    print(dict(counts))
+    print("\n".join([*found, str(dict(counts))]))
     if options.json:
         kills = counts["kills"]
         rows = [
