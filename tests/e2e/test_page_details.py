@@ -261,7 +261,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(browser: Any, tmp_path: P
     port = int(server.url.rpartition(":")[2])
     context = browser.new_context()
     page = context.new_page()
-    page.set_default_timeout(180_000)
+    page.set_default_timeout(600_000)
     page.goto(server.url)
     sizes: list[int] = []
     killed = False
