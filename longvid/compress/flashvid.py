@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from longvid.compress.grid import Placed, gather, same_grid
-from longvid.compress.ranking import require_width, scored
+from longvid.compress.ranking import require_num_segments, require_width, scored
 from longvid.lazy_import import torch
 from longvid.methods import flashvid
 from longvid.methods.token_pooling import require_finite
+from longvid.protocols import ADDED_LATER
 from longvid.types import Segment, Tokens
 
 __all__ = ["FlashVID"]
@@ -33,6 +34,7 @@ class FlashVID:
         exact: Merged tokens are true means. The published divisor leaves out indirect children.
         score_width: Channels compared and merged, from the first, 0 is all; the others, such as
             Qwen3-VL's DeepStack, are those of the token whose place is kept.
+        num_segments: Consecutive segments that are merged together.
 
     Source: FlashVID, arXiv 2602.08024.
     """
@@ -46,10 +48,12 @@ class FlashVID:
     scene_threshold: float = 0.9
     exact: bool = True
     score_width: int = 0
+    num_segments: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         self.settings()  # refuses what is out of range
         require_width("flashvid", self.score_width)
+        require_num_segments("flashvid", self.num_segments)
 
     def settings(self) -> flashvid.FlashVIDSettings:
         """Return the settings of the method."""

@@ -1,20 +1,21 @@
 """Question-free pruning since 2025: tokens are ranked over all frames of a segment.
 
-All were published on a whole video of 32 to 64 frames. A segment while a video is indexed is
-shorter, and what they keep of it differs: `longvid.compress.whole_video` runs them as published,
-on the segments of a video that is already stored. DTD alone looks at nothing but the frame before.
+All were published on a whole video of 32 to 64 frames. A segment is shorter, and what they keep of
+it differs: `num_segments` ranks the tokens of several consecutive segments together, of a whole
+video where that many hold it. DTD alone looks at nothing but the frame before.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from longvid.compress.prune import GridPruning
 from longvid.errors import ConfigError, OpError
 from longvid.lazy_import import ops
 from longvid.methods import dtd, evs, vcast, vidcom2
+from longvid.protocols import ADDED_LATER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +51,16 @@ def require_width(name: str, score_width: int) -> None:
         )
 
 
+def require_num_segments(name: str, num_segments: int) -> None:
+    """Refuse a number of segments that is none.
+
+    Raises:
+        ConfigError: It is below 1.
+    """
+    if num_segments < 1:
+        raise ConfigError(f"{name}.num_segments must be at least 1, got {num_segments}.")
+
+
 class _Ranking(GridPruning):
     """Prune by marking tokens, compared by their first channels."""
 
@@ -82,6 +93,7 @@ class EfficientVideoSampling(_Ranking):
     Args:
         ratio: Share of the tokens that go, in [0, 1); at least one frame's stay.
         score_width: Channels compared, from the first; 0 compares all.
+        num_segments: Consecutive segments whose tokens are ranked together.
 
     Source: EVS, arXiv 2510.14624, in the cosine form of serving engines.
     """
@@ -91,6 +103,7 @@ class EfficientVideoSampling(_Ranking):
 
     ratio: float = 0.75
     score_width: int = 0
+    num_segments: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -98,6 +111,7 @@ class EfficientVideoSampling(_Ranking):
                 f"evs.ratio is the share of the tokens that go, in [0, 1), got {self.ratio}."
             )
         require_width(self.name, self.score_width)
+        require_num_segments(self.name, self.num_segments)
 
     def _keep(self, x: Tensor) -> Tensor:
         return evs.keep_changed(x, self.ratio)
@@ -113,6 +127,7 @@ class VidCom2(_Ranking):
         score_width: Channels that may be compared, from the first; 0 is all. The steadier half
             of them is compared. Qwen3-VL's tokens carry DeepStack behind the first quarter, which
             was published without: give the language model's width.
+        num_segments: Consecutive segments whose tokens are ranked together.
 
     Source: VidCom2, arXiv 2505.14454.
     """
@@ -121,6 +136,7 @@ class VidCom2(_Ranking):
 
     ratio: float = 0.25
     score_width: int = 0
+    num_segments: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -128,6 +144,7 @@ class VidCom2(_Ranking):
                 f"vidcom2.ratio is the share of the tokens that stay, in (0, 1], got {self.ratio}."
             )
         require_width(self.name, self.score_width)
+        require_num_segments(self.name, self.num_segments)
 
     def _keep(self, x: Tensor) -> Tensor:
         return vidcom2.keep_unlike(x, self.ratio)
@@ -142,6 +159,7 @@ class VCast(_Ranking):
         min_k: Tokens that every frame keeps at least.
         score_width: Channels compared, from the first; 0 compares all. Published for the first
             quarter of Qwen3-VL's tokens: give the language model's width.
+        num_segments: Consecutive segments whose tokens are ranked together.
 
     Source: V-CAST, arXiv 2603.27650.
     """
@@ -152,6 +170,7 @@ class VCast(_Ranking):
     ratio: float = 0.25
     min_k: int = 1
     score_width: int = 0
+    num_segments: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -161,6 +180,7 @@ class VCast(_Ranking):
         if self.min_k < 0:
             raise ConfigError(f"vcast.min_k must be 0 or a number of tokens, got {self.min_k}.")
         require_width(self.name, self.score_width)
+        require_num_segments(self.name, self.num_segments)
 
     def _keep(self, x: Tensor) -> Tensor:
         return vcast.keep_outstanding(x, self.ratio, self.min_k)
@@ -178,6 +198,7 @@ class DifferentialTokenDrop(_Ranking):
         share: Instead, this share of each later frame's tokens, the most similar first, in
             (0, 1]; 0 goes by the threshold.
         score_width: Channels compared, from the first; 0 compares all.
+        num_segments: Consecutive segments whose tokens are ranked together.
 
     Source: TimeChat-Online, arXiv 2504.17343.
     """
@@ -189,6 +210,7 @@ class DifferentialTokenDrop(_Ranking):
     threshold: float = 0.5
     share: float = 0.0
     score_width: int = 0
+    num_segments: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if not -1 <= self.threshold <= 1:
@@ -198,6 +220,7 @@ class DifferentialTokenDrop(_Ranking):
                 f"dtd.share is the share of a frame's tokens that go, in [0, 1], got {self.share}."
             )
         require_width(self.name, self.score_width)
+        require_num_segments(self.name, self.num_segments)
 
     def _keep(self, x: Tensor) -> Tensor:
         if self.share:

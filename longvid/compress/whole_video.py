@@ -1,19 +1,37 @@
-"""Compress all segments of a video at once, as methods were published that rank a whole video.
+"""Compress several segments of a video at once, as methods were published that rank a whole video.
 
-While a video is indexed its segments are compressed one by one. Once they are stored, a second
-pass can see them together.
+A part that states `num_segments` sees that many consecutive segments together while a video is
+indexed: all of it, where they hold the whole video. Other parts see one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 from longvid.errors import OpError
 from longvid.lazy_import import torch
 from longvid.protocols import Compressor
 from longvid.types import Segment, Tokens
 
-__all__ = ["compress_video"]
+__all__ = ["compress_video", "groups_of", "segments_together"]
+
+
+def segments_together(part: object) -> int:
+    """Return how many consecutive segments a compressor sees together, 1 for most."""
+    return int(getattr(part, "num_segments", 1))
+
+
+def groups_of(segments: Sequence[Segment], num_segments: int) -> Iterator[list[Segment]]:
+    """Group consecutive segments of one video.
+
+    Args:
+        segments: In time order; some may be missing.
+        num_segments: In a group, counted from the start of the video, so that the groups are the
+            same whoever indexes which part of it.
+    """
+    for _, group in itertools.groupby(segments, lambda one: one.segment_index // num_segments):
+        yield list(group)
 
 
 def compress_video(compressor: Compressor, segments: Sequence[Segment]) -> list[Segment]:

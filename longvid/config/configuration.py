@@ -78,6 +78,16 @@ class Config:
     rerankers: tuple[RerankerPart, ...] = ()
     grounder: GrounderPart | None = None
 
+    def __post_init__(self) -> None:
+        for part in self.compressors:
+            together = getattr(part, "num_segments", 1)
+            if self.sample.chunk_segments % together:
+                raise ConfigError(
+                    f"A compressor sees {together} segments together, and a chunk has "
+                    f"sample.chunk_segments = {self.sample.chunk_segments}; make it a multiple of "
+                    f"{together}."
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain tables, as TOML and JSON hold them; `Config.from_dict` is the inverse."""
         tables: Tables = {}

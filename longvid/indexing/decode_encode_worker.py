@@ -111,7 +111,7 @@ class DecodeEncodeWorker:
                         case DecodedItem(chunk, item):
                             self._take(pipeline, chunk, item)
                         case ChunkDone(chunk, busy_seconds):
-                            self._finish(chunk, busy_seconds)
+                            self._finish(pipeline, chunk, busy_seconds)
         except QueueClosed:
             return
         except BaseException as error:  # noqa: BLE001  # raised to all who wait for a chunk
@@ -131,12 +131,14 @@ class DecodeEncodeWorker:
             item = encoded
         pending.gaps.append(item)
 
-    def _finish(self, chunk: Chunk, decode_seconds: float) -> None:
+    def _finish(self, pipeline: SegmentPipeline, chunk: Chunk, decode_seconds: float) -> None:
         pending = self._pending[chunk.key]  # kept until it is written: `_fail` tells who waits
         pending.decode["busy_seconds"] = decode_seconds
-        written = written_chunk(
-            self._store, chunk, pending.segments, pending.gaps, pending.encode_seconds
-        )
+        started = time.perf_counter()
+        segments, refused = pipeline.finish_chunk(chunk.video, pending.segments)
+        pending.encode_seconds += time.perf_counter() - started
+        gaps = pending.gaps + refused
+        written = written_chunk(self._store, chunk, segments, gaps, pending.encode_seconds)
         written.sums["decode"] = pending.decode
         with self._lock:
             del self._pending[chunk.key]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from longvid.compress.whole_video import compress_video, groups_of, segments_together
 from longvid.config import Config
 from longvid.errors import OpError
 from longvid.laws import require_compressed
@@ -27,6 +29,9 @@ class SegmentPipeline:
     A picture that stays on display for several whole segments (a slide, a stream with a variable
     frame rate) is encoded once: every part gives the same bits for the same frames.
 
+    A compressor that sees several segments together, and all behind it, wait for a whole chunk:
+    `finish_chunk`.
+
     Args:
         config: Names the parts.
         device: Where models run.
@@ -36,7 +41,10 @@ class SegmentPipeline:
         with loading():
             self.reducer = config.reducer.setup(device)
             self.encoder = config.encoder.setup(device)
-            self.compressors = [(part, part.setup(device)) for part in config.compressors]
+            compressors = [(part, part.setup(device)) for part in config.compressors]
+        alone = itertools.takewhile(lambda item: segments_together(item[0]) == 1, compressors)
+        self.compressors = list(alone)
+        self.chunk_compressors = compressors[len(self.compressors) :]
         self._stills: OrderedDict[tuple[object, ...], Segment] = OrderedDict()
 
     def __call__(self, batch: FrameBatch) -> Segment:
@@ -79,25 +87,61 @@ class SegmentPipeline:
             for item in decoded
         ]
         segments = [result for result in results if isinstance(result, Segment)]
-        return segments, [result for result in results if isinstance(result, Failure)]
+        gaps = [result for result in results if isinstance(result, Failure)]
+        segments, refused = self.finish_chunk(video, segments)
+        return segments, gaps + refused
+
+    def finish_chunk(
+        self, video: Video, segments: list[Segment]
+    ) -> tuple[list[Segment], list[Failure]]:
+        """Apply the compressors that see several segments together, and those behind them.
+
+        Args:
+            video: The video that the chunk belongs to.
+            segments: All of the chunk that could be encoded, in time order.
+
+        Returns:
+            The segments, and those of a refused group as gaps.
+        """
+        gaps: list[Failure] = []
+        for part, compress in self.chunk_compressors:
+            done: list[Segment] = []
+            for group in groups_of(segments, segments_together(part)):
+                try:
+                    found = compress_video(compress, group)
+                    done += [
+                        require_compressed(part, given, one)
+                        for given, one in zip(group, found, strict=True)
+                    ]
+                except (RuntimeError, OpError) as error:
+                    gaps += [
+                        _failure(video, one.start_seconds, one.end_seconds, error) for one in group
+                    ]
+            segments = done
+        return segments, gaps
 
     def try_segment(self, video: Video, batch: FrameBatch) -> Segment | Failure:
         """Encode one segment; what torch or a part refuses of its tokens becomes a gap."""
         try:
             return replace(self(batch), pictures=batch.pictures)
         except (RuntimeError, OpError) as error:
-            memory = isinstance(error, torch.OutOfMemoryError)
-            return Failure(
-                video.video_id,
-                video.path,
-                "encode",
-                "out-of-memory" if memory else "model",
-                f"The encoder failed on {video.path} at "
-                f"{video.player_seconds(batch.start_seconds):.1f} s: "
-                f"{str(error).splitlines()[0]}",
-                start_seconds=batch.start_seconds,
-                end_seconds=batch.end_seconds,
-            )
+            return _failure(video, batch.start_seconds, batch.end_seconds, error)
+
+
+def _failure(
+    video: Video, start_seconds: float, end_seconds: float, error: RuntimeError | OpError
+) -> Failure:
+    memory = isinstance(error, torch.OutOfMemoryError)
+    return Failure(
+        video.video_id,
+        video.path,
+        "encode",
+        "out-of-memory" if memory else "model",
+        f"The encoder failed on {video.path} at {video.player_seconds(start_seconds):.1f} s: "
+        f"{str(error).splitlines()[0]}",
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+    )
 
 
 @contextlib.contextmanager

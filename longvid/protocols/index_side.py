@@ -180,7 +180,8 @@ class CompressorPart(Part, Protocol):
     """A compressor's configuration.
 
     `conserves_size` states whether the sizes of the tokens returned add up to those given: True
-    for merging and pooling, False where tokens are dropped.
+    for merging and pooling, False where tokens are dropped. A part may have a field
+    `num_segments` too: how many consecutive segments it sees together.
     """
 
     conserves_size: ClassVar[bool]
