@@ -241,6 +241,30 @@ def searching(size: Size) -> list[Row]:
     ]
 
 
+def whole_path(size: Size) -> list[Row]:
+    """Diagnose, size, index and ask with the shipped model: what a person does, on the device."""
+    from longvid import api, doctor
+    from longvid.config import load_config
+
+    config = load_config("mini", [f"run.device={size.device}"])
+    findings = [*doctor.examine(), *doctor.examine_config(config, hours=1.0)]
+    bad = [one for one in findings if one.state == "error"]
+    task = f"index and ask {CLIP.name} with mini on {size.device}"
+    with tempfile.TemporaryDirectory(prefix="longvid-gpu-") as folder:
+        started = time.perf_counter()
+        api.index([str(CLIP)], store=f"{folder}/store", config=config)
+        indexed = time.perf_counter()
+        answer = api.ask("what color is the star?", store=f"{folder}/store", config=config)
+        asked = time.perf_counter()
+    if not answer.text:
+        raise LongvidError(f"{task}: the answer is empty.")
+    return [
+        Row(task, f"doctor: {len(findings)} findings, {len(bad)} of them errors", "", 1, ""),
+        Row(task, "index", "wall", indexed - started, "s"),
+        Row(task, "ask", "wall", asked - indexed, "s"),
+    ]
+
+
 STEPS: dict[str, tuple[Callable[[Size], list[Row]], int]] = {
     # What is run, and the most seconds that it may take.
     "kernels": (kernels, 200),
@@ -250,6 +274,7 @@ STEPS: dict[str, tuple[Callable[[Size], list[Row]], int]] = {
     "compressors": (compressors, 60),
     "decoding": (decoding, 45),
     "searching": (searching, 90),
+    "whole_path": (whole_path, 60),
 }
 
 
