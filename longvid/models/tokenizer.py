@@ -75,7 +75,14 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     from transformers import AutoTokenizer
 
     with quiet(), checkpoint_errors(folder, "The tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+    # Of some architectures transformers makes a tokenizer without any words where the file is gone.
+    if tokenizer.vocab_size <= 1:
+        raise ModelError(
+            f"{folder} has no vocabulary (tokenizer.json, vocab.json or tokenizer.model); download "
+            "the checkpoint again, with its tokenizer."
+        )
+    return tokenizer
 
 
 class TextTokenizer:

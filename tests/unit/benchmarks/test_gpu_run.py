@@ -15,7 +15,15 @@ from benchmarks.__main__ import main as benchmarks
 def test_every_step_can_be_rehearsed(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--dry-run"]) == 0
     printed = capsys.readouterr().out
-    for words in ("first token", "frames/s", "flashvid", "FAISS", "GB/s", "with torchcodec", "doctor"):
+    for words in (
+        "first token",
+        "frames/s",
+        "flashvid",
+        "FAISS",
+        "GB/s",
+        "with torchcodec",
+        "doctor",
+    ):
         assert words in printed
 
 

@@ -12,6 +12,9 @@ from transformers.models.auto import modeling_auto
 from longvid.errors import ModelError
 from longvid.models.families import FAMILIES, family_of
 from longvid.models.families.left_out import LEFT_OUT
+from longvid.models.tokenizer import load_tokenizer
+from tests.parity.family_cases import Case
+from tests.parity.recent_families import HYPERCLOVAX, QWEN3_5
 
 _MODALITIES = re.compile(r"input_modalities = (\(.*?\)|\[.*?\])", re.DOTALL)
 #: The keys of transformers' table whose config.json of a whole model says something else.
@@ -40,3 +43,12 @@ def test_a_left_out_model_is_refused_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"Q-Former reads the question.*one of llava, .*gemma4"):
         family_of(tmp_path)
+
+
+@pytest.mark.parametrize("case", [QWEN3_5, HYPERCLOVAX], ids=lambda case: case.name)
+def test_a_checkpoint_without_its_vocabulary_is_refused(case: Case, tmp_path: Path) -> None:
+    """Of these architectures transformers makes a tokenizer without words."""
+    case.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"has no vocabulary.*download the checkpoint again"):
+        load_tokenizer(tmp_path)
