@@ -1,9 +1,11 @@
 """Question-free compressors beside their authors' algorithms in eager torch, on the same tokens.
 
 Each rival gets the tokens as its authors do, (T, n, D) in the dtype of the model; longvid's parts
-get a segment, check that it is finite and on one grid, and give back a segment. Each gain stands
-beside the most that the machine allows: tokens are read once and those kept are copied, at the rate of a
-copy; FlashVID's products of tokens, which decide what is kept, are made at the rate of a GEMM.
+get a segment, check that it is finite and on one grid, and give back a segment.
+
+Each gain stands beside the most that the machine allows: tokens are read once and those kept are
+copied, at the rate of a copy; FlashVID's products of tokens, which decide what is kept, are made at
+the rate of a GEMM.
 """
 
 from __future__ import annotations

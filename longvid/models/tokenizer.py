@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import QuestionError, UnknownWordsError, shown
+from longvid.errors import ModelError, QuestionError, UnknownWordsError, shown
 from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 
