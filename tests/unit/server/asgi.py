@@ -19,6 +19,7 @@ ANSWER = {
     "evidence": [],
     "choice": None,
     "choice_scores": [],
+    "tracks": [],
     "visual_tokens": 0,
     "prompt_tokens": 1,
     "output_tokens": 1,
