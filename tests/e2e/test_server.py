@@ -337,7 +337,7 @@ def _get(server: Server, path: str, secret: str, method: str = "GET") -> tuple[i
 def test_a_server_that_is_killed_goes_on_with_its_jobs(tmp_path: Path) -> None:
     words = ("--store", str(tmp_path / "store"), "--root", str(DATA))
     server = start(tmp_path, *words)
-    _, job = server.call("/api/videos", {"path": str(DATA / "bottles_40s.mp4")})
+    _, job = server.call("/api/videos", {"path": str(DATA / "flower_bloom.mp4")})
     server.wait(f"/api/jobs/{job['id']}", lambda _, body: body["state"] == "running")
     os.kill(server.process.pid, signal.SIGKILL)
     server.process.wait()

@@ -92,7 +92,7 @@ def test_a_store_is_asked_while_it_is_indexed(small_store: Path, tmp_path: Path)
     shutil.copytree(small_store, tmp_path / "store")
     with serving(tmp_path, "--store", str(tmp_path / "store"), "--root", str(DATA)) as server:
         before = server.call("/api/videos")[1]["total"]
-        _, job = server.call("/api/videos", {"path": str(DATA / "visitors_table_139s.mp4")})
+        _, job = server.call("/api/videos", {"path": str(DATA / "flower_bloom.mp4")})
         asked = 0
         until = time.monotonic() + 300
         state = ""
