@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.errors import ConfigError, counted, shown
+from longvid.fetch_guard import filesystem_options
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
 
@@ -28,6 +29,8 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".qt", ".f4v", ".mp4v", ".3gp", ".3g2", ".mkv", ".mk3d", ".webm",
     ".avi", ".divx", ".ts", ".m2ts", ".m2t", ".mts", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v",
     ".vob", ".mod", ".tod", ".flv", ".ogv", ".ogg", ".ogm", ".wmv", ".asf", ".gif",
+    ".mxf", ".dv", ".dif", ".ivf", ".apng", ".y4m", ".mjpeg", ".mjpg",
+    ".h264", ".264", ".avc", ".h265", ".265", ".hevc",
 })
 # fmt: on
 #: Endings that files of text have too (TypeScript, Go): there the first bytes decide.
@@ -156,8 +159,9 @@ class Listing:
                     )
                 yield from self._expand(_lines(name[1:]), (*lists, place))
             elif is_remote(name):
-                plain = _suffix(name) in VIDEO_SUFFIXES and not glob.has_magic(name)
-                yield from (name,) if plain else self._remote(name)
+                is_file = _suffix(name) in VIDEO_SUFFIXES and not glob.has_magic(name)
+                # What may not be fetched is one failure, and the others are read.
+                yield from (name,) if is_file or _is_refused(name) else self._remote(name)
             elif os.path.isdir(name):
                 yield from self._walk(name)
             elif glob.has_magic(name) and not os.path.lexists(name):
@@ -227,6 +231,14 @@ class Listing:
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
+
+
+def _is_refused(uri: str) -> bool:
+    try:
+        filesystem_options(uri)
+    except OSError:
+        return True
+    return False
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from longvid.errors import counted
 from longvid.indexing.report import Progress
 
 __all__ = ["index_progress"]
@@ -105,8 +106,9 @@ def _print(line: str, stream: TextIO) -> None:
 
 
 def _line(progress: Progress, seconds: float, left: float | None) -> str:
-    of = f" of {progress.videos_listed}" if progress.videos_listed else ""
-    parts = [f"{progress.videos_done}{of} videos"]
+    done = progress.videos_done
+    listed = progress.videos_listed
+    parts = [f"{done} of {counted(listed, 'video')}" if listed else counted(done, "video")]
     counts = ((progress.videos_skipped, "skipped"), (progress.videos_failed, "failed"))
     parts += [f"{count} {what}" for count, what in counts if count]
     if progress.videos_open:

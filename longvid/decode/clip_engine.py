@@ -48,7 +48,8 @@ class ClipFacts:
     Args:
         playable: "direct", "remux" or "proxy": what a browser needs to play the file.
         num_frames: Frames written.
-        start_seconds, end_seconds: Span of the written frames, in the time of a player.
+        start_seconds, end_seconds: Times of the first and last frame written, in the time of a
+            player.
         ends_early: Whether the video ends before the span that was asked for does.
         width, height: Size of the written frames, or of the file's, pixels.
         duration_seconds, fps, num_streams: What the head of the file says, 0 for nothing.

@@ -18,6 +18,8 @@ __all__ = ["FileFacts", "cut_clip", "inspect_file", "join_images", "join_sheet",
 _MAX_PIXELS = 8192 * 8192 // 2
 _LIMITS = Limits(deadline_seconds=300.0, stall_seconds=30.0, memory_bytes=2 << 30)
 _ENGINE = "longvid.decode.clip_engine:ClipEngine"
+#: What the engine finds out of a clip; its other fields are those of `inspect`.
+_CLIP_FIELDS = ("num_frames", "start_seconds", "end_seconds", "ends_early", "width", "height")
 _IMAGES = "longvid.decode.image_sequence_engine:ImageSequenceEngine"
 
 
@@ -48,13 +50,16 @@ def cut_clip(
     target: Path,
     clock_start_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Encode a span of a video as H.264 and AAC in MP4; returns the fields of `ClipFacts`.
+    """Encode a span of a video as H.264 and AAC in MP4; returns what was written.
 
     Args:
         path: A local video.
         start_seconds, end_seconds: The half-open span, in the time of a player.
         target: The file to write; what is there is replaced when the clip is complete.
         clock_start_seconds: As stored of the `Video`; None takes that of the file.
+
+    Returns:
+        num_frames, start_seconds and end_seconds, ends_early, width and height, as of `ClipFacts`.
 
     Raises:
         VideoError: The file cannot be read, or nothing lies in the span.
@@ -71,13 +76,14 @@ def cut_clip(
         "end_seconds": end_seconds,
         "clock_start_seconds": clock_start_seconds,
     }
-    return _written(_ENGINE, path, {"mode": "cut", **span}, target)
+    facts = _written(_ENGINE, path, {"mode": "cut", **span}, target)
+    return {name: facts[name] for name in _CLIP_FIELDS}
 
 
-def remux(path: str, target: Path, clock_start_seconds: float | None = None) -> dict[str, Any]:
+def remux(path: str, target: Path, clock_start_seconds: float | None = None) -> None:
     """Copy a video's packets into an MP4 file, without encoding; as `cut_clip` otherwise."""
     options = {"mode": "remux", "clock_start_seconds": clock_start_seconds}
-    return _written(_ENGINE, path, options, target)
+    _written(_ENGINE, path, options, target)
 
 
 def inspect_file(path: str, deadline_seconds: float = 300.0) -> FileFacts:

@@ -21,7 +21,11 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from longvid.decode.encryption import is_encrypted, is_scrambled_transport_stream
+from longvid.decode.encryption import (
+    has_encrypted_track,
+    is_encrypted,
+    is_scrambled_transport_stream,
+)
 from longvid.decode.mp4_boxes import lacks_movie
 from longvid.errors import VideoError
 
@@ -79,10 +83,10 @@ def encrypted(path: str) -> VideoError:
 
 
 def undecodable(path: str, kind: str, sentence: str) -> VideoError:
-    """Make the error for a file that can be opened and gives no picture."""
-    return (
-        encrypted(path) if is_scrambled_transport_stream(path) else unusable(path, kind, sentence)
-    )
+    """Make the error for a file that gives no picture, which may be because it is encrypted."""
+    if has_encrypted_track(path) or is_scrambled_transport_stream(path):
+        return encrypted(path)
+    return unusable(path, kind, sentence)
 
 
 def decoder_options(max_pixels: int, **more: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from longvid.decode.mp4_boxes import MOVIE, boxes
 
-__all__ = ["is_encrypted", "is_scrambled_transport_stream"]
+__all__ = ["has_encrypted_track", "is_encrypted", "is_scrambled_transport_stream"]
 
 _HEAD_BYTES = 1 << 20
 _MOST_MOVIE_BYTES = 1 << 28
@@ -49,18 +49,30 @@ def is_encrypted(path: str, container: str, metadata: dict[str, Any]) -> bool:
     """
     if "enc_key_id" in metadata:
         return True
+    if container.startswith("mov"):
+        return has_encrypted_track(path)
     with open(path, "rb") as file:
-        if container.startswith("mov"):
-            for kind, start, size in boxes(file):
-                if kind == MOVIE:
-                    file.seek(start)
-                    return bool(_ENCRYPTED_ENTRY.search(file.read(min(size, _MOST_MOVIE_BYTES))))
-            return False
         head = file.read(_HEAD_BYTES)
     if container == "asf":
         return any(guid in head for guid in _ASF_OBJECTS)
     if container == "mpeg":
         return any(start.group()[-1] & 0x30 for start in _VIDEO_PACKET.finditer(head))
+    return False
+
+
+def has_encrypted_track(path: str) -> bool:
+    """Return True if a file is MP4 and one of its tracks is encrypted.
+
+    FFmpeg cannot open some of these, so this is asked of a file that does not open, too.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        for kind, start, size in boxes(file):
+            if kind == MOVIE:
+                file.seek(start)
+                return bool(_ENCRYPTED_ENTRY.search(file.read(min(size, _MOST_MOVIE_BYTES))))
     return False
 
 

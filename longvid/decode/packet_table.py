@@ -30,12 +30,20 @@ from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
 from longvid.decode.packet_checks import DisplayOrder, HeaderCheck, irregular_test
 
-__all__ = ["FrameTimes", "PacketTable", "fingerprint", "joins", "longest_gap_ticks", "scan"]
+__all__ = [
+    "TAIL_SECONDS",
+    "FrameTimes",
+    "PacketTable",
+    "fingerprint",
+    "joins",
+    "longest_gap_ticks",
+    "scan",
+]
 
 Int64s = npt.NDArray[np.int64]
 
 #: A header may be so many seconds longer than the packets before its tail counts as missing.
-_TAIL_SECONDS = 0.5
+TAIL_SECONDS = 0.5
 
 _PRINT_BYTES = 256
 
@@ -355,4 +363,4 @@ def _missing_tail(
         claimed = times.seconds((stream.start_time or 0) + stream.duration)
     else:
         claimed = ((container.start_time or 0) + (container.duration or 0)) / 1_000_000
-    return claimed if damaged and claimed > readable + _TAIL_SECONDS else None
+    return claimed if damaged and claimed > readable + TAIL_SECONDS else None

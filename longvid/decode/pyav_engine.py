@@ -233,12 +233,14 @@ class PyAVEngine:
             container.close()
             raise encrypted(path)
         planned = plan and table.reliable
+        claimed_end = table.claimed_end_seconds
         source: Source
         if planned:
             opened = (container, stream)
             source = PlannedSource(reopen, opened, table, self._settings, self._progress)
         else:
             source = SequentialSource(reopen, self._settings, self._progress)
+            claimed_end = claimed_end or source.claimed_end_seconds
         times = source.times
         clock_start = clock_start_seconds(container, times.pts_seconds(0)) if len(times) else 0.0
         if not planned:
@@ -254,7 +256,7 @@ class PyAVEngine:
             source=source,
             table=table if planned else None,
             pixel_aspect=pixel_aspect,
-            claimed_end_seconds=table.claimed_end_seconds,
+            claimed_end_seconds=claimed_end,
             clock_start_seconds=clock_start,
         )
 

@@ -13,7 +13,7 @@ from longvid.decode.container import packets
 from longvid.decode.engine import Progress
 from longvid.decode.frame_source import Reopen
 from longvid.decode.packet_checks import broken_test
-from longvid.decode.packet_table import FrameTimes, joins, longest_gap_ticks
+from longvid.decode.packet_table import TAIL_SECONDS, FrameTimes, joins, longest_gap_ticks
 
 __all__ = ["SequentialSource"]
 
@@ -49,6 +49,7 @@ class SequentialSource:
             ticks, longest_gap, interval, numerator, denominator
         )
         self._doubtful = damage.ranks(self._places)
+        self._num_lost_at_end = damage.num_lost_at_end
         self._pictures: Generator[VideoFrame, None, None] | None = None
         self._next = 0  # the place of the picture that reading on would give
         self._last: VideoFrame | None = None  # the one before it
@@ -57,6 +58,18 @@ class SequentialSource:
     def doubtful(self) -> frozenset[int]:
         """The ranks of frames beside lost ones, and of those that may refer to lost ones."""
         return self._doubtful
+
+    @property
+    def claimed_end_seconds(self) -> float | None:
+        """Where the video would end if its last packets gave pictures; None if they do.
+
+        The packets may be of another codec, where recordings are joined whose kind differs.
+        """
+        times = self._times
+        if len(times) < 2 or not self._num_lost_at_end:
+            return None
+        claimed = times.seconds(times.end + self._num_lost_at_end * usual_interval(times.pts))
+        return claimed if claimed > times.seconds(times.end) + TAIL_SECONDS else None
 
     @property
     def times(self) -> FrameTimes:
@@ -99,6 +112,7 @@ class SequentialSource:
                 is_broken = broken is not None and broken(memoryview(packet))
                 if decoder.num_errors > errors or is_broken:
                     damage.note(packet.pts)
+                damage.count_packet()
                 yield from pictures
             yield from decoder.decode(None)
         finally:
@@ -112,12 +126,17 @@ class _Damage:
         self._doubtful: list[bool] = []
         self._is_open = False
         self._lost_pts: int | None = None  # of the last damaged packet
+        self._num_lost = 0  # packets without a picture since the damage began
 
     def note(self, pts: int | None) -> None:
         """Take in that a packet is damaged."""
         if not self._is_open and self._doubtful:
             self._doubtful[-1] = True  # it stays on display in place of what is lost
         self._is_open, self._lost_pts = True, pts
+
+    def count_packet(self) -> None:
+        """Take in that a packet was read, after its damage."""
+        self._num_lost = self._num_lost + 1 if self._is_open else 0
 
     def look_at(self, picture: VideoFrame) -> None:
         """Take in the next picture."""
@@ -126,7 +145,13 @@ class _Damage:
         is_later = lost is None or shown is None or shown > lost
         if self._is_open and picture.key_frame and is_later:
             self._is_open = False
+        self._num_lost -= 1
         self._doubtful.append(self._is_open)
+
+    @property
+    def num_lost_at_end(self) -> int:
+        """Packets that gave no picture, behind the last sound one; asked once all are read."""
+        return max(0, self._num_lost) if self._is_open else 0
 
     def ranks(self, places: Sequence[int]) -> frozenset[int]:
         """Return the doubtful ones among the pictures at these places."""

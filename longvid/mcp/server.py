@@ -22,6 +22,7 @@ from longvid import __version__
 from longvid.errors import LongvidError
 from longvid.indexing.report import Progress
 from longvid.mcp.video_library import VideoLibrary
+from longvid.types.text_line import TextSourceName
 
 __all__ = ["make_server"]
 
@@ -128,9 +129,12 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         video: Annotated[str, Field(description="Id, name or path of the video.")],
         start_seconds: float = 0.0,
         end_seconds: float = 1e9,
+        source: Annotated[
+            TextSourceName | None, Field(description="The only one wanted; null: all three.")
+        ] = None,
     ) -> dict[str, Any]:
         """Return the spoken and written text in a span of a video, with times and source."""
-        return await _off_thread(library.transcript, video, start_seconds, end_seconds)
+        return await _off_thread(library.transcript, video, start_seconds, end_seconds, source)
 
     return server
 

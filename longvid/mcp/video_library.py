@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
     from longvid.store import Store, StoredVideo
     from longvid.types import Evidence, Picture
+    from longvid.types.text_line import TextSourceName
 
 __all__ = ["VideoLibrary"]
 
@@ -175,9 +176,21 @@ class VideoLibrary:
         store = self.store
         return stored_pictures(store, store.find(video), seconds)
 
-    def transcript(self, video: str, start_seconds: float, end_seconds: float) -> dict[str, Any]:
-        """Return the lines of timed text of a span: subtitles, speech, screen text."""
-        from longvid.store import stored_subtitles
+    def transcript(
+        self,
+        video: str,
+        start_seconds: float,
+        end_seconds: float,
+        source: TextSourceName | None = None,
+    ) -> dict[str, Any]:
+        """Return the lines of timed text of a span, in time order.
+
+        Args:
+            video: Id, name or path.
+            start_seconds, end_seconds: Half-open span, in the time of a player.
+            source: The only one wanted; None for all three.
+        """
+        from longvid.store.timed_text import read_text
 
         store = self.store
         video_id = store.find(video)
@@ -188,8 +201,10 @@ class VideoLibrary:
                 "text": line.text,
                 "source": line.source,
             }
-            for line in stored_subtitles(store, video_id)
-            if line.start_seconds < end_seconds and line.end_seconds > start_seconds
+            for line in read_text(store, video_id)
+            if source in (None, line.source)
+            and line.start_seconds < end_seconds
+            and line.end_seconds > start_seconds
         ]
         return {
             "video_id": video_id,

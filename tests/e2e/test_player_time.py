@@ -145,6 +145,13 @@ def test_lines_of_a_source_are_kept_in_the_time_of_the_stream(store: Store) -> N
     TextWriter(store, video, "speech", "0" * 16).add([line], start + 3)
     [_, heard] = read_text(store, video)
     assert (heard.start_seconds, heard.words[0].end_seconds) == (1.0, 1.5)
+    library = VideoLibrary(store.uri, "mini", [])
+    told = library.transcript(video, 0, 3)["lines"]
+    assert [(line["start_seconds"], line["source"]) for line in told] == [
+        (0.5, "subtitle"),
+        (1.0, "speech"),
+    ]
+    assert library.transcript(video, 0, 3, "speech")["lines"] == told[1:]
 
 
 @pytest.mark.parametrize("name", STARTS)
@@ -161,6 +168,9 @@ def test_commands(
     assert main(words) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["num_frames"] == 25
+    assert set(facts) == {
+        *("clip", "num_frames", "start_seconds", "end_seconds", "ends_early", "width", "height")
+    }
     assert_same_pictures(clip, path, first=round((1 - _first(path, store)) * RATE + 0.49))
 
 

@@ -68,6 +68,12 @@ def test_what_is_no_name_is_refused(given: object) -> None:
         input_names(given)  # type: ignore[arg-type]  # the point
 
 
+def test_what_may_not_be_fetched_ends_no_list(tmp_path: Path) -> None:
+    refused = ["simplecache::file:///etc/passwd", "ftp://host/folder", "github://a/*.mp4"]
+    (tmp_path / "list.txt").write_text("\n".join([*refused, "/b.mp4"]))
+    assert list(Listing([f"@{tmp_path}/list.txt"])) == [*refused, "/b.mp4"]
+
+
 def test_what_is_left_out_of_a_folder_is_counted(folder: Path) -> None:
     for name in ("a.txt", "b.PDF", "deep/c.txt", "README", "b.srt"):
         (folder / name).touch()
@@ -75,6 +81,15 @@ def test_what_is_left_out_of_a_folder_is_counted(folder: Path) -> None:
     assert names(list(listing), folder) == ["a.MKV", "b.mp4", "deep/c.webm"]
     assert listing.skipped == {".txt": 3, ".pdf": 1, "without ending": 1}
     assert listing.notes() == ("5 files skipped: 3 .txt, 1 .pdf, 1 without ending.",)
+
+
+def test_a_folder_gives_what_the_decoder_can_open(tmp_path: Path) -> None:
+    names = ["a.mxf", "b.dv", "c.y4m", "d.apng", "e.ivf", "f.h264", "g.hevc", "h.mjpeg", "i.265"]
+    for name in names:
+        (tmp_path / name).touch()
+    listing = Listing([str(tmp_path)])
+    assert [Path(path).name for path in listing] == names
+    assert listing.notes() == ()
 
 
 @pytest.mark.parametrize("name", ["index.ts", "config.mts", "go.mod"])

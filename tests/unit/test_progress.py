@@ -36,6 +36,7 @@ def test_it_says_starting_at_once_and_then_a_line(monkeypatch: pytest.MonkeyPatc
 
 def test_nothing_is_claimed_before_something_is_done() -> None:
     assert progress._line(Progress(), 3.0, None) == "0 videos"
+    assert progress._line(Progress(videos_listed=1), 3.0, None) == "0 of 1 video"
     assert progress._Estimate().seconds_left(Progress(videos_listed=4), 3.0) is None
 
 

@@ -188,3 +188,19 @@ def test_a_gap_that_is_open_when_packets_mislead_is_told() -> None:
     assert (gap.start_seconds, gap.end_seconds) == (0.0, 2.0)
     with pytest.raises(PacketsMislead):
         next(items)
+
+
+def test_pictures_of_another_codec_behind_a_join_are_a_gap(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.ts"
+    first = encode(tmp_path / "first.ts", 50)
+    second = encode(tmp_path / "second.ts", 50, codec="mpeg2video")
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    decoder = PyAVDecoder(size=FrameSize(96, 128), isolate=False).setup()
+    video = decoder.probe(str(joined))
+    times = [video.start_seconds + rank / RATE for rank in range(video.num_frames)]
+    gaps = failures(decoder.decode(one_segment(video, times)))
+    assert 48 <= video.num_frames <= 50
+    end = video.start_seconds + video.duration_seconds
+    lost = [gap for gap in gaps if gap.start_seconds == pytest.approx(end)]
+    assert len(lost) == 1
+    assert lost[0].end_seconds == pytest.approx(end + 2, abs=0.2)

@@ -56,6 +56,9 @@ def test_what_is_encrypted_is_called_so(tmp_path: Path) -> None:
     # PIFF keeps what FFmpeg looks for in boxes that it does not know.
     piff = tmp_path / "piff.mp4"
     piff.write_bytes(cenc.read_bytes().replace(b"senc", b"uuid").replace(b"cenc", b"piff"))
+    # FFmpeg cannot open what its own muxer writes here.
+    fragments = {**CENC, "movflags": "frag_keyframe+empty_moov"}
+    encode(tmp_path / "fragments.mp4", 20, container_options=fragments)
     scrambled = bytearray(encode(tmp_path / "plain.ts", 20).read_bytes())
     chance = random.Random(3)
     for at in range(0, len(scrambled), 188):
@@ -70,7 +73,7 @@ def test_what_is_encrypted_is_called_so(tmp_path: Path) -> None:
     wmv = encode(tmp_path / "plain.wmv", 20, codec="wmv2").read_bytes()
     guid = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e")
     (tmp_path / "drm.wmv").write_bytes(wmv + guid)
-    for name in ("cenc.mp4", "piff.mp4", "scrambled.ts", "css.vob", "drm.wmv"):
+    for name in ("cenc.mp4", "piff.mp4", "fragments.mp4", "scrambled.ts", "css.vob", "drm.wmv"):
         error = refusal(tmp_path / name)
         assert (error.kind, "is encrypted" in str(error)) == ("unsupported", True), name
     for name in ("plain.ts", "plain.vob", "plain.wmv"):
