@@ -21,7 +21,7 @@ from longvid.llm.prompt import list_choices
 from longvid.qa.video_qa import VideoQA
 from longvid.sample import plan_segments
 from longvid.timed_text.alignment import list_at_frames
-from longvid.types import Answer, Failure, Query, Question, Segment, TextLine, Video
+from longvid.types import Answer, Failure, Query, Question, Segment, TextLine, Track, Video
 
 __all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
 
@@ -268,6 +268,8 @@ def _outcome(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]
     if answer.choice is not None:
         told["choice"] = answer.choice
         told["choice_scores"] = [round(score, 5) for score in answer.choice_scores]
+    if answer.tracks:
+        told["tracks"] = [_track(track) for track in answer.tracks]
     return {
         **told,
         "frames": list(shown),
@@ -280,6 +282,14 @@ def _outcome(answer: Answer | Failure, shown: Sequence[float]) -> dict[str, Any]
         "output_tokens": answer.output_tokens,
         "seconds": {step: round(value, 6) for step, value in answer.seconds.items()},
     }
+
+
+def _track(track: Track) -> dict[str, Any]:
+    boxes = [
+        [round(box.pts_seconds, _MILLI), *(round(side, 4) for side in box.xyxy)]
+        for box in track.boxes
+    ]
+    return {"phrase": track.phrase, "boxes": boxes}
 
 
 def _undecoded(record: Record, failure: Failure | None) -> dict[str, Any]:

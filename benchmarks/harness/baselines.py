@@ -63,7 +63,7 @@ def _hints(db: sqlite3.Connection) -> Iterator[tuple[int, int, int, int, str, st
     )
     for order, fold, line in rows:
         record = Record.from_json(line)
-        if not record.has_gold:
+        if not (record.has_gold and (record.options or record.answers)):
             continue
         words = normalise(record.question).split()
         index = record.answer_index

@@ -132,6 +132,11 @@ def run_task(name: str, options: argparse.Namespace) -> int:
         config_name = options.protocol
     settings = published.settings_of(name, options.options) if published else ()
     tables = load_config(config_name, [*settings, *options.set])
+    if task.grounds == "tube" and tables.grounder is None and "infer" in options.stages:
+        raise AnnotationError(
+            f"{name} asks where things are, and the configuration names no grounder; give --set "
+            "grounder.name=open_vocabulary --set store.pictures=frame."
+        )
     if published is not None:
         _print_line(f"{options.protocol}: {published.note}")
     runs = []
@@ -227,6 +232,8 @@ def _open(
         "subtitles": _form(task, config) if protocol.subtitles else "",
         "code": code_version(),
     }
+    if "grounder" in tables:
+        identity["grounder"] = identity_hash(tables["grounder"])
     label = Path(config_name).stem
     folder = options.run
     if folder is None:
@@ -291,7 +298,7 @@ def _after_infer(
                 f"verdict{f', such as: {judged.why}' if judged.why else '.'}"
             )
         if "score" in stages:
-            result = score(run, plan, Subject(task.groups, task.macro), anew=anew)
+            result = score(run, plan, Subject(task.groups, task.macro, task.grounds), anew=anew)
             if not any(result["coverage"][name] for name in ("ok", "unparsed")):
                 _print_line(f"Not one of {result['rows']} rows was answered: the report says why.")
                 status = NOTHING_ANSWERED

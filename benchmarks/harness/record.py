@@ -26,6 +26,8 @@ class Record:
         answer_index: Of the right option.
         group: Names under which figures are also given apart ("type", "duration", "task").
         evidence: Spans [start, end) in seconds that show the answer.
+        tube: Where the thing asked about is: rows of seconds, left, top, right, bottom in [0, 1],
+            `grounding_scores.FRAMES_PER_SECOND` of them a second.
         start_seconds, end_seconds: The part of the video that is asked about; None for all of it.
         subtitles: File with what is said, relative to the folder of subtitles, "" for none.
         subtitles_from_seconds: Where in that file the video begins, when it was cut out of a
@@ -40,6 +42,7 @@ class Record:
     answer_index: int | None = None
     group: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[tuple[float, float], ...] = ()
+    tube: tuple[tuple[float, ...], ...] = ()
     start_seconds: float | None = None
     end_seconds: float | None = None
     subtitles: str = ""
@@ -53,7 +56,9 @@ class Record:
     @property
     def has_gold(self) -> bool:
         """True when the row can be scored."""
-        return self.answer_index is not None if self.options else bool(self.answers)
+        if self.options:
+            return self.answer_index is not None
+        return bool(self.answers or self.tube)
 
     def to_json(self) -> str:
         """Return one line; what is empty is left out."""
@@ -71,6 +76,7 @@ class Record:
         for name in ("video", "answers", "options"):
             values[name] = tuple(values.get(name, ()))
         values["evidence"] = tuple((a, b) for a, b in values.get("evidence", ()))
+        values["tube"] = tuple(tuple(row) for row in values.get("tube", ()))
         return cls(**values)
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.baselines import baselines
+from benchmarks.harness.grounding_scores import MEANS, METRICS
 from benchmarks.harness.output_check import Outputs
 from benchmarks.harness.plan import PROBLEMS, Plan
+from benchmarks.harness.record import Record
 from benchmarks.harness.run import Run, file_hash, identity_hash
 from benchmarks.harness.scored_row import MAJORITY, STATUSES, Scored, scored_rows
 from benchmarks.harness.statistics import Clustered, Estimate
@@ -36,10 +38,27 @@ class Subject:
     Args:
         groups: Groups of a record that get figures of their own.
         macro: The group over whose values the headline is averaged, "" for none.
+        grounds: What is scored beside the answer, as of `Task`.
     """
 
     groups: Sequence[str] = ("type",)
     macro: str = ""
+    grounds: str = ""
+
+    def applies(self, metric: str, record: Record) -> bool:
+        """Tell whether a metric is about a row."""
+        if metric in METRICS[self.grounds]:
+            return bool(record.tube if self.grounds == "tube" else record.evidence)
+        if metric == "letter":
+            return bool(record.options)
+        return bool(record.answers) and not record.options
+
+
+class _SumsByMetric(dict[tuple[str, str, str], Clustered]):
+    """Sums by metric, group and its value; a mean is no share."""
+
+    def __missing__(self, key: tuple[str, str, str]) -> Clustered:
+        return self.setdefault(key, Clustered(shares=key[0] not in MEANS))
 
 
 class _Tally:
@@ -51,8 +70,8 @@ class _Tally:
         self.statuses: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
-        self.attempted: defaultdict[tuple[str, str, str], Clustered] = defaultdict(Clustered)
-        self.everything: defaultdict[tuple[str, str, str], Clustered] = defaultdict(Clustered)
+        self.attempted = _SumsByMetric()
+        self.everything = _SumsByMetric()
         self.evidence: defaultdict[tuple[str, str], Clustered] = defaultdict(Clustered)
         self.right_given: dict[bool, Clustered] = {True: Clustered(), False: Clustered()}
         self.scores: dict[str, Clustered] = {}
@@ -80,7 +99,7 @@ class _Tally:
         groups += [
             (name, record.group[name]) for name in self.subject.groups if name in record.group
         ]
-        applying = [m for m in self.metrics if (m == "letter") == bool(record.options)]
+        applying = [m for m in self.metrics if self.subject.applies(m, record)]
         for metric in applying if record.has_gold else ():
             # A row without a verdict is not attempted by that judge, and is not right over all.
             if metric.startswith("judge:") and row.status == "ok" and metric not in row.values:
@@ -151,6 +170,7 @@ def score(run: Run, plan: Plan, subject: Subject, *, anew: bool = True) -> dict[
     metrics = ["letter", "exact", "exact+lemma", "contains", *(f"judge:{n}" for n in judges)]
     if len(judges) > 1:
         metrics.append(f"judge:{MAJORITY}")
+    metrics += METRICS[subject.grounds]
     tally = _Tally(subject, metrics)
     columns = ["id", "video", "status", *subject.groups, *metrics, "evidence", "answer"]
     with (run.folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:

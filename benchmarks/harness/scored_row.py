@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.harness import answer_matching as matching
+from benchmarks.harness.grounding_scores import span_values, tube_values
 from benchmarks.harness.option_reader import chosen_option
 from benchmarks.harness.plan import Plan
 from benchmarks.harness.record import Record
@@ -27,7 +28,7 @@ class Scored:
         record: What was asked.
         status: One of STATUSES.
         prediction: The line of the log, {} when there is none.
-        values: By metric 0 or 1; a metric that does not apply is not there.
+        values: By metric from 0 to 1; a metric that does not apply is not there.
         verdicts: By judge its line.
         evidence: Whether a frame inside the true span was shown; None where that has no meaning.
         choice: Index of the option that was chosen, None for none and for open rows.
@@ -85,14 +86,10 @@ def _score_row(
     if record.evidence:
         frames = prediction.get("frames", ())
         row.evidence = any(a <= at <= b for at in frames for a, b in record.evidence)
+    if record.tube:
+        row.values.update(tube_values(prediction.get("tracks", ()), record.tube))
     if record.options:
-        row.choice = prediction.get("choice")
-        if row.choice is None:
-            row.choice = chosen_option(answer, record.options)
-        if row.choice is None:
-            row.status = "unparsed"
-        elif record.answer_index is not None:
-            row.values["letter"] = float(row.choice == record.answer_index)
+        _score_choice(row)
         return row
     if not record.answers:
         return row
@@ -109,3 +106,18 @@ def _score_row(
         if votes and not row.tied:
             row.values[f"judge:{MAJORITY}"] = float(sum(votes) * 2 > len(votes))
     return row
+
+
+def _score_choice(row: Scored) -> None:
+    """Score a row with options: which was chosen, and when that is seen."""
+    record, prediction = row.record, row.prediction
+    row.choice = prediction.get("choice")
+    if row.choice is None:
+        row.choice = chosen_option(prediction["answer"], record.options)
+    if row.choice is None:
+        row.status = "unparsed"
+    elif record.answer_index is not None:
+        row.values["letter"] = float(row.choice == record.answer_index)
+    if record.evidence:
+        right = row.values.get("letter") == 1.0
+        row.values.update(span_values(prediction.get("spans", ()), record.evidence, right))

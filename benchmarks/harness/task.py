@@ -63,6 +63,7 @@ class Task:
         windows: Rows may ask about a part of a video, so its every segment is a candidate.
         picture_fps: A folder of pictures is a video of so many a second; 0 where none is.
         wants_gold: Whether rows without a gold answer are faulty, rather than to be submitted.
+        grounds: What is scored beside the answer: "span" when, "tube" where; "" for neither.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Task:
     windows: bool = False
     picture_fps: float = 0.0
     wants_gold: bool = True
+    grounds: str = ""
 
 
 @dataclass(frozen=True, slots=True)

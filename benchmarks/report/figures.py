@@ -149,7 +149,7 @@ def _submission(result: Mapping[str, Any]) -> Section:
 
 
 _LONGEST = 400
-_MAIN = ("letter", "exact+lemma")
+_MAIN = ("letter", "exact+lemma", "Acc@GQA", "vIoU")
 _REFUSED = "model_error: refused (the model cannot read the question)"
 
 
