@@ -63,7 +63,6 @@ async def answer_events(
     try:
         share = state.share_of(key)
         async for event in state.workers[view.name].stream("ask", share, **_request(asked)):
-            metrics.queue_depth.set(sum(one.num_waiting for one in state.workers.values()))
             if event["event"] == "evidence":
                 metrics.evidence_seconds.observe(time.monotonic() - started)
                 event["evidence"] = _shown(view, event["evidence"], videos)

@@ -121,6 +121,7 @@ def _add_operations(app: FastAPI, state: ServerState) -> None:
             counts[job.state] = counts.get(job.state, 0) + 1
         for name in ("queued", "running", "done", "failed", "cancelled"):
             state.metrics.jobs.labels(name).set(counts.get(name, 0))
+        state.metrics.queue_depth.set(sum(one.num_waiting for one in state.workers.values()))
         return PlainTextResponse(state.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
