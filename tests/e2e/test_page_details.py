@@ -176,6 +176,28 @@ def test_stop_ends_the_answer(page: Page) -> None:
     )
 
 
+def test_a_file_that_the_browser_refuses_is_played_in_clips(browser: Any, url: str) -> None:
+    page = Page(browser, url)
+    refused: list[str] = []
+
+    def refuse(route: Any) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=200, content_type="video/mp4", body=b"no video")
+
+    page.page.route(re.compile(r"/(content|remux\.mp4)"), refuse)
+    answer = page.ask(STAR)
+    answer.locator(".card").first.click()
+    start = page.page.evaluate("Number(location.hash.slice(3).split(',')[0])")
+    page.page.wait_for_function("() => document.getElementById('player').videoWidth > 0")
+    assert refused
+    assert "/clip.mp4?" in page.page.evaluate("document.getElementById('player').currentSrc")
+    page.page.get_by_text("cannot play").wait_for()
+    page.page.locator("#player").evaluate("player => player.pause()")
+    wait_for_time(page, start, 2.0)
+    page.context.close()
+    assert page.errors == []
+
+
 def test_a_reload_keeps_the_conversation_until_a_new_one(page: Page) -> None:
     text = page.ask(STAR).locator(".text").inner_text()
     with page.page.expect_request("**/api/ask") as asked:
