@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from longvid.encode.video_embedder import VideoEmbedder, embedding_width
 from longvid.errors import ModelError
 from longvid.lazy_import import F, no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import checkpoint_errors
+from longvid.models.clip_reader import clip_format, reads_clips
 from longvid.models.config_json import stated_config
 from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
@@ -21,6 +23,8 @@ from longvid.models.transformers_logging import quiet
 from longvid.types import FrameBatch, Segment
 
 __all__ = ["DualEncoder", "TextWorker", "pixel_format_of", "width_of"]
+
+Embedder = TypeVar("Embedder", bound="DualEncoder | VideoEmbedder")
 
 #: Architectures with two towers: the class in transformers, and what only its vision side needs.
 _MODEL_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -35,6 +39,8 @@ def pixel_format_of(folder: Path) -> PixelFormat:
     Raises:
         ModelError: The checkpoint is not an embedder.
     """
+    if reads_clips(folder):
+        return clip_format(folder)
     config = _checked_config(folder)
     side = config.get("vision_config", {}).get("image_size")
     return PixelFormat.read(folder, side)
@@ -113,13 +119,24 @@ class DualEncoder:
         return F.normalize(pooled.float(), dim=-1).cpu()
 
 
-def width_of(folder: Path) -> int:
+def width_of(folder: Path, width: int = 0) -> int:
     """Return the width of an embedder's embeddings, without loading its weights.
 
+    Args:
+        folder: The checkpoint.
+        width: How many channels are kept of an embedder trained for it; 0 keeps all.
+
     Raises:
-        ModelError: It is no embedder.
+        ModelError: It is no embedder, or its embeddings cannot be cut to that width.
     """
-    _checked_config(folder)
+    if reads_clips(folder):
+        return embedding_width(folder, width)
+    config = _checked_config(folder)
+    if width:
+        raise ModelError(
+            f"encoder.embedder_width is {width}, and the embedder {folder} is of architecture "
+            f"{config['model_type']!r}, whose embeddings are used whole; leave it 0."
+        )
     return _width(stated_config(folder, _whole_config))
 
 
@@ -143,12 +160,13 @@ def _checked_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"The embedder {folder} is of architecture {model_type!r}; one that places pictures "
             f"and text in one space is needed: {', '.join(_MODEL_TYPES)} (SigLIP 2 checkpoints of "
-            "fixed resolution are of architecture 'siglip')."
+            "fixed resolution are of architecture 'siglip'), or Qwen3-VL-Embedding as "
+            "encoder.embedder."
         )
     return config
 
 
-class TextWorker:
+class TextWorker(Generic[Embedder]):
     """An encoder of which only the embedder is loaded: it embeds questions.
 
     Args:
@@ -157,7 +175,7 @@ class TextWorker:
         note: What a person must know of the weights, or "".
     """
 
-    def __init__(self, embedder: DualEncoder, space: str, note: str) -> None:
+    def __init__(self, embedder: Embedder, space: str, note: str) -> None:
         self.space = space
         self.note = note
         self.embedding_width = embedder.width

@@ -1,22 +1,26 @@
 """Encode frames with the vision tower of a Hugging Face video language model and an embedder.
 
 The tower and projector of the model make the tokens that its decoder will be shown; a dual encoder
-(SigLIP, SigLIP 2, CLIP) makes one embedding a frame, by which a question finds moments. No language
-model is loaded here, and no vision tower where only a question is embedded.
+(SigLIP, SigLIP 2, CLIP) makes one embedding a frame, by which a question finds moments, or
+Qwen3-VL-Embedding one a segment. No language model is loaded here but that embedder, and no vision
+tower where only a question is embedded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
+from longvid.encode.shared_tower import SharedTower, see_alike
+from longvid.encode.video_embedder import VideoEmbedder
 from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import F, torch
 from longvid.methods.tome_tower import MergeSchedule, merge_inside
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
+from longvid.models.clip_reader import reads_clips
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.from_pretrained import resolve_dtype
@@ -76,6 +80,11 @@ class HuggingFaceEncoder:
         resize: "swscale" resizes and converts to RGB in one pass while decoding; "pillow" decodes
             frames in their own size and resizes them as Pillow does, to the last bit, as the
             authors of published systems did. It is slower, and differs by 1 of 255 on average.
+        embedder_width: Channels kept of an embedding, for Qwen3-VL-Embedding, which was trained for
+            it (64 and more); 0 keeps all.
+        document_instruction: What Qwen3-VL-Embedding reads before a segment; "" takes the published
+            one.
+        query_instruction: What it reads before a question; "" takes that of searching for a clip.
     """
 
     model: str = field(default=checkpoint_files.MINI, metadata=_NAMED_BY_IDENTITY)
@@ -91,6 +100,9 @@ class HuggingFaceEncoder:
     merge_inflect: float = 0.0
     merge_proportional: bool = True
     resize: str = field(default="swscale", metadata=ADDED_LATER)
+    embedder_width: int = field(default=0, metadata=ADDED_LATER)
+    document_instruction: str = field(default="", metadata=ADDED_LATER)
+    query_instruction: str = field(default="", metadata=RUN_ONLY)
 
     def __post_init__(self) -> None:
         if self.fit not in ("auto", "squash", "pad", "crop"):
@@ -107,6 +119,10 @@ class HuggingFaceEncoder:
             raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
         if self.most_pixels < 0:
             raise ConfigError(f"encoder.most_pixels must not be negative, got {self.most_pixels}.")
+        if self.embedder_width < 0:
+            raise ConfigError(
+                f"encoder.embedder_width must not be negative, got {self.embedder_width}."
+            )
         MergeSchedule(self.merge_r, self.merge_inflect, self.merge_proportional)
 
     def frame_size(self) -> FrameSize:
@@ -125,10 +141,13 @@ class HuggingFaceEncoder:
         embedder = pixel_format_of(self._embedder_folder())
         larger = max(vision, embedder, key=lambda wanted: wanted.height * wanted.width)
         mean = [round(255 * value) for value in vision.mean]
+        fit = vision.fit if self.fit == "auto" else self.fit
+        if self.fit == "auto" and fit == "squash":
+            fit = embedder.fit if embedder.fit == "native" else fit  # squashed for the tower alone
         return FrameSize(
             height=larger.height,
             width=larger.width,
-            fit=vision.fit if self.fit == "auto" else self.fit,
+            fit=fit,
             fill=(mean[0], mean[1], mean[2]),
         )
 
@@ -163,15 +182,39 @@ class HuggingFaceEncoder:
         """Load the vision tower, the projector if its tokens are kept, and the embedder."""
         folder = self._model_folder()
         dtype = resolve_dtype(self.dtype, device)
-        embedder = DualEncoder(self._embedder_folder(), dtype, device)
+        embedder = self._embedder(dtype, device)
         tower = family_of(folder).load_tower(folder, self.grid, dtype, device, self.keep)
         return Worker(self, tower, embedder, device, dtype)
 
-    def setup_embedder(self, device: str = "cpu") -> TextWorker:
+    def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder | VideoEmbedder]:
         """Load only the embedder's text tower."""
         dtype = resolve_dtype(self.dtype, device)
-        embedder = DualEncoder(self._embedder_folder(), dtype, device, text_only=True)
+        embedder = self._embedder(dtype, device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
+
+    def _embedder(
+        self, dtype: torch.dtype, device: str, *, text_only: bool = False
+    ) -> DualEncoder | VideoEmbedder:
+        folder = self._embedder_folder()
+        if reads_clips(folder):
+            return VideoEmbedder(
+                folder,
+                dtype,
+                device,
+                text_only=text_only,
+                width=self.embedder_width,
+                document_instruction=self.document_instruction,
+                query_instruction=self.query_instruction,
+            )
+        self._require_no_instruction(folder)
+        return DualEncoder(folder, dtype, device, text_only=text_only)
+
+    def _require_no_instruction(self, folder: Path) -> None:
+        if self.document_instruction or self.query_instruction:
+            raise ConfigError(
+                f"encoder.document_instruction and encoder.query_instruction are for embedders "
+                f"such as Qwen3-VL-Embedding; {folder} reads none, so leave them empty."
+            )
 
     def space(self) -> str:
         """Name the token space, without loading weights.
@@ -186,7 +229,7 @@ class HuggingFaceEncoder:
 
     def embedding_width(self) -> int:
         """Return E, the width of embeddings, without loading weights."""
-        return width_of(self._embedder_folder())
+        return width_of(self._embedder_folder(), self.embedder_width)
 
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
@@ -202,8 +245,8 @@ class HuggingFaceEncoder:
         folder = checkpoint_files.part_of(checkpoint_files.locate(name), checkpoint_files.EMBEDDER)
         if not self.embedder and folder == self._model_folder():
             raise ModelError(
-                f"No embedder comes with {self.model}; set encoder.embedder to a SigLIP, SigLIP 2 "
-                "or CLIP checkpoint, such as google/siglip2-base-patch16-224."
+                f"No embedder comes with {self.model}; set encoder.embedder to a SigLIP, SigLIP "
+                "2, CLIP or Qwen3-VL-Embedding checkpoint, such as google/siglip2-base-patch16-224."
             )
         return folder
 
@@ -212,14 +255,14 @@ class HuggingFaceEncoder:
         return family_of(folder).pixel_format(folder, self.most_pixels)
 
 
-class Worker(TextWorker):
+class Worker(TextWorker[DualEncoder | VideoEmbedder]):
     """Encodes segments."""
 
     def __init__(
         self,
         part: HuggingFaceEncoder,
         tower: Tower,
-        embedder: DualEncoder,
+        embedder: DualEncoder | VideoEmbedder,
         device: str,
         dtype: torch.dtype,
     ) -> None:
@@ -236,14 +279,17 @@ class Worker(TextWorker):
         self._device = device
         self._dtype = dtype
         self._shared: SharedTower | None = None
-        if part.share_tower and _see_alike(self._vision_format, self._embedder_format):
-            self._shared = SharedTower.of(tower.module, embedder.module)
-        for module in (tower.module, embedder.module.vision_model):
+        of_frames: list[Any] = []
+        if isinstance(embedder, DualEncoder):
+            of_frames.append(embedder.module.vision_model)
+            if part.share_tower and see_alike(self._vision_format, self._embedder_format):
+                self._shared = SharedTower.of(tower.module, embedder.module)
+        for module in (tower.module, *of_frames):
             pack_linears(module)
         if part.merge_r:
             schedule = MergeSchedule(part.merge_r, part.merge_inflect, part.merge_proportional)
             model = getattr(tower.module, "model", tower.module)
-            towers = [getattr(model, "vision_tower", model), embedder.module.vision_model]
+            towers = [getattr(model, "vision_tower", model), *of_frames]
             for one in {id(one): one for one in towers}.values():
                 merge_inside(one, schedule)
 
@@ -254,12 +300,14 @@ class Worker(TextWorker):
         for first in range(0, len(batch), self._batch_frames):
             frames = batch.data[first : first + self._batch_frames]
             grids.append(self._tower(self._pixels(frames, self._vision_format)).cpu())
-            if self._shared is not None:
-                embeddings.append(self._embedder.embed_pooled(self._shared.take_pooled()))
-            else:
-                pixels = self._pixels(frames, self._embedder_format)
-                embeddings.append(self._embedder.embed_frames(pixels))
+            if not isinstance(self._embedder, VideoEmbedder):
+                embeddings.append(self._of_frames(self._embedder, frames))
         tokens = torch.cat(grids)  # (steps, h, w, D)
+        if isinstance(self._embedder, VideoEmbedder):
+            of_clip = self._embedder.embed_clip(batch.data, batch.pts_seconds - batch.start_seconds)
+            of_steps = of_clip.repeat(len(tokens), 1)  # its frames are found together
+        else:
+            of_steps = self._mean_direction(torch.cat(embeddings))
         return Segment(
             video_id=batch.video_id,
             segment_index=batch.segment_index,
@@ -267,11 +315,16 @@ class Worker(TextWorker):
             end_seconds=batch.end_seconds,
             pts_seconds=self._tower.step_seconds(self._by_step(batch.pts_seconds)),
             slow=self._by_step(batch.slow).any(dim=1),
-            frame_embeddings=self._mean_direction(torch.cat(embeddings)),
+            frame_embeddings=of_steps,
             tokens=Tokens.from_grid(tokens),
             space=self.space,
             grid=(tokens.shape[1], tokens.shape[2]),
         )
+
+    def _of_frames(self, embedder: DualEncoder, frames: torch.Tensor) -> torch.Tensor:
+        if self._shared is not None:
+            return embedder.embed_pooled(self._shared.take_pooled())
+        return embedder.embed_frames(self._pixels(frames, self._embedder_format))
 
     def _by_step(self, of_frames: torch.Tensor) -> torch.Tensor:
         """Group what frames have, (T, ...), by the steps that the tower joins them into.
@@ -296,58 +349,3 @@ class Worker(TextWorker):
         else:
             resized = wanted.resize(frames)
         return wanted.normalize(resized, self._device, self._dtype)
-
-
-class SharedTower:
-    """One vision tower in place of two equal ones: it runs once and both sides read its output."""
-
-    def __init__(self, model: Any, embedder: Any) -> None:
-        model.vision_tower = embedder.vision_model
-        self._pooled: torch.Tensor | None = None
-        embedder.vision_model.register_forward_hook(self._keep)
-
-    @classmethod
-    def of(cls, module: Any, embedder: Any) -> SharedTower | None:
-        """Share the embedder's tower with the model, if the model's own is equal to it.
-
-        The model's may lack the pooling head, which it does not use.
-
-        Args:
-            module: A family's module; shared only if it holds a `model.vision_tower`.
-            embedder: A dual encoder, with a `vision_model`.
-
-        Returns:
-            None if the weights differ; then nothing is changed.
-        """
-        model = getattr(module, "model", None)
-        tower = getattr(model, "vision_tower", None)
-        if tower is None:
-            return None
-        mine, theirs = tower.state_dict(), embedder.vision_model.state_dict()
-        body = {name for name in theirs if not name.startswith("head.")}
-        same_settings = all(
-            getattr(tower.config, name, None) == getattr(embedder.vision_model.config, name, None)
-            for name in ("model_type", "hidden_act", "layer_norm_eps", "num_attention_heads")
-        )
-        if not same_settings or body != {name for name in mine if not name.startswith("head.")}:
-            return None
-        if not all(torch.equal(mine[name], theirs[name]) for name in body):
-            return None
-        return cls(model, embedder)
-
-    def take_pooled(self) -> torch.Tensor:
-        """Return what the pooling head made of the pixels seen last, and forget it."""
-        if self._pooled is None:
-            raise ModelError(
-                "The shared vision tower has not been run; this is a fault of longvid."
-            )
-        pooled, self._pooled = self._pooled, None
-        return pooled
-
-    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
-        self._pooled = output.pooler_output
-
-
-def _see_alike(left: PixelFormat, right: PixelFormat) -> bool:
-    """Tell whether two towers are shown the same pixels, however a picture was fitted."""
-    return replace(left, fit=right.fit) == right

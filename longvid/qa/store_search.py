@@ -69,9 +69,21 @@ class StoreSearch:
                 self._require_open()
                 embedder = self._embedder
                 if embedder is None:
+                    self._require_same_instruction()
                     embedder = self.config.encoder.setup_embedder(self.device)
                     self._embedder = embedder
         return embedder
+
+    def _require_same_instruction(self) -> None:
+        encoders = self.store.config.get("encoder"), self.config.to_dict().get("encoder")
+        stored, given = (
+            one.get("document_instruction", "") if isinstance(one, dict) else "" for one in encoders
+        )
+        if stored != given:
+            raise QuestionError(
+                f"The store {self.store.uri} was embedded with encoder.document_instruction "
+                f"{stored!r}, and this configuration has {given!r}; ask with the store's own."
+            )
 
     def _embedded(self, text: str) -> torch.Tensor:
         """Return the embedding by which a text is searched for, (E,) float32, unit norm."""

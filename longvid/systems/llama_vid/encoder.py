@@ -123,7 +123,7 @@ class LlamaVidEncoder:
         """Load the vision tower and the embedder."""
         return Worker(self, device)
 
-    def setup_embedder(self, device: str = "cpu") -> TextWorker:
+    def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder]:
         """Load only the embedder's text tower."""
         embedder = self.load_embedder(device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
@@ -147,7 +147,7 @@ class LlamaVidEncoder:
         )
 
 
-class Worker(TextWorker):
+class Worker(TextWorker[DualEncoder]):
     """Encodes segments."""
 
     def __init__(self, part: LlamaVidEncoder, device: str) -> None:

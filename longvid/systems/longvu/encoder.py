@@ -135,7 +135,7 @@ class LongVUEncoder:
         """Load both towers and the aggregator."""
         return Worker(self, device)
 
-    def setup_embedder(self, device: str = "cpu") -> TextWorker:
+    def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder]:
         """Load only SigLIP's text tower."""
         embedder = self.load_embedder(device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
@@ -164,7 +164,7 @@ class LongVUEncoder:
         )
 
 
-class Worker(TextWorker):
+class Worker(TextWorker[DualEncoder]):
     """Encodes segments."""
 
     def __init__(self, part: LongVUEncoder, device: str) -> None:
