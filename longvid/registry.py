@@ -69,7 +69,7 @@ PARTS: dict[str, dict[str, str]] = {
         "remote": "longvid.transcribe.remote:RemoteSpeech",
         "pocketsphinx": "longvid.transcribe.pocketsphinx:PocketSphinx",
     },
-    "reranker": {},
+    "reranker": {"qwen3_vl": "longvid.rerank.qwen_reranker:Qwen3VLReranker"},
     "selector": {
         "uniform": "longvid.select.frames:Uniform",
         "top_k": "longvid.select.frames:TopK",

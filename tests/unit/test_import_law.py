@@ -46,6 +46,7 @@ FLOORS = {
     "longvid.store": 4,
     "longvid.transcribe": 4,
     "longvid.ground": 4,
+    "longvid.rerank": 4,
     "longvid.world": 4,
     "longvid.systems": 5,
     "longvid.indexing": 6,

@@ -39,6 +39,7 @@ from longvid.protocols import (
 )
 from longvid.reduce import KeepAll, TemporalReduction
 from longvid.registry import KINDS, PARTS
+from longvid.rerank.qwen_reranker import Qwen3VLReranker
 from longvid.select.frames import (
     AdaptiveKeyframes,
     Determinantal,
@@ -84,7 +85,7 @@ TEXT_SOURCES: tuple[TextSourcePart, ...] = (
     RemoteSpeech(),
     PocketSphinx(),
 )
-RERANKERS: tuple[RerankerPart, ...] = ()
+RERANKERS: tuple[RerankerPart, ...] = (Qwen3VLReranker(),)
 SELECTORS: tuple[SelectorPart, ...] = (
     Uniform(),
     TopK(),
