@@ -47,7 +47,7 @@ __all__ = [
 OK, ERROR, FAILURES = 0, 1, 3
 
 #: Columns of a terminal below which a long name, or a sentence, is not folded further.
-_NAME_COLUMNS, _SENTENCE_COLUMNS = 14, 40
+_NAME_COLUMNS, _SENTENCE_COLUMNS = 14, 18
 
 
 def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) -> int:
@@ -252,23 +252,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def _laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
     """Return a table as lines of at most `width` columns."""
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns = [list(column) for column in zip(header, *rows, strict=True)]
-    least = []
-    for column in columns:
-        folded = _SENTENCE_COLUMNS if any(" " in cell for cell in column) else _NAME_COLUMNS
-        least.append(min(folded, max(map(cell_len, column))))
-    needed = sum(least) + 2 * (len(header) - 1)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=True, highlight=False)
-    if needed <= width:
+    widths = _column_widths([list(cells) for cells in zip(header, *rows, strict=True)], width)
+    if widths:
         grid = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for name, narrowest in zip(header, least, strict=True):
-            grid.add_column(name, overflow="fold", min_width=narrowest)
+        for name, columns in zip(header, widths, strict=True):
+            grid.add_column(name, overflow="fold", width=columns)
         for row in rows:
             grid.add_row(*map(Text, row))  # as Text, brackets in a name are no markup
         console.print(grid)
@@ -282,6 +276,33 @@ def _laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
                     Text.assemble((f"{name or 'state'}: ", "bold"), cell), overflow="fold"
                 )
     return buffer.getvalue()
+
+
+def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return how wide columns are laid out; [] where the terminal is too narrow for them.
+
+    rich would choose widths too, and cut a cell where its choice comes out too wide.
+    """
+    from rich.cells import cell_len
+
+    whole = [max(map(cell_len, cells)) for cells in columns]
+    room = width - 2 * len(columns)
+    for name_columns in (width, _NAME_COLUMNS):  # names are folded only where they have to be
+        widths = [
+            min(_SENTENCE_COLUMNS if any(" " in cell for cell in cells) else name_columns, wanted)
+            for cells, wanted in zip(columns, whole, strict=True)
+        ]
+        spare = room - sum(widths)
+        if spare >= 0:
+            break
+    else:
+        return []
+    # The columns that lack least are filled first: most come out whole.
+    for index in sorted(range(len(columns)), key=lambda index: whole[index] - widths[index]):
+        more = min(spare, whole[index] - widths[index])
+        widths[index] += more
+        spare -= more
+    return widths
 
 
 def printable(text: str) -> str:

@@ -83,3 +83,45 @@ def test_errors_are_not_broken_within_words(monkeypatch: pytest.MonkeyPatch) -> 
     table(header, [("cut_off_brook.webm", "decode", "unsupported", 1, "pyav", "", "", error)])
     printed = ESCAPES.sub("", sys.stdout.getvalue())  # type: ignore[attr-defined]
     assert all(word in printed.split() for word in error.split())
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (
+            ("video", "from", "to", "score", "source", "text"),
+            ("video_of_a_museum.mp4", "0:03.3", "0:07.5", "2.483", "speech", "a spoken line " * 5),
+        ),
+        (
+            ("", "what", "found", "remark"),
+            ("fallback", "op context_attention (cpu)", "a twin in torch, slower", "reasons " * 20),
+        ),
+    ],
+)
+def test_quoted_lines_and_findings_fit_a_usual_terminal(
+    header: tuple[str, ...], row: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    table(header, [row])
+    printed = ESCAPES.sub("", sys.stdout.getvalue())  # type: ignore[attr-defined]
+    assert printed.split("\n")[0].split() == [name for name in header if name]
+    assert all(word in printed.split() for word in row[0].split())
+
+
+@pytest.mark.parametrize("columns", range(20, 140, 7))
+def test_no_letter_is_lost_at_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long names beside sentences: rich's own widths come out too wide and are cut."""
+    import sys
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout", Terminal())
+    header = ("a", "b", "c", "d", "e", "f")
+    row = ("x" * 42, "y" * 37, "short", "two words and more of them", "z" * 37, "last")
+    table(header, [row])
+    printed = ESCAPES.sub("", sys.stdout.getvalue())  # type: ignore[attr-defined]
+    for letter in "xyz":
+        assert printed.count(letter) == "".join(row).count(letter)
+    assert "last" in printed
