@@ -15,13 +15,17 @@ from longvid.store import StoredVideo
 from longvid.timed_text.words import coverage
 from longvid.types import Evidence, Question, Selection
 
-__all__ = ["QUOTED_NOTE", "RetrievedLines", "quoted"]
+__all__ = ["NOTHING_QUOTED_NOTE", "QUOTED_NOTE", "RetrievedLines", "quoted"]
 
 #: A line that a clause is about holds at least this share of its words.
 _LEAST_COVERAGE = 0.5
 QUOTED_NOTE = (
     "the language model does not know these words or this footage; the answer quotes a line of "
     "the video's own text and is not understood"
+)
+NOTHING_QUOTED_NOTE = (
+    "the language model does not know these words or this footage, and no line of the videos' own "
+    "text has enough of the question's words to be quoted"
 )
 
 

@@ -32,7 +32,12 @@ from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered
-from longvid.qa.retrieved_lines import QUOTED_NOTE, RetrievedLines, quoted
+from longvid.qa.retrieved_lines import (
+    NOTHING_QUOTED_NOTE,
+    QUOTED_NOTE,
+    RetrievedLines,
+    quoted,
+)
 from longvid.qa.routing import route_of
 from longvid.qa.search_text import search_text
 from longvid.qa.second_look import SecondLook
@@ -353,7 +358,8 @@ class VideoQA(StoreSearch):
         """Return an answer by a line: only lines support it, and none where nothing was found."""
         found = quote.text != NOTHING_FOUND
         lines = tuple(span for span in prepared.selection.evidence if span.text and found)
-        return replace(self._answer(prepared, quote), evidence=lines, note=QUOTED_NOTE)
+        note = QUOTED_NOTE if found else NOTHING_QUOTED_NOTE
+        return replace(self._answer(prepared, quote), evidence=lines, note=note)
 
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds

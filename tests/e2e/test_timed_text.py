@@ -16,7 +16,7 @@ from longvid.cli import main
 from longvid.config import Config, load_config
 from longvid.errors import ConfigError, QuestionError
 from longvid.indexing.text_reader import TextReader
-from longvid.qa.retrieved_lines import QUOTED_NOTE
+from longvid.qa.retrieved_lines import NOTHING_QUOTED_NOTE, QUOTED_NOTE
 from longvid.qa.text_search import TextSearch
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, write_subtitles
@@ -278,6 +278,12 @@ def test_a_line_is_quoted_where_the_model_knows_no_word(talk: Path) -> None:
     assert many[0].text == answer.text
     with pytest.raises(QuestionError, match="does not know"):
         VideoQA(talk).ask("How much xylophone?", video="bottles_40s.mp4")
+
+
+def test_nothing_quoted_is_not_called_a_quote(talk: Path) -> None:
+    answer = VideoQA(talk).ask("What do the letters say?")
+    assert (answer.text, answer.evidence) == ("nothing found", ())
+    assert answer.note == NOTHING_QUOTED_NOTE
 
 
 def test_quote_as_the_language_model(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
