@@ -87,7 +87,12 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     warn(report.note or qa.llm.note)
 
     tell("\n3. Search the real clips (the shipped model knows nothing of real footage)")
-    found = [span for span in qa.search("a big white circle", top_k=200) if span.path != film]
+    drawn = os.path.basename(film)  # a store holds whole paths
+    found = [
+        span
+        for span in qa.search("a big white circle", top_k=200)
+        if os.path.basename(span.path) != drawn
+    ]
     for span in found[:3]:
         tell(
             f"   {os.path.basename(span.path)} {span.start_seconds:.1f}-{span.end_seconds:.1f} s "
