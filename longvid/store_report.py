@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from longvid.errors import StoreError
+from longvid.errors import StoreError, counted
 from longvid.store import Store, StoredVideo, stored_picture_times, stored_pictures
 from longvid.types import Evidence, Failure
 
@@ -71,6 +71,7 @@ def store_page(store: Store, questions: Sequence[AskedQuestion] = ()) -> str:
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["clock"] = _clock
+    environment.filters["counted"] = counted
     source = resources.files("longvid").joinpath("assets/store_report.html").read_text()
     videos = store.videos()
     return environment.from_string(source).render(
