@@ -133,7 +133,7 @@ def needs_of(config: Config, hours: float) -> Needs:
 def device_bytes(device: str) -> tuple[str, int | None]:
     """Return a device's name and the bytes that can be had on it now, None if nobody can tell."""
     on_gpu = device.startswith("cuda")
-    name = torch.cuda.get_device_name(device) if on_gpu else "this machine's memory"
+    name = torch.cuda.get_device_name(device) if on_gpu else "this machine"
     return name, free_bytes(device)
 
 

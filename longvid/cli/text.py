@@ -129,8 +129,9 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
         for source, number in result.num_lines.items():
             num_lines[source] = num_lines.get(source, 0) + number
             name = printable(names[paths[result.video_id]])
-            remark(f"{name}: {counted(number, 'line')} of {source}")
+            remark(f"{name}: {_lines(number, source)}")
 
+    remark("reading; a video is named when it is done")
     with TextThreads(config, store, again=options.again) as threads:
         for video in videos:
             threads.submit(video)
@@ -139,11 +140,18 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
     if options.json:
         dump({"lines": num_lines, "failures": [dataclasses.asdict(one) for one in failures]})
     else:
-        counts = ", ".join(
-            f"{counted(number, 'line')} of {source}" for source, number in num_lines.items()
-        )
+        counts = ", ".join(_lines(number, source) for source, number in num_lines.items())
         say(counts or "nothing to read")
         header = ("video", "stage", "kind", "from", "to", "error")
         table(header, [failure_row(failure) for failure in failures])
     warn(note)
     return FAILURES if failures else OK
+
+
+def _lines(number: int, source: str) -> str:
+    """Write how many lines a source gave.
+
+    >>> _lines(1, "speech"), _lines(2, "screen")
+    ('1 line of speech', '2 lines of screen text')
+    """
+    return f"{counted(number, 'line')} of {'screen text' if source == 'screen' else source}"
