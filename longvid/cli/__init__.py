@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from longvid import __version__
-from longvid.cli import asking, indexing, info, serving, store_commands, text
+from longvid.cli import asking, detection, indexing, info, serving, store_commands, text
 from longvid.cli.command import Commands
 from longvid.cli.limits import check_memory_limit, limits_note, resource_sentence
 from longvid.cli.output import (
@@ -111,6 +111,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longvid {__version__}")
     commands = Commands(parser)
-    for group in (indexing, asking, store_commands, text, serving, info):
+    for group in (indexing, asking, store_commands, text, detection, serving, info):
         group.add_commands(commands)
     return parser

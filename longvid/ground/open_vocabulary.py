@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError
-from longvid.methods.phrase_tracks import ground_phrases
+from longvid.methods.phrase_tracks import Detect, ground_phrases
 from longvid.methods.phrases import noun_phrases
 from longvid.methods.tracking import Detection, suppress
 from longvid.types import Answer, CheckpointRef, Picture, Question, Track
@@ -55,15 +55,27 @@ class OpenVocabulary:
         Raises:
             ModelError: It is missing, or of another family.
         """
+        return _Worker(self.detector(device), self.most)
+
+    def detector(self, device: str = "cpu") -> Detect:
+        """Load the detector as a function of one picture and phrases.
+
+        Raises:
+            ModelError: It is missing, or of another family.
+        """
         from longvid.models.detectors import load_detector
 
-        detect = load_detector(self.model, device, threshold=self.threshold, dtype=self.dtype)
-        return _Worker(detect, self.most)
+        find = load_detector(self.model, device, threshold=self.threshold, dtype=self.dtype)
+
+        def detect(picture: np.ndarray, names: Sequence[str]) -> list[Detection]:
+            return suppress(find(picture, names), most=self.most)
+
+        return detect
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    detect: Any
+    detect: Detect
     most: int
 
     def __call__(
@@ -74,8 +86,4 @@ class _Worker:
         if not phrases:
             # What only the question names has no place in the answer.
             phrases = [type(one)(one.text, many=one.many) for one in noun_phrases(question.text)]
-
-        def detect(picture: np.ndarray, names: Sequence[str]) -> list[Detection]:
-            return suppress(self.detect(picture, names), most=self.most)
-
-        return ground_phrases(phrases, pictures, detect, self.most)
+        return ground_phrases(phrases, pictures, self.detect, self.most)

@@ -46,7 +46,8 @@ def ground_phrases(
 
     Args:
         phrases: What is looked for.
-        pictures: Of any videos, in any order.
+        pictures: Of any videos, in any order; a picture in which a phrase was looked for before is
+            not looked at again.
         detect: Of one picture.
         most: Boxes of one phrase in one picture.
 
@@ -61,7 +62,7 @@ def ground_phrases(
     for video_id in dict.fromkeys(picture.video_id for picture in pictures):
         own = {one.pts_seconds: one for one in pictures if one.video_id == video_id}
         times = sorted(own)
-        found = [list(detect(pixels_of(own[time]), names)) for time in times]
+        found = [_detected(own[time], names, detect) for time in times]
         for name in names:
             phrase = wanted[name]
             limit = most if phrase.many else 1
@@ -74,6 +75,20 @@ def ground_phrases(
                 )
                 tracks[name].append(Track(name, boxes, phrase.span))
     return tuple(track for name in names for track in tracks[name])
+
+
+def _detected(picture: Picture, names: Sequence[str], detect: Detect) -> list[Detection]:
+    """Take what was found in a picture before, and look for the rest."""
+    found: list[Detection] = []
+    missing = list(names)
+    for before in picture.found:
+        ready = [name for name in missing if name in before.things]
+        missing = [name for name in missing if name not in ready]
+        for label, box in before.boxes:
+            if label in ready:
+                left, top, right, bottom = box.xyxy
+                found.append(Detection(label, (left, top, right, bottom), box.score))
+    return [*found, *detect(pixels_of(picture), missing)] if missing else found
 
 
 def pixels_of(picture: Picture) -> np.ndarray:

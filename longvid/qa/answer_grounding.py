@@ -9,6 +9,7 @@ from dataclasses import replace
 from longvid.protocols import Grounder, GrounderPart
 from longvid.qa.shown_pictures import shown_pictures
 from longvid.store import Store
+from longvid.store.detected_boxes import detector_fingerprint, with_stored_boxes
 from longvid.types import Answer, Picture, Question, Selection
 
 __all__ = ["AnswerGrounding"]
@@ -18,6 +19,8 @@ _MOST_PICTURES = 64
 
 class AnswerGrounding:
     """Grounds answers with a configuration's grounder, loaded at the first answer.
+
+    Boxes that the store has of its detector are taken, and only the rest is looked for.
 
     Args:
         part: The grounder; None leaves answers as they are.
@@ -30,6 +33,7 @@ class AnswerGrounding:
         self._store = store
         self._device = device
         self._grounder: Grounder | None = None
+        self._fingerprint = ""
 
     def add(self, question: Question, answer: Answer, selection: Selection) -> Answer:
         """Return the answer with its tracks, or with a note that nothing was found.
@@ -46,7 +50,8 @@ class AnswerGrounding:
         pictures = selection.pictures or shown_pictures(self._store, selection)
         if self._grounder is None:
             self._grounder = self._part.setup(self._device)
-        shown = _spread(pictures, _MOST_PICTURES)
+            self._fingerprint = detector_fingerprint(self._part)
+        shown = with_stored_boxes(self._store, _spread(pictures, _MOST_PICTURES), self._fingerprint)
         tracks = tuple(self._grounder(question, answer, shown))
         note = answer.note
         if not tracks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from longvid.types.carrier import require
 from longvid.types.text_line import TextLine, require_box, require_span
 
-__all__ = ["Box", "Candidate", "Picture", "Track"]
+__all__ = ["Box", "Candidate", "FoundBoxes", "Picture", "Track"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Picture:
         pts_seconds: Presentation time.
         jpeg: The encoded picture.
         height, width: Pixels.
+        found: What a detector found in it before, a list of things each.
     """
 
     video_id: str
@@ -26,6 +27,7 @@ class Picture:
     jpeg: bytes
     height: int
     width: int
+    found: tuple[FoundBoxes, ...] = ()
 
     def __post_init__(self) -> None:
         require_span("A picture", self.pts_seconds, self.pts_seconds)
@@ -82,6 +84,19 @@ class Box:
     def __post_init__(self) -> None:
         require_span("A box", self.pts_seconds, self.pts_seconds)
         require_box("A box", self.xyxy)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """What a detector found in one picture.
+
+    Args:
+        things: What was looked for.
+        boxes: Of the things that are there.
+    """
+
+    things: tuple[str, ...]
+    boxes: tuple[tuple[str, Box], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

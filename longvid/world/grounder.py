@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.methods.phrase_tracks import Phrase, ground_phrases
+from longvid.methods.phrase_tracks import Detect, Phrase, ground_phrases
 from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES
 from longvid.types import Answer, CheckpointRef, Picture, Question, Track
@@ -40,6 +40,10 @@ class DrawnShapes:
     def setup(self, device: str = "cpu") -> DrawnShapes:
         """Return the part itself: it has no weights."""
         return self
+
+    def detector(self, device: str = "cpu") -> Detect:
+        """Return what finds shapes in one picture; names are as in "red star"."""
+        return _detect
 
     def __call__(
         self, question: Question, answer: Answer, pictures: Sequence[Picture]

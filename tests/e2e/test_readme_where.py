@@ -1,4 +1,4 @@
-"""README's section "Where is it?" on the demo's film, word by word; and what can go wrong there."""
+"""README's section "Where is it?" on a short film, word by word; and what can go wrong there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from longvid.cli import main
-from longvid.demo import draw_demo_film
+from longvid.world.film import write_film
+from longvid.world.scene import make_film
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("### Where is it?")[1].split("\n### ")[0]
@@ -19,6 +20,8 @@ COMMANDS = [
     shlex.split(line)[1:]
     for line in re.findall(r"^```\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)[0].splitlines()
 ]
+#: A film of half a minute with a white star at the bottom left, in its last shot.
+SEED = 20_261_372
 BOTTOM_LEFT = (0.0, 0.5, 0.5, 1.0)
 
 
@@ -26,10 +29,12 @@ def test_where_is_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").mkdir()
-    draw_demo_film(Path("demo"))
-    index, ask = COMMANDS
+    index, find, ask = COMMANDS
+    film = Path(index[1])
+    film.parent.mkdir()
+    write_film(make_film(SEED, 0, duration_seconds=24), film, fps=5)
     assert main(index) == 0
+    assert main(find) == 0
     capsys.readouterr()
     assert main(ask) == 0
     printed = capsys.readouterr().out

@@ -20,10 +20,18 @@ from longvid.methods.phrases import noun_phrases
 from longvid.models.detection_pixels import grounding_dino_pixels, owlv2_pixels
 from longvid.models.detectors import load_detector
 from longvid.testing import check_grounder
-from tests.unit.ground.tiny_detectors import save_grounding_dino, save_owlv2
+from tests.unit.ground.tiny_detectors import (
+    save_grounding_dino,
+    save_mm_grounding_dino,
+    save_owlv2,
+)
 
 SIZES = [(48, 90), (120, 77), (64, 64), (200, 31)]
-SAVED = {"owlv2": save_owlv2, "grounding-dino": save_grounding_dino}
+SAVED = {
+    "owlv2": save_owlv2,
+    "grounding-dino": save_grounding_dino,
+    "mm-grounding-dino": save_mm_grounding_dino,
+}
 
 
 def picture(height: int, width: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -62,8 +63,20 @@ def save_owlv2(folder: Path) -> None:
 
 
 def save_grounding_dino(folder: Path) -> None:
+    _save_dino(
+        folder, transformers.GroundingDinoConfig, transformers.GroundingDinoForObjectDetection
+    )
+
+
+def save_mm_grounding_dino(folder: Path) -> None:
+    _save_dino(
+        folder, transformers.MMGroundingDinoConfig, transformers.MMGroundingDinoForObjectDetection
+    )
+
+
+def _save_dino(folder: Path, configuration: Any, model: Any) -> None:
     torch.manual_seed(0)
-    config = transformers.GroundingDinoConfig(
+    config = configuration(
         backbone_config=transformers.SwinConfig(
             embed_dim=8,
             depths=[1, 1, 1, 1],
@@ -91,5 +104,5 @@ def save_grounding_dino(folder: Path) -> None:
         num_queries=12,
         max_text_len=32,
     )
-    transformers.GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    model(config).save_pretrained(folder)
     save_tokenizer(folder)

@@ -1,0 +1,111 @@
+"""The command that keeps boxes of things in stored pictures: boxes."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from longvid.cli.command import Commands
+from longvid.cli.output import OK, dump, remark, say, short_names, table
+from longvid.errors import ConfigError, counted
+
+if TYPE_CHECKING:
+    from longvid.store import Store
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Register it."""
+    boxes = commands.add(
+        "boxes", _boxes, "Keep boxes of things in stored pictures, or list them.", commands.store
+    )
+    boxes.add_argument("videos", nargs="*", metavar="VIDEO", help="only these: path, name or id")
+    boxes.add_argument(
+        "--detector", metavar="NAME", help="open_vocabulary (OWLv2, Grounding DINO), drawn_shapes"
+    )
+    boxes.add_argument("--things", default="", metavar="A,B", help="what to look for")
+    boxes.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting, such as grounder.model=FOLDER",
+    )
+    boxes.add_argument("--remove", action="store_true", help="remove all boxes")
+
+
+def _boxes(options: argparse.Namespace) -> int:
+    from longvid.store import Store
+
+    store = Store.open(options.store)
+    chosen = [store.find(name) for name in options.videos]
+    paths = {one.video.video_id: one.video.path for one in store.videos()}
+    names = short_names(list(paths.values()))
+    videos = {video_id: names[paths[video_id]] for video_id in chosen or paths}
+    if options.remove and (options.detector or options.things):
+        raise ConfigError("--remove removes all boxes; give it without --detector and --things.")
+    if options.remove:
+        return _remove(options, store, videos)
+    if options.detector or options.things:
+        return _find(options, store, videos)
+    return _list(options, store, videos)
+
+
+def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
+    from longvid.config import Config, change
+    from longvid.indexing.picture_boxes import BoxFinder
+
+    named = [f"grounder.name={options.detector}"] if options.detector else []
+    tables = change({**store.config, "run": {}}, [*named, *options.set])
+    config = Config.from_dict(tables)
+    if config.grounder is None:
+        raise ConfigError("No detector is named; give --detector open_vocabulary or drawn_shapes.")
+    finder = BoxFinder(config.grounder, options.things.split(","), config.run.device)
+    pictures = boxes = 0
+    for video_id, name in videos.items():
+        seen, found = finder.find(store, video_id)
+        pictures, boxes = pictures + seen, boxes + found
+        remark(f"{name}: {found} boxes in {counted(seen, 'new picture')}")
+    if options.json:
+        dump({"pictures": pictures, "boxes": boxes})
+    else:
+        say(f"{boxes} boxes in {counted(pictures, 'new picture')}")
+    return OK
+
+
+def _remove(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
+    from longvid.store.detected_boxes import remove_boxes
+
+    removed = sum(remove_boxes(store, video_id) for video_id in videos)
+    if options.json:
+        dump({"removed": removed})
+    else:
+        say(f"removed the boxes of {counted(removed, 'video')}")
+    return OK
+
+
+def _list(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
+    from longvid.store.detected_boxes import read_boxes
+
+    rows: list[tuple[str, str, int, int]] = []
+    for video_id, name in videos.items():
+        pictures: Counter[str] = Counter()
+        boxes: Counter[str] = Counter()
+        for found in read_boxes(store, video_id).values():
+            for one in found:
+                pictures.update(one.things)
+                boxes.update(thing for thing, _ in one.boxes)
+        rows += [(name, thing, pictures[thing], boxes[thing]) for thing in sorted(pictures)]
+    if options.json:
+        keys = ("video", "thing", "pictures", "boxes")
+        dump([dict(zip(keys, row, strict=True)) for row in rows])
+        return OK
+    if not rows:
+        remark('No boxes: add them with --detector open_vocabulary --things "red car, dog".')
+    table(
+        ("video", "thing", "pictures", "boxes"),
+        [(name, thing, str(seen), str(found)) for name, thing, seen, found in rows],
+    )
+    return OK
