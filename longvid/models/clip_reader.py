@@ -233,7 +233,7 @@ class ClipReader:
         on_device = {name: value.to(self._device) for name, value in inputs.items()}
         states = self.module.model(**on_device, use_cache=False).last_hidden_state  # (B, L, D)
         last = (mask * torch.arange(longest)).argmax(dim=1)
-        found: torch.Tensor = states[torch.arange(len(states)), last.to(states.device)]
+        found: torch.Tensor = states[torch.arange(len(states)), last]
         return found
 
     def _padded(self, values: Sequence[int], longest: int, fill: int) -> torch.Tensor:
