@@ -14,12 +14,7 @@ from longvid.lazy_import import torch
 from longvid.protocols import Compressor
 from longvid.types import Segment, Tokens
 
-__all__ = ["compress_video", "groups_of", "segments_together"]
-
-
-def segments_together(part: object) -> int:
-    """Return how many consecutive segments a compressor sees together, 1 for most."""
-    return int(getattr(part, "num_segments", 1))
+__all__ = ["compress_video", "groups_of"]
 
 
 def groups_of(segments: Sequence[Segment], num_segments: int) -> Iterator[list[Segment]]:

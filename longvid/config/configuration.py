@@ -34,6 +34,7 @@ from longvid.protocols import (
     RerankerPart,
     SelectorPart,
     TextSourcePart,
+    segments_together,
 )
 from longvid.sample import Sampling
 from longvid.types import CheckpointRef
@@ -80,7 +81,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for part in self.compressors:
-            together = getattr(part, "num_segments", 1)
+            together = segments_together(part)
             if self.sample.chunk_segments % together:
                 raise ConfigError(
                     f"A compressor sees {together} segments together, and a chunk has "

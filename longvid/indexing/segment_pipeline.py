@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from longvid.compress.whole_video import compress_video, groups_of, segments_together
+from longvid.compress.whole_video import compress_video, groups_of
 from longvid.config import Config
 from longvid.errors import OpError
 from longvid.laws import require_compressed
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
+from longvid.protocols import segments_together
 from longvid.types import Failure, FrameBatch, Segment, Video
 
 __all__ = ["SegmentPipeline", "torch_threads"]

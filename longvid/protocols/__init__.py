@@ -44,6 +44,7 @@ from longvid.protocols.index_side import (
     SpeechPart,
     TextEmbedder,
     TextSourcePart,
+    segments_together,
 )
 from longvid.protocols.part import RUN_ONLY, Part
 
@@ -77,6 +78,7 @@ __all__ = [
     "TextEmbedder",
     "TextSourcePart",
     "members",
+    "segments_together",
 ]
 
 #: The protocol of each kind of part, in the order of the path; a text source fits one of two.

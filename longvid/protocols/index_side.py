@@ -36,6 +36,7 @@ __all__ = [
     "SpeechPart",
     "TextEmbedder",
     "TextSourcePart",
+    "segments_together",
 ]
 
 
@@ -188,6 +189,11 @@ class CompressorPart(Part, Protocol):
 
     def setup(self, device: str = "cpu") -> Compressor:
         """Load what it needs."""
+
+
+def segments_together(compressor: Compressor | CompressorPart) -> int:
+    """Return how many consecutive segments a compressor sees together, 1 for most."""
+    return int(getattr(compressor, "num_segments", 1))
 
 
 class Speech(Protocol):

@@ -10,13 +10,13 @@ from longvid.registry import PARTS
 
 ROOT = Path(__file__).parents[2]
 NAMES = {name for parts in PARTS.values() for name in parts}
-#: The rooms of parts, which may name their own; `systems` is one room.
+#: The rooms of parts, which may name their own (`systems` is one), and that of their protocols.
 ROOMS = {
     place.split(".")[1].partition(":")[0]
     for parts in PARTS.values()
     for place in parts.values()
     if place.startswith("longvid.")
-}
+} | {"protocols"}
 #: What a variable that holds a part is called.
 HELD = ("part", "encoder", "llm", "reducer", "compressor", "selector", "decoder", "grounder")
 

@@ -148,7 +148,7 @@ $("help").onclick = () => $("shortcuts").showModal();
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.closest("input, textarea, select");
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select");
   if (event.key === "Escape") {
     conversation.cancel();
     event.target.blur?.();

@@ -19,7 +19,7 @@ def test_unopened_videos_are_estimated_by_their_bytes() -> None:
     )  # fmt: skip
     assert progress.seconds_total == 400.0
     assert progress.share_done == 0.25
-    assert progress.seconds_left(10.0) == 30.0
+    assert progress.seconds_left(0.0, 0.0, 10.0) == 30.0
 
 
 def test_without_sizes_they_are_as_long_as_the_others() -> None:
@@ -27,7 +27,7 @@ def test_without_sizes_they_are_as_long_as_the_others() -> None:
         videos_indexed=1, videos_open=1, videos_listed=4, seconds_done=50.0, seconds_known=200.0
     )
     assert progress.seconds_total == 400.0
-    assert progress.seconds_left(10.0) == 70.0
+    assert progress.seconds_left(0.0, 0.0, 10.0) == 70.0
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_without_sizes_they_are_as_long_as_the_others() -> None:
 def test_nothing_is_estimated_from_nothing(progress: Progress) -> None:
     assert progress.seconds_total is None
     assert progress.share_done is None
-    assert progress.seconds_left(1.0) is None
+    assert progress.seconds_left(0.0, 0.0, 1.0) is None
 
 
 def test_paths_are_listed_ahead_of_the_work(tmp_path: Path) -> None:
