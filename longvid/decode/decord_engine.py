@@ -5,7 +5,9 @@ says which frame is on display when; decord must agree on how many there are.
 
 decord takes the place of a keyframe in the file for its place on display. Where pictures that
 follow a keyframe in the file are shown before it (an open group of pictures), decord gives a later
-frame than the one asked for after each seek. Such a file is read in order from its start.
+frame than the one asked for after each seek. In MPEG-PS and Ogg, where FFmpeg finds a place by
+guessing, it gives another one. Such files are read in order from their start. In MPEG-TS its first
+frame is not the file's: that is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 
 __all__ = ["decord_engine", "why_no_decord"]
+
+
+_SOUGHT_BY_GUESSING = ("mpeg", "ogg")
 
 
 def why_no_decord() -> str:
@@ -46,16 +51,25 @@ class _DecordSource:
         path: str,
         times: FrameTimes,
         keyframes: Sequence[int] | None,
+        container: str,
         num_threads: int,
         progress: Progress,
     ) -> None:
         self._times, self._progress = times, progress
-        decord = importlib.import_module("decord")
+        self._path, self._num_threads = path, num_threads
+        if container == "mpegts":
+            raise VideoError(
+                f"{path} cannot be read by decord, which shows other frames of MPEG-TS than those "
+                "asked for; use the decoder pyav.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            )
         # Its own error is derived from Exception itself.
         own = importlib.import_module("decord._ffi.base").DECORDError
         self._errors = (own, RuntimeError, ValueError, TypeError, IndexError)
         try:
-            self._reader = decord.VideoReader(path, num_threads=num_threads)
+            self._reader = self._opened()
             num_frames = len(self._reader)
         except self._errors as error:
             raise VideoError(
@@ -72,8 +86,13 @@ class _DecordSource:
                 path=path,
                 stage="probe",
             )
-        self._may_seek = list(self._reader.get_key_indices()) == keyframes
+        keys = list(self._reader.get_key_indices())
+        self._may_seek = container not in _SOUGHT_BY_GUESSING and keys == keyframes
         self._next = 0  # the rank that comes next, where it may not seek
+
+    def _opened(self) -> Any:
+        decord = importlib.import_module("decord")
+        return decord.VideoReader(self._path, num_threads=self._num_threads)
 
     #: Damage is not looked for.
     doubtful: frozenset[int] = frozenset()
@@ -98,8 +117,7 @@ class _DecordSource:
         if self._may_seek:
             return self._reader[rank]
         if rank < self._next:
-            self._reader.seek(0)
-            self._next = 0
+            self._reader, self._next = self._opened(), 0
         while self._next < rank:
             self._reader.next()  # `skip_frames` would seek
             self._next += 1

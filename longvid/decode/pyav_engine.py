@@ -61,15 +61,15 @@ class PyAVEngine:
         options: The fields of `PyAVDecoder` that concern decoding.
         progress: Called for every packet.
         other_source: If given, pictures come from another library: it is called with the path, the
-            frame times and the ranks of the keyframes (None if unknown) of a file that this engine
-            has opened and found allowed.
+            frame times, the ranks of the keyframes (None if unknown) and FFmpeg's name of the
+            container of a file that this engine has opened and found allowed.
     """
 
     def __init__(
         self,
         options: dict[str, Any],
         progress: Progress,
-        other_source: Callable[[str, FrameTimes, Sequence[int] | None], Source] | None = None,
+        other_source: Callable[[str, FrameTimes, Sequence[int] | None, str], Source] | None = None,
     ) -> None:
         self._other_source = other_source
         self._size = FrameSize(**{**options["size"], "fill": tuple(options["size"]["fill"])})
@@ -223,6 +223,7 @@ class PyAVEngine:
             return open_video(path, self._settings.max_pixels)
 
         container, stream = reopen()
+        container_name = container.format.name
         pixel_aspect = float(stream.sample_aspect_ratio or 1)
         codec = stream.codec_context
         disposable = None
@@ -251,7 +252,7 @@ class PyAVEngine:
             raise undecodable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
             keyframes = np.flatnonzero(table.keyframe[table.packet_of]).tolist()
-            source = self._other_source(path, times, keyframes if planned else None)
+            source = self._other_source(path, times, keyframes if planned else None, container_name)
         return _OpenVideo(
             source=source,
             table=table if planned else None,
@@ -262,7 +263,7 @@ class PyAVEngine:
 
 
 def engine_over(
-    make_source: Callable[[str, FrameTimes, Sequence[int] | None, int, Progress], Source],
+    make_source: Callable[[str, FrameTimes, Sequence[int] | None, str, int, Progress], Source],
     why_not: str,
     options: dict[str, Any],
     progress: Progress,
@@ -270,8 +271,8 @@ def engine_over(
     """Make an engine whose pictures come from another library.
 
     Args:
-        make_source: Called with path, frame times, ranks of the keyframes (None if unknown),
-            number of threads and progress.
+        make_source: Called with path, frame times, ranks of the keyframes (None if unknown), name
+            of the container, number of threads and progress.
         why_not: Why the library cannot be used here; "" if it can.
         options: As of `PyAVEngine`, with `num_threads`.
         progress: As of `PyAVEngine`.
@@ -282,7 +283,9 @@ def engine_over(
     if why_not:
         raise VideoError(why_not, kind="unsupported", path="", stage="probe")
 
-    def source(path: str, times: FrameTimes, keyframes: Sequence[int] | None) -> Source:
-        return make_source(path, times, keyframes, options["num_threads"], progress)
+    def source(
+        path: str, times: FrameTimes, keyframes: Sequence[int] | None, container: str
+    ) -> Source:
+        return make_source(path, times, keyframes, container, options["num_threads"], progress)
 
     return PyAVEngine(options, progress, source)

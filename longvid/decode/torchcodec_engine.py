@@ -49,6 +49,7 @@ class _TorchcodecSource:
         path: str,
         times: FrameTimes,
         keyframes: Sequence[int] | None,  # not needed: torchcodec's own scan finds them
+        container: str,
         num_threads: int,
         progress: Progress,
     ) -> None:

@@ -172,6 +172,28 @@ def test_other_libraries_find_a_frame_in_open_groups(
             assert (found[pts] == frames[pts]).all(), pts
 
 
+@pytest.mark.parametrize("ending", ["mpg", "ts"])
+def test_other_libraries_find_a_frame_in_streams_without_an_index(
+    ending: str, other: Any, tmp_path: Path
+) -> None:
+    codec = "mpeg2video" if ending == "mpg" else "libx264"
+    path = encode(tmp_path / f"clip.{ending}", 60, codec=codec, options={"g": "12", "bf": "2"})
+    frames = {pts: as_rgb(frame, 96, 128) for pts, frame in all_frames(path)}
+    name, decoder = other
+    if ending == "ts" or name == "torchcodec":
+        with pytest.raises(VideoError, match=f"cannot be read by {name}") as caught:
+            decoder.probe(str(path))
+        assert caught.value.kind == "unsupported"
+        return
+    video = decoder.probe(str(path))
+    for ranks in (range(0, 60, 7), [40], [9, 26]):
+        times = [list(frames)[rank] for rank in ranks]
+        found = decoded(decoder.decode(one_segment(video, times)))
+        assert list(found) == times
+        for pts in times:
+            assert (found[pts] == frames[pts]).all(), pts
+
+
 def test_other_libraries_make_rgb_at_full_size_and_scale_it(other: Any, pyav: Any) -> None:
     name, _ = other
     path = str(DATA / "edge" / "h264_nonzero_start.mp4")
