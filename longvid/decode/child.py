@@ -9,6 +9,7 @@ network (`sandbox.py`).
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import gc
 import importlib
@@ -199,7 +200,7 @@ class _SharedFrames:
         """Return a writable array whose memory another process can map."""
         num_bytes = math.prod(shape)
         descriptor = _anonymous_file()
-        os.ftruncate(descriptor, max(1, num_bytes))
+        _set_size(descriptor, max(1, num_bytes))
         memory = mmap.mmap(descriptor, max(1, num_bytes))
         frames: FrameArray = np.frombuffer(memory, np.uint8, num_bytes).reshape(shape)
         self._descriptors[frames.ctypes.data] = descriptor
@@ -214,6 +215,27 @@ class _SharedFrames:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
+
+
+def _set_size(descriptor: int, num_bytes: int) -> None:
+    """Make an anonymous file so large, or say which limit forbids it.
+
+    Raises:
+        VideoError: Files of this process may not be so large.
+    """
+    try:
+        os.ftruncate(descriptor, num_bytes)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno != errno.EFBIG:
+            raise
+        raise VideoError(
+            f"the frames of a segment take {num_bytes / 1e3:.0f} kB, more than a file may have "
+            "here (ulimit -f); raise the limit",
+            kind="out-of-memory",
+            path="",
+            stage="decode",
+        ) from error
 
 
 def _anonymous_file() -> int:

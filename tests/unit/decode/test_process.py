@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from longvid.decode import PyAVDecoder
+from longvid.decode.child import _SharedFrames
 from longvid.decode.decoder import RunningDecoder
 from longvid.decode.process import Limits
 from longvid.errors import VideoError
@@ -273,3 +275,12 @@ def test_a_child_dies_with_its_parent(misdeed: str) -> None:
     while is_running(child) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_running(child)
+
+
+def test_a_limit_for_the_size_of_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, num_bytes: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with pytest.raises(VideoError, match=r"more than a file may have here \(ulimit -f\)"):
+        _SharedFrames().allocate((2, 3, 4, 4))
