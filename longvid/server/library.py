@@ -80,7 +80,7 @@ async def status(request: Request) -> JSONResponse:
                 "num_videos": len(videos),
                 "duration_seconds": sum(one.video.duration_seconds for one in videos.values()),
                 "ready": worker.is_ready,
-                "problem": clean_sentence(worker.problem) if worker.problem else "",
+                "problem": worker.problem,
                 "note": worker.note,
             }
         )

@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from longvid.server.api_errors import ApiError
+from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.settings import Limits
 
 __all__ = ["ModelWorker", "worker_environment"]
@@ -183,7 +183,7 @@ class ModelWorker:
                 self.note = event["note"]
                 self._ready.set()
             elif event["event"] == "failed":
-                self.problem = event["message"]
+                self.problem = clean_sentence(event["message"])
             elif event["id"] in self._events:
                 self._events[event["id"]].put_nowait(event)
         await process.wait()
