@@ -11,13 +11,30 @@ from typing import TextIO
 from longvid.errors import counted
 from longvid.indexing.report import Progress
 
-__all__ = ["index_progress"]
+__all__ = ["busy", "index_progress"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
 #: No time left is shown before the pace was seen for this long.
 _BASIS_SECONDS = 10.0
 #: A new estimate of the time left counts in full after so many seconds.
 _SMOOTHING_SECONDS = 20.0
+
+
+@contextmanager
+def busy(stream: TextIO, what: str) -> Iterator[None]:
+    """Show on a terminal that something is being done, until the block ends.
+
+    Args:
+        stream: Usually stderr; nothing is written to what is no terminal.
+        what: Is being done.
+    """
+    if not stream.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(file=stream).status(what):
+        yield
 
 
 @contextmanager

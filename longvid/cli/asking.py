@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
+    from longvid.progress import busy
     from longvid.qa.video_qa import VideoQA
 
     if options.store is None and options.video is None:
@@ -92,7 +94,10 @@ def _ask(options: argparse.Namespace) -> int:
     else:
         video = options.video
         qa = _open_qa(options)
-    answer = qa.ask(options.question, video=video, choices=options.choice, budget=options.budget)
+    with busy(sys.stderr, "loading the models and asking"):
+        answer = qa.ask(
+            options.question, video=video, choices=options.choice, budget=options.budget
+        )
     warn(answer.note)
     _warn_of_damage(qa)
     if options.open:
@@ -147,29 +152,33 @@ def _warn_of_damage(qa: VideoQA) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
+    from longvid.progress import busy
     from longvid.qa.candidate_segments import nothing_fits
     from longvid.qa.video_qa import VideoQA
 
     if options.top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
     qa = VideoQA(options.store)
+    by_words = options.subtitles or options.text_lines or options.source
     span = _span(options)
-    if (options.path or span) and (options.subtitles or options.text_lines or options.source):
+    if (options.path or span) and by_words:
         raise ConfigError("--path, --after and --before filter the search of pictures alone.")
-    if options.subtitles:
-        found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
-    elif options.text_lines or options.source:
-        found = qa.search_text(
-            options.text, video=options.video, top_k=options.top_k, source=options.source or ""
-        )
-    else:
-        found = qa.search(
-            options.text,
-            video=options.video,
-            top_k=options.top_k,
-            paths=options.path,
-            span=span,
-        )
+    with busy(sys.stderr, "searching"):
+        if options.subtitles:
+            found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
+        elif options.text_lines or options.source:
+            found = qa.search_text(
+                options.text, video=options.video, top_k=options.top_k, source=options.source or ""
+            )
+        else:
+            found = qa.search(
+                options.text,
+                video=options.video,
+                top_k=options.top_k,
+                paths=options.path,
+                span=span,
+            )
+    if not by_words:
         warn(qa.embedder.note)
         warn(nothing_fits([span.score for span in found], qa.config.ask.min_score))
     _warn_of_damage(qa)

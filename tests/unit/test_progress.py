@@ -70,3 +70,22 @@ def test_a_stream_that_takes_nothing_ends_no_run() -> None:
 
     with progress.index_progress(Full(), interval_seconds=0.0) as show:
         show(Progress(videos_indexed=1))
+
+
+def test_only_a_terminal_hears_that_something_is_being_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    pipe = io.StringIO()
+    with progress.busy(pipe, "asking"):
+        pass
+    assert pipe.getvalue() == ""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    with pytest.raises(ValueError, match="no answer"), progress.busy(terminal, "asking"):
+        raise ValueError("no answer")
+    assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
