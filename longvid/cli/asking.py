@@ -19,10 +19,11 @@ from longvid.cli.output import (
     remark,
     warn,
 )
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
+    from longvid.types import Answer
 
 __all__ = ["add_commands"]
 
@@ -49,7 +50,7 @@ def add_commands(commands: Commands) -> None:
         help="find what the answer names in the stored pictures; drawn_shapes serves mini",
     )
     ask.add_argument(
-        "--overlay", metavar="DIR", help="write those pictures with the boxes drawn, as JPEG"
+        "--overlay", metavar="DIR", help="write those pictures and a clip with the boxes drawn"
     )
     ask.add_argument(
         "--open", action="store_true", help="cut the first evidence from its file and play it"
@@ -105,10 +106,7 @@ def _ask(options: argparse.Namespace) -> int:
 
         remark(open_evidence(answer.evidence))
     if options.overlay is not None:
-        from longvid.cli.overlay import write_overlay
-
-        written = write_overlay(qa.store, answer.tracks, Path(options.overlay))
-        remark(f"{len(written)} pictures with boxes in {options.overlay}")
+        _write_overlay(qa, answer, Path(options.overlay))
     if options.json:
         dump(dataclasses.asdict(answer))
         return OK
@@ -122,6 +120,20 @@ def _ask(options: argparse.Namespace) -> int:
         f"{answer.output_tokens} out · models {seconds:.2f} s, the rest {rest * 1000:.0f} ms",
     )
     return OK
+
+
+def _write_overlay(qa: VideoQA, answer: Answer, folder: Path) -> None:
+    """Write pictures and a clip with the boxes, and say what became of them."""
+    from longvid.cli.overlay import write_overlay, write_overlay_clip
+
+    written = write_overlay(qa.store, answer.tracks, folder)
+    remark(f"{len(written)} pictures with boxes in {folder}")
+    try:
+        clip = write_overlay_clip(answer, folder)
+    except VideoError as error:
+        warn(str(error))
+        return
+    remark("No evidence with boxes has its file at its place." if clip is None else f"{clip}")
 
 
 def _open_qa(options: argparse.Namespace) -> Any:

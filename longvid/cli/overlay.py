@@ -1,4 +1,4 @@
-"""Pictures of an answer's evidence with its boxes drawn."""
+"""Pictures and a clip of an answer's evidence with its boxes drawn."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from longvid.decode.clips import cut_clip
 from longvid.errors import ConfigError
 from longvid.store import Store
 from longvid.store.pictures import read_pictures
-from longvid.types import Box, Track
+from longvid.types import Answer, Box, Track
 
-__all__ = ["write_overlay"]
+__all__ = ["write_overlay", "write_overlay_clip"]
 
 _COLORS = ("#ff3b30", "#34c759", "#007aff", "#ffcc00", "#af52de", "#ff9500", "#00c7be", "#ff2d55")
 _LEAST_SIDE = 384
+_MOST_SECONDS = 120.0
 
 
 def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[Path]:
@@ -34,10 +36,7 @@ def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[P
         ConfigError: The folder cannot be written.
         StoreError: A picture is missing.
     """
-    colors = {
-        phrase: _COLORS[number % len(_COLORS)]
-        for number, phrase in enumerate(dict.fromkeys(track.phrase for track in tracks))
-    }
+    colors = _colors(tracks)
     frames: dict[tuple[str, float], list[tuple[Track, Box]]] = {}
     for track in tracks:
         for box in track.boxes:
@@ -60,6 +59,47 @@ def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[P
             "--overlay."
         ) from error
     return written
+
+
+def write_overlay_clip(answer: Answer, folder: Path) -> Path | None:
+    """Cut the first evidence that has boxes from its file, at most two minutes, and draw them.
+
+    Args:
+        answer: With its tracks.
+        folder: Is there.
+
+    Returns:
+        The clip; None where no file with boxes is at its place.
+
+    Raises:
+        VideoError: The file cannot be read, or is stored rotated.
+    """
+    colors = _colors(answer.tracks)
+    for span in answer.evidence:
+        start, end = span.start_seconds, min(span.end_seconds, span.start_seconds + _MOST_SECONDS)
+        marks = [
+            {
+                "text": track.phrase,
+                "color": colors[track.phrase],
+                "boxes": [[box.pts_seconds, *box.xyxy] for box in track.boxes],
+            }
+            for track in answer.tracks
+            if any(
+                box.video_id == span.video_id and start <= box.pts_seconds < end
+                for box in track.boxes
+            )
+        ]
+        if marks and Path(span.path).is_file():
+            target = folder / f"{span.video_id[:8]}-{start:010.3f}s.mp4"
+            cut_clip(span.path, start, end, target, marks=marks)
+            return target
+    return None
+
+
+def _colors(tracks: Sequence[Track]) -> dict[str, str]:
+    """Give each phrase a colour of its own."""
+    phrases = dict.fromkeys(track.phrase for track in tracks)
+    return {phrase: _COLORS[number % len(_COLORS)] for number, phrase in enumerate(phrases)}
 
 
 def _draw(image: Image.Image, box: Box, phrase: str, color: str) -> None:

@@ -21,6 +21,7 @@ from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from longvid.decode.box_drawing import draw_boxes
 from longvid.decode.container import FORMATS, clock_start_seconds, may_restart, open_video
 from longvid.decode.gop_plan import SLACK_SECONDS
 from longvid.decode.pyav_engine import PyAVEngine
@@ -73,7 +74,7 @@ class ClipEngine:
     Args:
         options: mode ("inspect", "remux" or "cut"), target (a path, not for inspect),
             start_seconds, end_seconds (for cut, in the time of a player), clock_start_seconds (as
-            of `Video`, None for that of the file), max_pixels.
+            of `Video`, None for that of the file), marks (for cut, as of `draw_boxes`), max_pixels.
         tick: Called while it works, so that the parent knows it lives.
     """
 
@@ -176,11 +177,12 @@ class ClipEngine:
                 if seconds >= end:
                     ends_early = False
                     break
-                picture = frame.reformat(*size, format="yuv420p")  # may be the frame itself
+                at = player_seconds(seconds, clock_start)
+                picture = self._drawn(path, frame, at).reformat(*size, format="yuv420p")
                 picture.pts = round((seconds - start) * 90_000)
                 picture.time_base = Fraction(1, 90_000)
                 picture.pict_type = 0  # the encoder decides, whatever the source had here
-                times.append(player_seconds(seconds, clock_start))
+                times.append(at)
                 target.mux(output.encode(picture))
             if not times:
                 raise _error(
@@ -193,6 +195,15 @@ class ClipEngine:
                 sound.write()
         last = min(self._options["end_seconds"], times[-1])
         return ClipFacts("direct", len(times), times[0], last, ends_early, *size)
+
+    def _drawn(self, path: str, frame: VideoFrame, seconds: float) -> VideoFrame:
+        """Return the frame with its boxes, where any are to be drawn."""
+        marks = self._options.get("marks")
+        if not marks:
+            return frame
+        if frame.rotation:
+            raise _error(path, "is stored rotated, and boxes cannot be drawn into a clip of it.")
+        return draw_boxes(frame, marks, seconds)
 
     def _sought(
         self, container: InputContainer, stream: VideoStream, start: float

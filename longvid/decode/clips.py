@@ -49,6 +49,7 @@ def cut_clip(
     end_seconds: float,
     target: Path,
     clock_start_seconds: float | None = None,
+    marks: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Encode a span of a video as H.264 and AAC in MP4; returns what was written.
 
@@ -60,6 +61,8 @@ def cut_clip(
 
     Returns:
         num_frames, start_seconds and end_seconds, ends_early, width and height, as of `ClipFacts`.
+        marks: Boxes to draw, as of `box_drawing.draw_boxes`, in the time of a player. A file that
+            is stored rotated is refused then.
 
     Raises:
         VideoError: The file cannot be read, or nothing lies in the span.
@@ -75,6 +78,7 @@ def cut_clip(
         "start_seconds": start_seconds,
         "end_seconds": end_seconds,
         "clock_start_seconds": clock_start_seconds,
+        "marks": list(marks),
     }
     facts = _written(_ENGINE, path, {"mode": "cut", **span}, target)
     return {name: facts[name] for name in _CLIP_FIELDS}

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -23,6 +24,16 @@ COMMANDS = [
 #: A film of half a minute with a white star at the bottom left, in its last shot.
 SEED = 20_261_372
 BOTTOM_LEFT = (0.0, 0.5, 0.5, 1.0)
+
+
+def shows_red(clip: Path) -> bool:
+    """Tell whether the first phrase's colour is drawn into a frame of a clip."""
+    with av.open(str(clip)) as container:
+        for frame in container.decode(video=0):
+            pixels = frame.to_ndarray(format="rgb24").astype(int)
+            if (abs(pixels - (255, 59, 48)).sum(-1) < 60).sum() > 20:
+                return True
+    return False
 
 
 def test_where_is_it(
@@ -45,6 +56,9 @@ def test_where_is_it(
     with Image.open(overlays[0]) as image:
         assert min(image.size) >= 384
 
+    (clip,) = (tmp_path / "overlay").glob("*.mp4")
+    assert shows_red(clip)
+
     assert main([*ask[:-2], "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     track = answer["tracks"][0]
@@ -62,7 +76,7 @@ def test_where_is_it(
     assert "--ground drawn_shapes" in capsys.readouterr().err
     assert main([*ask[:4], "--overlay", "x"]) == 1
     assert "give both" in capsys.readouterr().err
-    clip = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
-    assert main(["index", str(clip), "--store", "plain", "--set", "store.pictures=none"]) == 0
+    source = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
+    assert main(["index", str(source), "--store", "plain", "--set", "store.pictures=none"]) == 0
     assert main(["ask", ask[1], "--store", "plain", "--ground", "drawn_shapes"]) == 1
     assert "store.pictures" in capsys.readouterr().err
