@@ -185,11 +185,14 @@ def _choose_stream(container: InputContainer, path: str, max_pixels: int) -> Vid
         raise undecodable(
             path, "unsupported", f"is coded as {name}, which is not among the allowed codecs."
         )
-    if codec.height * codec.width > max_pixels:
+    width, height = codec.width, codec.height
+    if not width * height:  # FFmpeg forgets a size when a decoder refuses it
+        width, height = _size_in_header(path, best.index)
+    if height * width > max_pixels:
         raise unusable(
             path,
             "too-large",
-            f"has frames of {codec.width}x{codec.height} pixels; at most {max_pixels} pixels are "
+            f"has frames of {width}x{height} pixels; at most {max_pixels} pixels are "
             "allowed (decoder setting max_pixels).",
         )
     for stream in container.streams:
@@ -197,6 +200,23 @@ def _choose_stream(container: InputContainer, path: str, max_pixels: int) -> Vid
             stream.discard = Discard.all
     stream_of_video: VideoStream = best
     return stream_of_video
+
+
+def _size_in_header(path: str, index: int) -> tuple[int, int]:
+    """Return width and height of a stream as the container gives them; no decoder is let near."""
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        "codec_whitelist": "none",
+    }
+    try:
+        with av.open(
+            f"file:{os.path.abspath(path)}", options=options, metadata_errors="ignore"
+        ) as container:
+            codec: Any = container.streams[index].codec_context
+            return (0, 0) if codec is None else (codec.width, codec.height)
+    except (av.error.FFmpegError, IndexError):  # the decoder will say what is wrong
+        return 0, 0
 
 
 def clock_start_seconds(container: InputContainer, first_seconds: float) -> float:

@@ -155,8 +155,10 @@ def test_codecs_off_the_list_are_refused(
     assert codec in str(error)
 
 
-def test_huge_frames_are_refused(tmp_path: Path) -> None:
-    path = encode(tmp_path / "video.mp4", 2, size=(96, 128))
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg", "ffv1"])
+def test_huge_frames_are_refused(tmp_path: Path, codec: str) -> None:
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = encode(tmp_path / "video.mkv", 2, codec=codec, pix_fmt=pix_fmt, size=(96, 128))
     with PyAVDecoder(max_pixels=96 * 128 - 1).setup() as small:
         error = refused(small, path)
         assert error.kind == "too-large"
