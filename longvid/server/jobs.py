@@ -325,6 +325,7 @@ class JobRunner:
             done = {"state": "done", "video_id": str(last.get("video_id", job.target))}
         else:
             sentence = str(last.get("error", f"The process ended with status {status}."))
+            sentence = sentence.replace(job.target, job.label)  # as its owner calls it
             kind = str(last.get("kind", "worker-crash"))
             done = {"state": "failed", "error": clean_sentence(sentence), "error_kind": kind}
         self._tell(self.table.update(job.id, finished=time.time(), **done))

@@ -265,7 +265,7 @@ async def failures(request: Request) -> JSONResponse:
         row = dataclasses.asdict(failure)
         del row["stderr"]
         row["path"] = view.label(failure.path)
-        row["error"] = clean_sentence(failure.error)
+        row["error"] = clean_sentence(failure.error.replace(failure.path, row["path"]))
         rows.append(row)
     return JSONResponse({"failures": rows})
 

@@ -76,7 +76,9 @@ class UploadTable:
             raise ApiError(
                 413,
                 "file_too_large",
-                f"A file may have 1 to {self._limits.file_bytes} bytes, got {num_bytes}.",
+                f"A file may have 1 to {self._limits.file_bytes} bytes, got {num_bytes}."
+                if num_bytes
+                else f"{name} is empty.",
                 "bytes",
             )
         self._files.require_room(num_bytes)

@@ -189,6 +189,19 @@ def test_uploads_are_indexed_and_asked(server: Server, client: Any) -> None:
     assert (status, body["error"]["code"]) == (404, "file_not_found")
 
 
+def test_an_upload_that_is_no_video_is_called_by_its_own_name(server: Server, client: Any) -> None:
+    sent = client.files.create(file=("holiday 1.mp4", b"no video"), purpose="user_data")
+    status, job = server.call("/api/videos", {"file_id": sent.id})
+    assert status == 202
+    failed = server.wait(f"/api/jobs/{job['id']}", lambda _, body: body["state"] == "failed")
+    assert failed["error"].startswith("holiday 1.mp4 is not a video")
+    [failure] = server.call("/api/failures")[1]["failures"]
+    assert failure["error"] == failed["error"]
+    body = {"filename": "a.mp4", "bytes": 0, "purpose": "user_data", "mime_type": "video/mp4"}
+    status, answer = server.call("/v1/uploads", body)
+    assert (status, answer["error"]["message"]) == (413, "a.mp4 is empty.")
+
+
 def test_a_video_may_be_sent_inside_the_request(client: Any) -> None:
     data = base64.b64encode((DATA / "bbb_rabbit_5s.mp4").read_bytes()).decode()
     part = {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{data}"}}
