@@ -143,7 +143,7 @@ class ModelWorker:
                         503,
                         "answer_timeout",
                         f"No answer within {self._limits.answer_seconds:g} s.",
-                        retry_after=self._mean_seconds * self.num_waiting,
+                        retry_after=self._mean_seconds,
                     ) from None
                 if event["event"] == "error":
                     finished = event["code"] != "model_died"
@@ -166,7 +166,7 @@ class ModelWorker:
         mine = key and self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
         if full or mine:
             whose = "The queue of questions is full" if full else "This key has too many questions"
-            after = self._mean_seconds * max(1, len(self._events)) / 2
+            after = self._mean_seconds / 2  # the wait in the queue is part of it
             raise ApiError(429, "queue_full", f"{whose}; try again later.", None, after)
 
     def _send(self, message: dict[str, Any]) -> None:
