@@ -38,6 +38,15 @@ def test_every_model_that_takes_video_has_an_adapter_or_a_reason() -> None:
     assert takes_video - set(FAMILIES) == set(LEFT_OUT)
 
 
+def test_the_readme_names_every_family() -> None:
+    """Those of published systems have a paragraph of their own."""
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    [sentence] = re.findall(r"config\.json says (.*?), with any", text, re.DOTALL)
+    named = set(re.split(r",\s+|\s+or\s+", sentence))
+    systems = {name for name, place in FAMILIES.items() if place.startswith("longvid.systems")}
+    assert named == set(FAMILIES) - systems
+
+
 def test_a_left_out_model_is_refused_with_its_reason(tmp_path: Path) -> None:
     table = {"model_type": "instructblipvideo", "vision_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(table))
