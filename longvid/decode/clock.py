@@ -26,6 +26,7 @@ __all__ = [
     "carried_on",
     "filled_in",
     "usual_interval",
+    "without_stray",
 ]
 
 RESTARTS_AT_ANY_TIME_SECONDS = 10.0
@@ -57,6 +58,23 @@ def usual_interval(ticks: Int64s) -> int:
     steps = np.diff(ticks)
     forward = np.sort(steps[steps > 0])
     return int(forward[(len(forward) - 1) // 2]) if len(forward) else 1
+
+
+def without_stray(dts: Int64s, pts: Int64s) -> Int64s:
+    """Put the presentation time in place of decoding times that alone are wrong.
+
+    A discontinuity moves both times of a packet. One that is far from its packet's presentation
+    time, which goes on from the packet before, is damage, and must not move that one.
+
+    Args:
+        dts, pts: (K,) int64 times of the packets, in the order of the file.
+    """
+    reordering = _MOST_REORDERED * usual_interval(dts)
+    is_far = np.abs(pts - dts) > reordering
+    if not is_far.any():
+        return dts
+    goes_on = np.abs(np.diff(pts, prepend=pts[:1])) <= reordering
+    return np.where(is_far & goes_on, pts, dts)
 
 
 def carried_on(ticks: Int64s, longest_gap: int) -> CarriedTimes:

@@ -23,6 +23,7 @@ from longvid.decode.clock import (
     CarriedTimes,
     carried_on,
     usual_interval,
+    without_stray,
 )
 from longvid.decode.container import may_restart, packets
 from longvid.decode.engine import Progress
@@ -254,7 +255,7 @@ def scan(
     numerator, denominator = (base.numerator, base.denominator) if base else (1, 90_000)
     own_pts, dts = np.array(read.pts, np.int64), _known(read.dts, read.pts)
     longest_gap = longest_gap_ticks(container, numerator, denominator)
-    carried = carried_on(dts, longest_gap)
+    carried = carried_on(without_stray(dts, own_pts), longest_gap)
     table_pts = own_pts + carried.offsets
     shown = np.flatnonzero(bits & _SHOWN)
     packet_of = shown[np.argsort(table_pts[shown], kind="stable")]

@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from longvid.config import Config
-from longvid.errors import (
-    LongvidError,
-    ModelError,
-    QuestionError,
-    StoreError,
-    UnknownWordsError,
-)
+from longvid.errors import LongvidError, ModelError, QuestionError, StoreError, UnknownWordsError
 from longvid.laws import require_selected
 from longvid.lazy_import import torch
 from longvid.llm.quote import NOTHING_FOUND, Quote
@@ -45,14 +39,7 @@ from longvid.qa.shown_pictures import shown_pictures
 from longvid.qa.store_search import StoreSearch
 from longvid.qa.text_search import fused
 from longvid.store import Hit
-from longvid.types import (
-    Answer,
-    Failure,
-    Query,
-    Question,
-    Segment,
-    Selection,
-)
+from longvid.types import Answer, Failure, Query, Question, Segment, Selection
 
 __all__ = ["VideoQA"]
 

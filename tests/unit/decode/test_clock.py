@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longvid.decode.clock import carried_on, filled_in, usual_interval
+from longvid.decode.clock import carried_on, filled_in, usual_interval, without_stray
 
 SECOND = 1000
 
@@ -82,3 +82,18 @@ def test_missing_times_are_filled_in() -> None:
     assert filled_in([None, 0, None, None, 120, None], 40) == [-40, 0, 40, 80, 120, 160]
     assert filled_in([None, None, None], 40) == [0, 40, 80]
     assert filled_in([], 40) == []
+
+
+def test_a_decoding_time_that_alone_is_wrong_moves_no_picture() -> None:
+    pts = np.array([2, 5, 4, 3, 8, 7, 6, 10, 9], np.int64)
+    dts = np.array([0, 1, 2, 3, 4, 5, 6, 900, 8], np.int64)
+    mended = without_stray(dts, pts)
+    assert mended.tolist() == [0, 1, 2, 3, 4, 5, 6, 10, 8]
+    assert not carried_on(mended, 50).offsets.any()
+
+
+def test_a_restart_moves_both_times_and_stays() -> None:
+    pts = np.array([2, 3, 4, 902, 903, 904], np.int64)
+    dts = pts - 2
+    assert without_stray(dts, pts) is dts
+    assert carried_on(dts, 50).places == (3,)
