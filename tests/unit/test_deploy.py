@@ -16,8 +16,9 @@ from longvid.cli import _parser
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
-# The fields of KubeRay's ray.io/v1 resources that the manifests may use (KubeRay's API reference).
-# The whole definitions are the cluster's to check: kubectl apply --dry-run=server.
+# The schemas of KubeRay's ray.io/v1 resources, restated for the fields that the manifests use:
+# names, types and what is required, as in its types of RayCluster, RayJob and RayService. The whole
+# definitions, a megabyte of pod templates, are the cluster's: kubectl apply --dry-run=server.
 POD: dict[str, Any] = {
     "type": "object",
     "required": ["spec"],
@@ -55,7 +56,9 @@ CLUSTER: dict[str, Any] = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["groupName", "template", "minReplicas", "maxReplicas"],
+                "required": [
+                    *("groupName", "template", "rayStartParams", "minReplicas", "maxReplicas")
+                ],
                 "properties": {
                     "groupName": {"type": "string"},
                     "replicas": COUNT,
