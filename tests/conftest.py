@@ -22,6 +22,14 @@ if importlib.util.find_spec("hypothesis"):
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests in one process, and all that start Ray: its agents share a port."""
+    for item in items:
+        starts_ray = item.get_closest_marker("ray") is not None
+        group = "ray" if starts_ray else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def require(feature: str, reason: str) -> None:
     """Skip a test that needs `feature`, or fail it where LONGVID_REQUIRE says it must run."""
     required = os.environ.get("LONGVID_REQUIRE", "").split(",")

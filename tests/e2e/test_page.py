@@ -111,7 +111,9 @@ def test_a_question_shows_evidence_and_what_the_model_saw(page: Page) -> None:
     assert re.search(r"\d+ of 512 visual tokens: \d+ frames", answer.inner_text())
     cards = answer.locator(".card")
     assert cards.count() >= 1
-    assert cards.first.locator("img").evaluate("image => image.complete && image.naturalWidth > 0")
+    assert cards.first.locator("img").evaluate(
+        "image => image.decode().then(() => image.naturalWidth > 0)"
+    )
     cards.first.click()
     start = page.page.evaluate("Number(location.hash.slice(3).split(',')[0])")
     page.page.wait_for_function(

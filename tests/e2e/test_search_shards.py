@@ -25,6 +25,21 @@ pytestmark = pytest.mark.ray
 VIDEOS = [letter * 32 for letter in "abcd"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cluster() -> Iterator[None]:
+    """A small cluster of its own: that of another module may be full or on its way out."""
+    ray.shutdown()
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="WARNING",
+    )
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     made = Store.create(

@@ -184,4 +184,6 @@ def test_each_task_is_a_short_file_with_one_split_at_least() -> None:
         assert task.splits
         assert all(len(item.files) == len(item.fields) for item in task.layouts)
         path = Path("benchmarks/tasks") / f"{name.replace('-', '_')}.py"
-        assert len((Path(__file__).parents[3] / path).read_text().splitlines()) <= 60
+        # Annotations of tubes are joined from several tables.
+        most = 110 if task.grounds == "tube" else 60
+        assert len((Path(__file__).parents[3] / path).read_text().splitlines()) <= most
