@@ -22,8 +22,10 @@ if importlib.util.find_spec("hypothesis"):
 DATA = Path(__file__).parent / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a module's tests in one process, and all that start Ray: its agents share a port."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     for item in items:
         starts_ray = item.get_closest_marker("ray") is not None
         group = "ray" if starts_ray else item.nodeid.partition("::")[0]
