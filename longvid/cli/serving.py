@@ -8,7 +8,7 @@ from pathlib import Path
 
 from longvid.cli.command import Commands
 from longvid.cli.output import OK, clock, dump, printable, read_clock, remark, say
-from longvid.errors import ConfigError, StoreError, VideoError
+from longvid.errors import ConfigError, StoreError
 
 __all__ = ["add_commands"]
 
@@ -159,15 +159,7 @@ def _clip(options: argparse.Namespace) -> int:
         [video] = (one.video for one in store.videos() if one.video.video_id == video_id)
         path, clock_start = video.path, video.clock_start_seconds
     target = options.output or Path(f"{Path(path).stem}.{start:g}-{end:g}.mp4")
-    try:
-        facts = cut_clip(path, start, end, target, clock_start)
-    except OSError as error:
-        raise VideoError(
-            f"{target} cannot be written: {error.strerror}.",
-            kind="unreadable",
-            path=str(target),
-            stage="clip",
-        ) from error
+    facts = cut_clip(path, start, end, target, clock_start)
     if facts["ends_early"]:
         remark(
             f"longvid: {printable(path)} ends before {clock(end)}; the clip's last frame is at "

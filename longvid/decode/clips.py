@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -58,14 +59,15 @@ def cut_clip(
         start_seconds, end_seconds: The half-open span, in the time of a player.
         target: The file to write; what is there is replaced when the clip is complete.
         clock_start_seconds: As stored of the `Video`; None takes that of the file.
-
-    Returns:
-        num_frames, start_seconds and end_seconds, ends_early, width and height, as of `ClipFacts`.
         marks: Boxes to draw, as of `box_drawing.draw_boxes`, in the time of a player. A file that
             is stored rotated is refused then.
 
+    Returns:
+        num_frames, start_seconds and end_seconds, ends_early, width and height, as of `ClipFacts`.
+
     Raises:
-        VideoError: The file cannot be read, or nothing lies in the span.
+        VideoError: The file cannot be read, nothing lies in the span, or the target cannot be
+            written.
     """
     if not start_seconds < end_seconds:
         raise VideoError(
@@ -147,14 +149,22 @@ def _joined(
 def _written(
     engine: str, path: str, options: dict[str, Any], target: Path, max_pixels: int = _MAX_PIXELS
 ) -> dict[str, Any]:
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
         facts = _asked(engine, path, {**options, "target": str(partial)}, max_pixels)
         os.replace(partial, target)
+    except OSError as error:
+        raise VideoError(
+            f"{target} cannot be written: {error.strerror}.",
+            kind="unreadable",
+            path=str(target),
+            stage="clip",
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return facts
 
 

@@ -18,7 +18,7 @@ from longvid.types import Query, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Candidates", "candidates", "embedding_scores"]
+__all__ = ["Candidates", "candidates", "embedding_scores", "keep_frames"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,7 @@ class Candidates:
         for index, segment in enumerate(self.segments):
             frames = self.frame[mask & (self.segment == index)]
             if len(frames):
-                taken.append(_narrow(segment, frames))
+                taken.append(keep_frames(segment, frames))
         return tuple(taken)
 
 
@@ -144,7 +144,7 @@ def _embeddings(segments: Sequence[Segment], frames: Sequence[Tensor]) -> Tensor
     return torch.cat(rows)
 
 
-def _narrow(segment: Segment, frames: Tensor) -> Segment:
+def keep_frames(segment: Segment, frames: Tensor) -> Segment:
     """Keep only these sorted frames, (K,) int64, and their tokens."""
     if len(frames) == segment.num_frames:
         return segment

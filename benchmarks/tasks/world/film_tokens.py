@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.tasks.world.films import Case
 from longvid.config import Ask
 from longvid.qa.moment_score import moment_score
+from longvid.select.candidate_frames import keep_frames
 from longvid.store import Store
 from longvid.store.chunk_encoding import segment_vectors
 from longvid.types import Segment, Tokens
@@ -127,19 +128,8 @@ def joined(segments: Sequence[Segment]) -> Segment:
 
 def cut_frames(segment: Segment, frames: Tensor, *, slow: Tensor | None = None) -> Segment:
     """Keep only these sorted frames, (K,) int64; `slow` (K,) bool marks them anew."""
-    if len(frames) == segment.num_frames:
-        return segment if slow is None else dataclasses.replace(segment, slow=slow)
-    renumbered = torch.full((segment.num_frames,), -1, dtype=torch.int32)
-    renumbered[frames] = torch.arange(len(frames), dtype=torch.int32)
-    frame = renumbered[segment.tokens.frame.long()]
-    tokens = segment.tokens.keep(frame >= 0)
-    return dataclasses.replace(
-        segment,
-        pts_seconds=segment.pts_seconds[frames],
-        slow=segment.slow[frames] if slow is None else slow,
-        frame_embeddings=segment.frame_embeddings[frames],
-        tokens=dataclasses.replace(tokens, frame=frame[frame >= 0]),
-    )
+    kept = keep_frames(segment, frames)
+    return kept if slow is None else dataclasses.replace(kept, slow=slow)
 
 
 def _cut(whole: Segment, cut: Cut) -> tuple[Segment, ...]:
