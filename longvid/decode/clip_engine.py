@@ -7,6 +7,7 @@ frame. Writing is to one named file that does not exist yet.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
+import numpy.typing as npt
 from av.container import InputContainer
 from av.stream import Discard
 from av.video.frame import VideoFrame
@@ -24,6 +27,7 @@ from av.video.stream import VideoStream
 from longvid.decode.box_drawing import draw_boxes
 from longvid.decode.container import FORMATS, clock_start_seconds, may_restart, open_video
 from longvid.decode.gop_plan import SLACK_SECONDS
+from longvid.decode.pixel_conversion import Orientation, orientation_of
 from longvid.decode.pyav_engine import PyAVEngine
 from longvid.errors import VideoError
 from longvid.types import FrameSize, player_seconds
@@ -157,53 +161,52 @@ class ClipEngine:
         start = self._options["start_seconds"] + clock_start - SLACK_SECONDS
         end = self._options["end_seconds"] + clock_start - SLACK_SECONDS
         container, stream = open_video(path, self._options["max_pixels"])
-        size = _clip_size(stream.codec_context.width, stream.codec_context.height)
         target = av.open(self._options["target"], "w", format="mp4", options=_FAST_START)
         times: list[float] = []
+        marks = self._options.get("marks", [])
         with container, target:
-            output = target.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
-            output.width, output.height = size
-            output.pix_fmt = "yuv420p"
-            output.codec_context.time_base = Fraction(1, 90_000)
             if may_restart(container):
                 jumps, pictures = self._carried_on(path, start)
             else:
                 jumps, pictures = (), self._sought(container, stream, start)
             # Behind a jump the sound has another clock than the pictures: such a clip is silent.
             is_silent = any(at < end for at, _ in jumps)
-            sound = None if is_silent else _Sound(path, target, start, end)
-            ends_early = True
-            for seconds, frame in pictures:
-                if seconds >= end:
-                    ends_early = False
-                    break
-                at = player_seconds(seconds, clock_start)
-                picture = self._drawn(path, frame, at).reformat(*size, format="yuv420p")
-                picture.pts = round((seconds - start) * 90_000)
-                picture.time_base = Fraction(1, 90_000)
-                picture.pict_type = 0  # the encoder decides, whatever the source had here
-                times.append(at)
-                target.mux(output.encode(picture))
-            if not times:
+            first = next(pictures, None)
+            if first is None or first[0] >= end:
                 raise _error(
                     path,
                     f"has no frame from {self._options['start_seconds']:g} to "
                     f"{self._options['end_seconds']:g} s.",
                 )
+            orientation = orientation_of(first[1])
+            height, width = orientation.shape(first[1].height, first[1].width)
+            size = _clip_size(width, height)
+            output = target.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+            output.width, output.height = size
+            output.pix_fmt = "yuv420p"
+            ratio = stream.sample_aspect_ratio  # of a pixel
+            if ratio:
+                output.sample_aspect_ratio = 1 / ratio if orientation.transpose else ratio
+            output.codec_context.time_base = Fraction(1, 90_000)
+            sound = None if is_silent else _Sound(path, target, start, end)
+            ends_early = True
+            for seconds, frame in itertools.chain((first,), pictures):
+                if seconds >= end:
+                    ends_early = False
+                    break
+                at = player_seconds(seconds, clock_start)
+                upright = _upright(frame, orientation)
+                picture = draw_boxes(upright, marks, at).reformat(*size, format="yuv420p")
+                picture.pts = round((seconds - start) * 90_000)
+                picture.time_base = Fraction(1, 90_000)
+                picture.pict_type = 0  # the encoder decides, whatever the source had here
+                times.append(at)
+                target.mux(output.encode(picture))
             target.mux(output.encode(None))
             if sound is not None:
                 sound.write()
         last = min(self._options["end_seconds"], times[-1])
         return ClipFacts("direct", len(times), times[0], last, ends_early, *size)
-
-    def _drawn(self, path: str, frame: VideoFrame, seconds: float) -> VideoFrame:
-        """Return the frame with its boxes, where any are to be drawn."""
-        marks = self._options.get("marks")
-        if not marks:
-            return frame
-        if frame.rotation:
-            raise _error(path, "is stored rotated, and boxes cannot be drawn into a clip of it.")
-        return draw_boxes(frame, marks, seconds)
 
     def _sought(
         self, container: InputContainer, stream: VideoStream, start: float
@@ -314,6 +317,24 @@ def _discard_others(container: Any, kept: Any) -> None:
 def _seek(container: Any, stream: Any, seconds: float) -> None:
     if seconds > 0 and stream.time_base:
         container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+
+
+def _upright(frame: VideoFrame, orientation: Orientation) -> VideoFrame:
+    """Turn a picture that is stored rotated or mirrored; a clip has no display matrix."""
+    if orientation == Orientation():
+        return frame
+    width, height = frame.width // 2 * 2, frame.height // 2 * 2
+    picture = frame.reformat(width, height, format="yuv420p")
+    stored: npt.NDArray[np.uint8] = np.asarray(picture.to_ndarray(), np.uint8)
+    flat, luma = stored.reshape(-1), width * height
+    planes = (
+        flat[:luma].reshape(height, width, 1),
+        *flat[luma:].reshape(2, height // 2, width // 2, 1),
+    )
+    turned = [orientation.upright(plane).reshape(-1) for plane in planes]
+    _, upright_width = orientation.shape(height, width)
+    pixels = np.concatenate(turned).reshape(-1, upright_width)
+    return VideoFrame.from_ndarray(pixels, format="yuv420p")
 
 
 def _clip_size(width: int, height: int) -> tuple[int, int]:

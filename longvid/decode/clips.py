@@ -59,8 +59,7 @@ def cut_clip(
         start_seconds, end_seconds: The half-open span, in the time of a player.
         target: The file to write; what is there is replaced when the clip is complete.
         clock_start_seconds: As stored of the `Video`; None takes that of the file.
-        marks: Boxes to draw, as of `box_drawing.draw_boxes`, in the time of a player. A file that
-            is stored rotated is refused then.
+        marks: Boxes to draw, as of `box_drawing.draw_boxes`, in the time of a player.
 
     Returns:
         num_frames, start_seconds and end_seconds, ends_early, width and height, as of `ClipFacts`.
