@@ -216,16 +216,10 @@ class VideoQA(StoreSearch):
                 if isinstance(ready_or_failed, Failure):
                     answers.append(ready_or_failed)
                     continue
-                generation = next(generations)
-                if isinstance(generation, UnknownWordsError):
-                    try:
-                        answers.append(self._without_lines(ready_or_failed, generation))
-                    except LongvidError as error:
-                        answers.append(_failure(question, error))
-                elif isinstance(generation, LongvidError):
-                    answers.append(_failure(question, generation))
-                else:
-                    answers.append(self._answer_or_quote(ready_or_failed, generation))
+                try:
+                    answers.append(self._finished(ready_or_failed, next(generations)))
+                except LongvidError as error:
+                    answers.append(_failure(question, error))
         return answers
 
     def select(self, question: Question, budget: int | None = None) -> Selection:
@@ -289,6 +283,14 @@ class VideoQA(StoreSearch):
                 generation = self.llm.answer(prepared.question, prepared.selection)
             except UnknownWordsError as error:
                 return self._without_lines(prepared, error)
+        return self._answer_or_quote(prepared, generation)
+
+    def _finished(self, prepared: Prepared, generation: Generation | LongvidError) -> Answer:
+        """Turn what the language model gave for one question of many into its answer."""
+        if isinstance(generation, UnknownWordsError):
+            return self._without_lines(prepared, generation)
+        if isinstance(generation, LongvidError):
+            raise generation
         return self._answer_or_quote(prepared, generation)
 
     def _answer_or_quote(self, prepared: Prepared, generation: Generation) -> Answer:

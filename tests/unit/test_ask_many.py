@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import longvid
 from longvid.config import load_config
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Failure, Question, Selection
@@ -58,6 +59,17 @@ def test_an_error_of_one_question_stops_no_other(qa: VideoQA) -> None:
     assert (missing.kind, missing.path, missing.stage) == ("store", "nothing.mp4", "ask")
     assert isinstance(last, Answer)
     assert {span.path.rsplit("/", 1)[-1] for span in last.evidence} == {"bottles_40s.mp4"}
+
+
+def test_boxes_that_cannot_be_found_stop_no_other_question(few_clips: Path, tmp_path: Path) -> None:
+    """Grounding needs stored pictures, and comes after the language model."""
+    clip, config = few_clips / "sign_book_640x480.mkv", load_config("mini", ["store.pictures=none"])
+    longvid.index([clip], store=tmp_path / "store", config=config)
+    qa = VideoQA(tmp_path / "store", load_config("mini", ["grounder.name=drawn_shapes"]))
+    for failure in qa.ask_many([Question(text) for text in OPEN]):
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.stage) == ("store", "ask")
+        assert "store.pictures" in failure.error
 
 
 def test_a_budget_that_holds_nothing_is_a_failure_of_each(qa: VideoQA) -> None:
