@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +24,23 @@ if importlib.util.find_spec("hypothesis"):
 DATA = Path(__file__).parent / "data"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)  # tests run without xdist too
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep a module's tests in one process, and all that start Ray: its agents share a port."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        starts_ray = item.get_closest_marker("ray") is not None
-        group = "ray" if starts_ray else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    # Not xdist's own groups (--dist loadgroup): with pytest 9.2 they reach no test.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return "ray" if starts_ray(config.rootpath / module) else module
+
+    return ByModule(config, log)
+
+
+@functools.cache
+def starts_ray(module: Path) -> bool:
+    return "pytest.mark.ray" in module.read_text()
 
 
 def require(feature: str, reason: str) -> None:
