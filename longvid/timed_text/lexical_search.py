@@ -19,7 +19,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from longvid.timed_text.words import normal_form, raw_words, words_of
+from longvid.timed_text.word_cutting import cut
+from longvid.timed_text.words import normal_form, words_of
 
 __all__ = ["LexicalIndex", "rank"]
 
@@ -87,7 +88,7 @@ class LexicalIndex:
         numbers: list[int] = []
         sizes: list[int] = []
         for text in texts:
-            words = raw_words(text)
+            words = cut(text)
             sizes.append(len(words))
             for word in words:
                 number = known.get(word)

@@ -1,7 +1,7 @@
 """The words of a text as they are compared: cut, brought to their stem, common ones left out.
 
 English words are compared by their Snowball stem, so that "directed" finds "director"; words of
-other scripts as they are.
+other scripts as `word_cutting` cuts them.
 
 Source: Porter 2001, Snowball; the English stemmer (Porter2).
 """
@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import snowballstemmer
 
+from longvid.timed_text.word_cutting import cut, runs
 from longvid.types import TextLine
 
 __all__ = [
@@ -27,18 +28,13 @@ __all__ = [
     "is_time_question",
     "names_source_alone",
     "normal_form",
-    "raw_words",
+    "source_words",
     "words_of",
 ]
 
 #: Another one means that texts are cut into other words: an index of them is made again.
-WORDS_VERSION = f"1, Snowball {importlib.metadata.version('snowballstemmer')}"
+WORDS_VERSION = f"2, Snowball {importlib.metadata.version('snowballstemmer')}"
 
-# A clock is one word. Scripts without spaces (Han, kana, Thai) are cut into characters.
-_WORD = re.compile(
-    r"\d{1,4}(?::\d\d){1,2}|[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-    r"|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
-)
 #: Those who direct, conduct and teach: Snowball leaves the ends of such nouns.
 _AGENT = re.compile(r"([a-z]{3,}(?:ct|nt|it|ss|ch|ld|nd|ak|ng))(?:or|er)")
 _UNITS = (
@@ -54,11 +50,6 @@ _SOURCE_WORDS = {
     "speech": "say said speech mention speak talk",
     "subtitle": "say said speech mention speak talk",
 }
-
-
-def raw_words(text: str) -> list[str]:
-    """Cut a text into words, case folded."""
-    return _WORD.findall(text.casefold())
 
 
 @lru_cache(1 << 16)
@@ -83,9 +74,9 @@ def words_of(text: str) -> list[str]:
     """Cut a text into the words that are compared.
 
     >>> words_of("The signs at 01:07, 東京")
-    ['the', 'sign', 'at', '1:07', '東', '京']
+    ['the', 'sign', 'at', '1:07', '東', '東京', '京']
     """
-    return [normal_form(word) for word in raw_words(text)]
+    return [normal_form(word) for word in cut(text)]
 
 
 #: Words that say nothing of what a question is about.
@@ -118,7 +109,12 @@ def clock(seconds: float) -> str:
 
 def indexed_text(line: TextLine) -> str:
     """Return what a line is found by: its text, its time, and words for its source."""
-    return f"{clock(line.start_seconds)} {_SOURCE_WORDS[line.source]} {line.text}"
+    return f"{clock(line.start_seconds)} {source_words(line.source)} {line.text}"
+
+
+def source_words(source: str) -> str:
+    """Return the words by which every line of a source is found."""
+    return _SOURCE_WORDS[source]
 
 
 def asked_source(query: str) -> str:
@@ -137,7 +133,7 @@ def content_words(query: str) -> str:
     >>> content_words("What do they eat every day?"), content_words("who is it")
     ('eat every day', 'who is it')
     """
-    words = raw_words(query)
+    words = runs(query)
     # "What does the sign say?" is about a sign; nobody speaks.
     left_out = _COMMON | _ASKED["speech"] if asked_source(query) == "screen" else _COMMON
     return " ".join([word for word in words if normal_form(word) not in left_out] or words)
@@ -150,7 +146,7 @@ def clock_seconds(query: str) -> list[float]:
     [67.0, 3725.0]
     """
     found = []
-    for word in raw_words(query):
+    for word in runs(query):
         if ":" in word:
             seconds = 0
             for field in word.split(":"):
@@ -174,7 +170,7 @@ def is_time_question(query: str) -> bool:
     >>> is_time_question("When does she mention krill?"), is_time_question("What is a krill?")
     (True, False)
     """
-    words = raw_words(query)
+    words = runs(query)
     return "when" in words or words[:3] == ["at", "what", "time"]
 
 
@@ -198,5 +194,5 @@ def coverage(query: str, text: str, source: str = "") -> float:
 def _asked_words(query: str) -> list[str]:
     """Return the words of a question that a text may hold, each once."""
     named = _COMMON.union(*_ASKED.values())
-    words = dict.fromkeys(normal_form(word) for word in raw_words(query) if ":" not in word)
+    words = dict.fromkeys(normal_form(word) for word in cut(query) if ":" not in word)
     return [word for word in words if word not in named]

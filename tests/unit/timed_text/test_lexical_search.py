@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 from longvid.timed_text import lexical_search
 from longvid.timed_text.lexical_search import LexicalIndex, rank
-from longvid.timed_text.words import (
-    asked_source,
-    indexed_text,
-    words_of,
-)
+from longvid.timed_text.words import asked_source, indexed_text
 from longvid.types import TextLine
 
 
@@ -74,12 +70,6 @@ def test_time_and_source_are_among_the_words() -> None:
 )
 def test_the_source_that_a_question_names(question: str, source: str) -> None:
     assert asked_source(question) == source
-
-
-def test_scripts_without_spaces_are_cut_into_characters() -> None:
-    assert words_of("東京タワー 2026") == ["東", "京", "タ", "ワ", "ー", "2026"]
-    assert rank(["大阪城", "東京タワー"], "東京はどこ")[0][1] == 1
-    assert words_of("مرحبا بالعالم") == ["مرحبا", "بالعالم"]
 
 
 def test_very_common_words_only_order_what_rarer_ones_found() -> None:
