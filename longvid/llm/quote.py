@@ -7,13 +7,13 @@ demonstrations on real footage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from longvid.errors import ConfigError, LongvidError
 from longvid.lazy_import import torch
 from longvid.protocols import AnswerListener, Generation
-from longvid.timed_text.words import clock, coverage, is_time_question
+from longvid.timed_text.words import asked_source, clock, coverage, is_time_question
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,
@@ -23,11 +23,13 @@ from longvid.types import (
     Selection,
 )
 
-__all__ = ["NOTE", "NOTHING_FOUND", "Quote", "Quoter"]
+__all__ = ["LISTED_NOTE", "NOTE", "NOTHING_FOUND", "Quote", "Quoter"]
 
 NOTE = "quoted, not understood"
 NOTHING_FOUND = "nothing found"
+LISTED_NOTE = "no line has enough of the question's words; these are lines written on the screen"
 _CANNOT_TELL = "cannot tell"
+_LISTED = 5
 #: Lines that choices are compared with.
 _LINES_FOR_CHOICES = 3
 
@@ -97,7 +99,7 @@ class Quoter:
         asked = question.text
         best = max(lines, key=lambda span: coverage(asked, span.text, span.source), default=None)
         if best is None or coverage(asked, best.text, best.source) < self._min_score:
-            return _generation(NOTHING_FOUND)
+            return self._listed(asked, lines)
         if is_time_question(asked):
             return _generation(f"at {clock(best.start_seconds)}: {best.text}")
         return _generation(best.text)
@@ -115,6 +117,15 @@ class Quoter:
                 listener.text(index, generation.text)
             found.append(generation)
         return found
+
+    def _listed(self, asked: str, lines: Sequence[Evidence]) -> Generation:
+        """List what is written, where that is asked: what is on a thing need not name the thing."""
+        if asked_source(asked) != "screen" or is_time_question(asked):
+            return _generation(NOTHING_FOUND)
+        written = list(dict.fromkeys(span.text for span in lines if span.source == "screen"))
+        if not written:
+            return _generation(NOTHING_FOUND)
+        return replace(_generation("; ".join(written[:_LISTED])), note=LISTED_NOTE)
 
     def _choose(self, question: Question, lines: Sequence[Evidence]) -> Generation:
         """Choose the option whose words the best lines hold; none where two fit as well."""

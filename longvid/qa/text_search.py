@@ -25,7 +25,9 @@ from longvid.timed_text.words import (
     asked_source,
     clock_seconds,
     content_words,
+    coverage,
     names_source_alone,
+    source_words,
 )
 from longvid.types import Evidence, Query, TextLine
 
@@ -40,7 +42,11 @@ _FUSED = 50
 
 @dataclass(frozen=True, slots=True)
 class TextHit:
-    """A line that was found, with its BM25 score, or that of both searches."""
+    """A line that was found, with its BM25 score, or that of both searches.
+
+    The score is 0 where a question names a source of text, and no line has any word of the thing
+    that it asks about: then lines of that source are found, whatever they say.
+    """
 
     video_id: str
     line: TextLine
@@ -100,17 +106,9 @@ class TextSearch:
         sentences = self._sentences_searched()
         most = top_k if sentences is None else max(top_k, _FUSED)
         allowed = index.allowed(video_ids, sources)
-        by_words = content_words(text)
-        found = index.words.search(by_words, 4 * most if preferred else most, allowed)
+        found = index.words.search(content_words(text), 4 * most if preferred else most, allowed)
         if preferred:
-            is_screen = [index.lines[place].source == "screen" for _, place in found]
-            found = [
-                (score * _PREFERENCE if of_screen == (preferred == "screen") else score, place)
-                for (score, place), of_screen in zip(found, is_screen, strict=True)
-            ]
-            found.sort(key=lambda hit: -hit[0])
-        if preferred == "screen" and names_source_alone(text):  # the longest of them: a title
-            found.sort(key=lambda hit: -len(index.lines[hit[1]].text))
+            found = _of_source(index, text, preferred, found, most, allowed)
         if times := clock_seconds(text):
             found = _at_times(index, times, allowed, found, preferred)
         if sentences is not None:
@@ -146,6 +144,33 @@ class TextSearch:
             made = TextIndex.of(lines, index.stamps, index.damaged)
             self._with_replaced = (key, made)
         return self._with_replaced[1]
+
+
+def _of_source(
+    index: TextIndex,
+    text: str,
+    preferred: str,
+    found: list[tuple[float, int]],
+    most: int,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> list[tuple[float, int]]:
+    """Put the lines of the source that a question names first; some of them, if none was found.
+
+    What is written on a thing need not name it: "what is written on the keys?" is answered by the
+    lines of the screen, the longest first, as is "what does the title say?".
+    """
+    if not found:
+        found = index.words.search(source_words(preferred), 4 * most, allowed)
+    lines = {place: index.lines[place] for _, place in found}
+    is_screen = preferred == "screen"
+    own = {place for place, line in lines.items() if (line.source == "screen") == is_screen}
+    is_covered = any(coverage(text, line.text, line.source) for line in lines.values())
+    if not is_covered:
+        found = [(0.0, place) for _, place in found]
+    if not is_covered or (is_screen and names_source_alone(text)):
+        return sorted(found, key=lambda hit: (hit[1] not in own, -len(lines[hit[1]].text)))
+    raised = ((score * _PREFERENCE if place in own else score, place) for score, place in found)
+    return sorted(raised, key=lambda hit: -hit[0])
 
 
 def _at_times(

@@ -295,7 +295,8 @@ class VideoQA(StoreSearch):
 
     def _answer_or_quote(self, prepared: Prepared, generation: Generation) -> Answer:
         """Prefer a line to an answer about footage that the language model cannot know."""
-        if generation.note and any(span.text for span in prepared.selection.evidence):
+        caveat = "" if self._only_quotes else generation.note
+        if caveat and any(span.text for span in prepared.selection.evidence):
             quote = quoted(prepared.plain, prepared.selection)
             if quote.text != NOTHING_FOUND:
                 return self._quoted(prepared, quote)
@@ -347,7 +348,7 @@ class VideoQA(StoreSearch):
         """Return an answer by a line: only lines support it, and none where nothing was found."""
         found = quote.text != NOTHING_FOUND
         lines = tuple(span for span in prepared.selection.evidence if span.text and found)
-        note = QUOTED_NOTE if found else NOTHING_QUOTED_NOTE
+        note = "; ".join(filter(None, (QUOTED_NOTE if found else NOTHING_QUOTED_NOTE, quote.note)))
         return replace(self._answer(prepared, quote), evidence=lines, note=note)
 
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from longvid.llm.quote import NOTHING_FOUND, Quote
+from longvid.llm.quote import LISTED_NOTE, NOTHING_FOUND, Quote
 from longvid.types import Evidence, Question, Selection
 
 LINES = (
@@ -28,12 +28,27 @@ def selection(*, pictures_only: bool = False) -> Selection:
         ("What does the sign say?", "NO SWIMMING"),
         ("When does she mention krill?", f"at 00:47: {LINES[0][0]}"),
         ("What does the sign say at 0:04?", "NO SWIMMING"),
+        ("What is written on the keys?", "NO SWIMMING"),
+        ("When does the bakery open, says the sign?", NOTHING_FOUND),
+        ("What does the doctor say about knees?", NOTHING_FOUND),
         ("Who painted the ceiling?", NOTHING_FOUND),
         ("Who?", NOTHING_FOUND),
     ],
 )
 def test_open_questions(question: str, answer: str) -> None:
     assert Quote().setup().answer(Question(question), selection()).text == answer
+
+
+def test_what_is_written_is_listed_and_said_to_be_no_match() -> None:
+    keys = [Evidence("v", "v.mp4", 0, 1, 0.0, text, "screen") for text in ("AltGr", "F9", "F9")]
+    talk = Evidence("v", "v.mp4", 0, 1, 0.0, "up to four tons of krill", "speech")
+    answer = (
+        Quote()
+        .setup()
+        .answer(Question("What is written on the keyboard?"), Selection((), (*keys, talk), 512))
+    )
+    assert (answer.text, answer.note) == ("AltGr; F9", LISTED_NOTE)
+    assert not Quote().setup().answer(Question("What does the sign say?"), selection()).note
 
 
 def test_without_lines_nothing_is_found() -> None:
