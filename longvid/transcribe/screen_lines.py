@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from longvid.types import TextLine
 
 __all__ = [
+    "READ_SCRIPTS",
     "Box",
     "Reading",
     "StayMerger",
@@ -22,6 +23,7 @@ __all__ = [
     "is_junk",
     "joined",
     "scripts_of",
+    "unread_scripts",
 ]
 
 #: (left, top, right, bottom) as shares of the upright frame.
@@ -40,13 +42,19 @@ _SCRIPTS = {
     "devanagari": ("DEVANAGARI",),
     "thai": ("THAI",),
 }
+#: Those whose letters are in the dictionary of PP-OCRv6, the networks in the wheel of rapidocr.
+READ_SCRIPTS = ("latin", "han", "kana", "greek")
 _MIN_CHARACTERS = 2
-_WHOLE_FRAME, _WHOLE_FRAME_CHARACTERS = 0.8, 4
+#: So few characters, of which each takes more than this share of the frame, are shapes: the
+#: detector takes rings, crescents and stars for letters, and flat pictures for a line.
+_FEW_CHARACTERS, _MAX_CHARACTER_AREA = 4, 0.05
 _OWN_SCRIPT_SHARE = 0.8
 #: Lines whose best reading scores less count only if they stay for two frames.
 _UNSURE_SCORE = 0.65
 _SAME_EDITS = 0.2
 _SAME_TEXT_IOU, _SAME_PLACE_IOU = 0.5, 0.8
+#: A piece of a line is so far inside its box.
+_PIECE_INSIDE = 0.8
 #: A text of at least so many characters that is read letter by letter the same has moved.
 _MOVING_CHARACTERS = 6
 _MAX_MISSES = 1
@@ -72,8 +80,16 @@ def scripts_of(setting: str) -> tuple[str, ...] | None:
     return tuple(start for name in setting.split(",") for start in _SCRIPTS[name.strip()])
 
 
+def unread_scripts(setting: str) -> tuple[str, ...]:
+    """Return the scripts of a setting of which the networks know no letter."""
+    if setting == "any":
+        return ()
+    names = (name.strip() for name in setting.split(","))
+    return tuple(name for name in names if name not in READ_SCRIPTS)
+
+
 def is_junk(reading: Reading, scripts: tuple[str, ...] | None) -> bool:
-    """Tell from one reading that it is none: too few characters, another script, the whole frame.
+    """Tell from one reading that it is none: too few characters, another script, large shapes.
 
     Args:
         reading: Of one frame.
@@ -84,7 +100,7 @@ def is_junk(reading: Reading, scripts: tuple[str, ...] | None) -> bool:
     area = (right - left) * (bottom - top)
     if len(characters) < _MIN_CHARACTERS:
         return True
-    if area > _WHOLE_FRAME and len(characters) < _WHOLE_FRAME_CHARACTERS:
+    if len(characters) < _FEW_CHARACTERS and area > _MAX_CHARACTER_AREA * len(characters):
         return True
     letters = [letter for letter in characters if letter.isalpha()]
     if scripts is None or not letters:
@@ -143,6 +159,24 @@ class _Stay:
         limit = int(_SAME_EDITS * max(len(ours), len(theirs)))
         return overlap >= _SAME_TEXT_IOU and edit_distance(ours, theirs, limit) <= limit
 
+    def is_part(self, reading: Reading) -> bool:
+        """Tell whether a reading is a piece of this line: it fades out, or is half covered."""
+        return _is_part(reading, self.best)
+
+    def grows_into(self, reading: Reading) -> bool:
+        """Tell whether this line, read once, was a piece of a reading: it was fading in."""
+        return self.num_readings == 1 and _is_part(self.best, reading)
+
+    def add_part(self, reading: Reading) -> None:
+        """Take in a piece of the line: it is still there."""
+        self.last, self.num_misses = replace(reading, box=self.last.box), 0
+
+    def grow(self, reading: Reading) -> None:
+        """Take a reading as what the line says."""
+        self.best = self.last = reading
+        self.scores = {reading.text: reading.score}
+        self.num_readings, self.num_misses = self.num_readings + 1, 0
+
     def add(self, reading: Reading) -> None:
         """Take a reading in; one that is used again says nothing new."""
         again, self.last, self.num_misses = reading is self.last, reading, 0
@@ -181,20 +215,21 @@ class StayMerger:
         """Take in the readings of the next frame."""
         changed = self._change(pts_seconds)
         left = list(readings)
-        still_open: list[_Stay] = []
+        missed: list[_Stay] = []
         for stay in self._open:
             match = next((index for index, item in enumerate(left) if stay.fits(item)), None)
-            if match is not None:
+            if match is None:
+                missed.append(stay)
+            else:
                 stay.add(left.pop(match))
-                still_open.append(stay)
-                continue
+        missed = [stay for stay in missed if not _take_piece(stay, left)]
+        for stay in missed:
             if not stay.num_misses:
                 stay.end_seconds = changed
             stay.num_misses += 1
             if stay.num_misses > _MAX_MISSES:
                 self._close(stay)
-            else:
-                still_open.append(stay)
+        still_open = [stay for stay in self._open if stay.num_misses <= _MAX_MISSES]
         self._open = still_open + [
             _Stay(changed, {item.text: item.score}, item, item) for item in left
         ]
@@ -239,6 +274,26 @@ class StayMerger:
                     best.box,
                 )
             )
+
+
+def _take_piece(stay: _Stay, left: list[Reading]) -> bool:
+    """Give a stay that no reading fits one that is a piece of it, or of which it was a piece."""
+    for index, reading in enumerate(left):
+        if stay.grows_into(reading):
+            stay.grow(left.pop(index))
+            return True
+        if stay.is_part(reading):
+            stay.add_part(left.pop(index))
+            return True
+    return False
+
+
+def _is_part(piece: Reading, whole: Reading) -> bool:
+    width = min(piece.box[2], whole.box[2]) - max(piece.box[0], whole.box[0])
+    height = min(piece.box[3], whole.box[3]) - max(piece.box[1], whole.box[1])
+    area = (piece.box[2] - piece.box[0]) * (piece.box[3] - piece.box[1])
+    inside = max(0.0, width) * max(0.0, height) >= _PIECE_INSIDE * area
+    return inside and _normal(piece.text) in _normal(whole.text)
 
 
 def iou(one: Box, other: Box) -> float:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from longvid.errors import ConfigError
 from longvid.transcribe.screen_lines import (
+    READ_SCRIPTS,
     Box,
     Reading,
     StayMerger,
@@ -26,6 +27,7 @@ from longvid.transcribe.screen_lines import (
     is_junk,
     joined,
     scripts_of,
+    unread_scripts,
 )
 from longvid.types import CheckpointRef, FrameBatch, FrameSize, TextLine
 
@@ -52,8 +54,9 @@ class ScreenText:
         read_seconds: Text that stays where it is over a changing picture is read this often.
         max_pixels: Longer side of what the detector of text is given. What it finds is read at up
             to 4/3 of that: letters of 12 pixels at 720p are then read as they are.
-        scripts: Letters that are kept: "latin", "any", or several of latin, han, kana, hangul,
-            cyrillic, greek, arabic, hebrew, devanagari and thai with commas between.
+        scripts: Letters that are kept: "latin", "any", or several of latin, han, kana and greek
+            with commas between. The networks know no letter of another script (hangul, cyrillic,
+            arabic, hebrew, devanagari, thai), so a source that names one does not read.
         min_score: Of the best reading of a line.
         language: BCP 47 tag written into the lines.
     """
@@ -79,8 +82,8 @@ class ScreenText:
             scripts_of(self.scripts)
         except KeyError as error:
             raise ConfigError(
-                f"screen_text does not know the script {error}; use any, or some of latin, han, "
-                "kana, hangul, cyrillic, greek, arabic, hebrew, devanagari, thai."
+                f"screen_text does not know the script {error}; use any, or some of "
+                f"{', '.join(READ_SCRIPTS)}."
             ) from error
 
     def frame_size(self) -> FrameSize:
@@ -90,6 +93,7 @@ class ScreenText:
 
     def identity(self) -> str:
         """Name the engine; its wheel holds the weights."""
+        self._require_readable()
         try:
             return f"rapidocr {importlib.metadata.version('rapidocr')}"
         except importlib.metadata.PackageNotFoundError as error:
@@ -103,9 +107,18 @@ class ScreenText:
         """Load the two networks; they run on the CPU, one thread a reader, whatever the device.
 
         Raises:
-            ConfigError: rapidocr or onnxruntime is not installed.
+            ConfigError: rapidocr or onnxruntime is not installed, or cannot read a script.
         """
+        self._require_readable()
         return ScreenTextReader(self)
+
+    def _require_readable(self) -> None:
+        # Not when it is made: a store's own configuration is loaded to ask it too.
+        if unread := unread_scripts(self.scripts):
+            raise ConfigError(
+                f"screen_text cannot read {' or '.join(unread)}: the networks in the package "
+                f"rapidocr know no letter of it; use any, or some of {', '.join(READ_SCRIPTS)}."
+            )
 
 
 class ScreenTextReader:

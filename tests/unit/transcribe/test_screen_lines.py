@@ -73,6 +73,23 @@ def test_other_text_in_the_same_place_is_a_line_of_its_own() -> None:
     ]
 
 
+def test_pieces_of_a_line_are_no_lines_of_their_own() -> None:
+    """It fades in and out, and a hand covers it for a frame."""
+    box = (0.2, 0.4, 0.8, 0.5)
+    whole, again = read("THE OPEN PROJECT", box=box), read("THE OPEN PROJECT", box=box)
+    piece = read("THE OP", box=(0.2, 0.4, 0.45, 0.5))
+    [line] = merged([[piece], [whole], [again], [piece], [whole], [piece]])
+    assert (line.text, line.start_seconds, line.end_seconds) == ("THE OPEN PROJECT", 0.0, 6.0)
+    elsewhere = read("THE OP", box=(0.2, 0.7, 0.45, 0.8))
+    assert len(merged([[whole], [elsewhere]])) == 2
+    # Read twice, it was no piece yet: somebody goes on writing.
+    laid = read("THE OP", box=piece.box)
+    assert [line.text for line in merged([[piece], [laid], [whole]])] == [
+        "THE OP",
+        "THE OPEN PROJECT",
+    ]
+
+
 def test_scrolling_text_is_one_line() -> None:
     frames = [[read("DIRECTED BY NOBODY", box=(0.2, y, 0.8, y + 0.1))] for y in (0.8, 0.5, 0.2)]
     assert len(merged(frames)) == 1
@@ -93,6 +110,9 @@ def test_lines_come_in_time_order() -> None:
         (". .", BOX, "latin", True),
         ("abc", (0.0, 0.0, 1.0, 1.0), "latin", True),
         ("abcd", (0.0, 0.0, 1.0, 1.0), "latin", False),
+        ("CO", (0.25, 0.32, 1.0, 0.73), "latin", True),  # a crescent and a ring
+        ("IC", (0.27, 0.01, 0.62, 0.36), "latin", True),
+        ("GO", (0.35, 0.40, 0.65, 0.60), "latin", False),
         ("東京駅", BOX, "latin", True),
         ("東京駅", BOX, "han", False),
         ("東京タワー", BOX, "han,kana", False),
