@@ -1,7 +1,8 @@
 """Measure reading and finding timed text: cost a frame and an hour, lines found, lines read.
 
-Signs are drawn over real footage with known spans, so that recall, precision and the overlap of
-spans are exact; questions are asked of lines of a made-up hour whose right lines are known.
+Every cost is CPU seconds of the process and its children, and wall seconds. Signs are drawn over
+real footage with known spans, so that recall, precision and the overlap of spans are exact;
+questions are asked of lines of a made-up hour whose right lines are known.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measurements import Row
 from benchmarks.speed.text_questions import QUESTIONS, hour_of_lines
+from longvid.config import Config, load_config
 from longvid.decode.audio_decoder import AudioReader
 from longvid.decode.pyav import PyAVDecoder
+from longvid.indexing.text_reader import TextReader
+from longvid.store import Store
 from longvid.timed_text.lexical_search import LexicalIndex
 from longvid.timed_text.words import content_words, indexed_text
 from longvid.transcribe.screen_text import ScreenText, ScreenTextReader
@@ -36,6 +40,8 @@ _WORDS = (
 )
 _SIGN_SECONDS = (4.0, 9.0)
 _HEIGHT, _WIDTH = 720, 1280
+_VIDEO = str(Path(__file__).parents[2] / "tests/data/cars_overhead_30s.mp4")
+_SLIDES_SECONDS, _A_SLIDE_SECONDS = 600, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,31 @@ class _Sign:
     y: int
 
 
+class _Clock:
+    """CPU seconds, of children that have ended too, and wall seconds of a `with` block."""
+
+    cpu = wall = 0.0
+
+    def __enter__(self) -> _Clock:
+        self._before = os.times()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        after = os.times()
+        spent = [late - early for late, early in zip(after, self._before, strict=True)]
+        self.cpu, self.wall = sum(spent[:4]), spent[4]
+
+    def rows(self, task: str, subject: str, metric: str, unit: str, scale: float) -> list[Row]:
+        """Return both, in a unit that is seconds times `scale`."""
+        return [
+            Row(task, subject, f"{metric}, CPU".lstrip(", "), self.cpu * scale, unit),
+            Row(task, subject, f"{metric}, wall".lstrip(", "), self.wall * scale, unit),
+        ]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this measurement's options."""
-    parser.add_argument("--video", metavar="FILE", required=True, help="footage without text")
+    parser.add_argument("--video", metavar="FILE", default=_VIDEO, help="footage without text")
     parser.add_argument("--seconds", type=int, default=120, help="of film with signs a size")
     parser.add_argument("--lines", type=int, default=600_000, help="of the search")
     parser.add_argument("--sizes", type=int, nargs="+", default=[12, 16, 20, 28, 40])
@@ -60,7 +88,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     rows = _search(options.lines) + _questions() + _audio()
     frames = _footage(options.video)
     reader = ScreenText().setup()
-    rows += _cost(reader, frames)
+    rows += _cost(reader, frames) + _slides()
     for size in options.sizes:
         rows += _signs(reader, frames, size, options.seconds)
     return rows
@@ -78,7 +106,7 @@ def _footage(path: str) -> list[torch.Tensor]:
 
 
 def _cost(reader: ScreenTextReader, frames: Sequence[torch.Tensor]) -> list[Row]:
-    """Measure CPU seconds a frame: without text, with text that moves on, and of one picture."""
+    """Measure a frame: without text, with text over a picture that changes, and of one picture."""
     rows = []
     sign = _Sign("the harbor museum", 0.0, 1e9, 300, 300)
     still = [frames[0]] * len(frames)
@@ -88,16 +116,53 @@ def _cost(reader: ScreenTextReader, frames: Sequence[torch.Tensor]) -> list[Row]
         ("text on a fixed picture", still, (sign,)),
     ):
         batches = list(_batches(shown, signs, 28, len(shown)))
-        started = time.process_time()
-        lines = list(reader(batches))
-        seconds = (time.process_time() - started) / len(shown)
-        task = "screen text, CPU a frame of 720p"
-        rows += [
-            Row(task, subject, "seconds", seconds, "s"),
-            Row(task, subject, "an hour at 1 a second", 3600 * seconds / 60, "min"),
-            Row(task, subject, "lines", len(lines), ""),
-        ]
+        with _Clock() as clock:
+            lines = list(reader(batches))
+        task = "screen text, a frame of 720p"
+        rows += clock.rows(task, subject, "", "s", 1 / len(shown))
+        rows += clock.rows(task, subject, "an hour at 1 a second", "min", 60 / len(shown))
+        rows.append(Row(task, subject, "lines", len(lines), ""))
     return rows
+
+
+def _slides() -> list[Row]:
+    """Read ten minutes of slides from a file, decoding and all: one each 30 s, 5 frames a s."""
+    import av
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slides.mp4"
+        with av.open(str(path), "w") as out:
+            track = out.add_stream("libx264", rate=5, options={"preset": "veryfast"})
+            track.width, track.height, track.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
+            font = ImageFont.load_default(size=40)
+            random = np.random.default_rng(0)
+            for second in range(0, _SLIDES_SECONDS, _A_SLIDE_SECONDS):
+                picture = Image.new("RGB", (_WIDTH, _HEIGHT), (250, 250, 245))
+                draw = ImageDraw.Draw(picture)
+                for row in range(6):
+                    words = " ".join(random.choice(_WORDS, 4, replace=False))
+                    draw.text((80, 100 + 90 * row), words, font=font, fill=(10, 10, 20))
+                frame = av.VideoFrame.from_image(picture)
+                for number in range(5 * second, 5 * (second + _A_SLIDE_SECONDS)):
+                    frame.pts = number
+                    out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+        with PyAVDecoder().setup() as decoder:
+            video = decoder.probe(str(path))
+        config = Config.from_dict(
+            {**load_config("mini").to_dict(), "text_sources": [{"name": "screen_text"}]}
+        )
+        store = Store.create(
+            Path(folder) / "store", fingerprint="0" * 16, config={}, space="none", embedding_width=1
+        )
+        with _Clock() as clock, TextReader(config) as reader:
+            read = reader.read(store, video)
+    task, subject = "screen text, a file of 720p", "slides"
+    per_hour = 3600 / _SLIDES_SECONDS / 60
+    return [
+        *clock.rows(task, subject, "an hour, decoded and read", "min", per_hour),
+        Row(task, subject, "lines", read.num_lines["screen"], ""),
+    ]
 
 
 def _signs(
@@ -174,24 +239,25 @@ def _search(num_lines: int) -> list[Row]:
     share = 1 / np.arange(1, 50_001)
     words = random.choice(50_000, size=(num_lines, 11), p=share / share.sum())
     texts = [" ".join(f"w{word}" for word in row) for row in words]
-    started = time.perf_counter()
-    index = LexicalIndex.build(texts)
-    built = time.perf_counter() - started
+    with _Clock() as clock:
+        index = LexicalIndex.build(texts)
     index.search("w0", 1)  # scores are computed once
     taken = []
     asked = [" ".join(f"w{word}" for word in row[:6]) for row in words[:200]]
     for query in (*asked, " ".join(f"w{word}" for word in range(50))):
-        started = time.process_time()
+        started = time.process_time(), time.perf_counter()
         index.search(query, 12)
-        taken.append(time.process_time() - started)
-    *of_lines, commonest = taken
+        ended = time.process_time(), time.perf_counter()
+        taken.append([1000 * (late - early) for late, early in zip(ended, started, strict=True)])
     task, subject = "search by words", f"{num_lines:,} lines"
-    return [
-        Row(task, subject, "build", built, "s"),
-        Row(task, subject, "CPU, median", 1000 * float(np.median(of_lines)), "ms", len(of_lines)),
-        Row(task, subject, "CPU, slowest", 1000 * max(of_lines), "ms", len(of_lines)),
-        Row(task, subject, "CPU, the 50 commonest words", 1000 * commonest, "ms"),
-    ]
+    rows = clock.rows(task, subject, "build", "s", 1.0)
+    for name, (*of_lines, commonest) in zip(("CPU", "wall"), zip(*taken, strict=True), strict=True):
+        rows += [
+            Row(task, subject, f"{name}, median", float(np.median(of_lines)), "ms", len(of_lines)),
+            Row(task, subject, f"{name}, slowest", max(of_lines), "ms", len(of_lines)),
+            Row(task, subject, f"{name}, the 50 commonest words", commonest, "ms"),
+        ]
+    return rows
 
 
 def _questions() -> list[Row]:
@@ -224,18 +290,14 @@ def _audio() -> list[Row]:
                 frame.sample_rate, frame.pts = 48_000, 48_000 * second
                 out.mux(track.encode(frame))
             out.mux(track.encode(None))
-        before = os.times()
-        with AudioReader() as reader:
-            sound, peak = 0.0, 0.0
+        sound, peak = 0.0, 0.0
+        with _Clock() as clock, AudioReader() as reader:
             for block in reader.blocks(str(path)):
                 sound += len(block.data) / 16_000
                 peak = max(peak, _peak_mb(reader.pid))
-        after = os.times()
-    cpu = after.children_user + after.children_system
-    cpu -= before.children_user + before.children_system
     task, subject = "sound", "AAC, stereo, 48 kHz"
     return [
-        Row(task, subject, "CPU", 100 * cpu / sound, "% of real time"),
+        *clock.rows(task, subject, "", "% of real time", 100 / sound),
         Row(task, subject, "memory of the child", peak, "MB"),
     ]
 
