@@ -16,12 +16,13 @@ from longvid.cli import main
 from longvid.config import Config, load_config
 from longvid.errors import ConfigError, QuestionError
 from longvid.indexing.text_reader import TextReader
+from longvid.llm.quote import Quote
 from longvid.qa.retrieved_lines import NOTHING_QUOTED_NOTE, QUOTED_NOTE
 from longvid.qa.text_search import TextSearch
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, write_subtitles
 from longvid.store.timed_text import TextWriter, read_recognised, read_text
-from longvid.types import Question, TextLine
+from longvid.types import Evidence, Question, Selection, TextLine
 from tests.e2e import fake_text_sources as fakes
 from tests.unit.decode.sound import tone_file
 
@@ -334,3 +335,47 @@ def test_questions_that_name_a_source_or_a_time(
     question: str, first: str, talks: TextSearch
 ) -> None:
     assert talks.search(question, ("a" * 32,), 3)[0].line.text == first
+
+
+SCRIPTS = {
+    "zh": ("博物馆九点开门", "出口在左边", "博物馆几点开门"),
+    "ja": ("東京タワーの入口はこちら", "京都の東は山です", "東京タワーはどこですか"),
+    "ko": ("박물관은 아홉 시에 문을 엽니다", "출구는 왼쪽입니다", "박물관이 언제 열어요?"),
+    "ar": ("مَخْرَجُ الطَّوارِئِ عَلى اليَمين", "مدخل الفندق هنا", "أين مخرج الطوارئ؟"),
+    "he": ("יציאת חירום מימין", "הכניסה למלון", "איפה יש יציאת חירום?"),
+    "th": ("ทางออกฉุกเฉินอยู่ทางขวา", "ร้านกาแฟเปิดแล้ว", "ทางออกฉุกเฉินอยู่ที่ไหน"),
+}
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_lines_of_any_script_are_found_and_quoted(language: str, tmp_path: Path) -> None:
+    """Scripts without spaces, from right to left, with points and without."""
+    store = Store.create(
+        tmp_path / "store", fingerprint="f" * 16, config={}, space="space", embedding_width=4
+    )
+    writer = TextWriter(store, "a" * 32, "speech", "f")
+    said = [text for right, other, _ in SCRIPTS.values() for text in (other, right)]
+    writer.add([TextLine(at, at + 1, text, "speech") for at, text in enumerate(said)], 99.0)
+    writer.finish()
+    store.texts.save()
+    search = TextSearch(Store.open(tmp_path / "store"), {}, load_config("mini").ask)
+    right, _, question = SCRIPTS[language]
+    hits = search.search(question, ("a" * 32,), 3)
+    assert hits[0].line.text == right
+    found = Evidence("a" * 32, "a.mp4", 0, 1, 1.0, hits[0].line.text, "speech")
+    quoted = Quote().setup().answer(Question(question), Selection((), (found,), 512))
+    assert quoted.text == right
+
+
+def test_a_question_that_names_a_source_lists_its_lines(talks: TextSearch) -> None:
+    """The keys of a keyboard do not say "keys"; that no word is shared is told by the score."""
+    for question in ("what is written on the keys?", "what is on the label of the jar?"):
+        hits = talks.search(question, ("a" * 32,), 3)
+        assert [(hit.line.text, hit.score) for hit in hits] == [
+            ("THE LONG NIGHT / PRESENTS", 0.0),
+            ("OK", 0.0),
+        ]
+    hits = talks.search("what does the narrator explain about glaciers?", ("a" * 32,), 3)
+    assert {(hit.line.source, hit.score) for hit in hits} == {("speech", 0.0)}
+    assert talks.search("what does the narrator explain about whales?", ("a" * 32,), 3)[0].score > 0
+    assert talks.search("which glacier is it?", ("a" * 32,), 3) == []
