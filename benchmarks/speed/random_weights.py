@@ -17,7 +17,7 @@ from longvid.config import Config, change
 from longvid.errors import ConfigError
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["SIZES", "with_random_weights", "write"]
+__all__ = ["SIZES", "with_random_weights", "write", "write_architecture"]
 
 _SO400M = {
     "hidden_size": 1152,
@@ -132,9 +132,7 @@ def with_random_weights(
     return Config.from_dict(change(tables, settings))
 
 
-def write(
-    name: str, folder: Path, depth: int = 0, *, towers_only: bool = False, seed: int = 0
-) -> None:
+def write(name: str, folder: Path, depth: int = 0, *, towers_only: bool = False) -> None:
     """Write one checkpoint.
 
     Args:
@@ -142,10 +140,7 @@ def write(
         folder: Where it goes.
         depth: Most layers; 0 keeps all.
         towers_only: Write one layer and few words of the text side.
-        seed: Of the weights.
     """
-    import transformers
-
     architecture, vision, text = SIZES[name]
     vision, text = dict(vision), dict(text)
     if depth:
@@ -153,7 +148,23 @@ def write(
             table["num_hidden_layers"] = min(depth, table["num_hidden_layers"])
     if towers_only:
         text["num_hidden_layers"], text["vocab_size"] = 1, 512
-    text.update(pad_token_id=0, bos_token_id=2, eos_token_id=3)
+    write_architecture(architecture, vision, text, folder)
+
+
+def write_architecture(
+    architecture: str, vision: Mapping[str, Any], text: Mapping[str, Any], folder: Path
+) -> None:
+    """Write a checkpoint of any size.
+
+    Args:
+        architecture: Class of transformers, one of those in SIZES.
+        vision: Configuration of the tower.
+        text: Configuration of the text side; the special tokens' ids are added.
+        folder: Where it goes.
+    """
+    import transformers
+
+    text = {**text, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
     settings: dict[str, Any] = {"vision_config": vision, "text_config": text}
     if architecture.endswith("ForConditionalGeneration"):
         settings["image_token_index"] = _IDS["<image>"]

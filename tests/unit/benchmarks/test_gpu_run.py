@@ -23,6 +23,8 @@ def test_every_step_can_be_rehearsed(capsys: pytest.CaptureFixture[str]) -> None
         "GB/s",
         "with torchcodec",
         "doctor",
+        "llm.attention=eager, loading included",
+        "llm.bits",
     ):
         assert words in printed
 
