@@ -41,6 +41,10 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: Largest difference of logits. On one processor Gemma 4's own float32 logits are 1.2e-5 away from
+#: its float64 ones.
+TOLERANCE, TOLERANCES = 1e-5, {"gemma4": 2e-5}
+
 ALL = (*cases.ALL, *RECENT, *OTHERS)
 
 
@@ -98,7 +102,8 @@ def test_logits_equal_the_models_own(case: Case, folder: Path, segment: Segment,
 
     assert got.shape == want.shape
     assert want.std() > 0.1, "the reference is too flat for the comparison to mean anything"
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    atol = TOLERANCES.get(case.name, TOLERANCE)
+    torch.testing.assert_close(got, want, atol=atol, rtol=0)
 
 
 def test_greedy_text_equals_the_models_own(

@@ -151,7 +151,9 @@ def test_a_video_of_full_grids_has_the_models_own_positions(
     if hasattr(features, "deepstack_features"):
         layers = (layer[0] for layer in features.deepstack_features)
         whole = torch.cat([whole, *layers], dim=1)  # what vLLM's tower gives, width and order
-    torch.testing.assert_close(item.embeds, whole, atol=1e-5, rtol=0)
+    # Of the largest value: two orders of one sum differ so much in float32, by processor.
+    largest = float(whole.abs().max().clamp(min=1))
+    torch.testing.assert_close(item.embeds, whole, atol=1e-5 * largest, rtol=0)
     part = vllm.video_part(item)
     assert torch.equal(loaded(part["video_embeds"]["video_embeds"]), item.embeds)
     assert part["video_embeds"]["video_grid_thw"] == [2, 6, 10]
