@@ -24,7 +24,7 @@ __all__ = ["Run", "code_version", "file_hash", "identity_hash", "load_run", "ope
 
 _HEADER = "run.json"
 _FORMAT = 1
-_SOURCES = ("longvid/**/*.py", "benchmarks/tasks/*.py", "benchmarks/harness/asker.py")
+_SOURCES = ("longvid/**/*.py", "benchmarks/tasks/**/*.py", "benchmarks/harness/asker.py")
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from benchmarks.harness.plan import Plan
 from benchmarks.harness.record import Record
 from benchmarks.harness.run import Run
 
-__all__ = ["MAJORITY", "STATUSES", "Scored", "scored_rows"]
+__all__ = ["MAJORITY", "STATUSES", "Scored", "logged_rows", "scored_rows"]
 
 STATUSES = ("ok", "not_asked", "video_missing", "decode_error", "model_error", "unparsed")
 MAJORITY = "majority"
@@ -57,6 +57,18 @@ def scored_rows(run: Run, plan: Plan, ids: Collection[str] | None = None) -> Ite
     judges = [name for (name,) in plan.database.execute("SELECT DISTINCT judge FROM judgements")]
     judges.sort()
     said = plan.database.cursor()
+    for record, prediction in logged_rows(plan, ids):
+        verdicts: dict[str, dict[str, Any]] = {}
+        if judges and prediction.get("status") == "ok":
+            query = "SELECT judge, line FROM judgements WHERE id = ? ORDER BY judge"
+            verdicts = {name: json.loads(text) for name, text in said.execute(query, (record.id,))}
+        yield _score_row(record, prediction, verdicts, judges)
+
+
+def logged_rows(
+    plan: Plan, ids: Collection[str] | None = None
+) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """Yield the chosen rows, each with its line of the log, {} when there is none."""
     only = "" if ids is None else f"WHERE rows.id IN ({','.join('?' * len(ids))}) "
     rows = plan.database.execute(
         "SELECT record, p.line FROM chosen JOIN rows USING (ord) "
@@ -64,13 +76,7 @@ def scored_rows(run: Run, plan: Plan, ids: Collection[str] | None = None) -> Ite
         tuple(ids or ()),
     )
     for line, predicted in rows:
-        record = Record.from_json(line)
-        prediction: dict[str, Any] = json.loads(predicted) if predicted else {}
-        verdicts: dict[str, dict[str, Any]] = {}
-        if judges and prediction.get("status") == "ok":
-            query = "SELECT judge, line FROM judgements WHERE id = ? ORDER BY judge"
-            verdicts = {name: json.loads(text) for name, text in said.execute(query, (record.id,))}
-        yield _score_row(record, prediction, verdicts, judges)
+        yield Record.from_json(line), json.loads(predicted) if predicted else {}
 
 
 def _score_row(

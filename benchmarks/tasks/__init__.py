@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from benchmarks.harness.errors import RunError
 from benchmarks.harness.task import Task
 
 __all__ = ["NAMES", "load_task"]
@@ -31,7 +32,14 @@ def load_task(name: str) -> Task:
 
     Args:
         name: One of NAMES.
+
+    Raises:
+        RunError: It is none of them.
     """
+    if name not in NAMES:
+        raise RunError(
+            f"Runs of {name!r} are scored and reported by `python -m benchmarks {name}` itself."
+        )
     module = importlib.import_module(f"benchmarks.tasks.{name.replace('-', '_')}")
     task: Task = module.TASK
     return task

@@ -7,18 +7,21 @@
 
 suites.py      films and questions of five lengths, from a seed
 films.py       films as H.264 files and stores, made once
+film_rows.py   their questions as the rows of a benchmark, and the folder of a run
 film_tokens.py an indexed film in memory
 arms.py        what each method shows of it
+trials.py      which arms at which budgets
 answer_check.py what mini answers, many questions at once
-measure.py     every question to every arm
+arm_asker.py   every row asked of every arm
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
-plan.py        what is run
 grounding.py   boxes of right answers, `world --ground`
 text_channels.py clues in pictures, narration and signs of one film
 page.py        one HTML page, by the report of all benchmarks
 
-It measures methods, not models: mini understands nothing but the drawn world.
+Rows, plan, log, statistics and report are those of all benchmarks (`benchmarks/harness`), so a run
+that is interrupted goes on where it stopped. It measures methods, not models: mini understands
+nothing but the drawn world.
 """
 
 from __future__ import annotations

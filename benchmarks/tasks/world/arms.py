@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.harness.record import Record
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, cut_frames
 from longvid.compress.flashvid import FlashVID
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
@@ -43,7 +44,6 @@ from longvid.select.frames import (
 from longvid.select.shots import shots_around
 from longvid.select.tiers import QFrame, QueryGuided
 from longvid.types import Query, Segment, Tokens
-from longvid.world.views import WorldQuestion
 
 __all__ = [
     "COMPRESSIONS",
@@ -52,6 +52,7 @@ __all__ = [
     "Arm",
     "Shown",
     "baselines",
+    "cut_of",
     "of_config",
     "of_parts",
     "published",
@@ -66,7 +67,7 @@ SLOW_EVERY = 5
 EVERY_SEGMENT = Ask(num_segments=0)
 
 Shown = tuple[Segment, ...]
-_Show = Callable[[Shelf, Query, WorldQuestion, int], Shown]
+_Show = Callable[[Shelf, Query, Record, int], Shown]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Arm:
 
     Args:
         name: As it is printed.
-        show: What it shows: (film, query, question, budget) to segments in time order.
+        show: What it shows: (film, query, row, budget) to segments in time order.
         reads_question: False where every question about a film is shown the same.
     """
 
@@ -144,7 +145,7 @@ def of_parts(
             segments = [part(segment) for segment in segments]
         return segments
 
-    def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+    def show(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
         chosen: Sequence[Segment] = shelf.segments(cut, tuple(compressors), compress)
         if search.num_segments:
             chosen = _found(shelf, query, cut, search, chosen, budget)
@@ -184,17 +185,21 @@ def _spread(query: Query, segments: Sequence[Segment], budget: int) -> Sequence[
 
 def of_config(name: str, config: Config, sample_fps: float) -> Arm:
     """Make an arm of a configuration: what `longvid ask` shows."""
-    cut = Cut(
-        segment_frames=config.sample.segment_frames,
-        vectors=config.store.vectors_per_segment,
-        every=max(1, round(sample_fps / config.sample.fps)),
-    )
     return of_parts(
         name,
         config.compressors,
         config.selectors,
-        cut=cut,
+        cut=cut_of(config, sample_fps),
         search=config.ask,
+    )
+
+
+def cut_of(config: Config, sample_fps: float) -> Cut:
+    """Return how a configuration groups the frames of a film that is sampled at another rate."""
+    return Cut(
+        segment_frames=config.sample.segment_frames,
+        vectors=config.store.vectors_per_segment,
+        every=max(1, round(sample_fps / config.sample.fps)),
     )
 
 
@@ -245,27 +250,27 @@ def longvu_arm(
             found.append(cut_frames(pooled, kept))
         return found
 
-    def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+    def show(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
         return tuple(guided(query, shelf.segments(cut, ("longvu", rule), reduce), budget))
 
     return Arm(name, show)
 
 
-def _random_frames(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+def _random_frames(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
     """Show frames drawn by a seed that follows from the film."""
     count = min(budget // FULL_SIDE**2, shelf.whole.num_frames)
-    seed = hashlib.blake2b(shelf.case.path.name.encode(), digest_size=7).digest()
+    seed = hashlib.blake2b(shelf.name.encode(), digest_size=7).digest()
     order = torch.randperm(
         shelf.whole.num_frames, generator=torch.Generator().manual_seed(int.from_bytes(seed))
     )
     return (_GRID_4(cut_frames(shelf.whole, order[:count].sort().values)),)
 
 
-def _oracle(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+def _oracle(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
     """Show only frames of the shots that the answer is read from."""
     pts = shelf.whole.pts_seconds
     inside = torch.zeros(len(pts), dtype=torch.bool)
-    for start, end in question.evidence:
+    for start, end in row.evidence:
         inside |= (pts >= start) & (pts < end)
     frames = inside.nonzero().flatten()
     most = budget // FULL_SIDE**2
@@ -274,7 +279,7 @@ def _oracle(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) ->
     return (_GRID_4(cut_frames(shelf.whole, frames)),)
 
 
-def _slowfast(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+def _slowfast(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
     """Show evenly spread frames, as many as fit: 1 token each, and every fifth its grid too."""
     full = FULL_SIDE**2
     count = shelf.whole.num_frames

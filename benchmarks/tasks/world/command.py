@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from benchmarks.harness.plan import Selection
+from benchmarks.harness.predict import infer
+from benchmarks.harness.video_folder import open_videos
 from benchmarks.measurements import Row, print_table, write_json
-from benchmarks.tasks.world.equal_budget import equal_budget_plan
-from benchmarks.tasks.world.findings import RECALL_AT, Findings, recall_at
+from benchmarks.tasks.world.answer_check import Reader
+from benchmarks.tasks.world.arm_asker import ArmAsker, embedding
+from benchmarks.tasks.world.arms import cut_of
+from benchmarks.tasks.world.equal_budget import equal_budget_trials
+from benchmarks.tasks.world.film_rows import open_rows, records_of
+from benchmarks.tasks.world.films import index_config, prepare
+from benchmarks.tasks.world.findings import RECALL_AT, Findings, read_run, recall_at
 from benchmarks.tasks.world.goals import goals, losses
-from benchmarks.tasks.world.plan import PAIRED, Run, plan_of
 from benchmarks.tasks.world.suites import TEST_SEED, TUNING_SEED, prior_guesser
+from benchmarks.tasks.world.trials import PAIRED, Trial, trials_of
 from longvid.config import load_config
 from longvid.errors import ConfigError
 from longvid.paths import cache_home
@@ -36,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budgets", nargs="+", type=int, metavar="N", help="of the plan's, only")
     parser.add_argument("--config", default="mini", help="preset or file of the arm longvid")
     parser.add_argument("--seeds", choices=sorted(SEEDS), default="test")
-    parser.add_argument("--cache", type=Path, help="folder of films and stores that are kept")
+    parser.add_argument("--cache", type=Path, help="folder of films, stores and runs that are kept")
     parser.add_argument("--threads", type=int, default=1, help="of the answering model")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of its arithmetic"
@@ -70,24 +79,26 @@ def run(options: argparse.Namespace) -> int:
     if options.ground:
         return _run_grounding(options)
     config = load_config(options.config)
-    plan = (
-        equal_budget_plan(config) if options.equal_budget else plan_of(config, quick=options.quick)
+    trials = (
+        equal_budget_trials(config)
+        if options.equal_budget
+        else trials_of(config, quick=options.quick)
     )
     if options.lengths:
-        known = {one.suite.name for one in plan}
+        known = {one.suite.name for one in trials}
         if unknown := [name for name in options.lengths if name not in known]:
             raise ConfigError(
                 f"There are no films of {unknown[0]!r}; lengths are "
-                f"{', '.join(repr(one.suite.name) for one in plan)}."
+                f"{', '.join(repr(one.suite.name) for one in trials)}."
             )
-        plan = [one for one in plan if one.suite.name in options.lengths]
+        trials = [one for one in trials if one.suite.name in options.lengths]
     if options.budgets:
-        plan = [
-            Run(one.suite, tuple(cell for cell in one.cells if cell[1] in options.budgets))
-            for one in plan
+        trials = [
+            Trial(one.suite, tuple(cell for cell in one.cells if cell[1] in options.budgets))
+            for one in trials
         ]
-        judged = {one.suite.name for one in plan if any(a.name == "oracle" for a, _ in one.cells)}
-        if any(one.suite.name not in judged for one in plan):
+        judged = {one.suite.name for one in trials if any(a.name == "oracle" for a, _ in one.cells)}
+        if any(one.suite.name not in judged for one in trials):
             raise ConfigError(
                 f"--budgets {' '.join(map(str, options.budgets))} leaves a length without its "
                 "baselines; name 512 among them."
@@ -96,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     started = time.perf_counter()
     found: dict[str, Findings] = {}
-    for one in plan:
+    for one in trials:
         _run(one, options, cache, found)
         # What is done is kept when a later length is interrupted.
         _publish(options, found, time.perf_counter() - started)
@@ -151,47 +162,43 @@ def _publish(options: argparse.Namespace, found: dict[str, Findings], seconds: f
         Path(options.html).write_text(page(found, notes), encoding="utf-8")
 
 
-def _run(one: Run, options: argparse.Namespace, cache: Path, found: dict[str, Findings]) -> None:
-    """Prepare and measure one suite; cells of one that was measured before join the others."""
-    from benchmarks.tasks.world.answer_check import Reader
-    from benchmarks.tasks.world.film_tokens import Cut
-    from benchmarks.tasks.world.films import prepare
-    from benchmarks.tasks.world.measure import Ranked, ask_all, embedding, rank_evidence
-
-    suite = one.suite
+def _run(
+    trial: Trial, options: argparse.Namespace, cache: Path, found: dict[str, Findings]
+) -> None:
+    """Prepare and ask one suite; cells of one that was asked before join the others."""
+    suite = trial.suite
     config = load_config(options.config)
     started = time.perf_counter()
+    wanted = index_config(config, suite)
     cases = prepare(
-        suite, SEEDS[options.seeds], suite.num_films, cache, config, lambda s: _say(f"  {s}")
+        suite, SEEDS[options.seeds], suite.num_films, cache, wanted, lambda s: _say(f"  {s}")
     )
     prepared = time.perf_counter()
     num_questions = sum(len(case.questions) for case in cases)
     _say(
-        f"{suite.name}: {len(cases)} films, {num_questions} questions, {len(one.cells)} cells; "
+        f"{suite.name}: {len(cases)} films, {num_questions} questions, {len(trial.cells)} cells; "
         f"films ready after {prepared - started:.0f} s"
     )
-    reader = Reader(dtype=getattr(torch, options.dtype))
-    embed = embedding(config, reader.embed_words)
-    ranks: list[Ranked] = []
-    cut = Cut(
-        segment_frames=config.sample.segment_frames,
-        vectors=config.store.vectors_per_segment,
-        every=max(1, round(suite.sample_fps / config.sample.fps)),
-    )
-    asked, cells = ask_all(
-        cases,
-        one.cells,
-        reader,
-        embed,
-        lambda shelf, q: ranks.extend(rank_evidence(shelf, q, cut, config.ask)),
-    )
-    _say(f"  asked in {time.perf_counter() - prepared:.0f} s")
+
+    def asker(paths: Sequence[str]) -> ArmAsker:
+        reader = Reader(dtype=getattr(torch, options.dtype))
+        cut = cut_of(config, suite.sample_fps)
+        embed = embedding(config, reader.embed_words)
+        return ArmAsker(cases[0].store, trial.cells, reader, embed, cut, config.ask)
+
+    names = [f"{arm.name} @ {budget}" for arm, budget in trial.cells]
+    run = open_rows(suite.name, records_of(cases), cache, config, cells=names, dtype=options.dtype)
+    with run.plan() as plan:
+        done = infer(run, plan, Selection(), lambda: open_videos(run.header), asker)
+    kept = f", {done.kept} questions by an earlier run" if done.kept else ""
+    _say(f"  asked in {time.perf_counter() - prepared:.0f} s{kept}")
+    rows, cells, ranks = read_run(run)
     slowest = sorted(cells, key=lambda cell: -cell.seconds)[:5]
-    _say("  dearest: " + ", ".join(f"{c.arm} at {c.budget} {c.seconds:.0f} s" for c in slowest))
+    _say("  slowest: " + ", ".join(f"{c.arm} at {c.budget} {c.seconds:.0f} s" for c in slowest))
     if suite.name in found:
         found[suite.name].cells.extend(cells)
     else:
-        found[suite.name] = Findings(suite, asked, cells, ranks, prior_guesser(suite))
+        found[suite.name] = Findings(suite, rows, cells, ranks, prior_guesser(suite))
 
 
 def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
@@ -219,7 +226,7 @@ def _rows(name: str, findings: Findings, *, brief: bool = False) -> list[Row]:
         rows.append(Row(task, one.type, "little shown", round(one.little, 4), "", one.n))
         rows.append(Row(task, one.type, "oracle", round(one.enough, 4), "", one.n))
         rows.append(Row(task, one.type, "judges", float(one.judges), "", one.n))
-    for by in sorted({a.named_by for a in findings.asked}):
+    for by in sorted({row.group["named by"] for row in findings.rows}):
         of = findings.named(by)
         for k in RECALL_AT:
             value = recall_at(findings, of, k)
@@ -275,8 +282,8 @@ def _write(path: str, found: dict[str, Findings], notes: list[str]) -> None:
         ],
         questions={
             name: [
-                f"{a.film}|{a.question.type}|{a.question.text}|{a.question.answer}"
-                for a in findings.asked
+                f"{row.id.split('-')[0]}|{row.group['type']}|{row.question}|{row.answers[0]}"
+                for row in findings.rows
             ]
             for name, findings in found.items()
         },

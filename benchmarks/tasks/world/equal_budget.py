@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.harness.record import Record
 from benchmarks.tasks.world.arms import Arm, Shown, baselines, of_config, of_parts, published
 from benchmarks.tasks.world.film_tokens import Cut, Shelf
-from benchmarks.tasks.world.plan import EVERYTHING, PRESET, Run
 from benchmarks.tasks.world.suites import SUITES, Suite
+from benchmarks.tasks.world.trials import EVERYTHING, PRESET, Trial
 from longvid.compress.flashvid import FlashVID
 from longvid.compress.prune import RandomPruning
 from longvid.compress.ranking import (
@@ -29,7 +30,6 @@ from longvid.compress.whole_video import compress_video
 from longvid.config import Config
 from longvid.select.frames import Uniform
 from longvid.types import Query, Segment
-from longvid.world.views import WorldQuestion
 
 __all__ = [
     "COMPRESSORS",
@@ -38,7 +38,7 @@ __all__ = [
     "WHOLE",
     "arms_of",
     "budget_of",
-    "equal_budget_plan",
+    "equal_budget_trials",
     "full_budget",
 ]
 
@@ -55,13 +55,13 @@ COMPRESSORS = tuple(
 BASELINE_BUDGET = 512
 
 
-def equal_budget_plan(config: Config) -> list[Run]:
+def equal_budget_trials(config: Config) -> list[Trial]:
     """Return the cells of every length: baselines, the preset, and each compressor.
 
     Args:
         config: The preset that is judged, as the arm `longvid`.
     """
-    return [_run(SUITES[name], config) for name in LENGTHS]
+    return [_trial(SUITES[name], config) for name in LENGTHS]
 
 
 def budget_of(suite: Suite, share: float) -> int:
@@ -101,14 +101,14 @@ def _arm(name: str, part: Any, cut: Cut, *, whole: bool) -> Arm:
             return segments
         return compress_video(part, segments) if whole else [part(one) for one in segments]
 
-    def show(shelf: Shelf, query: Query, question: WorldQuestion, budget: int) -> Shown:
+    def show(shelf: Shelf, query: Query, row: Record, budget: int) -> Shown:
         chosen = shelf.segments(cut, (name, part), compress)
         return tuple(Uniform()(query, chosen, budget))
 
     return Arm(name, show, reads_question=False)
 
 
-def _run(suite: Suite, config: Config) -> Run:
+def _trial(suite: Suite, config: Config) -> Trial:
     cut = Cut(every=max(1, round(suite.sample_fps)))
     systems = published(suite.sample_fps)
     preset = of_config(PRESET, config, suite.sample_fps)
@@ -119,4 +119,4 @@ def _run(suite: Suite, config: Config) -> Run:
     for share in SHARES:
         arms = [*arms_of(suite, share), *systems, preset]
         cells += [(arm, budget_of(suite, share)) for arm in arms]
-    return Run(suite, tuple(cells))
+    return Trial(suite, tuple(cells))

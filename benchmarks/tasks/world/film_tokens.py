@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from benchmarks.tasks.world.films import Case
 from longvid.config import Ask
 from longvid.qa.moment_score import moment_score
 from longvid.select.candidate_frames import keep_frames
@@ -38,11 +37,11 @@ class Shelf:
     """The segments of one film.
 
     Args:
-        case: The film.
+        name: Of its file.
         whole: All its frames as one segment.
     """
 
-    case: Case
+    name: str
     whole: Segment
     _made: dict[Hashable, tuple[Segment, ...]] = field(default_factory=dict)
     _vectors: dict[Cut, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -61,11 +60,6 @@ class Shelf:
             else:
                 self._made[name] = tuple(make(self.segments(cut)))
         return self._made[name]
-
-    def forget(self) -> None:
-        """Drop everything that can be made again."""
-        self._made.clear()
-        self._vectors.clear()
 
     def search(self, embedding: Tensor, cut: Cut, ask: Ask) -> list[tuple[int, float]]:
         """Return the segments nearest to a text with their scores, best first, all of them.
@@ -96,12 +90,12 @@ class Shelf:
         return best.scatter_reduce_(0, of_, scores, "amax")
 
 
-def read_shelf(case: Case, store: Store) -> Shelf:
-    """Read a film from its store."""
-    video_id = store.find(case.path.name)
+def read_shelf(store: Store, name: str) -> Shelf:
+    """Read a film from its store, by the name of its file."""
+    video_id = store.find(name)
     stored = next(item for item in store.videos() if item.video.video_id == video_id)
     segments = store.load([(video_id, i) for i in range(stored.num_segments)])
-    return Shelf(case, joined(segments))
+    return Shelf(name, joined(segments))
 
 
 def joined(segments: Sequence[Segment]) -> Segment:

@@ -66,6 +66,7 @@ def prepare(
     folder: Path,
     config: Config,
     say: Callable[[str], None],
+    kind: str = "store",
 ) -> list[Case]:
     """Write the films that are not there, index those that are not in the store.
 
@@ -74,12 +75,12 @@ def prepare(
         seed: The range of seeds.
         num_films: How many, from index 0.
         folder: The cache.
-        config: Its index side, apart from rate and compressors, is used.
+        config: They are indexed with, such as `index_config` returns.
         say: Told what is being done.
+        kind: Sets a store apart from others with the same fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = index_config(config, suite)
-    store = str(folder / f"store-{suite.name.replace(' ', '')}-{wanted.fingerprint()}")
+    store = str(folder / f"{kind}-{suite.name.replace(' ', '')}-{config.fingerprint()}")
     painter = Painter(suite.file_size)
     cases = []
     for number in range(num_films):
@@ -98,7 +99,7 @@ def prepare(
     missing = [str(case.path) for case in cases if case.path.name not in known]
     if missing:
         say(f"indexing {len(missing)} films")
-        index(missing, store=store, config=wanted)
+        index(missing, store=store, config=config)
     return cases
 
 

@@ -1,4 +1,4 @@
-"""From marks to findings: accuracies, differences that may be reported, and the goals."""
+"""From the log of a run to findings: accuracies, and differences that may be reported."""
 
 from __future__ import annotations
 
@@ -6,17 +6,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.harness import statistics
+from benchmarks.harness.record import Record
+from benchmarks.harness.run import Run
+from benchmarks.harness.scored_row import logged_rows
 from benchmarks.harness.statistics import Estimate
-from benchmarks.tasks.world.measure import Asked, Cell, Ranked
 from benchmarks.tasks.world.suites import Suite
 from longvid.world.prior import TextGuesser
 
-__all__ = ["Findings", "TypeRow", "recall_at"]
+__all__ = ["RECALL_AT", "Cell", "Findings", "TypeRow", "read_run", "recall_at"]
 
 LEAST_ABOVE_PRIOR = 0.1
 LEAST_FALL = 0.05
 LEAST_QUESTIONS = 5
 RECALL_AT = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm at one budget.
+
+    Args:
+        arm, budget: Which.
+        right: A mark for each row, in order.
+        tokens, frames: Shown, means over the rows.
+        seconds: That it took in all.
+    """
+
+    arm: str
+    budget: int
+    right: tuple[bool, ...]
+    tokens: float
+    frames: float
+    seconds: float
+
+
+def read_run(run: Run) -> tuple[list[Record], list[Cell], list[list[int]]]:
+    """Return the rows of a run, its cells, and the ranks of each row's evidence."""
+    with run.plan() as plan:
+        run.load_predictions(plan.database)
+        answered = list(logged_rows(plan))
+    cells = []
+    for name in answered[0][1]["cells"]:
+        arm, _, budget = name.rpartition(" @ ")
+        marks = [prediction["cells"][name] for _, prediction in answered]
+        right = tuple(mark[0] for mark in marks)
+        tokens, frames, seconds = (sum(mark[i] for mark in marks) for i in (1, 2, 3))
+        count = len(marks)
+        cells.append(Cell(arm, int(budget), right, tokens / count, frames / count, seconds))
+    return [row for row, _ in answered], cells, [prediction["ranks"] for _, prediction in answered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +85,21 @@ class Findings:
 
     Args:
         suite: Which.
-        asked: Its questions.
+        rows: Its questions.
         cells: The marks of every arm and budget.
-        ranks: Of the evidence among the segments.
+        ranks: Of each row's evidence among the segments.
         guesser: The text-only baseline.
     """
 
     suite: Suite
-    asked: list[Asked]
+    rows: list[Record]
     cells: list[Cell]
-    ranks: list[Ranked]
+    ranks: list[list[int]]
     guesser: TextGuesser
     types: list[TypeRow] = field(init=False)
 
     def __post_init__(self) -> None:
-        guessed = [self.guesser.guess(a.question.text) == a.question.answer for a in self.asked]
+        guessed = [self.guesser.guess(row.question) == row.answers[0] for row in self.rows]
         largest = max(cell.budget for cell in self.cells if cell.arm == "oracle")
         enough = self.cell("oracle", min(512, largest)).right
         least = min(cell.budget for cell in self.cells if cell.arm == "uniform")
@@ -71,8 +108,8 @@ class Findings:
             self.cell("llama_vid", min(512, largest)).right,
         ]
         self.types = []
-        for name in sorted({a.question.type for a in self.asked}):
-            of = [i for i, a in enumerate(self.asked) if a.question.type == name]
+        for name in sorted({row.group["type"] for row in self.rows}):
+            of = self.of_types(name)
             self.types.append(
                 TypeRow(
                     name,
@@ -83,16 +120,18 @@ class Findings:
                 )
             )
 
-    @property
-    def films(self) -> list[int]:
-        """Return the film of every question."""
-        return [a.film for a in self.asked]
+    def of_types(self, *names: str) -> list[int]:
+        """Return the questions of these types."""
+        return [i for i, row in enumerate(self.rows) if row.group["type"] in names]
+
+    def named(self, by: str) -> list[int]:
+        """Return the questions that name their place in one way."""
+        return [i for i, row in enumerate(self.rows) if row.group["named by"] == by]
 
     @property
     def judging(self) -> list[int]:
         """Return the questions on which methods may be compared."""
-        names = {row.type for row in self.types if row.judges}
-        return [i for i, a in enumerate(self.asked) if a.question.type in names]
+        return self.of_types(*(row.type for row in self.types if row.judges))
 
     def has(self, arm: str, budget: int) -> bool:
         """Tell whether an arm was run at a budget."""
@@ -107,8 +146,8 @@ class Findings:
 
     def accuracy(self, cell: Cell, of: Sequence[int] | None = None) -> Estimate:
         """Estimate a cell's accuracy, over all questions or some."""
-        of = range(len(self.asked)) if of is None else of
-        return statistics.mean([float(cell.right[i]) for i in of], [self.films[i] for i in of])
+        of = range(len(self.rows)) if of is None else of
+        return statistics.mean([float(cell.right[i]) for i in of], self.films(of))
 
     def gain(self, left: Cell, right: Cell) -> Estimate:
         """Estimate left - right on the questions that may judge."""
@@ -116,12 +155,12 @@ class Findings:
         return statistics.difference(
             [float(left.right[i]) for i in of],
             [float(right.right[i]) for i in of],
-            [self.films[i] for i in of],
+            self.films(of),
         )
 
-    def named(self, by: str) -> list[int]:
-        """Return the questions that name their place in one way."""
-        return [i for i, a in enumerate(self.asked) if a.named_by == by]
+    def films(self, of: Sequence[int]) -> list[str]:
+        """Return the film of each question."""
+        return [self.rows[i].cluster for i in of]
 
 
 def recall_at(findings: Findings, of: Sequence[int], k: int) -> Estimate:
@@ -129,11 +168,8 @@ def recall_at(findings: Findings, of: Sequence[int], k: int) -> Estimate:
 
     A question's value is the share of its spans.
     """
-    values = [
-        sum(rank <= k for rank in findings.ranks[i].ranks) / len(findings.ranks[i].ranks)
-        for i in of
-    ]
-    return statistics.mean(values, [findings.films[i] for i in of])
+    values = [sum(rank <= k for rank in findings.ranks[i]) / len(findings.ranks[i]) for i in of]
+    return statistics.mean(values, findings.films(of))
 
 
 def _share(marks: Sequence[bool], of: Sequence[int]) -> float:

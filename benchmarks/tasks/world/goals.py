@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.harness.statistics import Estimate
 from benchmarks.tasks.world.equal_budget import COMPRESSORS, SHARES, budget_of, full_budget
 from benchmarks.tasks.world.findings import Findings, recall_at
-from benchmarks.tasks.world.plan import (
+from benchmarks.tasks.world.trials import (
     EVERYTHING,
     EVERYTHING_BUDGET,
     FULL_GRID,
@@ -89,7 +89,7 @@ def _short(ten: Findings, claimed: Collection[str]) -> list[Goal]:
     cell = ten.cell(FULL_GRID, BUDGET)
     shares, short, others = [], [], []
     for row in ten.types:
-        of = [i for i, a in enumerate(ten.asked) if a.question.type == row.type]
+        of = ten.of_types(row.type)
         share = sum(cell.right[i] for i in of) / len(of)
         shares.append(share)
         figure = f"{row.type} {share:.2f} (prior {row.prior:.2f}, n={row.n})"
@@ -113,8 +113,8 @@ def _short(ten: Findings, claimed: Collection[str]) -> list[Goal]:
 def _needles(found: Findings, least: float) -> list[Goal]:
     preset = found.accuracy(found.cell(PRESET, BUDGET))
     uniform = found.accuracy(found.cell("uniform", BUDGET))
-    plain = [i for i, a in enumerate(found.asked) if a.question.type not in ("before", "after")]
-    hops = [i for i, a in enumerate(found.asked) if a.question.type in ("before", "after")]
+    hops = found.of_types("before", "after")
+    plain = sorted({*range(len(found.rows))} - {*hops})
     parts = f"one hop {found.accuracy(found.cell(PRESET, BUDGET), plain)}"
     if hops:
         parts += f", next shot {found.accuracy(found.cell(PRESET, BUDGET), hops)}"

@@ -17,25 +17,29 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.harness.asker import Asker, Protocol
+from benchmarks.harness.plan import Selection
+from benchmarks.harness.predict import infer
+from benchmarks.harness.record import Record
+from benchmarks.harness.scored_row import logged_rows
+from benchmarks.harness.video_folder import open_videos
 from benchmarks.measurements import Row
-from benchmarks.tasks.world.suites import SUITES, Suite, draw_film, draw_questions
-from longvid.api import index
+from benchmarks.tasks.world.film_rows import open_rows, records_of
+from benchmarks.tasks.world.films import Case, prepare
+from benchmarks.tasks.world.suites import SUITES
 from longvid.config import Config
 from longvid.methods.grounding_metrics import box_overlap, temporal_iou, video_iou
-from longvid.qa.shown_pictures import shown_pictures
-from longvid.qa.video_qa import VideoQA
-from longvid.types import Question, Track
-from longvid.world.film import write_film
 from longvid.world.grounder import DrawnShapes
 from longvid.world.scene import Film
 from longvid.world.truth import true_boxes
-from longvid.world.views import SIGN_SLOT, WorldQuestion
+from longvid.world.views import SIGN_SLOT
 
-__all__ = ["LENGTHS", "Grounded", "run_grounding", "score_tracks"]
+__all__ = ["LENGTHS", "run_grounding"]
 
 #: Lengths, and films of each.
 LENGTHS = {"1 min": 8, "1 h": 1}
@@ -73,76 +77,77 @@ def run_grounding(
     Args:
         config: Whose grounder and pictures are replaced.
         seed: Range of seeds of the films.
-        cache: Folder of films and stores that are kept.
+        cache: Folder of films, stores and runs that are kept.
         lengths: Some of LENGTHS.
-        say: Told what is being done.
+        say: Called with what is being done.
     """
-    store = dataclasses.replace(config.store, pictures="frame")
-    config = dataclasses.replace(config, store=store, grounder=DrawnShapes())
+    kept = dataclasses.replace(config.store, pictures="frame")
+    config = dataclasses.replace(config, store=kept, grounder=DrawnShapes())
     rows: list[Row] = []
     for length in lengths:
-        suite = SUITES[length]
-        results = _run(suite, config, seed, cache, say)
+        cases = prepare(SUITES[length], seed, LENGTHS[length], cache, config, say, "ground")
+        results = _results(length, cases, config, cache)
+        say(f"{length}: {len(results)} questions")
         rows += _rows(length, results)
     return rows
 
 
+def _results(length: str, cases: Sequence[Case], config: Config, cache: Path) -> list[Grounded]:
+    """Ask the questions that name one thing, and score what the log says of each."""
+    films = {case.path.name: case.film for case in cases}
+    things: dict[str, tuple[int, int]] = {}
+    records = []
+    questions = (question for case in cases for question in case.questions)
+    for record, question in zip(records_of(cases), questions, strict=True):
+        named = [thing for thing in question.things if thing[1] != SIGN_SLOT]
+        if len(named) == 1:
+            things[record.id] = named[0]
+            records.append(record)
+    run = open_rows(length, records, cache, config, grounds="box")
+    with run.plan() as plan:
+        infer(
+            run,
+            plan,
+            Selection(),
+            lambda: open_videos(run.header),
+            lambda paths: Asker(cases[0].store, config, Protocol()),
+        )
+        run.load_predictions(plan.database)
+        return [
+            _grounded(record, prediction, films[record.cluster], things[record.id])
+            for record, prediction in logged_rows(plan)
+        ]
+
+
+def _grounded(
+    record: Record, prediction: Mapping[str, Any], film: Film, thing: tuple[int, int]
+) -> Grounded:
+    if prediction["status"] != "ok":
+        return Grounded(False, 0.0, 0.0, 0.0)
+    times = prediction["frames"]
+    truth = dict(true_boxes(film, [thing], times)[thing])
+    scores = score_tracks(prediction.get("tracks", ()), times, {**truth})
+    right = prediction["answer"].strip() == record.answers[0]
+    return Grounded(right, *scores, seconds=prediction["seconds"]["ground"])
+
+
 def score_tracks(
-    tracks: Sequence[Track], times: Sequence[float], truth: dict[int, tuple[float, ...]]
+    tracks: Sequence[Mapping[str, Any]],
+    times: Sequence[float],
+    truth: dict[int, tuple[float, ...]],
 ) -> tuple[float, float, float]:
     """Return box, track and time IoU of the first track.
 
     Args:
-        tracks: Of one thing, the likeliest first.
+        tracks: Of one thing as a log keeps them, the likeliest first.
         times: Of the frames shown.
         truth: Its box by the place of the frame in `times`.
     """
     places = {time: place for place, time in enumerate(times)}
-    found = {places[box.pts_seconds]: box.xyxy for track in tracks[:1] for box in track.boxes}
+    found = {places[at]: xyxy for track in tracks[:1] for at, *xyxy in track["boxes"]}
     overlaps = [box_overlap(found[at], box) if at in found else 0.0 for at, box in truth.items()]
     mean = statistics.fmean(overlaps) if overlaps else 0.0
     return mean, video_iou(found, truth), temporal_iou(found, truth)
-
-
-def _run(
-    suite: Suite, config: Config, seed: int, cache: Path, say: Callable[[str], None]
-) -> list[Grounded]:
-    cache.mkdir(parents=True, exist_ok=True)
-    films: list[tuple[Film, Path]] = []
-    for number in range(LENGTHS[suite.name]):
-        film = draw_film(suite, seed, number)
-        path = cache / f"ground-{suite.number}-{seed}-{number}.mp4"
-        if not path.exists():
-            say(f"writing film {number + 1}: {film.duration_seconds:.0f} s")
-            partial = path.with_suffix(".part.mp4")
-            write_film(film, partial, fps=suite.file_fps, size=suite.file_size)
-            partial.rename(path)
-        films.append((film, path))
-    store = str(cache / f"ground-{suite.number}-{seed}-{config.fingerprint()}")
-    say(f"indexing {len(films)} films of {suite.name}")
-    index([path for _, path in films], store=store, config=config)
-    results: list[Grounded] = []
-    with VideoQA(store, config) as qa:
-        for number, (film, path) in enumerate(films):
-            asked = draw_questions(suite, seed, number, film)
-            results += [_ask(qa, film, path, one) for one in asked if len(_things(one)) == 1]
-            say(f"{suite.name}, film {number + 1}: {len(results)} questions")
-    return results
-
-
-def _things(question: WorldQuestion) -> list[tuple[int, int]]:
-    return [thing for thing in question.things if thing[1] != SIGN_SLOT]
-
-
-def _ask(qa: VideoQA, film: Film, path: Path, asked: WorldQuestion) -> Grounded:
-    answer = qa.ask(asked.text, video=path)
-    shown = qa.select(Question(asked.text, video_ids=(str(path),)))
-    times = [picture.pts_seconds for picture in shown_pictures(qa.store, shown)]
-    (thing,) = _things(asked)
-    truth = dict(true_boxes(film, [thing], times)[thing])
-    scores = score_tracks(answer.tracks, times, {**truth})
-    right = answer.text.strip() == asked.answer
-    return Grounded(right, *scores, seconds=answer.seconds["ground"])
 
 
 def _rows(length: str, results: Sequence[Grounded]) -> list[Row]:

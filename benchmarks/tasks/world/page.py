@@ -13,7 +13,7 @@ from benchmarks.report.section import Cell, Section
 from benchmarks.tasks.world.arms import COMPRESSIONS, SELECTORS
 from benchmarks.tasks.world.findings import RECALL_AT, Findings, recall_at
 from benchmarks.tasks.world.goals import goals, losses
-from benchmarks.tasks.world.plan import (
+from benchmarks.tasks.world.trials import (
     MATRIX_BUDGET,
     MATRIX_SUITE,
     PAIRED,
@@ -78,7 +78,7 @@ def _curves(found: _Found) -> Iterator[Section]:
                 x_label="visual tokens shown at most",
                 y_label="accuracy",
                 title=name,
-                note=f"{len(findings.asked)} questions, {findings.suite.num_films} films{without}",
+                note=f"{len(findings.rows)} questions, {findings.suite.num_films} films{without}",
                 legend=True,
             )
     text = (

@@ -8,6 +8,7 @@ that a question can name one place among hundreds of shots.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -184,6 +185,7 @@ def _drawn(suite: Suite, seed: int, index: int, film: Film) -> list[WorldQuestio
     return [*ask(seen, rng, wanted - len(hop), plain), *hop]
 
 
+@functools.cache
 def prior_guesser(suite: Suite) -> TextGuesser:
     """Fit the text-only guesser on other films of the same kind, a few hundred questions a type.
 

@@ -13,8 +13,11 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.harness import statistics
+from benchmarks.harness.record import Record
 from benchmarks.report.plots import Line, curves
+from benchmarks.tasks.world import trials
 from benchmarks.tasks.world.answer_check import Reader, Sheet
+from benchmarks.tasks.world.arm_asker import ArmAsker, embedding, evidence_ranks
 from benchmarks.tasks.world.arms import (
     COMPRESSIONS,
     EVERY_SEGMENT,
@@ -30,12 +33,11 @@ from benchmarks.tasks.world.equal_budget import (
     WHOLE,
     arms_of,
     budget_of,
-    equal_budget_plan,
+    equal_budget_trials,
 )
+from benchmarks.tasks.world.film_rows import records_of
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
 from benchmarks.tasks.world.films import Case, index_config, prepare
-from benchmarks.tasks.world.measure import ask_all, embedding, rank_evidence
-from benchmarks.tasks.world.plan import plan_of
 from benchmarks.tasks.world.suites import (
     SUITES,
     TEST_SEED,
@@ -44,6 +46,7 @@ from benchmarks.tasks.world.suites import (
     draw_questions,
     named_by,
 )
+from benchmarks.tasks.world.trials import trials_of
 from longvid import registry
 from longvid.compress.pooling import SlowFastPooling
 from longvid.config import load_config
@@ -54,16 +57,23 @@ from longvid.types import Query, Question, Selection
 
 CONFIG = load_config("mini")
 MINUTE = dataclasses.replace(SUITES["1 min"], seconds=24.0, file_fps=4, file_size=64)
+FEW = dataclasses.replace(SUITES["10 s"], num_films=2, questions_per_film=4, file_size=64)
+INDEX = index_config(CONFIG, MINUTE)
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return prepare(MINUTE, 71, 1, tmp_path_factory.mktemp("films"), CONFIG, lambda line: None)[0]
+    return prepare(MINUTE, 71, 1, tmp_path_factory.mktemp("films"), INDEX, lambda line: None)[0]
 
 
 @pytest.fixture(scope="module")
 def shelf(case: Case) -> Shelf:
-    return read_shelf(case, Store.open(case.store))
+    return read_shelf(Store.open(case.store), case.path.name)
+
+
+@pytest.fixture(scope="module")
+def rows(case: Case) -> list[Record]:
+    return records_of([case])
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +129,7 @@ def test_a_question_names_its_place(case: Case) -> None:
 
 def test_a_second_run_finds_films_and_stores(case: Case) -> None:
     said: list[str] = []
-    again = prepare(MINUTE, 71, 1, case.path.parent, CONFIG, said.append)
+    again = prepare(MINUTE, 71, 1, case.path.parent, INDEX, said.append)
     assert said == []
     assert again == [case]
 
@@ -128,25 +138,24 @@ def test_a_second_run_finds_films_and_stores(case: Case) -> None:
 
 
 def test_an_answer_is_right_when_generation_gives_it(
-    shelf: Shelf, queries: list[Query], reader: Reader
+    shelf: Shelf, queries: list[Query], rows: list[Record], reader: Reader
 ) -> None:
     """The fast reading of many questions equals one generation each."""
     slow = HuggingFaceLanguageModel().setup("cpu")
     uniform = of_parts("uniform", COMPRESSIONS["grid 4x4"], (SELECTORS["uniform"],))
     guided = of_config("longvid", CONFIG, MINUTE.sample_fps)
-    questions = shelf.case.questions[:4]
     shown = []
     for arm in (uniform, guided):
-        for query, question in zip(queries, questions, strict=False):
-            shown.append(arm.show(shelf, query, question, 128))
+        for query, row in zip(queries, rows[:4], strict=False):
+            shown.append(arm.show(shelf, query, row, 128))
     # Half of the expected answers are another question's, so that wrong ones are judged too.
     expected = [
-        (q.text, questions[i // 2].answer if i % 2 else q.answer)
+        (row.question, rows[i // 2 if i % 2 else i].answers[0])
         for _ in range(2)
-        for i, q in enumerate(questions)
+        for i, row in enumerate(rows[:4])
     ]
     sheets = [Sheet(item, (one,)) for item, one in zip(shown, expected, strict=True)]
-    packed = [Sheet(shown[0], tuple(expected[: len(questions)])), *sheets[len(questions) :]]
+    packed = [Sheet(shown[0], tuple(expected[:4])), *sheets[4:]]
     fast = [mark for marks in reader.right(sheets) for mark in marks]
     together = [mark for marks in reader.right(packed) for mark in marks]
     given = [
@@ -160,10 +169,15 @@ def test_an_answer_is_right_when_generation_gives_it(
 
 @pytest.mark.parametrize(("min_score", "max_shot_frames"), [(-1.0, 0), (-1.0, 6), (1.1, 0)])
 def test_the_preset_arm_shows_what_longvid_ask_shows(
-    case: Case, shelf: Shelf, queries: list[Query], min_score: float, max_shot_frames: int
+    case: Case,
+    shelf: Shelf,
+    queries: list[Query],
+    rows: list[Record],
+    min_score: float,
+    max_shot_frames: int,
 ) -> None:
     config = dataclasses.replace(
-        index_config(CONFIG, MINUTE),
+        INDEX,
         selectors=CONFIG.selectors,
         ask=dataclasses.replace(
             CONFIG.ask,
@@ -175,22 +189,24 @@ def test_the_preset_arm_shows_what_longvid_ask_shows(
     )
     arm = of_config("x", config, MINUTE.sample_fps)
     qa = VideoQA(case.store, config)
-    for query, question in zip(queries[:4], case.questions, strict=False):
-        answer = qa.ask(question.text, video=case.path.name, budget=300)
-        shown = arm.show(shelf, query, question, 300)
+    for query, row in zip(queries[:4], rows, strict=False):
+        answer = qa.ask(row.question, video=case.path.name, budget=300)
+        shown = arm.show(shelf, query, row, 300)
         assert answer.visual_tokens == sum(len(segment.tokens) for segment in shown)
 
 
-def test_the_search_in_memory_is_the_store_s(shelf: Shelf, queries: list[Query]) -> None:
-    store = Store.open(shelf.case.store)
+def test_the_search_in_memory_is_the_store_s(
+    case: Case, shelf: Shelf, queries: list[Query]
+) -> None:
+    store = Store.open(case.store)
     for query in queries:
         hits = store.search(query.embedding, 3, (shelf.whole.video_id,))
         found = shelf.search(query.embedding, Cut(), EVERY_SEGMENT)
         assert [index for index, _ in found[:3]] == [hit.segment_index for hit in hits]
 
 
-def test_cutting_again_changes_no_token(shelf: Shelf) -> None:
-    stored = Store.open(shelf.case.store).load([(shelf.whole.video_id, i) for i in range(2)])
+def test_cutting_again_changes_no_token(case: Case, shelf: Shelf) -> None:
+    stored = Store.open(case.store).load([(shelf.whole.video_id, i) for i in range(2)])
     for mine, theirs in zip(shelf.segments(Cut()), stored, strict=False):
         assert torch.equal(mine.tokens.data, theirs.tokens.data)
         assert torch.equal(mine.tokens.frame, theirs.tokens.frame)
@@ -212,24 +228,28 @@ def test_every_part_of_the_registry_is_in_the_grid() -> None:
 
 
 @pytest.mark.parametrize("budget", [32, 100, 512])
-def test_no_arm_shows_more_than_its_budget(shelf: Shelf, queries: list[Query], budget: int) -> None:
+def test_no_arm_shows_more_than_its_budget(
+    shelf: Shelf, queries: list[Query], rows: list[Record], budget: int
+) -> None:
     arms = [*baselines(), *published(2.0), of_config("longvid", CONFIG, 2.0)]
     for arm in arms:
-        for query, question in zip(queries[:3], shelf.case.questions, strict=False):
-            shown = arm.show(shelf, query, question, budget)
+        for query, row in zip(queries[:3], rows, strict=False):
+            shown = arm.show(shelf, query, row, budget)
             assert sum(len(segment.tokens) for segment in shown) <= budget
-            again = arm.show(shelf, query, question, budget)
+            again = arm.show(shelf, query, row, budget)
             assert all(
                 torch.equal(a.tokens.data, b.tokens.data) for a, b in zip(shown, again, strict=True)
             )
 
 
-def test_the_oracle_shows_only_the_evidence(shelf: Shelf, queries: list[Query]) -> None:
+def test_the_oracle_shows_only_the_evidence(
+    shelf: Shelf, queries: list[Query], rows: list[Record]
+) -> None:
     oracle = next(arm for arm in baselines() if arm.name == "oracle")
-    for query, question in zip(queries, shelf.case.questions, strict=True):
-        for segment in oracle.show(shelf, query, question, 512):
+    for query, row in zip(queries, rows, strict=True):
+        for segment in oracle.show(shelf, query, row, 512):
             for pts in segment.pts_seconds.tolist():
-                assert any(start <= pts < end for start, end in question.evidence)
+                assert any(start <= pts < end for start, end in row.evidence)
 
 
 def test_slow_and_fast_is_slowfast_pooling(shelf: Shelf) -> None:
@@ -245,25 +265,30 @@ def test_slow_and_fast_is_slowfast_pooling(shelf: Shelf) -> None:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def test_every_question_is_marked_in_every_cell(case: Case, reader: Reader) -> None:
-    arms = [arm for arm in baselines() if arm.name in ("no video", "uniform", "oracle")]
+def test_every_question_is_marked_in_every_cell(
+    case: Case, rows: list[Record], reader: Reader
+) -> None:
+    cells = [(arm, 128) for arm in baselines() if arm.name in ("no video", "uniform", "oracle")]
     embed = embedding(CONFIG, reader.embed_words)
-    asked, cells = ask_all([case], [(arm, 128) for arm in arms], reader, embed)
-    assert len(asked) == len(case.questions)
-    assert [len(cell.right) for cell in cells] == [len(asked)] * 3
-    assert cells[0].tokens == 0
-    assert cells[1].tokens == 128
+    asker = ArmAsker(case.store, cells, reader, embed, Cut(), CONFIG.ask)
+    predictions = list(asker.ask([(row, str(case.path)) for row in rows]))
+    assert [one["id"] for one in predictions] == [row.id for row in rows]
+    for one in predictions:
+        assert {name: mark[1] for name, mark in one["cells"].items()} == {
+            "no video @ 128": 0,
+            "uniform @ 128": 128,
+            "oracle @ 128": one["cells"]["oracle @ 128"][1],
+        }
 
 
 def test_evidence_ranks_are_those_of_the_segments_that_show_it(
-    shelf: Shelf, queries: list[Query]
+    shelf: Shelf, queries: list[Query], rows: list[Record]
 ) -> None:
     segments = shelf.segments(Cut())
-    ranked = rank_evidence(shelf, queries, Cut(), CONFIG.ask)
-    for query, question, found in zip(queries, shelf.case.questions, ranked, strict=True):
-        assert len(found.ranks) == len(question.evidence)
+    for query, row in zip(queries, rows, strict=True):
+        ranks = evidence_ranks(shelf, query, row, Cut(), CONFIG.ask)
         order = [index for index, _ in shelf.search(query.embedding, Cut(), CONFIG.ask)]
-        for rank, (start, end) in zip(found.ranks, question.evidence, strict=True):
+        for rank, (start, end) in zip(ranks, row.evidence, strict=True):
             best = segments[order[rank - 1]]
             assert best.start_seconds < end
             assert best.end_seconds > start
@@ -290,14 +315,13 @@ def test_a_paired_difference_ignores_what_both_arms_share() -> None:
 
 @pytest.mark.parametrize("share", SHARES)
 def test_compressors_keep_to_an_equal_budget(
-    shelf: Shelf, queries: list[Query], share: float
+    shelf: Shelf, queries: list[Query], rows: list[Record], share: float
 ) -> None:
     total = sum(len(one.tokens) for one in shelf.segments(Cut(every=2)))
-    suite = dataclasses.replace(shelf.case.suite, sample_fps=2.0)
     budget = max(64, round(share * total))
     shown = {}
-    for arm in arms_of(suite, share):
-        segments = arm.show(shelf, queries[0], shelf.case.questions[0], budget)
+    for arm in arms_of(MINUTE, share):
+        segments = arm.show(shelf, queries[0], rows[0], budget)
         shown[arm.name] = sum(len(one.tokens) for one in segments)
         assert 0 < shown[arm.name] <= budget, arm.name
     assert len(shown) == 13
@@ -307,7 +331,7 @@ def test_compressors_keep_to_an_equal_budget(
 
 
 def test_the_plan_of_equal_budgets_names_each_cell_once() -> None:
-    for one in equal_budget_plan(load_config("mini")):
+    for one in equal_budget_trials(load_config("mini")):
         cells = [(arm.name, budget) for arm, budget in one.cells]
         assert len(cells) == len(set(cells)) == 6 + 4 * 17
     assert [budget_of(SUITES["1 min"], share) for share in SHARES] == [77, 192, 384, 960]
@@ -315,10 +339,10 @@ def test_the_plan_of_equal_budgets_names_each_cell_once() -> None:
 
 def test_the_full_plan_names_each_cell_once() -> None:
     for quick in (False, True):
-        for one in plan_of(CONFIG, quick=quick):
+        for one in trials_of(CONFIG, quick=quick):
             names = [(arm.name, budget) for arm, budget in one.cells]
             assert len(names) == len(set(names))
-    short = [one for one in plan_of(CONFIG, quick=False) if one.suite.seconds < 600]
+    short = [one for one in trials_of(CONFIG, quick=False) if one.suite.seconds < 600]
     for one in short:
         assert one.suite.num_films * one.suite.questions_per_film >= 200
 
@@ -334,10 +358,7 @@ def test_a_plot_holds_every_value_and_survives_a_missing_interval() -> None:
 def test_the_command_writes_rows_and_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.tasks.world import plan
-
-    few = dataclasses.replace(SUITES["10 s"], num_films=2, questions_per_film=4, file_size=64)
-    monkeypatch.setattr(plan, "_quick_suites", lambda: [few])
+    monkeypatch.setattr(trials, "_quick_suites", lambda: [FEW])
     rows, page = tmp_path / "rows.json", tmp_path / "page.html"
     words = ["world", "--quick", "--cache", str(tmp_path), "--json", str(rows), "--html", str(page)]
     assert main(words) == 0
@@ -355,3 +376,21 @@ def test_the_command_writes_rows_and_a_page(
 def test_an_unknown_length_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["world", "--quick", "--lengths", "2 days"]) == 1
     assert "There are no films of '2 days'" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_asks_only_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trials, "_quick_suites", lambda: [FEW])
+    words = ["world", "--quick", "--budgets", "64", "256", "512", "--cache", str(tmp_path)]
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    assert main([*words, "--json", str(first)]) == 0
+    (log,) = tmp_path.glob("runs/*/predictions.jsonl")
+    whole = log.read_text()
+    lines = whole.splitlines(keepends=True)
+    log.write_text("".join(lines[:2]) + lines[2][:40])
+    assert main([*words, "--json", str(second)]) == 0
+    assert "2 questions by an earlier run" in capsys.readouterr().err
+    assert len(log.read_text().splitlines()) == len(lines) + 1
+    marks = [json.loads(path.read_text())["settings"]["marks"] for path in (first, second)]
+    assert marks[0] == marks[1]

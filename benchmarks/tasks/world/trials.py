@@ -1,4 +1,4 @@
-"""What is run: which arms, at which budgets, at which length.
+"""What is tried: which arms, at which budgets, at which length.
 
 The whole grid of arms, budgets and lengths would take hours. Curves over all budgets are drawn for
 the baselines, the published systems and the preset; every pair of selector and compressor is run
@@ -30,9 +30,9 @@ __all__ = [
     "MATRIX_SUITE",
     "PAIRED",
     "PRESET",
-    "Run",
+    "Trial",
     "paired",
-    "plan_of",
+    "trials_of",
 ]
 
 BUDGETS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -51,17 +51,17 @@ TENTH_BUDGET = 416
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Trial:
     """One suite with its films and the cells that are run on it."""
 
     suite: Suite
     cells: tuple[tuple[Arm, int], ...]
 
 
-def plan_of(config: Config, *, quick: bool) -> list[Run]:
-    """Return the plan of a full run, or of one that takes minutes.
+def trials_of(config: Config, *, quick: bool) -> list[Trial]:
+    """Return the trials of a full run, or of one that takes minutes.
 
-    The grid of parts comes last, as a second run of its suite: it decides no goal.
+    The grid of parts comes last, as a second trial of its suite: it decides no goal.
 
     Args:
         config: The preset that is judged, as the arm `longvid`.
@@ -69,8 +69,8 @@ def plan_of(config: Config, *, quick: bool) -> list[Run]:
     """
     if quick:
         return [_quick(suite, config) for suite in _quick_suites()]
-    grid = Run(SUITES[MATRIX_SUITE], tuple((arm, MATRIX_BUDGET) for arm in matrix()))
-    return [*(Run(suite, tuple(_cells(suite, config))) for suite in SUITES.values()), grid]
+    grid = Trial(SUITES[MATRIX_SUITE], tuple((arm, MATRIX_BUDGET) for arm in matrix()))
+    return [*(Trial(suite, tuple(_cells(suite, config))) for suite in SUITES.values()), grid]
 
 
 def _methods(suite: Suite, config: Config) -> list[Arm]:
@@ -124,9 +124,9 @@ def _quick_suites() -> list[Suite]:
     return [dataclasses.replace(SUITES[name], num_films=count) for name, count in sizes.items()]
 
 
-def _quick(suite: Suite, config: Config) -> Run:
+def _quick(suite: Suite, config: Config) -> Trial:
     budgets = (64, 256) if suite.seconds < 600 else (512,)
     cells = [(arm, budget) for arm in _methods(suite, config) for budget in budgets]
     if suite.name == "10 s":
         cells.append((of_parts(FULL_GRID, (), (Uniform(),)), 512))
-    return Run(suite, tuple(cells))
+    return Trial(suite, tuple(cells))
