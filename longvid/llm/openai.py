@@ -110,15 +110,7 @@ class OpenAILanguageModel:
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
         """State that nothing is needed here, and that the context is the server's."""
-        return LanguageModelMemory(
-            weight_bytes=0,
-            cache_bytes=0,
-            context=0,
-            max_new_tokens=0,
-            shown=lambda frames, tokens, budget: min(tokens, budget),
-            activation_bytes=lambda prompt, frames: 0,
-            remedy="",
-        )
+        return LanguageModelMemory()
 
     def setup(self, device: str = "cpu") -> Worker:
         """Return what asks; the server is not called yet.

@@ -56,20 +56,11 @@ class Quote:
         return ()
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none."""
         return ()
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
         """State that nothing is needed."""
-        return LanguageModelMemory(
-            weight_bytes=0,
-            cache_bytes=0,
-            context=0,
-            max_new_tokens=0,
-            shown=lambda frames, tokens, budget: min(tokens, budget),
-            activation_bytes=lambda prompt, frames: 0,
-            remedy="",
-        )
+        return LanguageModelMemory()
 
     def setup(self, device: str = "cpu") -> Quoter:
         """Return what quotes; there is nothing to load."""

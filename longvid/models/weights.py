@@ -20,11 +20,13 @@ from longvid.models.from_pretrained import load
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 __all__ = [
     "COMPUTED",
     "check_names",
     "iterate_tensors",
+    "load_parameters",
     "load_text_model",
     "read_file",
     "read_pickle",
@@ -36,6 +38,35 @@ __all__ = [
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embeddings\.position_ids)$")
 
 _SHOWN = 3
+
+
+def load_parameters(module: Module, state: dict[str, Tensor], checkpoint: str, hint: str) -> None:
+    """Load every parameter of a module; what else a checkpoint holds is left out.
+
+    Args:
+        module: Changed in place.
+        state: Parameters by name, with or without the leading `model.`.
+        checkpoint: Its name in errors.
+        hint: Said where a parameter is missing.
+
+    Raises:
+        ModelError: A parameter is missing or has another shape.
+    """
+    wanted = module.state_dict()
+    plain = {name.removeprefix("model."): value for name, value in state.items()}
+    missing = sorted(wanted.keys() - plain.keys())
+    if missing:
+        raise ModelError(
+            f"The {checkpoint} checkpoint lacks {len(missing)} of {len(wanted)} parameters, first "
+            f"{missing[0]}; {hint}."
+        )
+    for name, tensor in wanted.items():
+        if plain[name].shape != tensor.shape:
+            raise ModelError(
+                f"{name} has shape {tuple(plain[name].shape)} in the {checkpoint} checkpoint, the "
+                f"configuration asks for {tuple(tensor.shape)}."
+            )
+    module.load_state_dict({name: plain[name] for name in wanted})
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:

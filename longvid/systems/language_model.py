@@ -166,6 +166,16 @@ class PublishedWorker(Worker):
         """Refuse tokens that this system did not store."""
         self._check_space(selection)
 
+    def _check_width(self, selection: Selection, width: int, system: str, preset: str) -> None:
+        """Refuse tokens of another space or width than those that a system stores."""
+        for segment in selection.segments:
+            if segment.space != self.space or segment.tokens.data.shape[1] != width:
+                raise ModelError(
+                    f"The selected tokens are of {segment.space}, {segment.tokens.data.shape[1]} "
+                    f"wide, but this {system} reads {self.space}, {width} wide; index the videos "
+                    f"again with --config {preset} and encoder.model = {self._part.model!r}."
+                )
+
     def _arrange(self, question: Question, selection: Selection) -> Selection:
         """Return what the language model is shown; here the selection itself."""
         return selection

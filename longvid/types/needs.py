@@ -60,6 +60,8 @@ class EncoderMemory:
 class LanguageModelMemory:
     """What a language model needs for tokens of one encoder, known without loading it.
 
+    The defaults are those of one that has no weights here.
+
     Args:
         weight_bytes: Of the model, and of what runs between stored tokens and it.
         cache_bytes: Keys and values of one token.
@@ -70,10 +72,10 @@ class LanguageModelMemory:
         remedy: What makes a prompt shorter.
     """
 
-    weight_bytes: int
-    cache_bytes: int
-    context: int
-    max_new_tokens: int
-    shown: Callable[[int, int, int], int]
-    activation_bytes: Callable[[int, int], int]
-    remedy: str
+    weight_bytes: int = 0
+    cache_bytes: int = 0
+    context: int = 0
+    max_new_tokens: int = 0
+    shown: Callable[[int, int, int], int] = lambda frames, tokens, budget: min(tokens, budget)
+    activation_bytes: Callable[[int, int], int] = lambda prompt, frames: 0
+    remedy: str = ""

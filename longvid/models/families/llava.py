@@ -20,6 +20,7 @@ __all__ = [
     "LLAVA_PROJECTOR",
     "LlavaDecoder",
     "LlavaTower",
+    "NewlineDecoder",
     "StillTower",
 ]
 
@@ -168,6 +169,15 @@ class LlavaDecoder:
         )
         logits: torch.Tensor = output.logits.float()
         return logits
+
+
+class NewlineDecoder(LlavaDecoder):
+    """A decoder whose model learned a vector that closes a video, or a frame."""
+
+    def end_of_video(self) -> torch.Tensor | None:
+        """Return that vector, (D,)."""
+        newline: torch.Tensor = self.module.model.image_newline
+        return newline
 
 
 LLAVA = Adapter(

@@ -20,7 +20,7 @@ from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LLAVA_PROJECTOR,
-    LlavaDecoder,
+    NewlineDecoder,
     StillTower,
 )
 from longvid.models.families.protocol import Prompt
@@ -67,13 +67,8 @@ class ViewTower(StillTower):
         )
 
 
-class _NextDecoder(LlavaDecoder):
+class _NextDecoder(NewlineDecoder):
     closes_frames = True
-
-    def end_of_video(self) -> torch.Tensor | None:
-        """Return the vector that closes a frame, (D,)."""
-        newline: torch.Tensor = self.module.model.image_newline
-        return newline
 
 
 LLAVA_NEXT = Adapter(

@@ -18,7 +18,7 @@ from longvid.models.families.llava import (
     LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LLAVA_PROJECTOR,
-    LlavaDecoder,
+    NewlineDecoder,
     StillTower,
 )
 from longvid.models.families.protocol import Prompt
@@ -55,13 +55,6 @@ class _OnevisionTower(StillTower):
         return tokens.reshape(len(pixels), self._side, self._side, self.token_width)
 
 
-class _OnevisionDecoder(LlavaDecoder):
-    def end_of_video(self) -> torch.Tensor | None:
-        """Return the vector that closes a video, (D,)."""
-        newline: torch.Tensor = self.module.model.image_newline
-        return newline
-
-
 LLAVA_ONEVISION = Adapter(
     name="llava_onevision",
     architecture="LlavaOnevisionForConditionalGeneration",
@@ -71,7 +64,7 @@ LLAVA_ONEVISION = Adapter(
     parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=_OnevisionTower,
-    decoder=_OnevisionDecoder,
+    decoder=NewlineDecoder,
     projector=LLAVA_PROJECTOR,
     pools_projected=True,
     prompt=Prompt(

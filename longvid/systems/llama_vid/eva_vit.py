@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from longvid.errors import ConfigError, ModelError, OpError
+from longvid.errors import ConfigError, OpError
+from longvid.models.weights import load_parameters
 
 __all__ = ["EvaConfig", "EvaVisionTransformer", "interpolate_position_embedding"]
 
@@ -192,21 +193,11 @@ class EvaVisionTransformer(nn.Module):
         Raises:
             ModelError: A parameter is missing or has another shape.
         """
-        wanted = self.state_dict()
-        found = {name: state[name] for name in wanted if name in state}
-        missing = sorted(wanted.keys() - found.keys())
-        if missing:
-            raise ModelError(
-                f"The EVA checkpoint lacks {len(missing)} of {len(wanted)} parameters, "
-                f"first {missing[0]}; it must be eva_vit_g.pth or a tower of the same names."
-            )
-        found["pos_embed"] = interpolate_position_embedding(
-            found["pos_embed"], self.config.grid_side**2
-        )
-        wrong = [name for name, value in found.items() if value.shape != wanted[name].shape]
-        if wrong:
-            raise ModelError(
-                f"{wrong[0]} has shape {tuple(found[wrong[0]].shape)} in the EVA checkpoint, "
-                f"the tower needs {tuple(wanted[wrong[0]].shape)}."
-            )
-        self.load_state_dict(found)
+        if "pos_embed" in state:
+            places = self.config.grid_side**2
+            state = {
+                **state,
+                "pos_embed": interpolate_position_embedding(state["pos_embed"], places),
+            }
+        hint = "it must be eva_vit_g.pth or a tower of the same names"
+        load_parameters(self, state, "EVA", hint)

@@ -123,13 +123,7 @@ class Worker(PublishedWorker):
 
     def _check_stored(self, selection: Selection) -> None:
         width = self.adapter.config.vision_width
-        for segment in selection.segments:
-            if segment.space != self.space or segment.tokens.data.shape[1] != width:
-                raise ModelError(
-                    f"The selected tokens are of {segment.space}, {segment.tokens.data.shape[1]} "
-                    f"wide, but this LLaMA-VID reads {self.space}, {width} wide; index the videos "
-                    f"again with --config llama_vid and encoder.model = {self._part.model!r}."
-                )
+        self._check_width(selection, width, "LLaMA-VID", "llama_vid")
 
     @no_grad
     def _arrange(self, question: Question, selection: Selection) -> Selection:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from longvid import ops
-from longvid.errors import ConfigError, ModelError, OpError
+from longvid.errors import ConfigError, OpError
 from longvid.methods.content_tokens import content_tokens, grid_size
+from longvid.models.weights import load_parameters
 from longvid.systems.llama_vid.qformer import BertDecoder, QFormer, QFormerConfig
 
 __all__ = [
@@ -301,18 +302,4 @@ class LlamaVid(nn.Module):
         Raises:
             ModelError: A parameter is missing or has another shape.
         """
-        wanted = self.state_dict()
-        plain = {name.removeprefix("model."): value for name, value in state.items()}
-        missing = sorted(wanted.keys() - plain.keys())
-        if missing:
-            raise ModelError(
-                f"The LLaMA-VID checkpoint lacks {len(missing)} of {len(wanted)} adapter "
-                f"parameters, first {missing[0]}; check the sizes in LlamaVidConfig."
-            )
-        for name, tensor in wanted.items():
-            if plain[name].shape != tensor.shape:
-                raise ModelError(
-                    f"{name} has shape {tuple(plain[name].shape)} in the LLaMA-VID checkpoint, "
-                    f"the configuration asks for {tuple(tensor.shape)}."
-                )
-        self.load_state_dict({name: plain[name] for name in wanted})
+        load_parameters(self, state, "LLaMA-VID", "check the sizes in LlamaVidConfig")

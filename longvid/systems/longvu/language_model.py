@@ -148,13 +148,7 @@ class Worker(PublishedWorker):
 
     def _check_stored(self, selection: Selection) -> None:
         width = int(self._project[0].in_features)  # type: ignore[index]  # a Sequential
-        for segment in selection.segments:
-            if segment.space != self.space or segment.tokens.data.shape[1] != width:
-                raise ModelError(
-                    f"The selected tokens are of {segment.space}, {segment.tokens.data.shape[1]} "
-                    f"wide, but this LongVU reads {self.space}, {width} wide; index the videos "
-                    f"again with --config longvu and encoder.model = {self._part.model!r}."
-                )
+        self._check_width(selection, width, "LongVU", "longvu")
 
     @no_grad
     def _arrange(self, question: Question, selection: Selection) -> Selection:

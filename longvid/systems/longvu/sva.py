@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from longvid.errors import ModelError, OpError
+from longvid.models.weights import load_parameters
 from longvid.systems.longvu.padded_grid import group_patches
 
 __all__ = ["SpatialVisionAggregator", "VisionTokenSampler", "load_released"]
@@ -255,18 +256,8 @@ def load_released(aggregator: SpatialVisionAggregator, state: dict[str, Tensor])
         ModelError: A parameter is missing or has another shape.
     """
     plain = {name.removeprefix("model."): value for name, value in state.items()}
-    wanted = aggregator.state_dict()
-    missing = sorted((wanted.keys() | {"image_newline"}) - plain.keys())
-    if missing:
-        raise ModelError(
-            f"The LongVU checkpoint lacks {len(missing)} parameters of the aggregator, first "
-            f"{missing[0]}; a checkpoint for images (576 queries) has no pos_embed."
-        )
-    for name, tensor in wanted.items():
-        if plain[name].shape != tensor.shape:
-            raise ModelError(
-                f"{name} has shape {tuple(plain[name].shape)} in the LongVU checkpoint, the "
-                f"aggregator was built for {tuple(tensor.shape)}."
-            )
-    aggregator.load_state_dict({name: plain[name] for name in wanted})
+    if "image_newline" not in plain:
+        raise ModelError("The LongVU checkpoint has no image_newline, which ends a row of tokens.")
+    hint = "a checkpoint for images (576 queries) has no pos_embed"
+    load_parameters(aggregator, plain, "LongVU", hint)
     return plain["image_newline"]

@@ -97,7 +97,7 @@ def test_a_released_aggregator_loads() -> None:
     torch.testing.assert_close(
         target.aggregate(towers, 100, 100), source.aggregate(towers, 100, 100)
     )
-    with pytest.raises(ModelError, match="lacks 1"):
+    with pytest.raises(ModelError, match="no image_newline"):
         load_released(target, {k: v for k, v in state.items() if "image_newline" not in k})
     state["model.vision_query"] = _random(1, 8)
     with pytest.raises(ModelError, match="vision_query"):
