@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Protocol
 
 __all__ = ["Actor"]
 
 _STAGES = "longvid.cluster.stages"
+
+
+class Stage(Protocol):
+    """One step of the job, whose arguments and result are those of its own `run`."""
+
+    def load(self) -> None:
+        """Load what the step needs."""
+
+    def run(self, *arguments: object) -> object:
+        """Do the step."""
 
 
 class Actor:
@@ -15,14 +25,14 @@ class Actor:
 
     def __init__(self) -> None:
         self._stages = importlib.import_module(_STAGES)
-        self._stage: Any = None
+        self._stage: Stage
 
-    def load(self, stage: str, *arguments: Any) -> None:
+    def load(self, stage: str, *arguments: object) -> None:
         """Load a stage: a class of `stages`, with the arguments of its constructor."""
         self._stage = getattr(self._stages, stage)(*arguments)
         self._stage.load()
 
-    def run(self, *arguments: Any) -> Any:
+    def run(self, *arguments: object) -> object:
         """Run the stage."""
         return self._stage.run(*arguments)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ray
+from ray.actor import ActorHandle
 
 from longvid.cluster.actor import Actor
 from longvid.errors import ClusterError
@@ -35,7 +36,7 @@ class Worker:
         ready: Whether its stage is loaded.
     """
 
-    actor: Any
+    actor: ActorHandle[Actor]
     pool: Pool
     name: str
     num_calls: int = 0
@@ -53,13 +54,13 @@ class Pool:
 
     def __init__(self, size: int, max_calls: int = 2, **options: Any) -> None:
         self.max_calls = max_calls
-        self.starting: dict[Any, Worker] = {}
+        self.starting: dict[ray.ObjectRef[object], Worker] = {}
         self._class = ray.remote(Actor).options(**options)
-        self._stage: tuple[Any, ...] = ()
+        self._stage: tuple[object, ...] = ()
         self._failed_starts = 0
         self._workers = [self._started() for _ in range(size)]
 
-    def load(self, stage: str, *arguments: Any) -> None:
+    def load(self, stage: str, *arguments: object) -> None:
         """Load a stage in all actors, and in those that replace them.
 
         Args:
@@ -71,12 +72,12 @@ class Pool:
             self._load(worker)
 
     def _started(self) -> Worker:
-        return Worker(self._class.remote(), self, uuid.uuid4().hex)
+        return Worker(cast("ActorHandle[Actor]", self._class.remote()), self, uuid.uuid4().hex)
 
     def _load(self, worker: Worker) -> None:
         self.starting[worker.actor.load.remote(*self._stage)] = worker
 
-    def loaded(self, ref: Any) -> None:
+    def loaded(self, ref: ray.ObjectRef[object]) -> None:
         """Note that an actor has loaded its stage, or start another one if it died.
 
         Args:

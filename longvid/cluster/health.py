@@ -53,7 +53,7 @@ class ClusterHealth:
         self._checked = time.monotonic()
         _bound_exit(tuple(self._addresses.values()))
 
-    def wait(self, refs: list[Any]) -> list[Any]:
+    def wait(self, refs: list[ray.ObjectRef[object]]) -> list[ray.ObjectRef[object]]:
         """Wait until some of the results are there, and return these references.
 
         Raises:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import ray
 
@@ -49,7 +49,7 @@ class _Decoding:
 
     worker: Worker
     chunk: Chunk
-    frames: Any = None
+    frames: ray.ObjectRef[object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Encoding:
 
     worker: Worker
     chunk: Chunk
-    frames: Any
+    frames: ray.ObjectRef[object]
 
 
 _Call = _Probing | _Decoding | _Encoding
@@ -81,8 +81,8 @@ class Job:
         self._given_up = exhausted_paths(ledger.store, config.run.max_attempts)
         self._paths = PathBatches()
         self._chunks: deque[Chunk] = deque()
-        self._decoded: deque[tuple[Chunk, Any]] = deque()
-        self._calls: dict[Any, _Call] = {}
+        self._decoded: deque[tuple[Chunk, ray.ObjectRef[object]]] = deque()
+        self._calls: dict[ray.ObjectRef[object], _Call] = {}
         self._decode, self._encode = actors.decode, actors.encode
         self._probe: Pool | None = None
         uri = ledger.store.uri
@@ -131,7 +131,7 @@ class Job:
         worker = self._decode.free()
         try:
             if worker is not None:
-                done = worker.actor.refresh.remote(self._ledger.store.uri)
+                done: ray.ObjectRef[object] = worker.actor.refresh.remote(self._ledger.store.uri)
                 self._actors.health.wait([done])
                 ray.get(done)
                 return
@@ -161,7 +161,7 @@ class Job:
     def _pools(self) -> list[Pool]:
         return [*self._actors.pools, *([self._probe] if self._probe else [])]
 
-    def _starting(self) -> dict[Any, Pool]:
+    def _starting(self) -> dict[ray.ObjectRef[object], Pool]:
         return {ref: pool for pool in self._pools() for ref in pool.starting}
 
     def _start_probe(self) -> None:
@@ -208,7 +208,9 @@ class Job:
         if self._encode is None:
             self._call(worker.actor.run.remote(chunk), _Decoding(worker, chunk))
         else:
-            frames, done = worker.actor.run.options(num_returns=2).remote(chunk)
+            refs: list[ray.ObjectRef[object]]
+            refs = worker.actor.run.options(num_returns=2).remote(chunk)
+            frames, done = refs
             self._call(done, _Decoding(worker, chunk, frames))
         return True
 
@@ -244,7 +246,7 @@ class Job:
             self._call(worker.actor.run.remote(started), _Probing(worker, tuple(started)))
         return True
 
-    def _call(self, ref: Any, call: _Call) -> None:
+    def _call(self, ref: ray.ObjectRef[object], call: _Call) -> None:
         call.worker.num_calls += 1
         self._calls[ref] = call
 
@@ -259,7 +261,7 @@ class Job:
             else:
                 self._receive(ref, self._calls.pop(ref))
 
-    def _receive(self, ref: Any, call: _Call) -> None:
+    def _receive(self, ref: ray.ObjectRef[object], call: _Call) -> None:
         """Enter the result of one call."""
         call.worker.num_calls -= 1
         try:
@@ -276,17 +278,15 @@ class Job:
             return
         match call:
             case _Probing():
-                for opened in result:
+                for opened in cast("list[Opened]", result):
                     self._probed(opened, call.worker.name)
             case _Decoding(frames=None):
-                self._count(("decode", "encode"), call, result.sums)
-                self._finish(call.chunk, result)
-            case _Decoding():
-                self._count(("decode",), call, {"decode": result})
-                self._decoded.append((call.chunk, call.frames))
+                self._written(("decode", "encode"), call, cast("Written", result))
+            case _Decoding(frames=frames) if frames is not None:
+                self._count(("decode",), call, {"decode": cast("StageSums", result)})
+                self._decoded.append((call.chunk, frames))
             case _Encoding():
-                self._count(("encode",), call, result.sums)
-                self._finish(call.chunk, result)
+                self._written(("encode",), call, cast("Written", result))
 
     def _repeat(self, call: _Call) -> None:
         """Queue again, first in line, what was running on an actor that died."""
@@ -321,6 +321,13 @@ class Job:
         for stage in stages:
             item = WorkItem(stage, *call.chunk.key)
             self._policy.finish(item, call.worker.name, sums[stage])
+
+    def _written(
+        self, stages: tuple[str, ...], call: _Decoding | _Encoding, written: Written
+    ) -> None:
+        """Count the stages of a chunk that is written, and enter its result."""
+        self._count(stages, call, written.sums)
+        self._finish(call.chunk, written)
 
     def _finish(self, chunk: Chunk, written: Written) -> None:
         """Enter the result of a chunk."""

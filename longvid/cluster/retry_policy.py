@@ -12,11 +12,20 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TypedDict
 
 from longvid.indexing.messages import StageSums
 
 __all__ = ["RetryPolicy", "Verdict", "WorkItem"]
+
+
+class PolicySums(TypedDict):
+    """What `RetryPolicy.sums` returns."""
+
+    working_seconds: float
+    stages: dict[str, StageSums]
+    frame_batches_waiting: int
+    most_frame_batches_waiting: int
 
 
 class Verdict(Enum):
@@ -129,12 +138,12 @@ class RetryPolicy:
         """Make room: the frames of a chunk are encoded, or never will be."""
         self._num_waiting -= self._waiting.pop(chunk, 0)
 
-    def sums(self) -> dict[str, Any]:
+    def sums(self) -> PolicySums:
         """Return the figures so far by stage, and those of the waiting frame batches."""
         return {
             # From the first chunk started to the last one finished: processes start before.
             "working_seconds": self._last_ended - (self._first_started or self._last_ended),
-            "stages": {stage: dict(total) for stage, total in list(self._sums.items())},
+            "stages": {stage: {**total} for stage, total in list(self._sums.items())},
             "frame_batches_waiting": self._num_waiting,
             "most_frame_batches_waiting": self._peak_waiting,
         }

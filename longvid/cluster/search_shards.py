@@ -156,7 +156,6 @@ class ShardedSearch:
             raise StoreError(f"A shard of {self._store.uri} cannot be opened: {error}") from error
 
     def close(self) -> None:
-        """End the actors."""
         self._closed.set()
         for actor in self._actors:
             ray.kill(actor)

@@ -86,7 +86,6 @@ class Encode:
         self._metrics = StageMetrics("encode")
 
     def load(self) -> None:
-        """Load the weights."""
         self._pipeline = SegmentPipeline(self._config, torch_device(self._config.run.device))
 
     def run(self, chunk: Chunk, frames: bytes) -> Written:

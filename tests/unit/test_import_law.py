@@ -7,10 +7,11 @@ The table of floors in CONTRIBUTING.md is made of FLOORS and KNOWS: after a chan
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,34 @@ def wrong_imports(path: Path) -> Iterator[str]:
 def test_imports_go_downward() -> None:
     wrong = [sentence for path in sources() for sentence in wrong_imports(path)]
     assert not wrong, "\n".join(wrong)
+
+
+def imported_at_once(path: Path, modules: Collection[str]) -> Iterator[str]:
+    """Yield which modules are imported with this one: neither in functions nor for types alone."""
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield from {whole if whole in modules else str(node.module)} & {*modules}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.expr)):
+            nodes += ast.iter_child_nodes(node)
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    paths = {module_name(path): path for path in sources()}
+    graph = {
+        name: {other for other in imported_at_once(path, paths) if other != name}
+        for name, path in paths.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(error.args[1]))
 
 
 def test_only_the_cluster_knows_ray() -> None:

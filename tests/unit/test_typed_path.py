@@ -8,9 +8,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 #: What travels, and the rooms that it travels through.
-ROOMS = ("protocols", "types", "indexing", "qa", "select", "compress", "testing")
+ROOMS = ("protocols", "types", "indexing", "qa", "select", "compress", "testing", "cluster")
 FILES = ("api.py", "reduce.py", "sample.py", "laws.py", "capacity.py", "model_inventory.py")
-#: JSON, pickles, and metadata of dataclass fields: what these hold is checked where it is read.
+#: JSON, pickles, metadata of dataclass fields, options of Ray and its classes of actors: what these
+#: hold is checked where it is read.
 OPEN = {
     ("protocols/index_side.py", "ADDED_LATER"),
     ("protocols/part.py", "RUN_ONLY"),
@@ -18,6 +19,12 @@ OPEN = {
     ("types/carrier.py", "value"),
     ("indexing/ledger.py", "summary"),
     ("qa/video_qa.py", "__reduce__"),
+    ("cluster/actor_pool.py", "options"),
+    ("cluster/health.py", "nodes"),
+    ("cluster/lister.py", "lister"),
+    ("cluster/search_shards.py", "actor"),
+    ("cluster/session.py", "options"),
+    ("cluster/session.py", "share"),
 }
 
 
