@@ -19,7 +19,7 @@ from longvid.cli.output import (
     remark,
     warn,
 )
-from longvid.errors import ConfigError, VideoError
+from longvid.errors import ConfigError, VideoError, counted
 
 if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
@@ -127,7 +127,7 @@ def _write_overlay(qa: VideoQA, answer: Answer, folder: Path) -> None:
     from longvid.cli.overlay import write_overlay, write_overlay_clip
 
     written = write_overlay(qa.store, answer.tracks, folder)
-    remark(f"{len(written)} pictures with boxes in {folder}")
+    remark(f"{counted(len(written), 'picture')} with boxes in {folder}")
     try:
         clip = write_overlay_clip(answer, folder)
     except VideoError as error:
@@ -165,7 +165,6 @@ def _warn_of_damage(qa: VideoQA) -> None:
 
 def _search(options: argparse.Namespace) -> int:
     from longvid.progress import busy
-    from longvid.qa.candidate_segments import nothing_fits
     from longvid.qa.video_qa import VideoQA
 
     if options.top_k < 1:
@@ -175,6 +174,7 @@ def _search(options: argparse.Namespace) -> int:
     span = _span(options)
     if (options.path or span) and by_words:
         raise ConfigError("--path, --after and --before filter the search of pictures alone.")
+    notes: list[str] = []
     with busy(sys.stderr, "searching"):
         if options.subtitles:
             found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
@@ -183,16 +183,15 @@ def _search(options: argparse.Namespace) -> int:
                 options.text, video=options.video, top_k=options.top_k, source=options.source or ""
             )
         else:
-            found = qa.search(
+            found, notes = qa.search_noted(
                 options.text,
                 video=options.video,
                 top_k=options.top_k,
                 paths=options.path,
                 span=span,
             )
-    if not by_words:
-        warn(qa.embedder.note)
-        warn(nothing_fits([span.score for span in found], qa.config.ask.min_score))
+    for note in notes:
+        warn(note)
     _warn_of_damage(qa)
     if not found:
         remark(_nothing_found(options))

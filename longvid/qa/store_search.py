@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import QuestionError, UnknownWordsError
+from longvid.errors import ModelError, QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
+from longvid.llm.known_footage import KnownFootage
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name, video_name
-from longvid.qa.candidate_segments import CandidateSearch
+from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
 from longvid.qa.evidence import evidence_of
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.question_form import search_forms
 from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
-from longvid.store import Store
+from longvid.store import Hit, Store, StoredVideo
 from longvid.timed_text.lexical_search import rank
-from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
+from longvid.types import TEXT_SOURCES, Evidence, Query, Question, Selection, TextLine
 
 __all__ = ["StoreSearch"]
+
+#: Segments found that the caveat about their footage is made of.
+_LOOKED_AT = 8
 
 
 class StoreSearch:
@@ -145,6 +149,38 @@ class StoreSearch:
             QuestionError: The text or top_k is none, the store is empty, or nothing is left of it.
             StoreError: No such video.
         """
+        hits, videos = self._search(text, video, top_k, paths, span)
+        return [evidence_of(hit, videos) for hit in hits]
+
+    def search_noted(
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        paths: str = "",
+        span: tuple[float, float] | None = None,
+    ) -> tuple[list[Evidence], list[str]]:
+        """Find the segments nearest to a text, with the caveats that a person must see.
+
+        Arguments and errors as of `search`.
+        """
+        hits, videos = self._search(text, video, top_k, paths, span)
+        notes = (
+            self.embedder.note,
+            nothing_fits([hit.score for hit in hits], self.config.ask.min_score),
+            self._footage_note(hits[:_LOOKED_AT]),
+        )
+        return [evidence_of(hit, videos) for hit in hits], [note for note in notes if note]
+
+    def _search(
+        self,
+        text: str,
+        video: str | Path | None,
+        top_k: int,
+        paths: str,
+        span: tuple[float, float] | None,
+    ) -> tuple[list[Hit], Mapping[str, StoredVideo]]:
         require_top_k(top_k)
         ids = self._ids(video)
         if paths:
@@ -153,7 +189,21 @@ class StoreSearch:
         self.embedder.require_known_words(text)
         query = Query(question, self._embedded(text), torch.empty(0, 0))
         videos = self._candidates.videos()
-        return [evidence_of(hit, videos) for hit in self._candidates.hits(query, top_k)]
+        return self._candidates.hits(query, top_k), videos
+
+    def _footage_note(self, hits: Sequence[Hit]) -> str:
+        """Return what the language model's checkpoint says of such footage, without loading it."""
+        for checkpoint in self.config.llm.checkpoints():
+            try:
+                folder = checkpoint.find()
+            except ModelError:  # it is not on this machine, and a search needs none
+                continue
+            known = KnownFootage.read(folder)
+            if known is not None:
+                segments = self.store.load([(hit.video_id, hit.segment_index) for hit in hits])
+                num_tokens = sum(len(segment.tokens) for segment in segments)
+                return known.note(Selection(tuple(segments), (), num_tokens))
+        return ""
 
     def search_subtitles(
         self, text: str, *, video: str | Path | None = None, top_k: int = 5

@@ -31,8 +31,8 @@ _RIDGE = 0.1
 _THRESHOLD = 0.3
 _SHOWN_FRAMES = 8
 _SENTENCE = (
-    "The frames shown do not look like the drawn world, which is all that the shipped model mini "
-    "can read: its answer means nothing for this footage. Name a real model, such as --config "
+    "These frames do not look like the drawn world, which is all that the shipped model mini can "
+    "read: what it answers and finds in them means nothing. Name a real model, such as --config "
     "longvid."
 )
 

@@ -80,6 +80,13 @@ def test_an_answer_about_real_footage_carries_the_caveat(small_store: Path) -> N
             qa.search("a red flower")
 
 
+def test_a_search_in_real_footage_carries_the_caveat(small_store: Path) -> None:
+    with longvid.VideoQA(small_store) as qa:
+        found, notes = qa.search_noted("a red circle", top_k=3)
+        assert found == qa.search("a red circle", top_k=3)
+        assert any(CAVEAT in note for note in notes)
+
+
 def test_nothing_that_fits_is_said(small_store: Path) -> None:
     config = longvid.load_config("mini", ["ask.min_score=0.99"])
     with longvid.VideoQA(small_store, config) as qa:
