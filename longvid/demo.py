@@ -23,7 +23,7 @@ from longvid.api import index
 from longvid.cli.output import dump, say, warn
 from longvid.config import Config
 from longvid.errors import counted
-from longvid.progress import index_progress
+from longvid.progress import busy, index_progress
 from longvid.qa.video_qa import VideoQA
 from longvid.text_demo import show_text
 from longvid.world.film import write_film
@@ -63,7 +63,8 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
     """
     tell: Callable[[str], None] = _silent if as_json else say
     tell(f"1. Draw a film of {_FILM_MINUTES} minutes, and index it beside real clips")
-    film, questions = draw_demo_film(Path(folder)), demo_questions()
+    with busy(sys.stderr, "drawing the film"):
+        film, questions = draw_demo_film(Path(folder)), demo_questions()
     # Another model's demo lies beside it, rather than in the way.
     store = str(Path(folder) / f"store-{config.fingerprint()[:8]}")
     with index_progress(sys.stderr) as show:
@@ -157,7 +158,8 @@ def _ask(
     tell: Callable[[str], None], qa: VideoQA, film: str, question: WorldQuestion
 ) -> dict[str, Any]:
     """Ask one question and show the answer beside the truth."""
-    answer = qa.ask(question.text, video=film)
+    with busy(sys.stderr, "asking"):
+        answer = qa.ask(question.text, video=film)
     right = answer.text == question.answer
     rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))
     (start, end), *_ = question.evidence

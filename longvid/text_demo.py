@@ -17,7 +17,7 @@ from longvid.api import index
 from longvid.config import Config
 from longvid.errors import ConfigError
 from longvid.indexing.text_reader import TextReader
-from longvid.progress import index_progress
+from longvid.progress import busy, index_progress
 from longvid.qa.video_qa import VideoQA
 from longvid.timed_text.words import clock
 
@@ -93,7 +93,8 @@ def show_text(
 
 
 def _ask(tell: Callable[[str], None], qa: VideoQA, question: TextQuestion) -> dict[str, Any]:
-    answer = qa.ask(question.text, video=question.clip)
+    with busy(sys.stderr, "asking"):
+        answer = qa.ask(question.text, video=question.clip)
     line = next((span for span in answer.evidence if span.text and span.text in answer.text), None)
     in_time = (
         line is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
@@ -106,8 +107,8 @@ def _convert(options: argparse.Namespace) -> int:
         dump({**dataclasses.asdict(written), "folder": str(written.folder)})
     else:
         say(
-            f"{written.folder}: {written.num_tensors} tensors, {written.weight_bytes:,} bytes in "
-            f"{counted(written.num_files, 'file')}"
+            f"{written.folder}: {counted(written.num_tensors, 'tensor')}, "
+            f"{written.weight_bytes:,} bytes in {counted(written.num_files, 'file')}"
         )
     return OK
 
@@ -147,10 +148,13 @@ def _routers(options: argparse.Namespace) -> int:
 def _models(options: argparse.Namespace) -> int:
     if options.router:
         return _routers(options)
-    from longvid.model_inventory import models_on_disk
-    from longvid.models.families import FAMILIES
+    from longvid.progress import busy
 
-    listed = models_on_disk()
+    with busy(sys.stderr, "looking for checkpoints"):
+        from longvid.model_inventory import models_on_disk
+        from longvid.models.families import FAMILIES
+
+        listed = models_on_disk()
     if options.json:
         rows = [{**dataclasses.asdict(model), "found": _found(model)} for model in listed]
         dump({"families": sorted(FAMILIES), "models": rows})
@@ -177,6 +181,9 @@ def _found(model: Model) -> str:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from longvid.demo import run_demo
+    from longvid.progress import busy
+
+    with busy(sys.stderr, "loading longvid"):
+        from longvid.demo import run_demo
 
     return run_demo(options.videos, options.folder, load(options), as_json=options.json)

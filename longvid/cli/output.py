@@ -47,7 +47,7 @@ __all__ = [
 OK, ERROR, FAILURES = 0, 1, 3
 
 #: Columns of a terminal below which a long name, or a sentence, is not folded further.
-_NAME_COLUMNS, _SENTENCE_COLUMNS = 14, 18
+_NAME_COLUMNS, _SENTENCE_COLUMNS = 24, 18
 
 
 def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) -> int:
@@ -281,16 +281,18 @@ def _laid_out(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 def _column_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
     """Return how wide columns are laid out; [] where the terminal is too narrow for them.
 
-    rich would choose widths too, and cut a cell where its choice comes out too wide.
+    A word of a sentence is never broken. rich would choose widths too, and cut a cell where its
+    choice comes out too wide.
     """
     from rich.cells import cell_len
 
     whole = [max(map(cell_len, cells)) for cells in columns]
+    words = [max(cell_len(word) for cell in cells for word in cell.split(" ")) for cells in columns]
     room = width - 2 * len(columns)
     for name_columns in (width, _NAME_COLUMNS):  # names are folded only where they have to be
         widths = [
-            min(_SENTENCE_COLUMNS if any(" " in cell for cell in cells) else name_columns, wanted)
-            for cells, wanted in zip(columns, whole, strict=True)
+            min(max(_SENTENCE_COLUMNS, word) if wanted > word else name_columns, wanted)
+            for wanted, word in zip(whole, words, strict=True)
         ]
         spare = room - sum(widths)
         if spare >= 0:

@@ -162,7 +162,7 @@ def _store(options: argparse.Namespace) -> int:
         if options.json:
             dump({"parts": num_made})
         else:
-            say(f"{num_made} parts of quantised codes made")
+            say(f"{counted(num_made, 'part')} of quantised codes made")
         if not num_made:
             remark("Nothing to do: fewer than 100,000 vectors stay exact, and codes are made once.")
         return OK

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from longvid.config import Config, Run
-from longvid.errors import ConfigError, FailureRateError
+from longvid.errors import ConfigError, FailureRateError, counted
 from longvid.indexing.messages import Opened, Written
 from longvid.indexing.report import IndexReport, Progress
 from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
@@ -236,7 +236,7 @@ class Ledger:
         limit = self._run.max_failure_rate
         if self._run.stop_early and tried >= _MIN_TRIED and failed > limit * tried:
             raise FailureRateError(
-                f"{failed} of {tried} videos failed, more than run.max_failure_rate = "
+                f"{failed} of {counted(tried, 'video')} failed, more than run.max_failure_rate = "
                 f"{limit:g} allows; what was finished is kept. See longvid "
                 f"failures --store {self.store.uri}, fix the cause and run the same command again."
             )

@@ -19,7 +19,7 @@ from mcp.types import ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
 from longvid import __version__
-from longvid.errors import LongvidError
+from longvid.errors import LongvidError, counted
 from longvid.indexing.report import Progress
 from longvid.mcp.video_library import VideoLibrary
 from longvid.types.text_line import TextSourceName
@@ -66,7 +66,7 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
             reported = context.report_progress(
                 progress.seconds_done,
                 progress.seconds_known or None,
-                f"{progress.videos_done} videos done, {progress.current}",
+                f"{counted(progress.videos_done, 'video')} done, {progress.current}",
             )
             asyncio.run_coroutine_threadsafe(reported, loop)
 

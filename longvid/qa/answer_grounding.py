@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from longvid.errors import counted
 from longvid.protocols import Grounder, GrounderPart
 from longvid.qa.shown_pictures import shown_pictures
 from longvid.store import Store
@@ -55,7 +56,8 @@ class AnswerGrounding:
         tracks = tuple(self._grounder(question, answer, shown))
         note = answer.note
         if not tracks:
-            nothing = f"Nothing that the answer names was found in {len(shown)} pictures."
+            seen = counted(len(shown), "picture")
+            nothing = f"Nothing that the answer names was found in {seen}."
             note = " ".join(filter(None, (note, nothing)))
         seconds = {**answer.seconds, "ground": time.perf_counter() - started}
         return replace(answer, tracks=tracks, note=note, seconds=seconds)

@@ -2,7 +2,7 @@
 
 import { render } from "./answer_text.js";
 import { events } from "./api.js";
-import { milliseconds, span } from "./format.js";
+import { counted, milliseconds, span } from "./format.js";
 import { get, set } from "./state.js";
 
 const MOST_TURNS = 8; // sent with a follow-up
@@ -146,7 +146,7 @@ export class Conversation {
 
   #explain(element, budget) {
     const tiers = budget.tiers ?? [];
-    const words = tiers.map((tier) => `${tier.num_frames} frames of ${tier.tokens_per_frame}`);
+    const words = tiers.map((tier) => `${counted(tier.num_frames, "frame")} of ${tier.tokens_per_frame}`);
     const summary = `${budget.visual_tokens} of ${budget.budget} visual tokens: ${words.join(", ") || "no frames"}`;
     element.querySelector(".seen summary").textContent = summary;
     const bars = tiers.map((tier, place) => {

@@ -1,7 +1,7 @@
 // The library: the stored videos, which of them is in the player, and which are asked.
 
 import { json, url } from "./api.js";
-import { clock } from "./format.js";
+import { clock, counted } from "./format.js";
 import { get, set, subscribe } from "./state.js";
 
 export class Library {
@@ -48,7 +48,7 @@ export class Library {
     picture.onerror = () => picture.removeAttribute("src");
     picture.src = url(`/api/videos/${video.video_id}/thumbnail.jpg?t=${video.duration_seconds / 3}`);
     element.querySelector(".name").textContent = video.filename;
-    const gaps = video.gaps.length ? `, ${video.gaps.length} gaps` : "";
+    const gaps = video.gaps.length ? `, ${counted(video.gaps.length, "gap")}` : "";
     const missing = video.source_exists ? "" : ", file missing";
     element.querySelector(".facts").textContent = `${clock(video.duration_seconds)}${gaps}${missing}`;
     element.dataset.id = video.video_id;

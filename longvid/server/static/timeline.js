@@ -1,7 +1,7 @@
 // The timeline under the player: storyboard, relevance curve, evidence, and what the model saw.
 
 import { json } from "./api.js";
-import { clock, span } from "./format.js";
+import { clock, counted, span } from "./format.js";
 import { get, set, subscribe } from "./state.js";
 import { Storyboard } from "./storyboard.js";
 import { drawCurve, drawEvidence, drawPosition, drawRange, drawRuler, drawSeen } from "./timeline_drawing.js";
@@ -148,7 +148,7 @@ export class Timeline {
 
   #say(seen, range) {
     const parts = [];
-    if (seen) parts.push(`The model saw ${seen} frames of this video.`);
+    if (seen) parts.push(`The model saw ${counted(seen, "frame")} of this video.`);
     if (range) parts.push(`Asking about ${span(...range)}.`);
     this.note.textContent = parts.join(" ");
   }
