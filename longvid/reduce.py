@@ -34,15 +34,12 @@ class KeepAll:
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none."""
         return ()
 
     def weight_bytes(self, device: str) -> int:
-        """Return 0."""
         return 0
 
     def setup(self, device: str = "cpu") -> KeepAll:
-        """Return the part itself."""
         return self
 
     def __call__(self, batch: FrameBatch) -> FrameBatch:

@@ -85,7 +85,6 @@ class _Tally:
         self.outputs = Outputs()
 
     def add(self, row: Scored) -> None:
-        """Take in one row."""
         self.statuses[row.status] += 1
         record, cluster = row.record, row.record.cluster
         if row.status not in ("ok", "not_asked"):

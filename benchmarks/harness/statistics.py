@@ -60,7 +60,6 @@ class Clustered:
         self._counts = array("d")
 
     def add(self, cluster: Hashable, value: float) -> None:
-        """Take in one row."""
         place = self._index.setdefault(cluster, len(self._index))
         if place == len(self._sums):
             self._sums.append(0.0)

@@ -81,7 +81,6 @@ class AudioReader:
         return 0 if self._child is None else self._child.pid
 
     def close(self) -> None:
-        """End the child."""
         if self._child is not None:
             self._child.close()
             self._child = None

@@ -106,5 +106,4 @@ class Channel:
         return bytes(parts)
 
     def close(self) -> None:
-        """Hang up."""
         self._socket.close()

@@ -230,7 +230,6 @@ class InProcessDecoder:
             yield _failure(chunk, list(plans.values()), failure)
 
     def close(self) -> None:
-        """Close every file."""
         self._engine.close()
 
 

@@ -126,7 +126,6 @@ class _DecordSource:
         return self._reader.next()
 
     def close(self) -> None:
-        """Close the file."""
         self._reader = None
 
 

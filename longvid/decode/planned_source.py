@@ -83,7 +83,6 @@ class PlannedSource:
         self._broken = broken_test(self._stream.codec_context.name)
 
     def close(self) -> None:
-        """Close the file."""
         self._container.close()
 
     @property

@@ -166,7 +166,6 @@ class PyAVEngine:
                 continue
 
     def close(self) -> None:
-        """Close every file."""
         while self._open:
             self._open.popitem()[1].source.close()
 

@@ -77,7 +77,6 @@ class SequentialSource:
         return self._times
 
     def close(self) -> None:
-        """Close the file."""
         if self._pictures is not None:
             self._pictures.close()
         self._pictures = self._last = None

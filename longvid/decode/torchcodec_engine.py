@@ -127,5 +127,4 @@ class _TorchcodecSource:
         ]
 
     def close(self) -> None:
-        """Close the file."""
         self._decoder = None

@@ -113,7 +113,6 @@ class HuggingFaceLanguageModel:
         return spaces_of(self.folder())
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         return (hub_checkpoint("llm", "llm.model", self.model),)
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
@@ -128,7 +127,6 @@ class HuggingFaceLanguageModel:
         return language_model_memory(self, self.folder(), encoder, device)
 
     def folder(self) -> Path:
-        """Return the checkpoint's folder."""
         return checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
 
     def setup(self, device: str = "cpu") -> Worker:

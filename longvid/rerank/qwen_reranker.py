@@ -58,7 +58,6 @@ class Qwen3VLReranker:
             )
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         return (hub_checkpoint("reranker", "reranker.model", self.model),)
 
     def setup(self, device: str = "cpu") -> Worker:

@@ -36,7 +36,6 @@ class _FrameSelector(ABC):
     __slots__ = ()
 
     def setup(self, device: str = "cpu") -> Self:
-        """Return the part itself."""
         return self
 
     def __call__(

@@ -85,7 +85,6 @@ class QueryGuided:
             raise ConfigError(f"query_guided.full_share must be in [0, 1], got {self.full_share}.")
 
     def setup(self, device: str = "cpu") -> QueryGuided:
-        """Return the part itself."""
         return self
 
     def __call__(
@@ -158,7 +157,6 @@ class QFrame:
             )
 
     def setup(self, device: str = "cpu") -> QFrame:
-        """Return the part itself."""
         return self
 
     def __call__(

@@ -255,7 +255,6 @@ class FileTable:
         self.database.execute("COMMIT")
 
     def close(self) -> None:
-        """Close the database."""
         self.database.close()
 
 

@@ -143,7 +143,6 @@ class JobTable:
         return job
 
     def close(self) -> None:
-        """Close the database."""
         self._database.close()
 
 

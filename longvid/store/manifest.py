@@ -41,7 +41,6 @@ class Manifest:
 
     @property
     def video_id(self) -> str:
-        """Of the video."""
         return self.video.video_id
 
     @property

@@ -55,7 +55,6 @@ class FasterWhisper:
         return f"faster-whisper {_version()}, {weights}"
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         from longvid.models.checkpoint_ref import hub_checkpoint
 
         named = hub_checkpoint("speech", "text_sources.model", self.model)

@@ -60,7 +60,6 @@ class Whisper:
         return f"transformers {version}, {weights}, silero-vad {voice}"
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         from longvid.models.checkpoint_ref import hub_checkpoint
 
         return (hub_checkpoint("speech", "text_sources.model", self.model),)

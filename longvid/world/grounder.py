@@ -34,7 +34,6 @@ class DrawnShapes:
     """
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name none."""
         return ()
 
     def setup(self, device: str = "cpu") -> DrawnShapes:

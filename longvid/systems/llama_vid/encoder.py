@@ -129,7 +129,6 @@ class LlamaVidEncoder:
         return TextWorker(embedder, self.space(), self.note())
 
     def folder(self) -> Path:
-        """Return the checkpoint's folder."""
         return checkpoint_files.locate(self.model)
 
     def pixel_format(self) -> PixelFormat:
@@ -137,7 +136,6 @@ class LlamaVidEncoder:
         return published.pixel_format(checkpoint_files.read_config(self.folder()), self.folder())
 
     def load_embedder(self, device: str, *, text_only: bool) -> DualEncoder:
-        """Load the embedder."""
         dtype = resolve_dtype(self.dtype, device)
         return DualEncoder(self._embedder_folder(), dtype, device, text_only=text_only)
 

@@ -141,7 +141,6 @@ class LongVUEncoder:
         return TextWorker(embedder, self.space(), self.note())
 
     def folder(self) -> Path:
-        """Return the checkpoint's folder."""
         return checkpoint_files.locate(self.model)
 
     def load_embedder(self, device: str, *, text_only: bool) -> DualEncoder:
