@@ -20,6 +20,7 @@ from longvid.config import Config, torch_device
 from longvid.errors import ConfigError
 from longvid.models.free_memory import free_bytes
 from longvid.models.weight_count import PROMPT_WORDS, VIDEO_HEIGHT, VIDEO_WIDTH
+from longvid.protocols import LearnedCompressorPart
 from longvid.sample import plan_segments
 from longvid.store.quantization import bytes_per_row
 from longvid.types import EncoderMemory, Segment, Tokens, Video
@@ -105,6 +106,9 @@ def needs_of(config: Config, hours: float) -> Needs:
         raise ConfigError(f"--hours must be above 0 and at most {_MOST_HOURS:,}, got {hours}.")
     device = torch_device(config.run.device)
     encoder = config.encoder.memory(device, config.sample.segment_frames)
+    for part in config.compressors:
+        if isinstance(part, LearnedCompressorPart):
+            encoder = part.memory(encoder, device)
     llm = config.llm.memory(encoder, device)
     stored = _stored(config, hours, encoder)
     read = stored.segments
@@ -191,5 +195,6 @@ def _tokens_left(config: Config, slow: tuple[bool, ...], grid: tuple[int, int]) 
         grid=grid,
     )
     for part in config.compressors:
-        segment = part.setup("cpu")(segment)
+        worker = part.outline() if isinstance(part, LearnedCompressorPart) else part.setup("cpu")
+        segment = worker(segment)
     return len(segment.tokens)

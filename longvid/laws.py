@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from longvid.errors import LawError
+from longvid.protocols import LearnedCompressorPart
 from longvid.types import Segment
 
 __all__ = ["require_compressed", "require_law", "require_selected"]
@@ -33,9 +34,12 @@ def require_law(holds: bool, part: object, law: str, found: str = "") -> None:
 def require_compressed(part: object, given: Segment, returned: object) -> Segment:
     """Return what a compressor returned, if it may return that.
 
+    One with weights of its own may make tokens of another width and space.
+
     Raises:
         LawError: It is no segment, or has more tokens, or tokens of another type or width.
     """
+    learned = isinstance(part, LearnedCompressorPart)
     got = type(returned).__name__
     require_law(isinstance(returned, Segment), part, "returns a Segment", f"it returned {got}")
     assert isinstance(returned, Segment)  # for mypy; said above for people
@@ -47,18 +51,18 @@ def require_compressed(part: object, given: Segment, returned: object) -> Segmen
         f"it made {len(after)} of {len(before)}",
     )
     require_law(
-        after.dtype == before.dtype and after.shape[1] == before.shape[1],
+        after.dtype == before.dtype and (learned or after.shape[1] == before.shape[1]),
         part,
         "keeps the type and width of tokens",
         f"{tuple(before.shape)} {before.dtype} became {tuple(after.shape)} {after.dtype}",
     )
-    same = (given.key, given.start_seconds, given.end_seconds, given.space, given.num_frames) == (
+    same = (given.key, given.start_seconds, given.end_seconds, given.num_frames) == (
         returned.key,
         returned.start_seconds,
         returned.end_seconds,
-        returned.space,
         returned.num_frames,
     )
+    same = same and (learned or returned.space == given.space)
     require_law(same, part, "changes nothing but the tokens of a segment")
     return returned
 

@@ -61,6 +61,8 @@ PARTS: dict[str, dict[str, str]] = {
         "flashvid": "longvid.compress.flashvid:FlashVID",
         "random": "longvid.compress.prune:RandomPruning",
         "tome": "longvid.compress.token_merging:TokenMerging",
+        "qformer": "longvid.compress.learned_queries:QFormer",
+        "perceiver": "longvid.compress.learned_queries:Perceiver",
     },
     "text_source": {
         "screen_text": "longvid.transcribe.screen_text:ScreenText",

@@ -30,6 +30,7 @@ from longvid.protocols import (
     EncoderPart,
     GrounderPart,
     LanguageModelPart,
+    LearnedCompressorPart,
     ReducerPart,
     RerankerPart,
     SelectorPart,
@@ -145,12 +146,22 @@ class Config:
         parts = (
             self.reducer,
             self.encoder,
+            *self._learned(),
             *self.text_sources,
             *self.rerankers,
             self.llm,
             *grounders,
         )
         return tuple(one for part in parts for one in part.checkpoints())
+
+    def space(self) -> str:
+        """Name the space of the tokens that are stored, without loading weights."""
+        learned = self._learned()
+        return learned[-1].space() if learned else self.encoder.space()
+
+    def _learned(self) -> list[LearnedCompressorPart]:
+        """Return the compressors with weights of their own."""
+        return [part for part in self.compressors if isinstance(part, LearnedCompressorPart)]
 
     def fingerprint(self) -> str:
         """Name the index side: equal fingerprints mean bit-equal stores, weights included.
@@ -164,7 +175,11 @@ class Config:
             "decoder": part_table("decoder", self.decoder, fingerprint=True),
             "reducer": part_table("reducer", self.reducer, fingerprint=True),
             "encoder": part_table("encoder", self.encoder, fingerprint=True),
-            "weights": [self.reducer.identity(), self.encoder.identity()],
+            "weights": [
+                self.reducer.identity(),
+                self.encoder.identity(),
+                *(part.identity() for part in self._learned()),
+            ],
             "compressors": [
                 part_table("compressor", part, fingerprint=True) for part in self.compressors
             ],

@@ -36,7 +36,7 @@ def open_store(uri: str, config: Config) -> Store:
         uri,
         fingerprint=config.fingerprint(),
         config=config.to_dict(),
-        space=config.encoder.space(),
+        space=config.space(),
         embedding_width=config.encoder.embedding_width(),
         options=config.store,
     )

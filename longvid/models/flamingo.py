@@ -97,7 +97,14 @@ class FlamingoResampler(nn.Module):
                     f"{num_frames}; cut the clip."
                 )
             tokens = tokens + self.frame_embs[:num_frames, None]
-        tokens = tokens.flatten(2, 3)
+        return self.resample(tokens.flatten(2, 3))
+
+    def resample(self, tokens: Tensor) -> Tensor:
+        """Return (B, clips, num_latents, width) of tokens that know their frames.
+
+        Args:
+            tokens: (B, clips, N, width).
+        """
         latents = self.latents.expand(*tokens.shape[:2], *self.latents.shape)
         for layer in self.layers:
             latents = layer[0](tokens, latents) + latents  # type: ignore[index]  # a pair

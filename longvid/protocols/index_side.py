@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from longvid.lazy_import import torch
 from longvid.protocols.part import Part
@@ -28,6 +28,7 @@ __all__ = [
     "DecoderPart",
     "Encoder",
     "EncoderPart",
+    "LearnedCompressorPart",
     "Reducer",
     "ReducerPart",
     "ScreenText",
@@ -189,6 +190,26 @@ class CompressorPart(Part, Protocol):
 
     def setup(self, device: str = "cpu") -> Compressor:
         """Load what it needs."""
+
+
+@runtime_checkable
+class LearnedCompressorPart(CompressorPart, Protocol):
+    """A compressor with weights of its own, which makes tokens of another space and width."""
+
+    def identity(self) -> str:
+        """Name the weights, so that two checkpoints never share a store."""
+
+    def space(self) -> str:
+        """Name the space of the tokens that it makes, without loading weights."""
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads."""
+
+    def memory(self, encoder: EncoderMemory, device: str) -> EncoderMemory:
+        """State what it and the encoder before it need together, and what is stored then."""
+
+    def outline(self) -> Compressor:
+        """Return a stand-in that makes as many tokens, of any width, without weights."""
 
 
 def segments_together(compressor: Compressor | CompressorPart) -> int:

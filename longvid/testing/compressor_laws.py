@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from longvid.errors import LongvidError, OpError
 from longvid.laws import require_compressed, require_law
 from longvid.lazy_import import torch
-from longvid.protocols import CompressorPart
+from longvid.protocols import CompressorPart, LearnedCompressorPart
 from longvid.testing.part_laws import check_part
 from longvid.testing.synthetic import fingerprint, make_segment, outcome
 from longvid.types import Segment, Tokens
@@ -25,6 +26,9 @@ def check_compressor(part: CompressorPart, segments: Iterable[Segment] | None = 
     and positions in [0, 1]; conserves sizes if it declares so; changes nothing else; returns the
     same bits twice; refuses a grid that does not fit it with an OpError that says so, and never a
     square one; passes a segment without tokens on; and refuses tokens that are not finite.
+
+    One with weights of its own states the space of what it makes, keeps one width, and need not
+    make zeros of zeros.
 
     Args:
         part: With settings of your choice.
@@ -54,9 +58,12 @@ def check_compressor(part: CompressorPart, segments: Iterable[Segment] | None = 
     empty = make_segment(4, 8, 8, keep=0.0)
     num_made = len(part.setup()(empty).tokens)
     require_law(num_made == 0, part, "passes a segment without tokens on", f"it made {num_made}")
-    zeros = Tokens.from_grid(torch.zeros(4, 8, 8, empty.tokens.data.shape[1]))
-    made = part.setup()(empty.with_tokens(zeros)).tokens.data
-    require_law(bool((made == 0).all()), part, "makes zeros of zeros")
+    if isinstance(part, LearnedCompressorPart):
+        _check_learned(part, empty)
+    else:
+        zeros = Tokens.from_grid(torch.zeros(4, 8, 8, empty.tokens.data.shape[1]))
+        made = part.setup()(empty.with_tokens(zeros)).tokens.data
+        require_law(bool((made == 0).all()), part, "makes zeros of zeros")
     for value in (float("nan"), float("inf")):
         _check_not_finite(part, value)
 
@@ -109,7 +116,8 @@ def require_well_compressed(part: CompressorPart, segment: Segment, result: Segm
         ),
         (
             "changes nothing but the tokens of a segment",
-            fingerprint(result.with_tokens(segment.tokens)) == fingerprint(segment),
+            fingerprint(replace(result, tokens=segment.tokens, space=segment.space))
+            == fingerprint(segment),
         ),
     ):
         require_law(holds, part, law)
@@ -121,6 +129,19 @@ def require_well_compressed(part: CompressorPart, segment: Segment, result: Segm
             "conserves sizes, as conserves_size says",
             f"{before} became {after}",
         )
+
+
+def _check_learned(part: LearnedCompressorPart, empty: Segment) -> None:
+    """Check what only compressors with weights must do, given a segment without tokens."""
+    full = make_segment(6, 8, 8, seed=7, slow_every=4)
+    made, of_none, outlined = part.setup()(full), part.setup()(empty), part.outline()(full)
+    spaces = {made.space, of_none.space, part.space()}
+    require_law(len(spaces) == 1, part, "works in the space that it states", f"{spaces}")
+    widths = {one.tokens.data.shape[1] for one in (made, of_none)}
+    require_law(len(widths) == 1, part, "makes tokens of one width", f"{widths}")
+    counts = len(made.tokens), len(outlined.tokens)
+    require_law(counts[0] == counts[1], part, "outlines as many tokens as it makes", f"{counts}")
+    require_law(bool(part.identity()), part, "names its weights")
 
 
 def _check_not_finite(part: CompressorPart, value: float) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import longvid.protocols
 from longvid.compress.flashvid import FlashVID
+from longvid.compress.learned_queries import Perceiver, QFormer
 from longvid.compress.pooling import ContentTokens, GridPooling, SlowFastPooling
 from longvid.compress.prune import DyCoke, RandomPruning, SpatialTokenCompression
 from longvid.compress.ranking import (
@@ -31,6 +32,7 @@ from longvid.protocols import (
     EncoderPart,
     GrounderPart,
     LanguageModelPart,
+    LearnedCompressorPart,
     ReducerPart,
     RerankerPart,
     SelectorPart,
@@ -63,7 +65,12 @@ from longvid.world.grounder import DrawnShapes
 
 DECODERS: tuple[DecoderPart, ...] = (PyAVDecoder(), TorchcodecDecoder(), DecordDecoder())
 REDUCERS: tuple[ReducerPart, ...] = (KeepAll(), TemporalReduction())
-ENCODERS: tuple[EncoderPart, ...] = (HuggingFaceEncoder(), LlamaVidEncoder(), LongVUEncoder())
+ENCODERS: tuple[EncoderPart, ...] = (
+    HuggingFaceEncoder(),
+    LlamaVidEncoder(),
+    LongVUEncoder(),
+)
+LEARNED_COMPRESSORS: tuple[LearnedCompressorPart, ...] = (QFormer(), Perceiver())
 COMPRESSORS: tuple[CompressorPart, ...] = (
     SlowFastPooling(),
     ContentTokens(),
@@ -77,6 +84,7 @@ COMPRESSORS: tuple[CompressorPart, ...] = (
     VCast(),
     DifferentialTokenDrop(),
     FlashVID(),
+    *LEARNED_COMPRESSORS,
 )
 TEXT_SOURCES: tuple[TextSourcePart, ...] = (
     ScreenText(),

@@ -105,6 +105,7 @@ def load_question_encoder(folder: Path, dtype: torch.dtype, device: str) -> Any:
             intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
             max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0],
         )
+        bert: Any
         with torch.device("meta"):
             bert = BertModel(config, add_pooling_layer=False)
         bert = bert.to_empty(device="cpu")

@@ -51,6 +51,7 @@ from longvid import registry
 from longvid.compress.pooling import SlowFastPooling
 from longvid.config import load_config
 from longvid.llm.huggingface import HuggingFaceLanguageModel
+from longvid.protocols import LearnedCompressorPart
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
 from longvid.types import Query, Question, Selection
@@ -221,7 +222,9 @@ def test_cutting_again_changes_no_token(case: Case, shelf: Shelf) -> None:
 
 def test_every_part_of_the_registry_is_in_the_grid() -> None:
     used = {type(part) for parts in COMPRESSIONS.values() for part in parts}
-    assert used == {registry.find("compressor", name) for name in registry.PARTS["compressor"]}
+    known = {registry.find("compressor", name) for name in registry.PARTS["compressor"]}
+    # Those with weights belong to towers that did not make these tokens.
+    assert used == {part for part in known if not isinstance(part(), LearnedCompressorPart)}
     assert {type(part) for part in SELECTORS.values()} == {
         registry.find("selector", name) for name in registry.PARTS["selector"]
     }
