@@ -47,6 +47,7 @@ PARTS: dict[str, dict[str, str]] = {
         "huggingface": "longvid.encode.huggingface:HuggingFaceEncoder",
         "llama_vid": "longvid.systems.llama_vid.encoder:LlamaVidEncoder",
         "longvu": "longvid.systems.longvu.encoder:LongVUEncoder",
+        "conv_gate": "longvid.systems.mg_llava.encoder:ConvGateEncoder",
     },
     "compressor": {
         "slowfast_pooling": "longvid.compress.pooling:SlowFastPooling",

@@ -24,6 +24,7 @@ __all__ = [
     "rounded_step_indices",
     "segment_midpoints",
     "slow_indices",
+    "spread_indices",
     "try_plan_chunks",
 ]
 
@@ -50,6 +51,24 @@ def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
     step = (num_frames - 1) / count
     edges = [int(np.round(step * i)) for i in range(count + 1)]
     return tuple((left + right) // 2 for left, right in pairwise(edges))
+
+
+def spread_indices(num_frames: int, num_samples: int) -> tuple[int, ...]:
+    """Spread frames evenly from the first to the last, rounded down.
+
+    >>> spread_indices(100, 8)
+    (0, 14, 28, 42, 56, 70, 84, 99)
+
+    A video with fewer frames than samples gives each of its frames once.
+
+    Args:
+        num_frames: Frames in the video, at least 1.
+        num_samples: Frames wanted, at least 1.
+
+    Source: MG-LLaVA, 8 frames a video.
+    """
+    places = np.linspace(0, num_frames - 1, num_samples).astype(int).tolist()
+    return tuple(dict.fromkeys(places))
 
 
 def slow_indices(num_frames: int, num_slow: int) -> tuple[int, ...]:
@@ -115,7 +134,7 @@ def rounded_step_indices(
     return indices
 
 
-_GRIDS = ("fps", "midpoints", "step", "rounded_step", "rounded_step_1000")
+_GRIDS = ("fps", "midpoints", "spread", "step", "rounded_step", "rounded_step_1000")
 
 
 #: Bounds of settings; the lowest rate is a frame in eleven days.
@@ -130,12 +149,13 @@ class Sampling:
     Args:
         grid: "fps" takes a frame every 1 / fps seconds of presentation time, which is right for
             a variable frame rate; "midpoints" takes `num_frames` segment mid-points
-            (SlowFast-LLaVA); "step" takes every round(average_fps / fps)-th frame (LLaMA-VID,
+            (SlowFast-LLaVA); "spread" takes `num_frames` from the first to the last (MG-LLaVA);
+            "step" takes every round(average_fps / fps)-th frame (LLaMA-VID,
             LongVU); "rounded_step" rounds the average rate first, and "rounded_step_1000" also
             thins more than 1000 frames (LongVU's evaluation). All but "fps" count frames, as
             published, and place them by the average rate.
-        fps: Fast rate, frames per second, for all grids but "midpoints".
-        num_frames: Frames of the whole video, for "midpoints".
+        fps: Fast rate, frames per second, for all grids but "midpoints" and "spread".
+        num_frames: Frames of the whole video, for those two.
         slow_every: Every k-th sampled frame is slow; 1 makes every frame slow.
         num_slow: If above 0, this many frames of the whole video are slow instead
             (`slow_indices`).
@@ -176,6 +196,8 @@ class Sampling:
 def _published_indices(video: Video, sampling: Sampling) -> tuple[int, ...]:
     if sampling.grid == "midpoints":
         return segment_midpoints(video.num_frames, sampling.num_frames)
+    if sampling.grid == "spread":
+        return spread_indices(video.num_frames, sampling.num_frames)
     if sampling.grid == "step":
         return fixed_step_indices(video.num_frames, video.average_fps, sampling.fps)
     thin_above = 1000 if sampling.grid == "rounded_step_1000" else 0

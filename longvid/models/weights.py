@@ -87,8 +87,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged or holds more than tensors, and what else it holds is not run; "
             "download it again from its authors."
         ) from error
-    if isinstance(found, dict) and isinstance(found.get("model"), dict):
-        found = found["model"]
+    for key in ("model", "state_dict"):  # what training loops save stands around the table
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
     if not isinstance(found, dict) or not all(isinstance(x, torch.Tensor) for x in found.values()):
         raise ModelError(f"{path} is no table of tensors by name.")
     return found

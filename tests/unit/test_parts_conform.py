@@ -55,6 +55,7 @@ from longvid.systems.llama_vid.encoder import LlamaVidEncoder
 from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
 from longvid.systems.longvu.encoder import LongVUEncoder
 from longvid.systems.longvu.language_model import LongVULanguageModel
+from longvid.systems.mg_llava.encoder import ConvGateEncoder
 from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel
 from longvid.transcribe.faster_whisper import FasterWhisper
 from longvid.transcribe.pocketsphinx import PocketSphinx
@@ -69,6 +70,7 @@ ENCODERS: tuple[EncoderPart, ...] = (
     HuggingFaceEncoder(),
     LlamaVidEncoder(),
     LongVUEncoder(),
+    ConvGateEncoder(),
 )
 LEARNED_COMPRESSORS: tuple[LearnedCompressorPart, ...] = (QFormer(), Perceiver())
 COMPRESSORS: tuple[CompressorPart, ...] = (

@@ -17,8 +17,10 @@ from longvid.sample import (
     plan_segments,
     segment_midpoints,
     slow_indices,
+    spread_indices,
     try_plan_chunks,
 )
+from longvid.systems.mg_llava.square_frames import video_frames
 from longvid.types import Failure, Video
 
 VIDEO = Video(
@@ -34,7 +36,9 @@ VIDEO = Video(
 
 samplings = st.builds(
     Sampling,
-    grid=st.sampled_from(["fps", "midpoints", "step", "rounded_step", "rounded_step_1000"]),
+    grid=st.sampled_from(
+        ["fps", "midpoints", "spread", "step", "rounded_step", "rounded_step_1000"]
+    ),
     fps=st.floats(0.1, 30),
     num_frames=st.integers(1, 80),
     slow_every=st.integers(1, 8),
@@ -62,6 +66,12 @@ videos = st.builds(
 )
 def test_segment_midpoints(num_frames: int, num_samples: int, expected: tuple[int, ...]) -> None:
     assert segment_midpoints(num_frames, num_samples) == expected
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 7, 8, 9, 100, 1001, 123_457])
+def test_spread_frames_are_those_of_mg_llava_each_once(num_frames: int) -> None:
+    seen = video_frames(num_frames, 8).tolist()
+    assert list(spread_indices(num_frames, 8)) == sorted(set(seen))
 
 
 def test_slow_indices_repeat_when_frames_are_few() -> None:

@@ -1,7 +1,10 @@
 """MG-LLaVA: two vision towers joined by a gate, and a token for every object of a frame.
 
+encoder.py        the part: frames to fused tokens, with object tokens of slow frames
 conv_gate.py      low- and high-resolution features into one grid
 object_tokens.py  a token a box
 object_boxes.py   boxes of a detector as the towers' square picture sees them
-frames.py         which frames of a video, and how they are padded
+square_frames.py  which frames of a video, and how they are made square
+checkpoint.py     the authors' file: fusion and projectors
+convnext.py       the high-resolution tower, from transformers' folder or open_clip's
 """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError, OpError
 
-__all__ = ["ConvGateFusion", "Variant"]
+__all__ = ["ConvGateFusion", "Variant", "fused_width"]
 
 Variant = Literal["gate_sum", "gate_concat", "concat", "raw_concat"]
 
@@ -45,10 +45,7 @@ class ConvGateFusion(nn.Module):
             known = ", ".join(get_args(Variant))
             raise ConfigError(f"The fusion is {variant!r}; use one of {known}.")
         self.variant = variant
-        self.width = {
-            "gate_sum": low_width,
-            "raw_concat": low_width + high_width,
-        }.get(variant, 2 * low_width)
+        self.width = fused_width(low_width, high_width, variant)
         if variant == "raw_concat":
             return
         self.slow_conv = nn.Conv2d(high_width, high_width, 1)
@@ -105,3 +102,10 @@ class ConvGateFusion(nn.Module):
             return torch.cat([local, fine], dim=2)
         fine = self.strength(local, fine)[:, None] * fine
         return local + fine if self.variant == "gate_sum" else torch.cat([local, fine], dim=2)
+
+
+def fused_width(low_width: int, high_width: int, variant: Variant) -> int:
+    """Return the width of a token that a variant makes."""
+    if variant == "gate_sum":
+        return low_width
+    return low_width + (high_width if variant == "raw_concat" else low_width)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["pad_frames", "video_frames"]
+__all__ = ["pad_frames", "square_pixels", "video_frames"]
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def video_frames(num_frames: int, count: int = 8) -> Tensor:
@@ -33,3 +36,30 @@ def pad_frames(frames: Tensor, fill: tuple[float, float, float] = _CLIP_MEAN) ->
     square = colour.expand(3, frames.shape[1], side, side).clone()
     square[..., top : top + height, left : left + width] = frames
     return square
+
+
+def square_pixels(frames: Tensor, side: int, *, pad: bool = False) -> Tensor:
+    """Make frames of a video into what a tower sees: normalised as CLIP's, square.
+
+    The shorter edge becomes `side`, bilinear and without antialiasing as the original resizes
+    videos, and the centre is cut.
+
+    Args:
+        frames: (T, 3, H, W) uint8.
+        side: Pixels.
+        pad: Make frames square with CLIP's mean colour first, so that nothing is cut.
+
+    Returns:
+        (T, 3, side, side) float32.
+    """
+    pixels = frames.float() / 255
+    if pad:
+        pixels = pad_frames(pixels.movedim(0, 1)).movedim(1, 0)
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
+    pixels = (pixels - mean) / std
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    size = math.floor(height / short * side), math.floor(width / short * side)
+    scaled = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear")
+    top, left = (round((edge - side) / 2) for edge in size)
+    return scaled[..., top : top + side, left : left + side].contiguous()
