@@ -14,6 +14,7 @@ from longvid.cli.output import (
     dump,
     print_answer,
     print_evidence,
+    print_objects,
     print_tracks,
     read_clock,
     remark,
@@ -71,6 +72,9 @@ def add_commands(commands: Commands) -> None:
     )
     search.add_argument(
         "--source", choices=("subtitle", "speech", "screen"), help="search this text only"
+    )
+    search.add_argument(
+        "--objects", action="store_true", help="find boxes kept by longvid boxes --embed"
     )
     search.add_argument(
         "--subtitles", action="store_true", help="search subtitles by their words, not pictures"
@@ -172,8 +176,12 @@ def _search(options: argparse.Namespace) -> int:
     qa = VideoQA(options.store)
     by_words = options.subtitles or options.text_lines or options.source
     span = _span(options)
-    if (options.path or span) and by_words:
+    if (options.path or span) and (by_words or options.objects):
         raise ConfigError("--path, --after and --before filter the search of pictures alone.")
+    if options.objects and by_words:
+        raise ConfigError("--objects searches boxes, not text; give it without --text.")
+    if options.objects:
+        return _search_objects(options, qa)
     notes: list[str] = []
     with busy(sys.stderr, "searching"):
         if options.subtitles:
@@ -199,6 +207,16 @@ def _search(options: argparse.Namespace) -> int:
         dump([dataclasses.asdict(span) for span in found])
     else:
         print_evidence(found)
+    return OK
+
+
+def _search_objects(options: argparse.Namespace, qa: VideoQA) -> int:
+    found = qa.search_objects(options.text, video=options.video, top_k=options.top_k)
+    warn(qa.embedder.note)
+    if options.json:
+        dump([dataclasses.asdict(one) for one in found])
+    else:
+        print_objects(found)
     return OK
 
 

@@ -11,6 +11,7 @@ from longvid.cli.output import OK, dump, remark, say, short_names, table
 from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
+    from longvid.config import Config
     from longvid.store import Store
 
 __all__ = ["add_commands"]
@@ -33,6 +34,9 @@ def add_commands(commands: Commands) -> None:
         default=[],
         help="change a setting, such as grounder.model=FOLDER",
     )
+    boxes.add_argument(
+        "--embed", action="store_true", help="give boxes vectors, for search --objects"
+    )
     boxes.add_argument("--remove", action="store_true", help="remove all boxes")
 
 
@@ -44,12 +48,14 @@ def _boxes(options: argparse.Namespace) -> int:
     paths = {one.video.video_id: one.video.path for one in store.videos()}
     names = short_names(list(paths.values()))
     videos = {video_id: names[paths[video_id]] for video_id in chosen or paths}
-    if options.remove and (options.detector or options.things):
-        raise ConfigError("--remove removes all boxes; give it without --detector and --things.")
+    if options.remove and (options.detector or options.things or options.embed):
+        raise ConfigError("--remove removes all boxes; give it alone.")
     if options.remove:
         return _remove(options, store, videos)
     if options.detector or options.things:
         return _find(options, store, videos)
+    if options.embed:
+        return _embed(options, store, videos)
     return _list(options, store, videos)
 
 
@@ -68,11 +74,37 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
         seen, found = finder.find(store, video_id)
         pictures, boxes = pictures + seen, boxes + found
         remark(f"{name}: {found} boxes in {counted(seen, 'new picture')}")
+    embedded = _embedded(config, store, videos) if options.embed else 0
     if options.json:
-        dump({"pictures": pictures, "boxes": boxes})
+        vectors = {"vectors": embedded} if options.embed else {}
+        dump({"pictures": pictures, "boxes": boxes, **vectors})
     else:
         say(f"{boxes} boxes in {counted(pictures, 'new picture')}")
     return OK
+
+
+def _embed(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
+    from longvid.config import Config, change
+
+    config = Config.from_dict(change({**store.config, "run": {}}, options.set))
+    embedded = _embedded(config, store, videos)
+    if options.json:
+        dump({"vectors": embedded})
+    else:
+        say(counted(embedded, "new vector"))
+    return OK
+
+
+def _embedded(config: Config, store: Store, videos: dict[str, str]) -> int:
+    """Give the boxes vectors that have none; return how many."""
+    from longvid.indexing.object_embedder import ObjectEmbedder
+
+    embedder, total = ObjectEmbedder(config, config.run.device), 0
+    for video_id, name in videos.items():
+        embedded = embedder.embed(store, video_id)
+        remark(f"{name}: {counted(embedded, 'new vector')}")
+        total += embedded
+    return total
 
 
 def _remove(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:

@@ -17,6 +17,7 @@ from longvid.errors import ConfigError, LongvidError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
+    from longvid.qa.object_search import ObjectEvidence
     from longvid.types import Track
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "flush",
     "print_answer",
     "print_evidence",
+    "print_objects",
     "print_report",
     "print_tracks",
     "printable",
@@ -172,6 +174,24 @@ def print_tracks(tracks: Sequence[Track]) -> None:
         box = " ".join(f"{edge:.2f}" for edge in best.xyxy)
         rows.append((track.phrase, clock(first), clock(last), len(track.boxes), box))
     table(("thing", "from", "to", "boxes", "best: left top right bottom"), rows)
+
+
+def print_objects(found: Sequence[ObjectEvidence]) -> None:
+    """Print boxes that a search found."""
+    names = short_names([one.path for one in found])
+    table(
+        ("video", "at", "score", "thing", "left top right bottom"),
+        [
+            (
+                names[one.path],
+                clock(one.seconds),
+                f"{one.score:.3f}",
+                one.thing,
+                " ".join(f"{edge:.2f}" for edge in one.xyxy),
+            )
+            for one in found
+        ],
+    )
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from longvid.qa.arguments import require_top_k, store_name, video_name
 from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
 from longvid.qa.evidence import evidence_of
 from longvid.qa.moment_score import query_embedding
+from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.question_form import search_forms
 from longvid.qa.routing import Route
@@ -204,6 +205,28 @@ class StoreSearch:
                 num_tokens = sum(len(segment.tokens) for segment in segments)
                 return known.note(Selection(tuple(segments), (), num_tokens))
         return ""
+
+    def search_objects(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> list[ObjectEvidence]:
+        """Find the frames with an object, and where it is in them.
+
+        Args:
+            text: What to look for.
+            video: Path, name or id of one stored video; None searches the whole store.
+            top_k: How many frames.
+
+        Returns:
+            Boxes with their similarity, best first, one a frame.
+
+        Raises:
+            QuestionError: The text or top_k is none, or no box of the store has a vector.
+            StoreError: No such video, or its boxes are damaged.
+        """
+        require_top_k(top_k)
+        ids = self._ids(video) or tuple(self._candidates.videos())
+        self.embedder.require_known_words(Question(text).text)
+        return search_objects(self.store, self._embedded(text), ids, top_k)
 
     def search_subtitles(
         self, text: str, *, video: str | Path | None = None, top_k: int = 5

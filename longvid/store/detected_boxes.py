@@ -29,15 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOXES",
+    "OBJECTS",
     "BoxWriter",
+    "box_rows",
     "detector_fingerprint",
     "read_boxes",
     "remove_boxes",
     "with_stored_boxes",
 ]
 
-#: Kind of the annotation.
+#: Kind of the annotation, and of the vectors of its boxes (`store.object_vectors`).
 BOXES = "boxes"
+OBJECTS = "objects"
 _HEAD = "detector.json"
 
 
@@ -124,10 +127,19 @@ def read_boxes(
     return dict(sorted(found.items()))
 
 
+def box_rows(store: Store, key: AnnotationKey) -> dict[float, tuple[tuple[str, Box], ...]]:
+    """Return the boxes of one annotation, each with what it is called, by presentation time.
+
+    Raises:
+        StoreError: They are damaged.
+    """
+    return _rows(store, key)[1]
+
+
 def remove_boxes(store: Store, video_id: str) -> bool:
-    """Remove every box of a video; False where there is none."""
+    """Remove every box of a video, and its vector; False where there is none."""
     keys = store.annotations.list_keys(video_id, BOXES)
-    for key in keys:
+    for key in (*keys, *store.annotations.list_keys(video_id, OBJECTS)):
         store.annotations.remove(key.video_id, key.kind, key.fingerprint)
     return bool(keys)
 

@@ -1,0 +1,112 @@
+"""Give each stored box a vector: what the store's embedder makes of the picture around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from longvid.config import Config, torch_device
+from longvid.lazy_import import torch
+from longvid.methods.phrase_tracks import pixels_of
+from longvid.models.transformers_logging import loading
+from longvid.store import Store
+from longvid.store.object_vectors import ObjectWriter, boxes_without_vectors
+from longvid.store.pictures import read_pictures
+from longvid.types import Box, FrameBatch, FrameSize
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["ObjectEmbedder", "region_of"]
+
+#: Pictures a part: a run that is killed repeats no more than these.
+_PART = 64
+
+
+class ObjectEmbedder:
+    """Embeds boxes with the embedder that made a store's frame embeddings.
+
+    Args:
+        config: The store's.
+        device: Where it runs, as `run.device`.
+
+    Raises:
+        ModelError: A checkpoint of the encoder is missing.
+    """
+
+    def __init__(self, config: Config, device: str = "auto") -> None:
+        self._size = config.encoder.frame_size()
+        with loading():
+            self._encode = config.encoder.setup(torch_device(device))
+
+    def embed(self, store: Store, video_id: str) -> int:
+        """Embed the boxes of a video that have no vector yet; return how many.
+
+        Raises:
+            StoreError: Boxes or pictures are damaged, or the store refuses.
+        """
+        num_boxes = 0
+        for key, rows in boxes_without_vectors(store, video_id):
+            writer = ObjectWriter(store, key)
+            times = list(rows)
+            for first in range(0, len(times), _PART):
+                batch = times[first : first + _PART]
+                done = []
+                for picture in read_pictures(store.annotations, video_id, batch):
+                    boxes = [box for _, box in rows[picture.pts_seconds]]
+                    done.append((picture.pts_seconds, self._vectors(pixels_of(picture), boxes)))
+                    num_boxes += len(boxes)
+                writer.add(done)
+        return num_boxes
+
+    def _vectors(self, picture: npt.NDArray[np.uint8], boxes: list[Box]) -> npt.NDArray[np.float32]:
+        """Return the unit vectors of the boxes of one picture, (n, E)."""
+        found = []
+        for box in boxes:
+            region = region_of(picture, box.xyxy, self._size)
+            # One at a time: some embedders make one vector of all frames that they are given.
+            frame = FrameBatch(
+                video_id=box.video_id,
+                segment_index=0,
+                start_seconds=0.0,
+                end_seconds=1.0,
+                data=torch.from_numpy(region).permute(2, 0, 1)[None].contiguous(),
+                pts_seconds=torch.zeros(1, dtype=torch.float64),
+                duration_seconds=torch.ones(1, dtype=torch.float64),
+                slow=torch.ones(1, dtype=torch.bool),
+            )
+            found.append(self._encode(frame).frame_embeddings[0].float().numpy())
+        vectors: npt.NDArray[np.float32] = np.stack(found)
+        return vectors
+
+
+def region_of(
+    picture: npt.NDArray[np.uint8], xyxy: tuple[float, ...], size: FrameSize
+) -> npt.NDArray[np.uint8]:
+    """Show what is in a box alone, in its place, as a frame of a size.
+
+    Everything else has the picture's median colour, so that the vector is of the object and not of
+    its surroundings.
+
+    Args:
+        picture: (H, W, 3).
+        xyxy: Of the box, in [0, 1].
+        size: That the encoder wants; "native" keeps the picture's own.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    left, right = (min(round(edge * width), width - 1) for edge in xyxy[::2])
+    top, bottom = (min(round(edge * height), height - 1) for edge in xyxy[1::2])
+    shown = np.empty_like(picture)
+    shown[:] = np.median(picture.reshape(-1, 3), axis=0)
+    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
+    shown[rows, columns] = picture[rows, columns]
+    if size.fit == "native":
+        return shown
+    frame = Image.fromarray(shown).resize((size.width, size.height), Image.Resampling.BICUBIC)
+    return np.array(frame)

@@ -1,0 +1,139 @@
+"""Vectors of detected boxes: an annotation beside that of the boxes, of the same fingerprint.
+
+    kind "objects"
+        000000.json …    [[seconds, number of boxes], …]
+        000000.f32 …     their vectors end to end, little-endian float32 of the store's width
+
+A vector is in the space of the frame embeddings, so a text finds a box as it finds a frame. Parts
+are published one by one; a run that was killed goes on with the pictures that have none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from longvid.errors import StoreError
+from longvid.store.annotations import AnnotationKey, AnnotationPart
+from longvid.store.detected_boxes import BOXES, OBJECTS, box_rows
+from longvid.types import Box
+
+if TYPE_CHECKING:
+    from longvid.store.store import Store
+
+__all__ = ["BoxVectors", "ObjectWriter", "boxes_without_vectors", "read_objects"]
+
+Vectors = npt.NDArray[np.float32]
+_Rows = dict[float, tuple[tuple[str, Box], ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxVectors:
+    """Boxes of one video with their vectors.
+
+    Args:
+        boxes: Each with what it is called, in stream time.
+        vectors: (len(boxes), E).
+    """
+
+    boxes: tuple[tuple[str, Box], ...]
+    vectors: Vectors
+
+
+class ObjectWriter:
+    """Writes the vectors of one annotation of boxes.
+
+    Args:
+        store: Where the video is.
+        key: Of the boxes.
+
+    Raises:
+        StoreError: What is there is damaged.
+    """
+
+    def __init__(self, store: Store, key: AnnotationKey) -> None:
+        self._annotations = store.annotations
+        self._key = AnnotationKey(key.video_id, OBJECTS, key.fingerprint)
+        index = self._annotations.index(self._key)
+        self._parts: list[AnnotationPart] = list(index.parts) if index is not None else []
+
+    def add(self, rows: Sequence[tuple[float, Vectors]]) -> None:
+        """Write the vectors of the next pictures, each with its presentation time.
+
+        Raises:
+            StoreError: The store refuses.
+        """
+        name = f"{len(self._parts):06d}"
+        counts = json.dumps([[seconds, len(vectors)] for seconds, vectors in rows])
+        data = b"".join(vectors.astype("<f4").tobytes() for _, vectors in rows)
+        key = self._key
+        entries = {f"{name}.json": counts.encode(), f"{name}.f32": data}
+        self._parts.append(
+            self._annotations.write_part(key.video_id, key.kind, key.fingerprint, entries)
+        )
+        self._annotations.publish(key.video_id, key.kind, key.fingerprint, self._parts)
+
+
+def boxes_without_vectors(store: Store, video_id: str) -> Iterator[tuple[AnnotationKey, _Rows]]:
+    """Yield the boxes of a video that have no vector yet, by annotation and time.
+
+    Raises:
+        StoreError: Boxes or vectors are damaged.
+    """
+    for key in store.annotations.list_keys(video_id, BOXES):
+        known = _vectors(store, key)
+        rows = {t: boxes for t, boxes in box_rows(store, key).items() if boxes and t not in known}
+        if rows:
+            yield key, rows
+
+
+def read_objects(store: Store, video_id: str) -> list[BoxVectors]:
+    """Return the boxes of a video that have vectors, by annotation.
+
+    Raises:
+        StoreError: Boxes or vectors are damaged, or do not belong together.
+    """
+    found = []
+    for key in store.annotations.list_keys(video_id, BOXES):
+        boxes: list[tuple[str, Box]] = []
+        vectors: list[Vectors] = []
+        rows = box_rows(store, key)
+        for seconds, of_picture in _vectors(store, key).items():
+            if len(rows.get(seconds, ())) != len(of_picture):
+                raise _damaged(store, key, f"{len(of_picture)} vectors at {seconds} s")
+            boxes += rows[seconds]
+            vectors.append(of_picture)
+        if boxes:
+            found.append(BoxVectors(tuple(boxes), np.concatenate(vectors)))
+    return found
+
+
+def _vectors(store: Store, key: AnnotationKey) -> dict[float, Vectors]:
+    """Return the vectors beside an annotation of boxes by presentation time."""
+    entries = store.annotations.read(key.video_id, OBJECTS, key.fingerprint) or {}
+    found: dict[float, Vectors] = {}
+    try:
+        for name in sorted(name for name in entries if name.endswith(".json")):
+            data = entries[f"{name.removesuffix('.json')}.f32"]
+            vectors = np.frombuffer(data, "<f4").reshape(-1, store.embedding_width)
+            start = 0
+            for seconds, count in json.loads(entries[name]):
+                found[float(seconds)] = vectors[start : start + count].astype(np.float32)
+                start += count
+            if start != len(vectors):
+                raise ValueError(f"{len(vectors)} vectors for {start} boxes")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(store, key, str(error)) from error
+    return found
+
+
+def _damaged(store: Store, key: AnnotationKey, why: str) -> StoreError:
+    return StoreError(
+        f"The vectors of the boxes of video {key.video_id} in the store {store.uri} do not fit "
+        f"them ({why}); remove both with longvid boxes --remove and make them again."
+    )
