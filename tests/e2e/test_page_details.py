@@ -176,7 +176,8 @@ def test_stop_ends_the_answer(page: Page) -> None:
     page.page.locator("#stop").wait_for(state="hidden")
     page.page.wait_for_function(
         "() => fetch('/metrics').then(answer => answer.text())"
-        ".then(text => /longvid_queue_depth 0/.test(text))"
+        ".then(text => /longvid_queue_depth 0/.test(text))",
+        polling=250,  # milliseconds; else it asks with every frame, and keeps the server from work
     )
 
 
