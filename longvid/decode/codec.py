@@ -21,6 +21,13 @@ __all__ = ["DecoderSettings", "PacketDecoder", "first_picture"]
 
 _LEAST_ROOM_BYTES = 1 << 24
 
+#: What decoders print at the level of debugging where they leave a part of a picture as it was
+#: before: memory of any older picture.
+_UNPAINTED = {
+    "mpeg1video": "motion vector out of boundary",
+    "mpeg2video": "motion vector out of boundary",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderSettings:
@@ -57,6 +64,7 @@ class PacketDecoder:
         # H.264 marks what it makes up, and prints errors at sound places too: where an open group
         # of pictures is entered.
         self._counts = settings.count_messages and self._codec.name != "h264"
+        self._unpainted = _UNPAINTED.get(self._codec.name) if settings.count_messages else None
         if settings.count_messages and av.logging.get_level() is None:
             av.logging.set_level(av.logging.PANIC)  # prints nothing, but counts
         if not self._codec.is_open:
@@ -70,10 +78,25 @@ class PacketDecoder:
         self.damaged_pts = []
         before = av.logging.get_last_error()[0] if self._counts else 0
         try:
+            if self._unpainted is not None:
+                return self._decode_listening(packet, self._unpainted)
             return self._decode(packet)
         finally:
             if self._counts:
                 self.num_errors += av.logging.get_last_error()[0] - before
+
+    def _decode_listening(
+        self, packet: Packet[VideoStream] | None, unpainted: str
+    ) -> list[VideoFrame]:
+        """Decode, and take a message of debugging with such a text for damage."""
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.DEBUG)
+        try:
+            with av.logging.Capture() as messages:
+                return self._decode(packet)
+        finally:
+            av.logging.set_level(level)
+            self.num_errors += any(unpainted in text for _, _, text in messages)
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:

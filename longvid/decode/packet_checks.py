@@ -9,6 +9,8 @@ Some files break that, and their keyframe flags and times do not say so:
     Motion JPEG     a picture without tables, which are those of an earlier picture
     MPEG-1 and 2    times in another order than the pictures' own numbers: a reader counts them from
                     the types of pictures, and one damaged type shifts its neighbours
+    B-pictures      one that is shown after the later of the two pictures that it refers to: that
+                    picture is lost, and a decoder puts an earlier one in its place
 
 Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before. Two
 codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
@@ -132,34 +134,51 @@ def _broken_dv(data: memoryview) -> bool:
 
 _PICTURE, _GROUP = b"\0\0\1\0", b"\0\0\1\xb8"
 _HEADERS_BYTES = 1024
+_B_PICTURE, _B_VOP = 3, 2
 
 
 class DisplayOrder:
-    """Compares the times of MPEG pictures with their temporal references (H.262 §6.3.9).
+    """Compares the times of MPEG pictures with what the pictures say of their order.
 
-    These number the pictures of a group in order of display, modulo 1024.
+    MPEG-1 and 2 number the pictures of a group in order of display, modulo 1024 (H.262 §6.3.9). In
+    MPEG-4 part 2, too, a B-picture is shown before the last picture that it may refer to.
 
     Args:
-        codec: FFmpeg's name of the decoder; others than MPEG-1 and 2 never contradict.
+        codec: FFmpeg's name of the decoder; others than MPEG-1, 2 and 4 never contradict.
     """
 
     def __init__(self, codec: str) -> None:
-        self._is_mpeg = codec in ("mpeg1video", "mpeg2video")
+        self._is_numbered = codec in ("mpeg1video", "mpeg2video")
+        self._is_mpeg4 = codec == "mpeg4"
         self._group: list[tuple[int, int]] = []  # pts and temporal reference of each picture
-        #: In some group the two orders differ.
+        self._reference_pts: int | None = None  # of the last picture that others may refer to
+        #: In some group the two orders differ, or a picture is missing.
         self.contradicts = False
 
     def add(self, data: memoryview, pts: int) -> None:
         """Look at the next packet."""
-        if not self._is_mpeg:
-            return
-        headers = bytes(data[:_HEADERS_BYTES])
+        if self._is_numbered:
+            self._add_numbered(bytes(data[:_HEADERS_BYTES]), pts)
+        elif self._is_mpeg4:
+            headers = bytes(data[:_HEADERS_BYTES])
+            vop = headers.find(_VOP)
+            if 0 <= vop < len(headers) - 4:
+                self._add_type(pts, is_b=headers[vop + 4] >> 6 == _B_VOP)
+
+    def _add_numbered(self, headers: bytes, pts: int) -> None:
         picture = headers.find(_PICTURE)
         if picture < 0 or picture + 6 > len(headers):
             return
         if headers.find(_GROUP, 0, picture) >= 0:
             self.end_group()
+        self._add_type(pts, is_b=headers[picture + 5] >> 3 & 7 == _B_PICTURE)
         self._group.append((pts, int.from_bytes(headers[picture + 4 : picture + 6], "big") >> 6))
+
+    def _add_type(self, pts: int, *, is_b: bool) -> None:
+        if not is_b:
+            self._reference_pts = pts
+        elif self._reference_pts is not None:
+            self.contradicts |= pts > self._reference_pts
 
     def end_group(self) -> None:
         """Compare the two orders of the pictures since the last group header."""

@@ -33,6 +33,9 @@ _ONE_PICTURE = ("h264", "hevc", "vp8", "vp9", "av1", "libdav1d")
 
 _RECOVERY_POINTS = ("h264", "hevc")
 
+#: Codecs whose decoder, once it has left out a picture, gives the time of that one to the next.
+_MISTAKES_TIMES = ("mpeg4",)
+
 #: So many groups of pictures before damage are looked at for a sound one.
 _MOST_GROUPS_BACK = 8
 
@@ -207,6 +210,8 @@ class PlannedSource:
             self._open_again()
         self._go_to(run.start)
         self._decoder.flush()
+        start_pts = self._table.pts[run.start]
+        owed = 0  # pictures of the packets so far that did not come
         try:
             for index, packet in self._read(run.start):
                 if (
@@ -216,10 +221,16 @@ class PlannedSource:
                 ):
                     self._progress()
                 else:
-                    yield from self._fed(packet, index)
+                    pictures = self._fed(packet, index)
+                    owed += int(self._table.pts[index] >= start_pts) - len(pictures)
+                    yield from pictures
                 if index >= stop:
                     break
-            yield from self._fed(None, stop)
+            pictures = self._fed(None, stop)
+            mistaken = codec.name in _MISTAKES_TIMES and owed > len(pictures)
+            if mistaken and not self._damaged:
+                raise PacketsMislead
+            yield from pictures
         finally:
             self._decoder.flush()
 

@@ -7,7 +7,9 @@ overwritten, removed, doubled or zeroed, or the end cut off. Four kinds of fault
 all should be 0:
 
     wrong pictures    the plan's picture for a time is neither that of decoding in sequence nor that
-                      of the sound clip, and no gap covers it
+                      of the sound clip, and no gap covers it. (Decoding in sequence may carry
+                      damage into a sound group of pictures: of the frame that it shows, the sound
+                      clip's picture is right, too.)
     hangs             a request ran into its deadline
     child errors      the child died, or raised what nobody foresaw
     parent errors     anything but a Failure or a VideoError, or times that do not increase
@@ -159,8 +161,11 @@ class _Comparer:
             for gap in in_sequence:
                 faults += _faults_of_kind(gap.kind)
             for at in wanted:
-                ours, theirs = _on_display(found, at), _on_display(expected, at)
-                right = (theirs, _on_display(sound, at))
+                pts, ours = _on_display(found, at)
+                their_pts, theirs = _on_display(expected, at)
+                right = [theirs, _on_display(sound, at)[1]]
+                if pts == their_pts:
+                    right.append(sound.get(pts))
                 faults["wrong pictures"] += not any(_same(ours, each) for each in right)
         seen = "frames and gaps" if frames and failures else "frames" if frames else "gaps"
         return +faults, seen
@@ -184,11 +189,12 @@ def _decoded(
     return found, failures, wrong_times
 
 
-def _on_display(found: dict[float, Pixels], at: float) -> Pixels | None:
-    earlier = [pts for pts in found if pts <= at + 1e-6]
-    if earlier:
-        return found[max(earlier)]
-    return found[min(found)] if found else None
+def _on_display(found: dict[float, Pixels], at: float) -> tuple[float, Pixels | None]:
+    """Return the frame that is shown at a time, and its own time; NaN and None if there is none."""
+    if not found:
+        return math.nan, None
+    pts = max((pts for pts in found if pts <= at + 1e-6), default=min(found))
+    return pts, found[pts]
 
 
 def _same(ours: Pixels | None, theirs: Pixels | None) -> bool:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from longvid.store import Store
+from longvid.store.parquet import parse_table, write_table
 from longvid.types import Failure
 from tests.unit.store.conftest import MakeStore
 
@@ -136,3 +137,40 @@ def test_a_table_that_claims_too_much_is_not_unpacked(store: Store, bomb: pa.Tab
     assert store.failures() == []
     [sentence] = store.damaged_failures().values()
     assert "more than any such table" in sentence
+
+
+def equal_texts(indices: list[int | None]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(indices, pa.int32()), pa.array(["a" * 900_000, "b"])
+    )
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        equal_texts([0] * 10_000),
+        equal_texts([None] * 500 + [1] * 500 + [0] * 10_000),
+        pa.ListArray.from_arrays(pa.array([0, 0, 10_000], pa.int32()), equal_texts([0] * 10_000)),
+        pa.StructArray.from_arrays([equal_texts([0] * 10_000)], ["text"]),
+        pa.array([0] * 9_000_000).dictionary_encode(),
+    ],
+    ids=["texts", "later", "list", "structure", "numbers"],
+)
+def test_a_small_table_of_equal_values_is_not_unpacked(store: Store, bomb: pa.Array) -> None:
+    """Each value is stored once: gigabytes, if they stood in every row."""
+    folder = Path(store.uri) / "failures"
+    folder.mkdir()
+    columns = dict.fromkeys(("event", "more", "again", "last", "end"), bomb)
+    pq.write_table(pa.table(columns), folder / "bomb.parquet", store_schema=False)
+    assert (folder / "bomb.parquet").stat().st_size < 300_000
+    before = pa.total_allocated_bytes()
+    assert store.failures() == []
+    assert pa.total_allocated_bytes() - before < 1 << 20
+    [sentence] = store.damaged_failures().values()
+    assert "more than any such table" in sentence
+
+
+def test_a_table_of_many_equal_texts_is_read() -> None:
+    rows = pa.table({"event": ["x" * 1000] * 100_000, "count": range(100_000)})
+    data = write_table([rows], rows.schema)
+    assert parse_table(data, must_be_sealed=True).equals(rows)
