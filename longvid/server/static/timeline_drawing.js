@@ -67,8 +67,12 @@ export function drawRuler(context, x, color, width, [from, to]) {
   const step = STEPS.find((one) => (one / (to - from)) * width > 60) ?? 36000;
   for (let seconds = Math.ceil(from / step) * step; seconds < to; seconds += step) {
     context.fillRect(x(seconds), ROW.curve + ROW.seen, 1, 4);
-    context.fillText(clock(seconds), x(seconds) + 3, ROW.curve + ROW.seen + 14);
+    const words = clock(seconds);
+    const fits = x(seconds) + 3 + context.measureText(words).width <= width;
+    context.textAlign = fits ? "left" : "right";
+    context.fillText(words, x(seconds) + (fits ? 3 : -3), ROW.curve + ROW.seen + 14);
   }
+  context.textAlign = "left";
 }
 
 export function drawRange(context, x, color, range) {
