@@ -31,6 +31,7 @@ class Model:
         family: Architecture, "" where it is not on this machine.
         num_bytes: Of its weight files.
         lacking: Why it cannot be used and what to do, "" if it can be.
+        download: What fetches it where it is missing, "" where it is here or nobody knows.
     """
 
     preset: str
@@ -39,6 +40,7 @@ class Model:
     family: str
     num_bytes: int
     lacking: str
+    download: str = ""
 
 
 def models_on_disk() -> list[Model]:
@@ -88,14 +90,14 @@ def require_models(config: Config) -> None:
 def _model(preset: str, named: CheckpointRef) -> Model:
     """Look a checkpoint up."""
 
-    def model(family: str = "", num_bytes: int = 0, lacking: str = "") -> Model:
-        return Model(preset, named.role, named.name, family, num_bytes, lacking)
+    def model(family: str = "", num_bytes: int = 0, lacking: str = "", download: str = "") -> Model:
+        return Model(preset, named.role, named.name, family, num_bytes, lacking, download)
 
     try:
         place = named.find()
     except ModelError as error:
         fetch = f"not on this machine: {named.download}"
-        return model(lacking=fetch if named.download else str(error))
+        return model(lacking=fetch if named.download else str(error), download=named.download)
     if place.is_file():
         return model(num_bytes=place.stat().st_size)
     if not named.has_weights:

@@ -8,13 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, load
-from longvid.cli.output import ERROR, OK, dump, say, table
+from longvid.cli.output import ERROR, OK, dump, folded, remark, say, table
 from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from longvid.model_inventory import Model
 
 __all__ = ["add_commands"]
+
+_MISSING = "missing"
 
 
 def add_commands(commands: Commands) -> None:
@@ -159,16 +161,19 @@ def _models(options: argparse.Namespace) -> int:
         rows = [{**dataclasses.asdict(model), "found": _found(model)} for model in listed]
         dump({"families": sorted(FAMILIES), "models": rows})
         return OK
-    say(f"families: {', '.join(sorted(FAMILIES))}\n")
+    say(folded(f"families: {', '.join(sorted(FAMILIES))}") + "\n")
     # What one checkpoint is named for in one preset is one row.
-    parts: dict[tuple[str, ...], list[str]] = {}
+    parts: dict[tuple[str, str, str], list[str]] = {}
     for model in listed:
-        row = (model.preset, model.model, model.family, _found(model))
-        parts.setdefault(row, []).append(model.part)
-    table(
-        ("preset", "for", "model", "family", "found"),
-        [(row[0], ", ".join(names), *row[1:]) for row, names in parts.items()],
-    )
+        found = _MISSING if model.download else _found(model)
+        parts.setdefault((model.preset, model.model, found), []).append(model.part)
+    lines = [
+        (f"{preset}: {', '.join(names)}" if preset else "", name, found)
+        for (preset, name, found), names in parts.items()
+    ]
+    table(("named by", "model", "found"), lines)
+    if downloads := dict.fromkeys(model.download for model in listed if model.download):
+        remark("\nGet what is missing with:\n  " + "\n  ".join(downloads))
     return OK
 
 
@@ -177,7 +182,8 @@ def _found(model: Model) -> str:
 
     if model.lacking:
         return model.lacking
-    return f"on disk, {size(model.num_bytes)}" if model.num_bytes else "on disk"
+    num_bytes = size(model.num_bytes) if model.num_bytes else ""
+    return ", ".join(filter(None, (model.family, num_bytes))) or "here"
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -8,7 +8,9 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ __all__ = [
     "dump",
     "failure_row",
     "flush",
+    "folded",
     "print_answer",
     "print_evidence",
     "print_objects",
@@ -192,6 +195,13 @@ def print_objects(found: Sequence[ObjectEvidence]) -> None:
             for one in found
         ],
     )
+
+
+def folded(text: str) -> str:
+    """Break a long line between words where a terminal would break it within one."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False)
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
