@@ -200,16 +200,19 @@ def _calibrate(
     return (*calibration, (num_lists, 1.0))
 
 
-def probe_queries(sample: Floats, random: np.random.Generator) -> Floats:
+def probe_queries(
+    sample: Floats, random: np.random.Generator, cosine: float = _QUERY_COSINE
+) -> Floats:
     """Return queries that are hard to serve, to measure recall with: (Q, E) float32.
 
     Args:
         sample: (S, E) float32, stored vectors in a random order; the first become queries.
         random: Turns them away.
+        cosine: How far.
     """
     chosen = sample[:_SAMPLED_QUERIES] - sample[:_MEAN_SAMPLE].mean(axis=0)
     noise = random.standard_normal(chosen.shape, dtype=np.float32)
-    turned = _QUERY_COSINE * _unit(chosen) + np.sqrt(1 - _QUERY_COSINE**2) * _unit(noise)
+    turned = cosine * _unit(chosen) + np.sqrt(1 - cosine**2) * _unit(noise)
     queries: Floats = turned.astype(np.float32)
     return queries
 

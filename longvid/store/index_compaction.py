@@ -83,7 +83,7 @@ def compacted(objects: Objects, group: Sequence[Part], kind: str) -> Part:
     Args:
         objects: Of the store.
         group: Parts that are in the store.
-        kind: Of the codes, one of `quantized_index.KINDS`.
+        kind: Of the codes, one of `quantized_build.KINDS`.
     """
     rows = Rows.concatenate([part.rows.take(part.rows_alive()) for part in group])
     return make_quantized_part(objects, rows, _AliveVectors(group), kind)

@@ -13,15 +13,12 @@ import numpy.typing as npt
 from longvid.errors import StoreError
 from longvid.store.faiss_index import EXACT_BELOW, NearestVectors, build_index
 from longvid.store.index_rows import Rows, TimeFilter, read_rows, write_rows
+from longvid.store.int8_rows import Int8Rows
 from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.parquet import MAX_TABLE_BYTES
-from longvid.store.quantized_index import (
-    Int8Rows,
-    QuantizedVectors,
-    VectorSource,
-    build_quantized,
-)
+from longvid.store.quantized_build import VectorSource, build_quantized
+from longvid.store.quantized_index import QuantizedVectors
 from longvid.store.seal import seal_file
 
 __all__ = [
@@ -158,7 +155,7 @@ def make_quantized_part(objects: Objects, rows: Rows, source: VectorSource, kind
         objects: Of the store.
         rows: Which segment each vector belongs to.
         source: The vectors.
-        kind: One of `quantized_index.KINDS`.
+        kind: One of `quantized_build.KINDS`.
 
     Raises:
         ConfigError: The width does not suit the codes.

@@ -27,7 +27,7 @@ from longvid.store.find_video import find_video
 from longvid.store.header import Header, make_header, require_header, seal_header
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time, shown_video
-from longvid.store.quantized_index import require_codes
+from longvid.store.quantized_build import require_codes
 from longvid.store.run_log import write_run
 from longvid.store.segment_reader import SegmentReader
 from longvid.store.segment_search import SegmentSearch

@@ -127,7 +127,7 @@ class VectorIndex:
         killed goes on where it was, and searches go on meanwhile.
 
         Args:
-            kind: Of the codes, one of `quantized_index.KINDS`.
+            kind: Of the codes, one of `quantized_build.KINDS`.
             least, largest: Vectors of a part that is made.
 
         Returns:

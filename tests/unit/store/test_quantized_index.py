@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError
-from longvid.store import Store, index_compaction, vectors
-from longvid.store.faiss_index import NearestVectors
-from longvid.store.quantized_index import QuantizedVectors, build_quantized
+from longvid.store import Store, index_compaction, quantized_build, vectors
+from longvid.store.faiss_index import NearestVectors, probe_queries
+from longvid.store.quantized_build import build_quantized
+from longvid.store.quantized_index import QuantizedVectors
 from tests.unit.store.synthetic import WIDTH, add_video
 
 VIDEOS = [letter * 32 for letter in "abcdef"]
@@ -64,6 +65,45 @@ def test_recall_is_what_was_measured(given: Floats, tmp_path: Path, kind: str) -
         assert (np.diff(scores) <= 0).all()
         hits += len(np.intersect1d(rows, truth))
     assert hits / (10 * len(queries)) > 0.9
+
+
+def test_recall_is_measured_all_over_the_vectors(
+    given: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Floats] = []
+
+    def seen(sample: Floats, random: np.random.Generator, cosine: float) -> Floats:
+        asked.append(sample[:64])
+        return probe_queries(sample, random, cosine)
+
+    monkeypatch.setattr(quantized_build, "probe_queries", seen)
+    build_quantized(Given(given), str(tmp_path / "rows"))
+    rows = (asked[0] @ given.T).argmax(axis=1)
+    assert len(np.unique(rows // 20)) > 40  # of 150 clusters, 64 drawn by chance
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_every_cluster_has_a_list_of_its_own(
+    given: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twice: bool
+) -> None:
+    if twice:
+        monkeypatch.setattr(quantized_build, "_CLUSTERED_TWICE", 1)
+    centroids = quantized_build._centroids(given, 256, 0)
+    assert centroids.shape == (256, 16)
+    np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
+    nearest = quantized_build._nearest(given, centroids)
+    np.testing.assert_array_equal(nearest, (given @ centroids.T).argmax(axis=1))
+    shared = [len(np.unique(nearest[first : first + 20])) for first in range(0, len(given), 20)]
+    # Centroids that are drawn by chance leave some clusters to the lists of a dozen others.
+    assert max(shared) <= 8
+
+
+def test_vectors_that_are_all_equal_are_indexed(tmp_path: Path) -> None:
+    same = np.tile(np.float32([0.6, 0.8, 0, 0, 0, 0, 0, 0]), (3000, 1))
+    index = build_quantized(Given(same), str(tmp_path / "rows"))
+    rows, scores = index.search(same[0], 5, recall=0.9)
+    assert len(np.unique(rows)) == 5
+    np.testing.assert_allclose(scores, 1, atol=0.01)
 
 
 def test_a_recall_of_one_compares_everything(given: Floats, index: QuantizedVectors) -> None:
