@@ -38,6 +38,8 @@ _SCENES_PER_TOPIC = 40
 _PER_VIDEO = 1000
 _CONE = 0.6
 _WARM = 3
+#: More vectors than this are drawn as they are read, and searched by codes.
+_IN_MEMORY = 2_000_000
 _BUILT = "built.json"
 
 
@@ -50,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recall", type=float, default=0.98, help="asked of (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors (%(default)s)")
     parser.add_argument(
-        "--codes", choices=("pq", "opq", "sq"), help="quantised, vectors drawn as they are read"
+        "--codes",
+        choices=("pq", "opq", "sq"),
+        help=f"quantised, vectors drawn as they are read (pq above {_IN_MEMORY} vectors)",
+    )
+    parser.add_argument(
+        "--shards", type=int, default=0, metavar="N", help="search codes by N Ray actors too"
     )
     parser.add_argument(
         "--index", metavar="FOLDER", help="keep the index there, or search the one that is there"
@@ -129,7 +136,8 @@ def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: st
 
 def run(options: argparse.Namespace) -> list[Row]:
     """Build an index of made-up vectors, search it, and search without it."""
-    if options.codes:
+    if options.codes or options.shards or options.vectors > _IN_MEMORY:
+        options.codes = options.codes or "pq"
         from benchmarks.speed.search_codes import run_codes
 
         return run_codes(options)

@@ -1,145 +1,61 @@
 """Time search by quantised codes over more vectors than memory holds.
 
-The vectors are those of `benchmarks.speed.search`: topics, scenes of a topic, frames of a scene, in
-a cone of pictures. They are drawn block by block, each block from its own seed, whenever they are
-read, so no more than a block is ever held. Truth is comparing every query with every vector as it
-was drawn, in the pass that builds the index. Beside longvid stand numpy over the same int8 rows and
-plain FAISS: the same codes without scoring candidates again.
+The vectors are those of `benchmarks.speed.drawn_vectors`. Truth is comparing every question with
+every vector, as stores keep them (int8) and, for what that costs, as they were drawn. Beside
+longvid stand numpy over the same int8 rows and plain FAISS: the same codes without scoring
+candidates again. With `--index FOLDER` parts that were built stay, and a build that was killed
+goes on behind the last of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import resource
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measurements import Row
-from longvid.store.chunk_record import SegmentRecord
+from benchmarks.speed.drawn_vectors import BLOCK, DrawnVectors, drawn, questions
+from longvid.errors import ConfigError
 from longvid.store.faiss_index import load_faiss
 from longvid.store.index_compaction import LARGEST_QUANTIZED
 from longvid.store.index_rows import Rows
-from longvid.store.index_shard import Part, make_quantized_part
+from longvid.store.index_shard import Part, make_quantized_part, open_part
+from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
 from longvid.store.quantized_index import QuantizedVectors
 
-__all__ = ["Drawn", "run_codes"]
+__all__ = ["BuiltPart", "run_codes"]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-_PER_SCENE, _SCENES_PER_TOPIC, _PER_VIDEO = 16, 40, 1000
-_CONE = 0.6
-#: A block holds whole topics, so that it needs no other.
-_BLOCK = _PER_SCENE * _SCENES_PER_TOPIC * 64
+_PER_VIDEO = 1000
+_BUILT = "built.json"
+#: Questions that comparing with everything is timed on: each takes seconds.
+_SLOW = 3
+_NUMPY = "numpy, int8 rows"
 
 
-@dataclass(slots=True)
-class Drawn:
-    """Some of the vectors that a seed stands for, as a source.
+@dataclass(frozen=True, slots=True)
+class BuiltPart:
+    """One part of the index: its name, its vectors, the seconds that building and drawing took."""
 
-    Args:
-        first, count: Which.
-        width: E.
-        seed: Of all of them.
-        seconds: Adds up what drawing took.
-    """
-
+    name: str
     first: int
     count: int
-    width: int
-    seed: int
-    seconds: float = 0.0
-    _kept: tuple[int, Floats] | None = field(default=None, repr=False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many vectors of which width."""
-        return self.count, self.width
-
-    def take(self, rows: Places) -> Floats:
-        """Return the vectors of some sorted rows, (K, E) float32."""
-        pieces = []
-        places = rows + self.first
-        bounds = np.flatnonzero(np.diff(places // _BLOCK)) + 1
-        for piece in np.split(places, bounds):
-            number = int(piece[0]) // _BLOCK
-            pieces.append(self._block(number)[piece - number * _BLOCK])
-        return np.concatenate(pieces)
-
-    def _block(self, number: int) -> Floats:
-        if self._kept is None or self._kept[0] != number:
-            started = time.perf_counter()
-            self._kept = number, _block(self.width, self.seed, number)[0]
-            self.seconds += time.perf_counter() - started
-        return self._kept[1]
-
-
-def _directions(random: np.random.Generator, count: int, width: int) -> Floats:
-    return _unit(random.standard_normal((count, width), dtype=np.float32))
-
-
-def _unit(vectors: Floats) -> Floats:
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors
-
-
-def _block(width: int, seed: int, number: int) -> tuple[Floats, Floats]:
-    """Draw a block of vectors and the scenes that they belong to."""
-    pictures, _ = _directions(np.random.default_rng(seed), 2, width)
-    random = np.random.default_rng([seed, number])
-    num_scenes = _BLOCK // _PER_SCENE
-    topics = _directions(random, num_scenes // _SCENES_PER_TOPIC, width)
-    scenes = topics.repeat(_SCENES_PER_TOPIC, axis=0)
-    scenes = _unit(scenes + 0.8 * _directions(random, num_scenes, width))
-    content = _unit(scenes.repeat(_PER_SCENE, axis=0) + 0.6 * _directions(random, _BLOCK, width))
-    return _unit(_CONE * pictures + (1 - _CONE) * content), scenes
-
-
-def questions(count: int, width: int, number: int, seed: int) -> dict[str, Floats]:
-    """Draw questions about vectors in all blocks: texts, and frames turned away.
-
-    Args:
-        count: Vectors.
-        width: E.
-        number: Questions of each kind.
-        seed: Of the vectors.
-    """
-    random = np.random.default_rng([seed, 1 << 40])
-    _, texts = _directions(np.random.default_rng(seed), 2, width)
-    about, seen = [], []
-    for row in np.sort(random.choice(count, min(number, count), replace=False)).tolist():
-        vectors, scenes = _block(width, seed, row // _BLOCK)
-        about.append(scenes[row % _BLOCK // _PER_SCENE])
-        seen.append(vectors[row % _BLOCK])
-    content = _unit(np.array(about) + 1.2 * _directions(random, len(about), width))
-    return {
-        "text": _unit(_CONE * texts + (1 - _CONE) * content),
-        "frame": _unit(np.array(seen) + _directions(random, len(seen), width)),
-    }
-
-
-def _rows(first: int, count: int) -> Rows:
-    tables = []
-    for start in range(first, first + count, _PER_VIDEO):
-        number = min(_PER_VIDEO, first + count - start)
-        segments = [SegmentRecord(i, float(i), i + 1.0, 1, 1, 1) for i in range(number)]
-        tables.append(Rows.of_video(f"{start:032x}", "", segments))
-    return Rows.concatenate(tables)
-
-
-def _slices(count: int) -> Iterator[tuple[int, int]]:
-    """Cut the vectors into as few parts as may be built, of equal size."""
-    number = -(-count // LARGEST_QUANTIZED)
-    bounds = [count * k // number for k in range(number + 1)]
-    yield from ((a, b - a) for a, b in itertools.pairwise(bounds))
+    seconds: float
+    drawing: float
 
 
 def run_codes(options: argparse.Namespace) -> list[Row]:
@@ -149,63 +65,136 @@ def run_codes(options: argparse.Namespace) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="longvid-codes-") as temporary:
         objects = LocalObjects(options.index or temporary)
-        parts: list[tuple[int, Part]] = []
-        drawing, started = 0.0, time.perf_counter()
-        for first, count in _slices(options.vectors):
-            source = Drawn(first, count, options.width, options.seed)
-            part = make_quantized_part(objects, _rows(first, count), source, options.codes)
-            parts.append((first, part))
-            drawing += source.seconds
-        built = time.perf_counter() - started - drawing
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        built = _build(objects, options)
+        seconds = sum(one.seconds for one in built)
         stored = sum(info.num_bytes for info in objects.listing("vectors")) / 2**20
         rows += [
-            Row(f"build, {size}", "longvid", "wall less drawing", built, "s"),
-            Row(f"build, {size}", "longvid", "vectors a second", options.vectors / built, ""),
-            Row(f"build, {size}", "longvid", "peak RSS of the build", peak, "MiB"),
+            Row(f"build, {size}", "longvid", "wall less drawing", seconds, "s"),
+            Row(f"build, {size}", "longvid", "vectors a second", options.vectors / seconds, ""),
+            Row(f"build, {size}", "longvid", "drawing", sum(one.drawing for one in built), "s"),
+            Row(f"build, {size}", "longvid", "peak RSS of the build", _peak(), "MiB"),
             Row(f"build, {size}", "longvid", "index", stored, "MiB"),
         ]
-        truth = _truth(options, asked)
-        for kind, queries in asked.items():
-            rows += _searched(f"top {options.top_k} of {size}, {kind} queries", options,
-                              parts, queries, truth[kind])  # fmt: skip
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return [*rows, Row(f"build, {size}", "longvid", "peak RSS of the whole run", peak, "MiB")]
+        parts = [(one.first, _opened(objects, one, options.width)) for one in built]
+        for number, (_, part) in enumerate(parts, 1):
+            measured = part.nearest
+            assert isinstance(measured, QuantizedVectors)
+            probed = measured.num_probed(options.recall)
+            reached = dict(measured.calibration)[probed]
+            name = f"part {number}: {probed} lists probed, {measured.factor} candidates a row"
+            rows.append(Row(f"build, {size}", name, "recall as measured then", reached, ""))
+        truth, as_drawn = _truth(options, asked)
+        for is_rival in (False, True):
+            for kind, queries in asked.items():
+                task = f"top {options.top_k} of {size}, {kind} queries"
+                found = _searchers(options, with_numpy=is_rival)
+                rows += _searched(task, options, found, parts, queries, truth[kind], as_drawn[kind])
+            if not is_rival:  # numpy maps every row
+                resident = _resident()
+                rows.append(Row(f"search, {size}", "longvid", "resident", resident, "MiB"))
+        if options.shards:
+            from benchmarks.speed.sharded_search import run_shards
+
+            rows += run_shards(objects.uri, [part for _, part in parts], asked, options, size)
+    return [*rows, Row(f"build, {size}", "longvid", "peak RSS of the whole run", _peak(), "MiB")]
 
 
-def _truth(options: argparse.Namespace, asked: dict[str, Floats]) -> dict[str, Places]:
-    """Compare every query with every vector as drawn."""
-    faiss = load_faiss()
-    found: dict[str, list[tuple[Floats, Places]]] = {kind: [] for kind in asked}
-    for first in range(0, options.vectors, _BLOCK):
-        block = _block(options.width, options.seed, first // _BLOCK)[0]
-        block = block[: options.vectors - first]
-        for kind, queries in asked.items():
-            most = min(options.top_k, len(block))
-            scores, rows = faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
-            found[kind].append((scores, rows + first))
-    truth = {}
-    for kind, pieces in found.items():
-        scores = np.concatenate([piece[0] for piece in pieces], axis=1)
-        rows = np.concatenate([piece[1] for piece in pieces], axis=1)
-        order = np.argsort(-scores, axis=1)[:, : options.top_k]
-        truth[kind] = np.take_along_axis(rows, order, axis=1)
-    return truth
+def _build(objects: LocalObjects, options: argparse.Namespace) -> list[BuiltPart]:
+    """Build the parts that are not there yet, one after the other."""
+    wanted = {name: getattr(options, name) for name in ("vectors", "width", "seed", "codes")}
+    wanted["parts"] = len(list(_slices(options)))
+    known = objects.read(_BUILT)
+    found = {"of": wanted, "built": []} if known is None else json.loads(known)
+    if found["of"] != wanted:
+        raise ConfigError(
+            f"The index in {objects.uri} is of {found['of']}, asked for are {wanted}; name another "
+            "folder."
+        )
+    built = [BuiltPart(**one) for one in found["built"]]
+    for first, count in list(_slices(options))[len(built) :]:
+        started = time.perf_counter()
+        source = DrawnVectors(first, count, options.width, options.seed)
+        part = make_quantized_part(objects, _rows(first, count), source, options.codes)
+        seconds = time.perf_counter() - started - source.seconds
+        built.append(BuiltPart(part.name, first, count, seconds, source.seconds))
+        kept = {"of": wanted, "built": [asdict(one) for one in built]}
+        objects.write(_BUILT, json.dumps(kept).encode())
+        print(f"{first + count} of {options.vectors}: {count / seconds:.0f} a second",
+              file=sys.stderr)  # fmt: skip
+    return built
 
 
-def _searched(
-    task: str,
-    options: argparse.Namespace,
-    parts: Sequence[tuple[int, Part]],
-    queries: Floats,
-    truth: Places,
-) -> list[Row]:
-    def of_parts(find: Callable[[Part, Floats], tuple[Places, Floats]], query: Floats) -> Places:
-        pieces = [(first, *find(part, query)) for first, part in parts]
-        rows = np.concatenate([rows + first for first, rows, _ in pieces])
-        scores = np.concatenate([scores for *_, scores in pieces])
-        best: Places = rows[np.argsort(-scores)[: options.top_k]]
-        return best
+def _opened(objects: LocalObjects, built: BuiltPart, width: int) -> Part:
+    part = open_part(objects, built.name, width)
+    if part is None:
+        raise ConfigError(f"{built.name} in {objects.uri} is damaged; name another folder.")
+    return part
+
+
+def _slices(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """Cut the vectors into as few parts as may be built, of equal size; a shard has one or more."""
+    number = max(-(-options.vectors // LARGEST_QUANTIZED), options.shards)
+    bounds = [options.vectors * k // number for k in range(number + 1)]
+    yield from ((a, b - a) for a, b in itertools.pairwise(bounds))
+
+
+def _rows(first: int, count: int) -> Rows:
+    """Say that a thousand vectors each are a video, of segments of a second."""
+    places = np.arange(count)
+    number = -(-count // _PER_VIDEO)
+    return Rows(
+        video_ids=tuple(f"{first + k * _PER_VIDEO:032x}" for k in range(number)),
+        digests=("",) * number,
+        video=(places // _PER_VIDEO).astype(np.int32),
+        segment_index=(places % _PER_VIDEO).astype(np.int32),
+        start_seconds=(places % _PER_VIDEO).astype(np.float64),
+        end_seconds=(places % _PER_VIDEO + 1).astype(np.float64),
+    )
+
+
+def _truth(
+    options: argparse.Namespace, asked: Mapping[str, Floats]
+) -> tuple[dict[str, Places], dict[str, Places]]:
+    """Compare every question with every vector, as stored and as drawn."""
+    kinds = list(asked)
+    queries = np.concatenate([asked[kind] for kind in kinds])
+    stored, as_drawn = _Best(queries, options.top_k), _Best(queries, options.top_k)
+    for first in range(0, options.vectors, BLOCK):
+        block = drawn(options.width, options.seed, first // BLOCK)[: options.vectors - first]
+        as_drawn.add(first, block)
+        codes, scales = to_int8(block)
+        stored.add(first, codes.astype(np.float32) * scales[:, None])
+    bounds = np.cumsum([len(asked[kind]) for kind in kinds])[:-1]
+    return (
+        dict(zip(kinds, np.split(stored.rows, bounds), strict=True)),
+        dict(zip(kinds, np.split(as_drawn.rows, bounds), strict=True)),
+    )
+
+
+class _Best:
+    """The rows nearest to some questions, of blocks that come one after the other."""
+
+    def __init__(self, queries: Floats, top_k: int) -> None:
+        self._queries, self._top_k = queries, top_k
+        self._scores = np.empty((len(queries), 0), np.float32)
+        self.rows = np.empty((len(queries), 0), np.int64)
+
+    def add(self, first: int, block: Floats) -> None:
+        faiss = load_faiss()
+        most = min(self._top_k, len(block))
+        scores, rows = faiss.knn(self._queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
+        scores = np.concatenate([self._scores, scores], axis=1)
+        rows = np.concatenate([self.rows, rows + first], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]
+        self._scores = np.take_along_axis(scores, order, axis=1)
+        self.rows = np.take_along_axis(rows, order, axis=1)
+
+
+_Find = Callable[[Part, Floats], tuple[Places, Floats]]
+
+
+def _searchers(options: argparse.Namespace, *, with_numpy: bool) -> dict[str, _Find]:
+    """Return how a part is searched, by the name that is printed."""
 
     def longvid(part: Part, query: Floats) -> tuple[Places, Floats]:
         return part.search(query, options.top_k, (), options.recall)
@@ -217,21 +206,57 @@ def _searched(
     def numpy(part: Part, query: Floats) -> tuple[Places, Floats]:
         return part.nearest.search(query, options.top_k)
 
+    if with_numpy:
+        return {_NUMPY: numpy}
+    return {f"longvid, recall {options.recall}": longvid, "FAISS, codes alone": plain}
+
+
+def _searched(
+    task: str,
+    options: argparse.Namespace,
+    searchers: Mapping[str, _Find],
+    parts: Sequence[tuple[int, Part]],
+    queries: Floats,
+    truth: Places,
+    as_drawn: Places,
+) -> list[Row]:
+    def of_parts(find: _Find, query: Floats) -> Places:
+        pieces = [(first, *find(part, query)) for first, part in parts]
+        rows = np.concatenate([rows + first for first, rows, _ in pieces])
+        scores = np.concatenate([scores for *_, scores in pieces])
+        best: Places = rows[np.argsort(-scores)[: options.top_k]]
+        return best
+
     rows = []
-    for subject, find, number in (
-        (f"longvid, recall {options.recall}", longvid, len(queries)),
-        ("FAISS, codes alone", plain, len(queries)),
-        ("numpy, int8 rows", numpy, min(3, len(queries))),
-    ):
-        of_parts(find, queries[0])
-        took, hits = [], []
-        for query, wanted in zip(queries[:number], truth, strict=False):
+    for subject, find in searchers.items():
+        number = min(_SLOW, len(queries)) if subject == _NUMPY else len(queries)
+        # What a question reads lies in the page cache, as the rest of a store that is asked often.
+        for query in queries[:number] if subject != _NUMPY else ():
+            of_parts(find, query)
+        took, hits, of_drawn = [], [], []
+        for query, wanted, real in zip(queries[:number], truth, as_drawn, strict=False):
             started = time.perf_counter()
             found = of_parts(find, query)
             took.append(1000 * (time.perf_counter() - started))
             hits.append(len(np.intersect1d(found, wanted)) / len(wanted))
+            of_drawn.append(len(np.intersect1d(found, real)) / len(real))
         spread = max(took) - min(took)
         rows.append(Row(task, subject, "wall", statistics.median(took), "ms", len(took), spread))
-        mean = statistics.fmean(hits)
-        rows.append(Row(task, subject, "recall", mean, "", len(hits), max(hits) - min(hits)))
+        for metric, values in (("recall", hits), ("recall of the vectors as drawn", of_drawn)):
+            mean, spread = statistics.fmean(values), max(values) - min(values)
+            rows.append(Row(task, subject, metric, mean, "", len(values), spread))
     return rows
+
+
+def _peak() -> float:
+    """Return the most memory that the process had, MiB, pages of mapped files among it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _resident() -> float:
+    """Return the memory that the process has, MiB; where there is no /proc, the most it had."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return _peak()
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))

@@ -7,9 +7,10 @@ answers, and when one is slower than a deadline, a search goes on without its pa
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from longvid.lazy_import import torch
 from longvid.store import Hit, Store
 from longvid.store.backend import open_objects
 from longvid.store.segment_search import ShardPlan
-from longvid.store.vectors import open_parts, search_parts
+from longvid.store.vectors import best_hits, open_parts, search_parts
 
-__all__ = ["ShardedHits", "ShardedSearch"]
+__all__ = ["ShardActors", "ShardedHits", "ShardedSearch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,110 @@ class _Shard:
     ) -> list[Hit]:
         most = self._plan.most_vectors
         return search_parts(self._parts, self._uri, query, top_k, most, video_ids, recall)
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+
+class ShardActors:
+    """Actors that hold the parts of one index; several threads may search.
+
+    Args:
+        uri: Of the store, which every machine of the cluster can read.
+        plans: What each actor holds.
+        deadline_seconds: How long a search waits for an actor.
+        cpus: Processor share of an actor.
+
+    Raises:
+        ClusterError: There is no cluster and none can be started.
+    """
+
+    def __init__(
+        self, uri: str, plans: Sequence[ShardPlan], *, deadline_seconds: float, cpus: float
+    ) -> None:
+        connect()
+        self._uri = uri
+        self._plans = plans
+        self._deadline = deadline_seconds
+        # Ray starts a dead actor again, and its constructor opens the parts from the store.
+        actor: Any = ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=cpus)(_Shard)
+        self._actors = [actor.remote(uri, plan) for plan in plans]
+
+    def __len__(self) -> int:
+        """Return how many actors there are."""
+        return len(self._actors)
+
+    def search(
+        self,
+        query: npt.NDArray[np.float32],
+        top_k: int,
+        video_ids: Sequence[str],
+        recall: float,
+    ) -> ShardedHits:
+        """Find what `search_parts` finds in all parts, by the actors that answer in time.
+
+        Args: as of `longvid.store.vectors.search_parts`.
+
+        Raises:
+            StoreError: A shard's parts are damaged.
+        """
+        calls = [
+            actor.search.remote(query, top_k, tuple(video_ids), recall) for actor in self._actors
+        ]
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=self._deadline)
+        answered = set(ready)
+        hits: list[Hit] = []
+        missing = []
+        for number, call in enumerate(calls):
+            if call not in answered:
+                ray.cancel(call)
+                missing.append(self._sentence(number, f"did not answer in {self._deadline:g} s"))
+                continue
+            try:
+                hits += ray.get(call)
+            except ray.exceptions.RayActorError:
+                missing.append(self._sentence(number, "died and is being started again"))
+            except ray.exceptions.RayTaskError as error:
+                raise StoreError(f"Shard {number + 1}: {error.cause}") from error
+        return ShardedHits(best_hits(hits, top_k), tuple(missing))
+
+    def _sentence(self, number: int, reason: str) -> str:
+        names = self._plans[number].names
+        parts = f"{len(names)} part" + "s" * (len(names) != 1)
+        return (
+            f"Shard {number + 1} of {len(self)} {reason}; its {parts} of the index "
+            "were not searched."
+        )
+
+    def process_ids(self, timeout_seconds: float = 60.0) -> list[int]:
+        """Wait until every actor has opened its parts; return their processes' ids.
+
+        Raises:
+            StoreError: One of them cannot, or takes longer.
+        """
+        calls = [actor.process_id.remote() for actor in self._actors]
+        ready, late = ray.wait(calls, num_returns=len(calls), timeout=timeout_seconds)
+        if late:
+            number = calls.index(late[0])
+            raise StoreError(self._sentence(number, f"was not ready in {timeout_seconds:g} s"))
+        try:
+            found: list[int] = ray.get(ready)
+        except ray.exceptions.RayError as error:
+            raise StoreError(f"A shard of {self._uri} cannot be opened: {error}") from error
+        return found
+
+    def wait(self, timeout_seconds: float = 60.0) -> None:
+        """Wait until every actor has opened its parts.
+
+        Raises:
+            StoreError: One of them cannot, or takes longer.
+        """
+        self.process_ids(timeout_seconds)
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in self._actors:
+            ray.kill(actor)
 
 
 class ShardedSearch:
@@ -74,7 +179,6 @@ class ShardedSearch:
                 "A sharded search needs at least one shard, and a deadline and a processor share "
                 f"above 0, got {num_shards}, {deadline_seconds} and {cpus}."
             )
-        connect()
         self._store = Store.open(store)
         self._store.refresh()
         plans = [plan for plan in self._store.segment_search.shards(num_shards) if plan.names]
@@ -82,17 +186,15 @@ class ShardedSearch:
             raise StoreError(
                 f"The store {self._store.uri} has no search index; index videos first."
             )
-        self._deadline = deadline_seconds
-        # Ray starts a dead actor again, and its constructor opens the parts from the store.
-        actor: Any = ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=cpus)(_Shard)
-        self._plans = plans
-        self._actors = [actor.remote(self._store.uri, plan) for plan in plans]
+        self._shards = ShardActors(
+            self._store.uri, plans, deadline_seconds=deadline_seconds, cpus=cpus
+        )
         self._closed = threading.Event()
 
     @property
     def num_shards(self) -> int:
         """How many actors there are."""
-        return len(self._actors)
+        return len(self._shards)
 
     def search(
         self,
@@ -110,33 +212,8 @@ class ShardedSearch:
         if self._closed.is_set():
             raise StoreError(f"This search of {self._store.uri} was closed; make another one.")
         query = self._store.segment_search.query_of(embedding, top_k)
-        calls = [
-            actor.search.remote(query, top_k, tuple(video_ids), recall) for actor in self._actors
-        ]
-        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=self._deadline)
-        answered = set(ready)
-        hits: list[Hit] = []
-        missing = []
-        for number, call in enumerate(calls):
-            if call not in answered:
-                ray.cancel(call)
-                missing.append(self._sentence(number, f"did not answer in {self._deadline:g} s"))
-                continue
-            try:
-                hits += ray.get(call)
-            except ray.exceptions.RayActorError:
-                missing.append(self._sentence(number, "died and is being started again"))
-            except ray.exceptions.RayTaskError as error:
-                raise StoreError(f"Shard {number + 1}: {error.cause}") from error
-        return ShardedHits(self._store.segment_search.merged(hits, top_k), tuple(missing))
-
-    def _sentence(self, number: int, reason: str) -> str:
-        names = self._plans[number].names
-        parts = f"{len(names)} part" + "s" * (len(names) != 1)
-        return (
-            f"Shard {number + 1} of {self.num_shards} {reason}; its {parts} of the index "
-            "were not searched."
-        )
+        found = self._shards.search(query, top_k, video_ids, recall)
+        return replace(found, hits=self._store.segment_search.merged(found.hits, top_k))
 
     def wait(self, timeout_seconds: float = 60.0) -> None:
         """Wait until every shard has opened its parts.
@@ -144,18 +221,8 @@ class ShardedSearch:
         Raises:
             StoreError: One of them cannot, or takes longer.
         """
-        query = np.zeros(self._store.embedding_width, np.float32)
-        calls = [actor.search.remote(query, 1, (), 0.5) for actor in self._actors]
-        ready, late = ray.wait(calls, num_returns=len(calls), timeout=timeout_seconds)
-        if late:
-            number = calls.index(late[0])
-            raise StoreError(self._sentence(number, f"was not ready in {timeout_seconds:g} s"))
-        try:
-            ray.get(ready)
-        except ray.exceptions.RayError as error:
-            raise StoreError(f"A shard of {self._store.uri} cannot be opened: {error}") from error
+        self._shards.wait(timeout_seconds)
 
     def close(self) -> None:
         self._closed.set()
-        for actor in self._actors:
-            ray.kill(actor)
+        self._shards.close()

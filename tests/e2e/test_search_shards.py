@@ -80,10 +80,7 @@ def test_shards_find_what_one_index_finds(store: Store, shards: ShardedSearch) -
 
 def test_a_killed_shard_is_left_out_said_and_back(store: Store, shards: ShardedSearch) -> None:
     query = queries()[0]
-    [process] = ray.get(
-        [shards._actors[1].__ray_call__.remote(lambda actor: os.getpid())]  # the actor's process
-    )
-    os.kill(process, signal.SIGKILL)
+    os.kill(shards._shards.process_ids()[1], signal.SIGKILL)
     found = shards.search(query, 64)
     if found.missing:  # the call may also have waited for the new process
         assert found.missing[0].startswith("Shard 2 of 4 ")
@@ -99,7 +96,7 @@ def test_a_killed_shard_is_left_out_said_and_back(store: Store, shards: ShardedS
 def test_a_slow_shard_is_bounded_by_the_deadline(store: Store) -> None:
     search = ShardedSearch(store.uri, 2, deadline_seconds=0.2, cpus=0.1)
     search.wait()
-    blocked = search._actors[0].__ray_call__.remote(lambda actor: time.sleep(5))
+    blocked = search._shards._actors[0].__ray_call__.remote(lambda actor: time.sleep(5))
     found = search.search(queries()[0], 64)
     assert found.missing == (
         "Shard 1 of 2 did not answer in 0.2 s; its 2 parts of the index were not searched.",
