@@ -72,7 +72,10 @@ PARTS: dict[str, dict[str, str]] = {
         "remote": "longvid.transcribe.remote:RemoteSpeech",
         "pocketsphinx": "longvid.transcribe.pocketsphinx:PocketSphinx",
     },
-    "reranker": {"qwen3_vl": "longvid.rerank.qwen_reranker:Qwen3VLReranker"},
+    "reranker": {
+        "qwen3_vl": "longvid.rerank.qwen_reranker:Qwen3VLReranker",
+        "likelihood": "longvid.rerank.likelihood_reranker:LikelihoodReranker",
+    },
     "selector": {
         "uniform": "longvid.select.frames:Uniform",
         "top_k": "longvid.select.frames:TopK",

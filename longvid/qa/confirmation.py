@@ -10,18 +10,18 @@ search found.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longvid.errors import LongvidError, ModelError
+from longvid.errors import LongvidError
 from longvid.protocols import LanguageModel
+from longvid.rerank.yes_or_no import CHOICES, yes_likelihood
 from longvid.store import Hit
 from longvid.types import Question, Segment, Selection
 
 __all__ = ["Confirmation", "confirm"]
 
-_CHOICES = ("yes", "no")
+_REMEDY = "set ask.confirm_segments = 0"
 #: A segment shows what is asked for where "yes" is likelier than "no".
 _SHOWN = 0.5
 
@@ -64,7 +64,7 @@ def confirm(
         ModelError: A likelihood is no number.
         LongvidError: The model cannot read the question or the tokens.
     """
-    question = Question(prompt, choices=_CHOICES)
+    question = Question(prompt, choices=CHOICES)
     asked = [
         (hit, (question, Selection((segment,), (), len(segment.tokens))))
         for hit, segment in zip(hits, segments, strict=False)
@@ -76,17 +76,7 @@ def confirm(
         for generation in llm.answer_many(prompts):
             if isinstance(generation, LongvidError):
                 raise generation
-            likelihoods.append(_likelihood(generation.choice_scores))
+            likelihoods.append(yes_likelihood(generation.choice_scores, _REMEDY))
     seen = zip(asked, likelihoods, strict=True)
     shown = [hit for (hit, _), likelihood in seen if likelihood >= _SHOWN]
     return Confirmation([*shown, *(hit for hit in hits if hit not in shown)], tuple(likelihoods))
-
-
-def _likelihood(scores: Sequence[float]) -> float:
-    """Return the likelihood of the first choice against the second from their logarithms."""
-    if len(scores) != len(_CHOICES) or not all(map(math.isfinite, scores)):
-        raise ModelError(
-            f"The language model scored yes and no as {list(scores)}, which are no two numbers; "
-            "check its weights, or set ask.confirm_segments = 0."
-        )
-    return 1 / (1 + math.exp(scores[1] - scores[0]))

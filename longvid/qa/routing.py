@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from longvid.config import Ask
-from longvid.qa.question_form import QuestionKind, kind_of, places_of
+from longvid.question_form import QuestionKind, kind_of, places_of
 
 __all__ = ["Route", "route_of"]
 

@@ -16,7 +16,7 @@ from longvid.errors import ModelError
 from longvid.protocols import LanguageModel, Reranker
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.confirmation import confirm
-from longvid.qa.question_form import caption_of
+from longvid.question_form import caption_of
 from longvid.store import Hit, Store
 from longvid.store.player_time import stored_picture_times, stored_pictures
 from longvid.types import Candidate, Picture, Query, Question

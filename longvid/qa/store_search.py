@@ -19,9 +19,9 @@ from longvid.qa.evidence import evidence_of
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
-from longvid.qa.question_form import search_forms
 from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
+from longvid.question_form import search_forms
 from longvid.store import Hit, Store, StoredVideo
 from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, Selection, TextLine

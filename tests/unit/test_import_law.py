@@ -36,6 +36,7 @@ FLOORS = {
     "longvid.remote_files": 1,
     "longvid.inputs": 1,
     "longvid.timed_text": 1,
+    "longvid.question_form": 1,
     "longvid.methods": 2,
     "longvid.models": 3,
     "longvid.decode": 4,

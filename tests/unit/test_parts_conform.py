@@ -41,6 +41,7 @@ from longvid.protocols import (
 )
 from longvid.reduce import KeepAll, TemporalReduction
 from longvid.registry import KINDS, PARTS
+from longvid.rerank.likelihood_reranker import LikelihoodReranker
 from longvid.rerank.qwen_reranker import Qwen3VLReranker
 from longvid.select.frames import (
     AdaptiveKeyframes,
@@ -95,7 +96,7 @@ TEXT_SOURCES: tuple[TextSourcePart, ...] = (
     RemoteSpeech(),
     PocketSphinx(),
 )
-RERANKERS: tuple[RerankerPart, ...] = (Qwen3VLReranker(),)
+RERANKERS: tuple[RerankerPart, ...] = (Qwen3VLReranker(), LikelihoodReranker())
 SELECTORS: tuple[SelectorPart, ...] = (
     Uniform(),
     TopK(),

@@ -21,7 +21,7 @@ from benchmarks.tasks.world.arms import Arm, Shown
 from benchmarks.tasks.world.film_tokens import Cut, Shelf, read_shelf
 from longvid.config import Ask, Config
 from longvid.qa.moment_score import query_embedding
-from longvid.qa.question_form import search_forms
+from longvid.question_form import search_forms
 from longvid.store import Store
 from longvid.types import Query, Question
 

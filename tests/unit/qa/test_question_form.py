@@ -6,8 +6,8 @@ import pytest
 
 from longvid.config import Ask
 from longvid.errors import ConfigError
-from longvid.qa.question_form import QuestionKind, caption_of, kind_of, places_of, search_forms
 from longvid.qa.routing import route_of
+from longvid.question_form import QuestionKind, caption_of, kind_of, places_of, search_forms
 
 
 @pytest.mark.parametrize(
