@@ -25,6 +25,7 @@ from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED, TOWER, Tower
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
+from longvid.models.sentence_folder import network_folder
 from longvid.protocols import ADDED_LATER, RUN_ONLY
 from longvid.types import (
     CheckpointRef,
@@ -50,7 +51,8 @@ class HuggingFaceEncoder:
 
     Args:
         model: Checkpoint of the video language model: "mini", a folder or a hub name.
-        embedder: Checkpoint of the embedder. "" takes the one that comes with `model`, which
+        embedder: Checkpoint of the embedder, or a folder of sentence-transformers around one
+            (its `0_CLIPModel`). "" takes the one that comes with `model`, which
             exists where `model` is a folder of `vlm/` and `embedder/`, as mini is.
         dtype: "auto", "float32", "bfloat16" or "float16"; see `models.loading.resolve_dtype`.
         batch_frames: Frames in one forward pass. A pass never spans two segments, so a segment
@@ -243,6 +245,7 @@ class HuggingFaceEncoder:
     def _embedder_folder(self) -> Path:
         name = self.embedder or self.model
         folder = checkpoint_files.part_of(checkpoint_files.locate(name), checkpoint_files.EMBEDDER)
+        folder = network_folder(folder)
         if not self.embedder and folder == self._model_folder():
             raise ModelError(
                 f"No embedder comes with {self.model}; set encoder.embedder to a SigLIP, SigLIP "
