@@ -16,6 +16,7 @@ arm_asker.py   every row asked of every arm
 findings.py    which types may judge; accuracies; recall
 goals.py       figures to reach
 grounding.py   boxes of right answers, `world --ground`
+search_tables.py what a search finds, `world --search`; library.py draws its films
 text_channels.py clues in pictures, narration and signs of one film
 page.py        one HTML page, by the report of all benchmarks
 

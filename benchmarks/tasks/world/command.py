@@ -56,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="whether boxes of right answers are right, on films of a minute and an hour",
     )
+    search = parser.add_argument_group("what a search finds")
+    search.add_argument(
+        "--search",
+        nargs="*",
+        metavar="TABLE",
+        help='one place, "two places", one film of many, and nothing; all without a name',
+    )
+    search.add_argument("--films", type=int, metavar="N", help="of each table, at most")
     text = parser.add_argument_group("films that speak and write")
     text.add_argument("--text", action="store_true", help="pictures, text and both, on such a film")
     text.add_argument("--minutes", type=float, default=60.0, help="of it")
@@ -78,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
         return _run_text(options)
     if options.ground:
         return _run_grounding(options)
+    if options.search is not None:
+        return _run_search(options)
     config = load_config(options.config)
     trials = (
         equal_budget_trials(config)
@@ -133,6 +143,25 @@ def _run_grounding(options: argparse.Namespace) -> int:
     print_table(rows)
     if options.json:
         write_json(options.json, rows, notes=[f"Seeds {SEEDS[options.seeds]} and following."])
+    return 0
+
+
+def _run_search(options: argparse.Namespace) -> int:
+    """Search drawn films, and print what was found."""
+    from benchmarks.tasks.world.search_tables import TABLES, run_search_tables
+
+    tables = options.search or list(TABLES)
+    if unknown := [name for name in tables if name not in TABLES]:
+        raise ConfigError(
+            f"There is no table of {unknown[0]!r}; tables are {', '.join(map(repr, TABLES))}."
+        )
+    torch.set_num_threads(options.threads)
+    cache = options.cache or cache_home() / "world"
+    seed = SEEDS[options.seeds]
+    rows = run_search_tables(load_config(options.config), seed, cache, tables, options.films, _say)
+    print_table(rows)
+    if options.json:
+        write_json(options.json, rows, notes=[f"Seeds {seed} and following ({options.seeds})."])
     return 0
 
 

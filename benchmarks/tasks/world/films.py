@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def prepare(
     config: Config,
     say: Callable[[str], None],
     kind: str = "store",
+    films: Sequence[Film] | None = None,
 ) -> list[Case]:
     """Write the films that are not there, index those that are not in the store.
 
@@ -78,20 +79,21 @@ def prepare(
         config: They are indexed with, such as `index_config` returns.
         say: Told what is being done.
         kind: Sets a store apart from others with the same fingerprint.
+        films: These in place of the suite's own, with no questions about them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = str(folder / f"{kind}-{suite.name.replace(' ', '')}-{config.fingerprint()}")
     painter = Painter(suite.file_size)
     cases = []
     for number in range(num_films):
-        film = draw_film(suite, seed, number)
+        film = draw_film(suite, seed, number) if films is None else films[number]
         path = folder / f"{suite.name.replace(' ', '')}-{_digest(film, suite, painter)}.mp4"
         if not path.exists():
             say(f"writing film {number + 1} of {num_films}: {film.duration_seconds:.0f} s")
             partial = path.with_suffix(".part.mp4")
             write_film(film, partial, fps=suite.file_fps, size=suite.file_size, painter=painter)
             partial.rename(path)
-        questions = tuple(draw_questions(suite, seed, number, film))
+        questions = tuple(draw_questions(suite, seed, number, film)) if films is None else ()
         cases.append(Case(suite, film, questions, path, store))
     known = set()
     if Path(store, "store.json").exists():
