@@ -1,0 +1,53 @@
+"""Searches that cannot be made, or that leave nothing, are refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from longvid.errors import QuestionError, UnknownWordsError
+from longvid.qa.store_search import StoreSearch
+
+
+@pytest.fixture
+def search(small_store: Path) -> StoreSearch:
+    return StoreSearch(small_store, None, "cpu")
+
+
+def test_filters_that_leave_nothing_are_named(search: StoreSearch) -> None:
+    with pytest.raises(QuestionError, match=r"No video of .* has a path like 'nowhere/\*'"):
+        search.search("a red ring", paths="nowhere/*")
+    with pytest.raises(QuestionError, match="Nothing is indexed from 9000 to 9001 s"):
+        search.search("a red ring", span=(9000.0, 9001.0))
+    with pytest.raises(QuestionError, match="Nothing is indexed"):
+        search.search("a red ring", paths="*", span=(9000.0, 9001.0))
+
+
+@pytest.mark.parametrize("text", ["a", "red " * 2_500])
+def test_a_query_of_any_length_finds_something(search: StoreSearch, text: str) -> None:
+    assert len(search.search(text, top_k=2)) == 2
+
+
+def test_a_word_of_ten_thousand_letters_is_refused_briefly(search: StoreSearch) -> None:
+    with pytest.raises(UnknownWordsError, match=r"^.{1,500}$"):
+        search.search("a" * 10_000)
+
+
+class _Narrow:
+    """An embedder of another width than the store's."""
+
+    def require_known_words(self, text: str) -> None:
+        """Know every word."""
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return vectors of width 3."""
+        return torch.ones(len(texts), 3)
+
+
+def test_an_embedder_of_another_width_is_refused(search: StoreSearch) -> None:
+    search._embedder = _Narrow()  # type: ignore[assignment]
+    with pytest.raises(QuestionError, match=r"embeddings of width \d+, .* embedded to 3; ask with"):
+        search.search("a red ring")
