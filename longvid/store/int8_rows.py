@@ -13,6 +13,8 @@ __all__ = ["Int8Rows", "Int8Writer", "to_int8"]
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
+_AT_ONCE = 512
+
 
 class Int8Rows:
     """Vectors as int8, each with the scale that gives it back, in a mapped file.
@@ -56,8 +58,12 @@ def to_int8(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
         (K, E) int8 and (K,) float32, whose product is off by at most half a scale.
     """
     scales: Floats = np.maximum(vectors.max(axis=1), -vectors.min(axis=1)) / np.float32(127)
-    codes = vectors * (1 / np.maximum(scales, np.float32(1e-12)))[:, None]
-    return np.rint(codes, out=codes).astype(np.int8), scales
+    steps = 1 / np.maximum(scales, np.float32(1e-12))
+    codes = np.empty(vectors.shape, np.int8)
+    for first in range(0, len(vectors), _AT_ONCE):  # what the processor's own memory holds
+        some = slice(first, first + _AT_ONCE)
+        np.rint(vectors[some] * steps[some, None], out=codes[some], casting="unsafe")
+    return codes, scales
 
 
 class Int8Writer:
