@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.tasks.world import search_tables
+from benchmarks.tasks.world.answer_check import Reader
 from benchmarks.tasks.world.films import prepare
 from benchmarks.tasks.world.library import draw_library
 from benchmarks.tasks.world.search_tables import Place
@@ -57,19 +58,26 @@ def test_places_far_apart_are_paired_once() -> None:
     assert pairs == [("0", "4"), ("1", "5"), ("2", "6"), ("3", "7")]
 
 
-def test_tables_are_measured(tmp_path: Path) -> None:
+def test_tables_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_tables, "_APART_SECONDS", 4.0)
     cases = prepare(SHORT, 71, 2, tmp_path, CONFIG, lambda line: None)
     qa = VideoQA(cases[0].store, CONFIG)
     first = search_tables.first(cases, qa, CONFIG)
     assert {row.subject.split(" (")[0] for row in first} == set(search_tables.SETTINGS)
     nothing = search_tables.nothing(cases, qa, CONFIG)
     library = search_tables.library(cases, qa, CONFIG)
-    shares = [row.value for row in (*first, *nothing, *library) if row.metric != "threshold"]
+    both = search_tables.two_places(cases, qa, CONFIG, Reader())
+    assert {row.subject.split(" (")[0] for row in both} == {
+        "ask.route = none",
+        "ask.route = auto",
+    }
+    every = (*first, *nothing, *library, *both)
+    shares = [row.value for row in every if row.metric != "threshold"]
     assert all(0 <= share <= 1 for share in shares)
     # A film of a few shots: what is unique in it is among its first eight segments.
     assert {row.value for row in first if row.metric == "in the first 8"} == {1.0}
 
 
 def test_a_table_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["world", "--search", "everything"]) == 2
+    assert main(["world", "--search", "everything"]) == 1
     assert "no table of 'everything'; tables are 'first', 'nothing'" in capsys.readouterr().err
