@@ -52,7 +52,7 @@ __all__ = [
 OK, ERROR, FAILURES = 0, 1, 3
 
 #: Columns of a terminal below which a long name, or a sentence, is not folded further.
-_NAME_COLUMNS, _SENTENCE_COLUMNS = 24, 18
+_NAME_COLUMNS, _SENTENCE_COLUMNS = 24, 16
 
 
 def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) -> int:

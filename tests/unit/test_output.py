@@ -125,3 +125,18 @@ def test_no_letter_is_lost_at_any_width(columns: int, monkeypatch: pytest.Monkey
     for letter in "xyz":
         assert printed.count(letter) == "".join(row).count(letter)
     assert "last" in printed
+
+
+def test_models_are_named_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    rows = [
+        ("llama_vid: encoder, llm", "YanweiLi/llama-vid-7b-full-224-video-fps-1", "missing"),
+        ("slowfast_llava: encoder, llm", "llava-hf/llava-v1.6-vicuna-7b-hf", "missing"),
+        ("mini: encoder, llm", "mini", "llava_onevision, 6.7 MB"),
+    ]
+    table(("named by", "model", "found"), rows)
+    printed = ESCAPES.sub("", sys.stdout.getvalue()).split()  # type: ignore[attr-defined]
+    assert all(word in printed for row in rows for cell in row for word in cell.split())
