@@ -20,8 +20,6 @@ from pathlib import Path
 from benchmarks.gpu_steps import STEPS, Size
 from benchmarks.measurements import Row, print_table, write_json
 
-__all__ = ["main"]
-
 ROOT = Path(__file__).parents[1]
 LIMIT_SECONDS = 9 * 60
 

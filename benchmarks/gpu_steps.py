@@ -17,8 +17,6 @@ from typing import Any
 from benchmarks.measurements import Row
 from longvid.errors import ConfigError, LongvidError
 
-__all__ = ["STEPS", "Size"]
-
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "tests" / "data" / "bottles_40s.mp4"
 

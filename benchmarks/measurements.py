@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Row", "environment", "print_table", "write_json"]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -15,8 +15,6 @@ from longvid.qa.arguments import store_name, video_name
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Answer, Evidence
 
-__all__ = ["ask", "index", "index_into_cache", "search"]
-
 
 def index(
     videos: str | Path | Iterable[str | Path],

@@ -25,8 +25,6 @@ from longvid.sample import plan_segments
 from longvid.store.quantization import bytes_per_row
 from longvid.types import EncoderMemory, Segment, Tokens, Video
 
-__all__ = ["Needs", "device_bytes", "needs_of"]
-
 _POSITION_BYTES, _SIZE_BYTES = 8, 4
 _PER_FRAME_BYTES = 8 + 1 + 4  # pts_seconds, slow, number of tokens
 _FPS = 30.0

@@ -31,8 +31,6 @@ from longvid.world.questions import ask
 from longvid.world.scene import generator, make_film
 from longvid.world.views import WorldQuestion, view
 
-__all__ = ["demo_questions", "draw_demo_film", "run_demo"]
-
 #: Of the source tree; they do not travel with the package.
 _TEXT_CLIPS = Path(__file__).parents[1] / "tests" / "data"
 _CLIP = Path(__file__).parent / "assets" / "demo" / "brook.webm"

@@ -16,8 +16,6 @@ from longvid.errors import LongvidError, StoreError, counted
 from longvid.registry import PARTS
 from longvid.store.faiss_index import load_faiss
 
-__all__ = ["Finding", "examine", "examine_cluster", "examine_config", "examine_store", "size"]
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -16,8 +16,6 @@ import os
 import socket
 from typing import Any
 
-__all__ = ["filesystem_options", "is_public", "public_client"]
-
 _PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 

@@ -20,8 +20,6 @@ from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["GGUF_SUFFIX", "convert_gguf", "unpermuted"]
-
 GGUF_SUFFIX = ".gguf"
 _ARCHITECTURES = ("llama",)
 _TENSORS = {

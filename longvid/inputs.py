@@ -22,8 +22,6 @@ from longvid.fetch_guard import filesystem_options
 from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
 
-__all__ = ["VIDEO_SUFFIXES", "Listing", "content_id", "input_names", "list_videos"]
-
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".qt", ".f4v", ".mp4v", ".3gp", ".3g2", ".mkv", ".mk3d", ".webm",

@@ -13,8 +13,6 @@ from longvid.errors import LawError
 from longvid.protocols import LearnedCompressorPart
 from longvid.types import Segment
 
-__all__ = ["require_compressed", "require_law", "require_selected"]
-
 
 def require_law(holds: bool, part: object, law: str, found: str = "") -> None:
     """Raise LawError unless a law holds.

@@ -16,8 +16,6 @@ from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import FAMILIES, family_of
 from longvid.types import CheckpointRef
 
-__all__ = ["Model", "models_on_disk", "require_models"]
-
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_home"]
-
 
 def cache_home() -> Path:
     """Return $LONGVID_HOME, with ~ expanded, or ~/.cache/longvid; it need not exist."""

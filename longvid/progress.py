@@ -11,8 +11,6 @@ from typing import TextIO
 from longvid.errors import counted
 from longvid.indexing.report import Progress
 
-__all__ = ["busy", "index_progress"]
-
 _PLAIN_INTERVAL_SECONDS = 10.0
 #: No time left is shown before the pace was seen for this long.
 _BASIS_SECONDS = 10.0

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-__all__ = ["QuestionKind", "caption_of", "kind_of", "places_of", "search_forms"]
-
 
 class QuestionKind(Enum):
     """How much of a video a question is about."""

@@ -19,8 +19,6 @@ from longvid.types import CheckpointRef, FrameBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["KeepAll", "TemporalReducer", "TemporalReduction", "pixel_features"]
-
 _PIXELS = "pixels"
 _THUMBNAIL_SIDE = 16
 

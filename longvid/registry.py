@@ -20,17 +20,6 @@ from typing import Any
 from longvid.errors import ConfigError
 from longvid.protocols import PROTOCOLS, members
 
-__all__ = [
-    "ENTRY_POINTS",
-    "FAMILIES",
-    "FAMILY_OF_CLASS",
-    "KINDS",
-    "PARTS",
-    "find",
-    "name_of",
-    "names",
-]
-
 ENTRY_POINTS = "longvid.parts"
 
 PARTS: dict[str, dict[str, str]] = {

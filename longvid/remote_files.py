@@ -22,16 +22,6 @@ from filelock import FileLock
 from longvid.fetch_guard import filesystem_options
 from longvid.paths import cache_home
 
-__all__ = [
-    "FileState",
-    "LocalCopies",
-    "file_bytes",
-    "file_state",
-    "foreign_errors",
-    "is_remote",
-    "remote_file",
-]
-
 
 def is_remote(path: str) -> bool:
     """Tell whether a path is a URI of something other than this machine's files."""

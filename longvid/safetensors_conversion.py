@@ -21,8 +21,6 @@ from longvid.models import checkpoint_files
 from longvid.models.weights import iterate_tensors, read_pickle
 from longvid.systems.llama_vid.checkpoint import BERT_FOLDER, tower_file
 
-__all__ = ["Converted", "convert"]
-
 _PICKLES = (".bin", ".pth", ".pt")
 _INDEX = "model.safetensors.index.json"
 

@@ -16,18 +16,6 @@ import numpy as np
 from longvid.errors import ConfigError, VideoError, shown
 from longvid.types import Chunk, Failure, SegmentPlan, Video
 
-__all__ = [
-    "Sampling",
-    "fixed_step_indices",
-    "plan_chunks",
-    "plan_segments",
-    "rounded_step_indices",
-    "segment_midpoints",
-    "slow_indices",
-    "spread_indices",
-    "try_plan_chunks",
-]
-
 
 def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
     """Return the middle frame of each of `num_samples` equal parts of a video.

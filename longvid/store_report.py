@@ -25,8 +25,6 @@ from longvid.types import Evidence, Failure
 if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
 
-__all__ = ["AskedQuestion", "ask_questions", "store_page", "store_tables"]
-
 _MOST_PICTURES = 8
 
 

@@ -21,8 +21,6 @@ from longvid.progress import busy, index_progress
 from longvid.qa.video_qa import VideoQA
 from longvid.timed_text.words import clock
 
-__all__ = ["QUESTIONS", "TextQuestion", "show_text"]
-
 _SOURCES = ("screen_text", "pocketsphinx")
 
 

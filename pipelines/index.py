@@ -19,8 +19,6 @@ from longvid.cluster.stdout import reserve_stdout
 from longvid.config import load_config, load_layout
 from longvid.errors import LongvidError
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a job; exit status as for `longvid index`."""

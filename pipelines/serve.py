@@ -22,8 +22,6 @@ from ray import serve
 from longvid.server.app import create_app
 from longvid.server.settings import ServerSettings
 
-__all__ = ["app", "main"]
-
 _MOST_REQUESTS = 256
 
 

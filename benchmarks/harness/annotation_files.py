@@ -14,8 +14,6 @@ from typing import Any
 
 from benchmarks.harness.errors import AnnotationError
 
-__all__ = ["first_row", "read_object", "read_rows"]
-
 Row = dict[str, Any]
 
 _READ_CHARS = 1 << 16

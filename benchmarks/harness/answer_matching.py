@@ -15,8 +15,6 @@ import simplemma
 
 from benchmarks.harness.reply_text import canonical
 
-__all__ = ["contains", "exact", "lemma", "normalise", "same_word"]
-
 _UNITS = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",

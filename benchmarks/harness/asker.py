@@ -23,8 +23,6 @@ from longvid.sample import plan_segments
 from longvid.timed_text.alignment import list_at_frames
 from longvid.types import Answer, Failure, Query, Question, Segment, TextLine, Track, Video
 
-__all__ = ["Asker", "Protocol", "index_videos", "model_identity", "question_of"]
-
 _MILLI = 3
 _SUBTITLES = "This video's subtitles are listed below:"
 

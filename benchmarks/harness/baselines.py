@@ -16,8 +16,6 @@ from benchmarks.harness.answer_matching import normalise
 from benchmarks.harness.plan import Plan
 from benchmarks.harness.record import Record
 
-__all__ = ["baselines"]
-
 _LEVELS = 4
 
 

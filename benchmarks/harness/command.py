@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from benchmarks.harness.asker import Protocol
     from longvid.config import Config
 
-__all__ = ["add_arguments", "add_stage_arguments", "run_stage", "run_task"]
-
 NOTHING_ANSWERED = 3
 STAGES = ("infer", "judge", "score", "report")
 

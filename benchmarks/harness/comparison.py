@@ -12,8 +12,6 @@ from benchmarks.harness.scored_row import Scored, scored_rows
 from benchmarks.harness.statistics import Clustered, paired_test
 from benchmarks.judging.judgements import load_judgements
 
-__all__ = ["compare"]
-
 _MUST_AGREE = ("task", "split", "layout", "annotations")
 _SHOWN = 10
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from longvid.errors import LongvidError
 
-__all__ = ["AnnotationError", "JudgeError", "RunError"]
-
 
 class AnnotationError(LongvidError):
     """The annotations or the videos are not what the task needs."""

@@ -10,8 +10,6 @@ import numpy as np
 
 from longvid.methods.grounding_metrics import span_iop, span_iou, temporal_iou, video_iou
 
-__all__ = ["FRAMES_PER_SECOND", "MEANS", "METRICS", "span_values", "tube_values"]
-
 #: Frames of a tube that are compared, a second: those of TubeDETR's evaluation and its successors.
 FRAMES_PER_SECOND = 5
 #: Metrics by what a task grounds.

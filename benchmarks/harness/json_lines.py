@@ -12,8 +12,6 @@ import filelock
 
 from benchmarks.harness.errors import RunError
 
-__all__ = ["Log", "read_lines"]
-
 
 class Log:
     """Appends lines. A line that an earlier process left torn is closed, not removed.

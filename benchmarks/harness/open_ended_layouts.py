@@ -17,8 +17,6 @@ from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.record import Gold, Record, question_type
 from benchmarks.harness.task import Found, Layout
 
-__all__ = ["names_of_mapping", "number", "open_ended_layouts", "text", "texts"]
-
 Row = Mapping[str, Any]
 Names = Callable[[Row, Found], tuple[str, ...]]
 Typing = Callable[[Row], str]

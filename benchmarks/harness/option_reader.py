@@ -16,8 +16,6 @@ from benchmarks.harness import reply_words as words
 from benchmarks.harness.option_signs import LETTER, SIGN, TEXT, OptionSigns
 from benchmarks.harness.reply_text import after_thinking, canonical, plain, stated
 
-__all__ = ["chosen_option"]
-
 _SIGN = re.compile("[\ue000-\ue1ff]")
 _SEVERAL = -1
 _BEGINNING, _END = 500, 2000

@@ -12,8 +12,6 @@ from benchmarks.harness import reply_words as words
 from benchmarks.harness.answer_matching import normalise
 from benchmarks.harness.reply_text import canonical, plain
 
-__all__ = ["LETTER", "SIGN", "TEXT", "OptionSigns"]
-
 LETTER, TEXT = 0xE000, 0xE100
 SIGN = re.compile("[\ue000-\ue1ff]")
 _NUM_LETTERS = 26

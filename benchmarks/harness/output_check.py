@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Outputs", "letter"]
-
 _REPEATED = re.compile(r"(.)\1{5,}|\b(\w+)(?:\W+\2\b){4,}", re.DOTALL)
 _LONG_CHARS = 400
 _MOST_KINDS = 10_000

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from benchmarks.harness.errors import AnnotationError
 
-__all__ = ["as_video", "pictures_of"]
-
 _SUFFIXES = (".jpg", ".jpeg")
 _UNKNOWN_SIZE = (16, 16)
 

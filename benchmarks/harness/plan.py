@@ -19,8 +19,6 @@ from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.record import Gold, LeftOut, Record
 from benchmarks.harness.task import Found, Task
 
-__all__ = ["PROBLEMS", "Plan", "Selection", "make_plan", "selection_of"]
-
 PROBLEMS = {
     "question_without_answer": "questions that have no gold answer (not asked)",
     "answer_without_question": "gold answers to no question of the file",

@@ -13,8 +13,6 @@ from benchmarks.harness.record import Record
 from benchmarks.harness.run import Run
 from benchmarks.harness.video_folder import VideoFolder
 
-__all__ = ["Asks", "Inference", "infer"]
-
 #: Rows put to the model at once, so that questions of one clip share what they can.
 BATCH = 64
 _TELL_SECONDS = 10.0

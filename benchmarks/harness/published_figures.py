@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PublishedFigure", "beside", "not_comparable"]
-
 _JUDGES = {
     "gpt-3.5-turbo-0301": "MAR",
     "gpt-3.5-turbo-0613": "JUN",

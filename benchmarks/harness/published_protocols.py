@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from longvid.llm.prompt import letters
 
-__all__ = ["PROTOCOLS", "OptionForm", "Published"]
-
 
 @dataclass(frozen=True, slots=True)
 class OptionForm:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Gold", "LeftOut", "Record", "question_type"]
-
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["after_thinking", "canonical", "plain", "stated"]
-
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′`´ʼ", "'"),

@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "ANSWER", "CLOSED_CLASS", "CORRECTS", "DENIED_AFTER", "DENIES", "DOUBTS", "HARD_REFUSAL",
-    "JOINS", "RIGHT_AFTER", "SOFT_REFUSAL", "STATES", "TAKES_BACK",
-]  # fmt: skip
-
 # Words for "answer"; a letter that follows them, after a colon or "is", is what is stated.
 _ANSWER_WORDS = (
     r"\b(?:(?:final |best |correct |right |my |the |most likely |chosen )*"

@@ -20,8 +20,6 @@ from benchmarks.harness.errors import RunError
 from benchmarks.harness.json_lines import read_lines
 from benchmarks.harness.plan import Plan, Selection
 
-__all__ = ["Run", "code_version", "file_hash", "identity_hash", "load_run", "open_run"]
-
 _HEADER = "run.json"
 _FORMAT = 1
 _SOURCES = ("longvid/**/*.py", "benchmarks/tasks/**/*.py", "benchmarks/harness/asker.py")

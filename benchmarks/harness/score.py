@@ -26,8 +26,6 @@ from benchmarks.harness.statistics import Clustered, Estimate
 from benchmarks.judging.judgements import load_judgements
 from benchmarks.judging.verdict import PROMPT_HASH
 
-__all__ = ["Subject", "score"]
-
 _ROOMS = [Path(__file__).parents[1] / name for name in ("harness", "judging")]
 
 

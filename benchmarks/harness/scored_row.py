@@ -14,8 +14,6 @@ from benchmarks.harness.plan import Plan
 from benchmarks.harness.record import Record
 from benchmarks.harness.run import Run
 
-__all__ = ["MAJORITY", "STATUSES", "Scored", "logged_rows", "scored_rows"]
-
 STATUSES = ("ok", "not_asked", "video_missing", "decode_error", "model_error", "unparsed")
 MAJORITY = "majority"
 

@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["Clustered", "Estimate", "PairedTest", "difference", "mean", "paired_test"]
-
 Floats = npt.NDArray[np.float64]
 
 _LEVEL = 0.975

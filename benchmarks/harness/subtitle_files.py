@@ -17,8 +17,6 @@ from longvid.errors import LongvidError, VideoError
 from longvid.timed_text.formats import in_time_order, plain_text, read_sidecar
 from longvid.types import TextLine
 
-__all__ = ["read_subtitles"]
-
 
 def read_subtitles(
     path: Path, from_seconds: float = 0.0, duration_seconds: float = 0.0

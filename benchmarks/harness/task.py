@@ -14,8 +14,6 @@ from benchmarks.harness.annotation_files import first_row
 from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.record import Gold, LeftOut, Record
 
-__all__ = ["Found", "Layout", "Task", "probe"]
-
 _DEPTH = 3
 
 Reader = Callable[["Found"], Iterable[Record | Gold | LeftOut]]

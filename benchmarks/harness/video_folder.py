@@ -11,8 +11,6 @@ from benchmarks.harness.errors import AnnotationError
 from benchmarks.harness.picture_folder import as_video, pictures_of
 from longvid.inputs import VIDEO_SUFFIXES, list_videos
 
-__all__ = ["VideoFolder", "open_videos", "require_folder"]
-
 
 def require_folder(folder: Path) -> None:
     """Refuse what cannot hold videos.

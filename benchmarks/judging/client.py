@@ -14,8 +14,6 @@ import tenacity
 
 from benchmarks.harness.errors import JudgeError
 
-__all__ = ["CallFailed", "ChatClient"]
-
 _MOST_BYTES = 1 << 20
 #: The endpoint takes no calls at all with this key, model or address.
 _HOPELESS = {401, 403, 404, 405}

@@ -20,8 +20,6 @@ from benchmarks.judging.client import CallFailed
 from benchmarks.judging.judges import Judge, pair_hash
 from benchmarks.judging.verdict import PROMPT_HASH, parse
 
-__all__ = ["Judged", "judge", "load_judgements"]
-
 
 @dataclass(slots=True)
 class Judged:

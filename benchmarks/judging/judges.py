@@ -14,16 +14,6 @@ from benchmarks.harness.json_lines import read_lines
 from benchmarks.judging.client import CallFailed, ChatClient
 from benchmarks.judging.verdict import messages
 
-__all__ = [
-    "Judge",
-    "JudgeOptions",
-    "OpenAIJudge",
-    "RecordedJudge",
-    "judge_named",
-    "judges_named",
-    "pair_hash",
-]
-
 
 def pair_hash(question: str, answer: str, prediction: str) -> str:
     """Name what is judged: a verdict holds for these three texts, whatever row they stand in."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from benchmarks.harness.reply_text import after_thinking
 
-__all__ = ["PROMPT_HASH", "Verdict", "messages", "parse"]
-
 _SYSTEM = (
     "You are an intelligent chatbot designed for evaluating the correctness of generative outputs "
     "for question-answer pairs. Your task is to compare the predicted answer with the correct "

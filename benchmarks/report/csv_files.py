@@ -12,8 +12,6 @@ from benchmarks.harness.run import Run
 from benchmarks.harness.scored_row import scored_rows
 from benchmarks.judging.judgements import load_judgements
 
-__all__ = ["write_csv", "write_submission"]
-
 _SPREAD = ("mean", "standard_error", "low", "high")
 
 

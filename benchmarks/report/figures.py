@@ -21,8 +21,6 @@ from benchmarks.report.page import html_page, markdown
 from benchmarks.report.row_cards import row_section
 from benchmarks.report.section import Section
 
-__all__ = ["report"]
-
 
 def report(run: Run, plan: Plan, *, anew: bool = True) -> str:
     """Write every form of the report.

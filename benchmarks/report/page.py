@@ -11,8 +11,6 @@ from markupsafe import Markup
 
 from benchmarks.report.section import Section
 
-__all__ = ["html_page", "markdown", "render"]
-
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from benchmarks.report.page import render
 
-__all__ = ["Bar", "Line", "bars", "curves", "shares"]
-
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 448, 12, 260
 

@@ -19,8 +19,6 @@ from benchmarks.report.page import render
 from benchmarks.report.section import Section
 from benchmarks.report.thumbnails import Thumbnails
 
-__all__ = ["row_section"]
-
 _MAIN = ("letter", "exact+lemma")
 _MOST_CARDS = {"wrong": 80, "right": 60, "unread": 30, "failed": 20, "unscored": 20}
 _MOST_PICTURED = 12

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from longvid.errors import VideoError
 from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan
 
-__all__ = ["Thumbnails"]
-
 _WIDTH, _HEIGHT, _QUALITY = 160, 90, 70
 
 

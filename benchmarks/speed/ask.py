@@ -43,8 +43,6 @@ from longvid.types import (
     Video,
 )
 
-__all__ = ["add_arguments", "run"]
-
 _CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
 _QUESTIONS = (
     "what shape is the sign?",

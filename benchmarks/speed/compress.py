@@ -26,8 +26,6 @@ from longvid.compress.ranking import DifferentialTokenDrop, EfficientVideoSampli
 from longvid.compress.whole_video import compress_video
 from longvid.types import Segment, Tokens
 
-__all__ = ["COMPRESSORS", "add_arguments", "draw_video", "run", "segment_of"]
-
 GOAL = 5.0
 SEGMENT_FRAMES = 8
 Rival = Callable[[Tensor], Tensor]

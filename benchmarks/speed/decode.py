@@ -24,8 +24,6 @@ from benchmarks.speed import keep
 from benchmarks.speed.decode_footage import make_footage
 from longvid.errors import ConfigError
 
-__all__ = ["TASKS", "add_arguments", "run"]
-
 _SEED = 7
 
 

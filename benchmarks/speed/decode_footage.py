@@ -18,8 +18,6 @@ from av.video.frame import PictureType, VideoFrame
 from benchmarks.speed.footage import loop_clip
 from longvid.errors import ConfigError
 
-__all__ = ["make_footage"]
-
 _RATE = 30
 _BASE_SECONDS = 60.0
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")

@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from longvid.store.int8_rows import to_int8
 
-__all__ = ["BLOCK", "DrawnVectors", "drawn", "questions"]
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 

@@ -9,17 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = [
-    "clip_merge",
-    "context_attention",
-    "match",
-    "merge_mean",
-    "merge_weighted",
-    "prune_loop",
-    "prune_vectorised",
-    "window_gram",
-]
-
 
 def match(metric: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
     """ToMe matching in the dtype of the metric: (sources, unmerged, destinations) (G, ., 1)."""

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-__all__ = ["dtd", "evs", "flashvid", "vcast", "vidcom2"]
-
 
 def evs(x: Tensor, pruned: float) -> Tensor:
     """Cosine with the frame before, 255 for the first, a stable argsort, a mask."""

@@ -21,8 +21,6 @@ from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import load_config, torch_device
 from longvid.types import FrameBatch
 
-__all__ = ["add_arguments", "run"]
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this measurement's options."""

@@ -8,8 +8,6 @@ import av
 
 from longvid.errors import ConfigError
 
-__all__ = ["loop_clip"]
-
 
 def loop_clip(source: str, target: str, seconds: float) -> str:
     """Write `source` again and again until the result lasts at least `seconds`.

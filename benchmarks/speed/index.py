@@ -31,8 +31,6 @@ from longvid.indexing.segment_pipeline import SegmentPipeline, torch_threads
 from longvid.sample import plan_chunks
 from longvid.types import Failure, FrameBatch, Video
 
-__all__ = ["add_arguments", "run"]
-
 # With a core for each half the ratio shows whether they overlap. With a decoding process a core
 # both halves draw on the same cores, and the whole cannot be faster than the sum of their work.
 _ARRANGEMENTS: dict[str, list[str]] = {

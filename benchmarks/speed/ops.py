@@ -26,8 +26,6 @@ from longvid import ops
 from longvid.errors import LongvidError
 from longvid.ops import cuda
 
-__all__ = ["add_arguments", "run"]
-
 ROOT = Path(__file__).parents[2]
 WINDOW = 8
 THRESHOLD = 0.8

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["tree", "tree_rss_bytes"]
-
 
 def tree(pid: int) -> list[int]:
     """Return a process and all its living descendants."""

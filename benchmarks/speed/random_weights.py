@@ -17,8 +17,6 @@ from longvid.config import Config, change
 from longvid.errors import ConfigError
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["SIZES", "with_random_weights", "write", "write_architecture"]
-
 _SO400M = {
     "hidden_size": 1152,
     "intermediate_size": 4304,

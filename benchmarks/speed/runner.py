@@ -32,8 +32,6 @@ from longvid.api import index
 from longvid.config import load_config
 from longvid.qa.video_qa import VideoQA
 
-__all__ = ["add_arguments", "run"]
-
 _SEED = 77_100
 
 

@@ -23,8 +23,6 @@ from pathlib import Path
 
 from benchmarks.measurements import Row
 
-__all__ = ["compare_runners"]
-
 _LOCAL, _RUNNING, _STARTED = "local", "ray, cluster up", "ray, started by the command"
 _START_SECONDS = 60.0
 _IMPORTS = (

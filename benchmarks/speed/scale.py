@@ -36,8 +36,6 @@ from benchmarks.speed.stand_ins import (
 )
 from longvid.indexing.report import Progress
 
-__all__ = ["add_arguments", "run"]
-
 #: As the preset `longvid` cuts footage: 8 segments of 8 frames at 1 frame a second.
 _CHUNK_FRAMES, _SEGMENT_FRAMES = 64, 8
 #: What such a chunk of 720p takes one core: 17.99 s for 600 s (benchmarks/results/decode.json).

@@ -30,8 +30,6 @@ from longvid.config import Config, load_config
 from longvid.qa.video_qa import VideoQA
 from longvid.store import layout, seal
 
-__all__ = ["add_arguments", "run"]
-
 _CLIPS = Path(__file__).parents[2] / "tests" / "data"
 _NAMES = ("bottles_40s.mp4", "cars_overhead_30s.mp4")
 _QUESTIONS = (

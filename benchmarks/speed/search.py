@@ -29,8 +29,6 @@ from longvid.store.index_rows import Rows
 from longvid.store.index_shard import make_part, open_part
 from longvid.store.local_objects import LocalObjects
 
-__all__ = ["add_arguments", "run"]
-
 Floats = npt.NDArray[np.float32]
 
 _PER_SCENE = 16

@@ -35,8 +35,6 @@ from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
 from longvid.store.quantized_index import QuantizedVectors
 
-__all__ = ["BuiltPart", "run_codes"]
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 

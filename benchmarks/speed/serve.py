@@ -24,8 +24,6 @@ from benchmarks.measurements import Row
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Question
 
-__all__ = ["add_arguments", "run"]
-
 _TEXTS = (
     *("what color is the star?", "where is the circle?", "what shape is red?"),
     *("where is the square?", "what color is the triangle?", "what shape is blue?"),

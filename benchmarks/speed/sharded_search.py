@@ -26,8 +26,6 @@ from longvid.store.vectors import search_parts
 if TYPE_CHECKING:
     from longvid.cluster.search_shards import ShardActors
 
-__all__ = ["run_shards"]
-
 Floats = npt.NDArray[np.float32]
 
 _DEADLINE_SECONDS = 5.0

@@ -34,8 +34,6 @@ from longvid.types import (
     Video,
 )
 
-__all__ = ["StandInDecoder", "StandInEncoder", "make_footage", "stand_in_config"]
-
 _GRID = 4
 _WIDTH = 3 * _GRID * _GRID
 _FATAL = "fatal"

@@ -22,8 +22,6 @@ from longvid.capacity import needs_of
 from longvid.config import Config, load_config
 from longvid.store import Store
 
-__all__ = ["add_arguments", "run"]
-
 _RATES_MBIT = (1.25, 2.5, 5.0)
 """Of ordinary 720p footage, megabits a second, for which the share is worked out."""
 

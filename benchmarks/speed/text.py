@@ -31,8 +31,6 @@ from longvid.timed_text.words import content_words, indexed_text
 from longvid.transcribe.screen_text import ScreenText, ScreenTextReader
 from longvid.types import Chunk, FrameBatch, FrameSize, SegmentPlan, TextLine
 
-__all__ = ["add_arguments", "run"]
-
 _WORDS = (
     *("harbor", "museum", "garden", "river", "station", "winter", "market", "bridge", "island"),
     *("window", "number", "morning", "closed", "open", "north", "south", "exit", "platform"),

@@ -11,8 +11,6 @@ import itertools
 from longvid.types import TextLine
 from longvid.types.text_line import TextSourceName
 
-__all__ = ["QUESTIONS", "hour_of_lines"]
-
 #: (question, the line that answers it, its source)
 QUESTIONS: tuple[tuple[str, str, TextSourceName], ...] = (
     ("How much do the whales eat every day?", "up to four tons of krill every day", "speech"),

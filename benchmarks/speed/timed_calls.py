@@ -11,8 +11,6 @@ import torch
 
 from benchmarks.measurements import Row
 
-__all__ = ["Bench", "machine_rates"]
-
 
 @dataclass(frozen=True, slots=True)
 class Bench:

@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Commands", "load"]
-
 
 class Commands:
     """The subcommands of a parser, and the options that several of them take.

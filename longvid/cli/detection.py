@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from longvid.config import Config
     from longvid.store import Store
 
-__all__ = ["add_commands"]
-
 
 def add_commands(commands: Commands) -> None:
     """Register it."""

@@ -11,8 +11,6 @@ from longvid.decode.clips import cut_clip
 from longvid.paths import cache_home
 from longvid.types import Evidence
 
-__all__ = ["open_evidence"]
-
 _MOST_SECONDS = 120.0
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
     from longvid.types import Failure
 
-__all__ = ["add_commands", "add_strict", "stop_early"]
-
 
 def add_commands(commands: Commands) -> None:
     """Register them."""

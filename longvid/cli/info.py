@@ -14,8 +14,6 @@ from longvid.errors import ConfigError, counted
 if TYPE_CHECKING:
     from longvid.model_inventory import Model
 
-__all__ = ["add_commands"]
-
 _MISSING = "missing"
 
 

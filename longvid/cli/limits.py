@@ -7,8 +7,6 @@ import resource
 
 from longvid.errors import LongvidError
 
-__all__ = ["check_memory_limit", "limits_note", "resource_sentence"]
-
 #: Address space that a command needs with the smallest model, in bytes.
 _NEEDED_BYTES = 3_000_000_000
 

@@ -22,32 +22,6 @@ if TYPE_CHECKING:
     from longvid.qa.object_search import ObjectEvidence
     from longvid.types import Track
 
-__all__ = [
-    "ERROR",
-    "FAILURES",
-    "OK",
-    "OutputError",
-    "ReaderGoneError",
-    "clock",
-    "dump",
-    "failure_row",
-    "flush",
-    "folded",
-    "print_answer",
-    "print_evidence",
-    "print_objects",
-    "print_report",
-    "print_tracks",
-    "printable",
-    "read_clock",
-    "remark",
-    "say",
-    "share",
-    "short_names",
-    "table",
-    "warn",
-]
-
 #: Exit statuses: done · an error told in one sentence · finished, some videos failed.
 OK, ERROR, FAILURES = 0, 1, 3
 

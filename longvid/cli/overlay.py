@@ -14,8 +14,6 @@ from longvid.store import Store
 from longvid.store.pictures import read_pictures
 from longvid.types import Answer, Box, Track
 
-__all__ = ["write_overlay", "write_overlay_clip"]
-
 _COLORS = ("#ff3b30", "#34c759", "#007aff", "#ffcc00", "#af52de", "#ff9500", "#00c7be", "#ff2d55")
 _LEAST_SIDE = 384
 _MOST_SECONDS = 120.0

@@ -10,8 +10,6 @@ from longvid.cli.command import Commands
 from longvid.cli.output import OK, clock, dump, printable, read_clock, remark, say
 from longvid.errors import ConfigError, StoreError
 
-__all__ = ["add_commands"]
-
 #: Longest first line of a request, beside its headers.
 _REQUEST_LINE_BYTES = 16_384
 

@@ -25,8 +25,6 @@ from longvid.errors import ConfigError, counted
 if TYPE_CHECKING:
     from longvid.store import VideoStatus
 
-__all__ = ["add_commands", "known_kind"]
-
 
 def add_commands(commands: Commands) -> None:
     """Register them."""

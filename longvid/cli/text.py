@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from longvid.store import Store
     from longvid.types import Video
 
-__all__ = ["add_commands"]
-
 
 def add_commands(commands: Commands) -> None:
     """Register them."""

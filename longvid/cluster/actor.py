@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Protocol
 
-__all__ = ["Actor"]
-
 _STAGES = "longvid.cluster.stages"
 
 

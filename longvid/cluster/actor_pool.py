@@ -12,8 +12,6 @@ from ray.actor import ActorHandle
 from longvid.cluster.actor import Actor
 from longvid.errors import ClusterError
 
-__all__ = ["ACTOR_LOST", "Pool", "Worker"]
-
 #: What Ray raises when an actor or its machine is gone, or cannot be reached.
 ACTOR_LOST = (
     ray.exceptions.RayActorError,

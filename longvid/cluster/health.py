@@ -20,8 +20,6 @@ import ray
 
 from longvid.errors import ClusterError
 
-__all__ = ["ClusterHealth", "ask"]
-
 _CHECK_SECONDS, _ANSWER_SECONDS = 5.0, 5.0
 #: A process that cannot be reached for this long is dead; the GCS may be restarted meanwhile.
 _DOWN_SECONDS = 15.0

@@ -29,8 +29,6 @@ from longvid.indexing.messages import Opened, StageSums, Written
 from longvid.sample import try_plan_chunks
 from longvid.types import Chunk, Failure
 
-__all__ = ["Job", "unwrapped"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Probing:

@@ -18,8 +18,6 @@ from longvid.cluster.health import ClusterHealth
 from longvid.inputs import Listing
 from longvid.remote_files import file_bytes, is_remote
 
-__all__ = ["FewFiles", "Lister", "RemoteListing", "few_files"]
-
 _PATHS_PER_CALL = 1000
 #: What the driver hashes and opens itself, in about a second.
 _FEW_FILES, _FEW_BYTES = 16, 1 << 30

@@ -8,8 +8,6 @@ from itertools import islice
 
 from longvid.remote_files import file_bytes, is_remote
 
-__all__ = ["PathBatches"]
-
 _MAX_PATHS, _MAX_BYTES = 64, 256 << 20
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from longvid.config import Config, Layout, RayResources
 from longvid.errors import ConfigError
 
-__all__ = ["Plan", "make_plan", "plan_decoders", "room_for_frames"]
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -13,8 +13,6 @@ from longvid.cluster.retry_policy import RetryPolicy
 from longvid.indexing.ledger import Ledger
 from longvid.indexing.report import Progress
 
-__all__ = ["ProgressThread"]
-
 _INTERVAL_SECONDS = 1.0
 
 

@@ -16,8 +16,6 @@ from typing import TypedDict
 
 from longvid.indexing.messages import StageSums
 
-__all__ = ["RetryPolicy", "Verdict", "WorkItem"]
-
 
 class PolicySums(TypedDict):
     """What `RetryPolicy.sums` returns."""

@@ -25,8 +25,6 @@ from longvid.store.backend import open_objects
 from longvid.store.segment_search import ShardPlan
 from longvid.store.vectors import best_hits, open_parts, search_parts
 
-__all__ = ["ShardActors", "ShardedHits", "ShardedSearch"]
-
 
 @dataclass(frozen=True, slots=True)
 class ShardedHits:

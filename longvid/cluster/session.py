@@ -24,8 +24,6 @@ from longvid.cluster.placement import Plan, make_plan
 from longvid.config import Config, Layout
 from longvid.errors import ClusterError
 
-__all__ = ["Actors", "connect", "nodes", "plan_for", "start"]
-
 _LOCAL = "local"
 _IMPORTED_NEXT = "longvid.cluster.job"
 #: Chunks that wait in a single actor which decodes and encodes; `frame_batches` bounds them too.

@@ -8,8 +8,6 @@ from ray.util.metrics import Counter, Histogram
 
 from longvid.types import Failure
 
-__all__ = ["StageMetrics"]
-
 _BOUNDARIES_SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 
 

@@ -21,8 +21,6 @@ from longvid.indexing.video_reader import Reader
 from longvid.store import Store
 from longvid.types import Chunk, Failure, FrameBatch
 
-__all__ = ["Decode", "DecodeAndEncode", "Encode", "Probe", "refresh"]
-
 
 class Probe:
     """Paths → what each file is."""

@@ -6,8 +6,6 @@ import io
 import os
 import sys
 
-__all__ = ["reserve_stdout"]
-
 
 def reserve_stdout() -> None:
     """Let only `sys.stdout` lead to stdout; what is written to descriptor 1 goes to stderr.

@@ -11,8 +11,6 @@ from longvid.indexing.text_reader import TextReader, TextResult
 from longvid.store import Store
 from longvid.types import Video
 
-__all__ = ["read_text_of"]
-
 
 def read_text_of(videos: Sequence[Video], config: Config, store_uri: str) -> list[TextResult]:
     """Let the configuration's text sources read finished videos; none in this process.

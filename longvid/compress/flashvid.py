@@ -13,8 +13,6 @@ from longvid.methods.token_pooling import require_finite
 from longvid.protocols import ADDED_LATER
 from longvid.types import Segment, Tokens
 
-__all__ = ["FlashVID"]
-
 
 @dataclass(frozen=True, slots=True)
 class FlashVID:

@@ -18,17 +18,6 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "FrameGroup",
-    "Placed",
-    "concatenate",
-    "equal_groups",
-    "full_grids",
-    "gather",
-    "grid_centres",
-    "same_grid",
-]
-
 # Positions are at least 1 / 64 apart on any grid in use; this is far below and above rounding.
 _POSITION_TOLERANCE = 1e-3
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 else:
     resamplers = later("longvid.models.resamplers")
 
-__all__ = ["LearnedQueries", "Perceiver", "QFormer"]
-
 #: Frames, or clips, in one forward pass.
 _BATCH = 16
 

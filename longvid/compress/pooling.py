@@ -29,8 +29,6 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ContentTokens", "GridPooling", "SlowFastPooling"]
-
 
 @dataclass(frozen=True, slots=True)
 class SlowFastPooling:

@@ -19,8 +19,6 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DyCoke", "GridPruning", "RandomPruning", "SpatialTokenCompression"]
-
 
 class GridPruning(ABC):
     """Prune by comparing tokens at the same place of different frames."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from longvid.types import Segment
 
-__all__ = ["DifferentialTokenDrop", "EfficientVideoSampling", "VCast", "VidCom2"]
-
 
 def scored(name: str, data: Tensor, score_width: int) -> Tensor:
     """Return the channels that tokens are compared by: the first `score_width`, or all for 0.

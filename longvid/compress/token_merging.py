@@ -17,8 +17,6 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TokenMerging"]
-
 _UNITS = ("ratio", "r", "target", "kth")
 
 

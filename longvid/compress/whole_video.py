@@ -14,8 +14,6 @@ from longvid.lazy_import import torch
 from longvid.protocols import Compressor
 from longvid.types import Segment, Tokens
 
-__all__ = ["compress_video", "groups_of"]
-
 
 def groups_of(segments: Sequence[Segment], num_segments: int) -> Iterator[list[Segment]]:
     """Group consecutive segments of one video.

@@ -40,8 +40,6 @@ from longvid.protocols import (
 from longvid.sample import Sampling
 from longvid.types import CheckpointRef
 
-__all__ = ["Config", "Layout", "load_config", "load_layout", "torch_device"]
-
 #: Raised when the same configuration would put different bytes into a store.
 _INDEX_VERSION = 1
 _ALWAYS_LISTED = ("compressors", "selectors")

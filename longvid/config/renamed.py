@@ -7,8 +7,6 @@ from typing import Any
 
 from longvid.errors import ConfigError
 
-__all__ = ["current_name", "current_names"]
-
 #: Section -> old name -> today's name.
 _RENAMED = {
     "ask": {

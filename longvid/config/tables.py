@@ -10,9 +10,6 @@ from typing import Any
 from longvid import registry
 from longvid.errors import ConfigError, shown
 
-__all__ = ["build", "build_part", "part_table", "plain", "refuse_unknown"]
-
-
 #: Beyond this a float cannot tell one whole number from the next, and no setting is that large.
 _MOST = 2**53
 #: An error that quotes a longer value is cut in its middle.

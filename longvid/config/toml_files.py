@@ -15,8 +15,6 @@ from longvid.config.renamed import current_name, current_names
 from longvid.config.sections import PART_LISTS, SECTION_NAMES
 from longvid.errors import ConfigError, shown
 
-__all__ = ["Tables", "change", "merge", "preset_names", "read_tables"]
-
 Tables = dict[str, Any]
 
 _PRESETS = Path(__file__).parents[1] / "presets"

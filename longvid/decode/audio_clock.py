@@ -14,8 +14,6 @@ from longvid.decode.container import open_video
 from longvid.decode.packet_table import scan
 from longvid.errors import VideoError
 
-__all__ = ["SoundClock", "video_jumps"]
-
 #: A step back that is longer is a discontinuity: no codec reorders sound.
 _LONGEST_STEP_BACK = 0.5
 #: Sound and picture of one discontinuity differ by less.

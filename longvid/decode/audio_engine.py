@@ -27,8 +27,6 @@ from longvid.decode.engine import Allocate, DecodedSegment, Gap
 from longvid.errors import VideoError
 from longvid.types import SegmentPlan
 
-__all__ = ["MAX_BLOCK_SECONDS", "SAMPLE_RATE", "AudioEngine", "AudioFacts", "quietest"]
-
 SAMPLE_RATE = 16_000
 MAX_BLOCK_SECONDS = 30.0
 #: Audio decoders that are let near the data.

@@ -9,8 +9,6 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image, ImageDraw
 
-__all__ = ["draw_boxes"]
-
 
 def draw_boxes(frame: VideoFrame, marks: Sequence[dict[str, Any]], seconds: float) -> VideoFrame:
     """Return a frame with the boxes of one time; the frame itself where there is none.

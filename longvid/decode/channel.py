@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Channel", "ChannelClosed", "when_descriptors_are_free"]
-
 Result = TypeVar("Result")
 
 _MAX_WAIT_SECONDS, _PAUSE_SECONDS = 60.0, 0.02

@@ -34,8 +34,6 @@ from longvid.decode.sandbox import give_up_privileges
 from longvid.errors import VideoError
 from longvid.types import SegmentPlan
 
-__all__ = ["main"]
-
 _TICK_SECONDS = 0.5
 _OPEN_FILES = 64
 

@@ -32,8 +32,6 @@ from longvid.decode.pyav_engine import PyAVEngine
 from longvid.errors import VideoError
 from longvid.types import FrameSize, player_seconds
 
-__all__ = ["ClipEngine", "ClipFacts"]
-
 #: Video codecs that current browsers decode, and containers that they open, without help.
 _BROWSER_CODECS = ("h264", "vp8", "vp9", "av1", "libdav1d")
 _BROWSER_CONTAINERS = ("mp4", "webm")

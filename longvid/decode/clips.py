@@ -14,8 +14,6 @@ from typing import Any
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 
-__all__ = ["FileFacts", "cut_clip", "inspect_file", "join_images", "join_sheet", "remux"]
-
 _MAX_PIXELS = 8192 * 8192 // 2
 _LIMITS = Limits(deadline_seconds=300.0, stall_seconds=30.0, memory_bytes=2 << 30)
 _ENGINE = "longvid.decode.clip_engine:ClipEngine"

@@ -19,16 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "RESTARTS_AT_ANY_TIME_SECONDS",
-    "RESTARTS_BY_DAMAGE_SECONDS",
-    "CarriedTimes",
-    "carried_on",
-    "filled_in",
-    "usual_interval",
-    "without_stray",
-]
-
 RESTARTS_AT_ANY_TIME_SECONDS = 10.0
 RESTARTS_BY_DAMAGE_SECONDS = 30 * 3600.0
 

@@ -29,19 +29,6 @@ from longvid.decode.encryption import (
 from longvid.decode.mp4_boxes import lacks_movie
 from longvid.errors import VideoError
 
-__all__ = [
-    "CODECS",
-    "FORMATS",
-    "clock_start_seconds",
-    "decoder_options",
-    "encrypted",
-    "may_restart",
-    "open_video",
-    "packets",
-    "undecodable",
-    "unusable",
-]
-
 #: Demuxers that read one self-contained file.
 FORMATS = ",".join(
     (

@@ -19,8 +19,6 @@ from longvid.decode.engine import Allocate, DecodedSegment, Gap
 from longvid.decode.packet_table import scan
 from longvid.types import SegmentPlan
 
-__all__ = ["CutEngine", "Cuts", "early"]
-
 _MOST_PIXELS = 1 << 30  # no picture is decoded
 #: A group that is at least so much as long as the longest one ended for its length.
 _FULL_LENGTH = 0.95

@@ -5,8 +5,6 @@ from __future__ import annotations
 from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 
-__all__ = ["read_cuts"]
-
 _LIMITS = Limits(deadline_seconds=3600.0, stall_seconds=60.0, memory_bytes=1 << 30)
 
 

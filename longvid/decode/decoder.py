@@ -23,8 +23,6 @@ from longvid.lazy_import import torch
 from longvid.timed_text.formats import Line, text_lines
 from longvid.types import Chunk, Failure, FrameBatch, Picture, SegmentPlan, TextLine, Video
 
-__all__ = ["InProcessDecoder", "RunningDecoder"]
-
 
 class RunningDecoder:
     """One child process, started when it is first needed and again after it died.

@@ -8,8 +8,6 @@ from longvid.decode.decoder import RunningDecoder
 from longvid.decode.decord_engine import why_no_decord
 from longvid.decode.external import OtherDecoder
 
-__all__ = ["DecordDecoder"]
-
 
 @dataclass(frozen=True, slots=True)
 class DecordDecoder(OtherDecoder):

@@ -23,9 +23,6 @@ from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 
-__all__ = ["decord_engine", "why_no_decord"]
-
-
 _SOUGHT_BY_GUESSING = ("mpeg", "ogg")
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from longvid.decode.mp4_boxes import MOVIE, boxes
 
-__all__ = ["has_encrypted_track", "is_encrypted", "is_scrambled_transport_stream"]
-
 _HEAD_BYTES = 1 << 20
 _MOST_MOVIE_BYTES = 1 << 28
 

@@ -15,19 +15,6 @@ import numpy.typing as npt
 
 from longvid.types import SegmentPlan, Video
 
-__all__ = [
-    "Allocate",
-    "DecodedSegment",
-    "EncodedPicture",
-    "Engine",
-    "FrameArray",
-    "Gap",
-    "Progress",
-    "plan_from_message",
-    "video_from_message",
-    "without_missing_rows",
-]
-
 #: (T, 3, H, W) or (3, H, W) uint8 RGB.
 FrameArray = npt.NDArray[np.uint8]
 

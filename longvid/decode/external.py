@@ -15,8 +15,6 @@ from longvid.errors import ConfigError
 from longvid.protocols import RUN_ONLY
 from longvid.types import FrameSize
 
-__all__ = ["OtherDecoder"]
-
 
 @dataclass(frozen=True, slots=True)
 class OtherDecoder:

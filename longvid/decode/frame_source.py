@@ -11,8 +11,6 @@ from av.video.stream import VideoStream
 
 from longvid.decode.packet_table import FrameTimes
 
-__all__ = ["Opened", "PacketsMislead", "Reopen", "Source"]
-
 Opened = tuple[InputContainer, VideoStream]
 
 #: Opens a file anew.

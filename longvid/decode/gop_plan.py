@@ -14,8 +14,6 @@ import numpy as np
 
 from longvid.decode.packet_table import FrameTimes, PacketTable
 
-__all__ = ["Run", "nearest_allowed", "on_display", "plan_runs", "start_packet"]
-
 #: Wanted times are floating-point sums, presentation times are ratios: a frame counts as begun
 #: this long before its time. Frames are a thousand times longer.
 SLACK_SECONDS = 1e-6

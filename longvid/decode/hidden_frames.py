@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["invisible_test"]
-
 
 def invisible_test(codec: str) -> Callable[[memoryview], bool] | None:
     """Return the test for packets of a codec, None where every packet is shown.

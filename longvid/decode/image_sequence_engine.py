@@ -20,8 +20,6 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning
 
 from longvid.errors import VideoError
 
-__all__ = ["ImageSequenceEngine", "SequenceFacts"]
-
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _MOST_SIDE = 1280
 _SHEET_QUALITY = 60

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-__all__ = ["MOVIE", "boxes", "lacks_movie"]
-
 MOVIE = b"moov"
 #: What an MP4 or QuickTime file may begin with.
 _FIRST = (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof", b"styp", b"sidx")

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-__all__ = ["Disposable", "disposable_h264", "disposable_test"]
-
 
 class Disposable(Protocol):
     """Says of a packet whether nothing refers to it. Must see every packet, in decoding order."""

@@ -31,16 +31,6 @@ from longvid.decode.hidden_frames import invisible_test
 from longvid.decode.non_reference import Disposable
 from longvid.decode.packet_checks import DisplayOrder, HeaderCheck, irregular_test
 
-__all__ = [
-    "TAIL_SECONDS",
-    "FrameTimes",
-    "PacketTable",
-    "fingerprint",
-    "joins",
-    "longest_gap_ticks",
-    "scan",
-]
-
 Int64s = npt.NDArray[np.int64]
 
 #: A header may be so many seconds longer than the packets before its tail counts as missing.

@@ -20,8 +20,6 @@ from longvid.decode.engine import FrameArray
 from longvid.errors import VideoError
 from longvid.types import FrameSize
 
-__all__ = ["Orientation", "Painter", "Placement", "orientation_of", "place"]
-
 #: A narrow frame that must fill a square is scaled to a strip; this is as long as one may get.
 _MOST_SCALED_PIXELS = 1 << 26
 

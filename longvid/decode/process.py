@@ -24,8 +24,6 @@ from typing import IO, Any
 from longvid.decode.channel import Channel, ChannelClosed, when_descriptors_are_free
 from longvid.decode.sandbox import child_environment
 
-__all__ = ["ChildFailure", "ChildProcess", "Limits"]
-
 _START_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 5.0
 _STDERR_BYTES = 4096

@@ -11,8 +11,6 @@ from longvid.errors import ConfigError
 from longvid.protocols import RUN_ONLY
 from longvid.types import FrameSize
 
-__all__ = ["PyAVDecoder"]
-
 #: Longer than any video takes, and short enough for a socket's timer.
 _MOST_SECONDS = 1e9
 

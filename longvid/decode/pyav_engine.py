@@ -37,8 +37,6 @@ from longvid.decode.truncated import is_cut
 from longvid.errors import VideoError
 from longvid.types import FrameSize, SegmentPlan, Video
 
-__all__ = ["PyAVEngine", "engine_over"]
-
 _OPEN_FILES = 4
 #: A segment that ends this close to the end of the video is its last.
 _LAST_SEGMENT_SECONDS = 1e-3

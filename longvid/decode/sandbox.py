@@ -13,8 +13,6 @@ import platform
 import struct
 import sys
 
-__all__ = ["child_environment", "give_up_privileges"]
-
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 13  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | EACCES
 #: Classic BPF on a struct seccomp_data.

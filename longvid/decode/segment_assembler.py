@@ -23,8 +23,6 @@ from longvid.decode.pixel_conversion import Painter
 from longvid.decode.thumbnails import PictureMaker
 from longvid.types import SegmentPlan
 
-__all__ = ["assemble"]
-
 
 class _Segment:
     """One segment being filled."""

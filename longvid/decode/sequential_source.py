@@ -15,8 +15,6 @@ from longvid.decode.frame_source import Reopen
 from longvid.decode.packet_checks import broken_test
 from longvid.decode.packet_table import TAIL_SECONDS, FrameTimes, joins, longest_gap_ticks
 
-__all__ = ["SequentialSource"]
-
 
 class SequentialSource:
     """Decodes every frame from the start, and believes only what comes out.

@@ -23,8 +23,6 @@ from longvid.decode.container import FORMATS
 from longvid.errors import VideoError
 from longvid.timed_text.formats import MAX_BYTES, MAX_LINES, SUFFIXES, Line, read_sidecar
 
-__all__ = ["may_hold_text", "read_text"]
-
 _TEXT_CODECS = ("srt", "subrip", "mov_text", "webvtt", "ass", "ssa", "text")
 _WEBVTT_BOXES = "wvtt"
 _MAX_LINE_BYTES = 1 << 14

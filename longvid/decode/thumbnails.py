@@ -11,8 +11,6 @@ from longvid.decode.engine import EncodedPicture
 from longvid.decode.pixel_conversion import Painter
 from longvid.types import FrameSize
 
-__all__ = ["PictureMaker"]
-
 _MOST_SIDE = 384
 _QUALITY = 75
 

@@ -8,8 +8,6 @@ from longvid.decode.decoder import RunningDecoder
 from longvid.decode.external import OtherDecoder
 from longvid.decode.torchcodec_engine import why_no_torchcodec
 
-__all__ = ["TorchcodecDecoder"]
-
 
 @dataclass(frozen=True, slots=True)
 class TorchcodecDecoder(OtherDecoder):

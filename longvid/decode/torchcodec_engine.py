@@ -17,8 +17,6 @@ from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pyav_engine import PyAVEngine, engine_over
 from longvid.errors import VideoError
 
-__all__ = ["torchcodec_engine", "why_no_torchcodec"]
-
 #: torchcodec holds every frame of one call at full size.
 _FRAMES_A_CALL = 8
 _SAME_SECONDS = 1e-4

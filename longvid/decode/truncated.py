@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_cut"]
-
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _HEAD_BYTES = 4096
 

@@ -22,8 +22,6 @@ from longvid.models.tokenizer import TextTokenizer, load_tokenizer, require_know
 from longvid.models.transformers_logging import quiet
 from longvid.types import FrameBatch, Segment
 
-__all__ = ["DualEncoder", "TextWorker", "pixel_format_of", "width_of"]
-
 Embedder = TypeVar("Embedder", bound="DualEncoder | VideoEmbedder")
 
 #: Architectures with two towers: the class in transformers, and what only its vision side needs.

@@ -16,8 +16,6 @@ from longvid.types.needs import EncoderMemory
 if TYPE_CHECKING:
     from longvid.encode.huggingface import HuggingFaceEncoder
 
-__all__ = ["encoder_memory"]
-
 
 def encoder_memory(
     part: HuggingFaceEncoder, folder: Path, embedder: Path, device: str

@@ -36,8 +36,6 @@ from longvid.types import (
     Tokens,
 )
 
-__all__ = ["HuggingFaceEncoder"]
-
 # The weights are in a store's fingerprint by `identity`, so that a checkpoint may be moved.
 _NAMED_BY_IDENTITY = RUN_ONLY
 

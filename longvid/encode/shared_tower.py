@@ -9,8 +9,6 @@ from longvid.errors import ModelError
 from longvid.lazy_import import torch
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["SharedTower", "see_alike"]
-
 
 class SharedTower:
     """One vision tower in place of two equal ones: it runs once and both sides read its output."""

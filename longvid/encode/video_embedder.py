@@ -25,8 +25,6 @@ from longvid.models.config_json import stated_config
 from longvid.models.families import family_of
 from longvid.models.tokenizer import Span, outside, require_known_words
 
-__all__ = ["DOCUMENT_INSTRUCTION", "QUERY_INSTRUCTION", "VideoEmbedder", "embedding_width"]
-
 #: As published, for anything that is searched, and for the text that looks for a clip.
 DOCUMENT_INSTRUCTION = "Represent the user's input."
 QUERY_INSTRUCTION = "Find the clip that corresponds to the given text."

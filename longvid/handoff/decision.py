@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from longvid.errors import ConfigError
 from longvid.types import Segment
 
-__all__ = ["ENGINES", "WAYS", "Handoff", "handoff", "has_full_grids"]
-
 ENGINES = ("vllm", "sglang")
 WAYS = ("prompt_embeds", "video_embeds", "precomputed", "pictures", "refused")
 

@@ -9,8 +9,6 @@ import io
 from longvid.errors import OpError
 from longvid.lazy_import import torch
 
-__all__ = ["MOST_BODY_BYTES", "identity_of", "numpy_file", "require_body", "torch_file"]
-
 #: What vLLM's server takes in one request.
 MOST_BODY_BYTES = 32 * 1024 * 1024
 

@@ -15,8 +15,6 @@ from longvid.models.families.protocol import Piece
 from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer
 from longvid.types import Question, Selection
 
-__all__ = ["PromptLayout", "lay_out", "positions_of"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptLayout:

@@ -14,8 +14,6 @@ from longvid.handoff.packing import identity_of
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import FramePiece, Piece, TextPiece
 
-__all__ = ["precomputed"]
-
 
 def precomputed(
     pieces: Sequence[Piece], positions: torch.Tensor, placeholder_id: int, merge: int = 2

@@ -16,8 +16,6 @@ from longvid.handoff.packing import identity_of, require_body, torch_file
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import FramePiece, Piece, TextPiece
 
-__all__ = ["VideoItem", "chat_content", "prompt_embeds", "video_items", "video_part"]
-
 
 def prompt_embeds(pieces: Sequence[Piece], dtype: torch.dtype | None = None) -> dict[str, Any]:
     """Return the mixed prompt of `LLM.generate`: ids of text, rows of frames.

@@ -18,8 +18,6 @@ from longvid.indexing.segment_pipeline import SegmentPipeline, torch_threads
 from longvid.store import Store
 from longvid.types import Chunk, Failure, FrameBatch, Segment
 
-__all__ = ["DecodeEncodeWorker", "written_chunk"]
-
 
 @dataclass(slots=True)
 class _Pending:

@@ -18,8 +18,6 @@ from longvid.indexing.messages import ChunkDone, DecodedItem, Opened
 from longvid.indexing.video_reader import Reader
 from longvid.types import Chunk
 
-__all__ = ["DecodeWorkers"]
-
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 

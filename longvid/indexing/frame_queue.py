@@ -9,8 +9,6 @@ from collections import deque
 from longvid.indexing.messages import ChunkDone, DecodedItem
 from longvid.types import FrameBatch
 
-__all__ = ["FrameQueue", "QueueClosed", "max_batches"]
-
 #: File descriptors that a process needs beside those of waiting frames, and the fewest batches.
 _OTHER_DESCRIPTORS, _MIN_BATCHES = 128, 8
 

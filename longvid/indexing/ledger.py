@@ -19,8 +19,6 @@ from longvid.store.player_time import in_player_time
 from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Video
 
-__all__ = ["Ledger", "empty_input_error", "exhausted_paths", "open_store"]
-
 #: The share of failures is looked at from this number of videos on.
 _MIN_TRIED = 20
 #: A file that changed this often while it was indexed is a failure.

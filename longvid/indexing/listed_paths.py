@@ -8,8 +8,6 @@ from queue import SimpleQueue
 
 from longvid.remote_files import file_bytes, is_remote
 
-__all__ = ["ListedPaths"]
-
 
 class ListedPaths:
     """Paths in their order, listed by a thread of their own.

@@ -26,8 +26,6 @@ from longvid.remote_files import file_bytes, is_remote
 from longvid.sample import try_plan_chunks
 from longvid.types import Failure
 
-__all__ = ["run_local"]
-
 
 def run_local(
     paths: Iterable[str],

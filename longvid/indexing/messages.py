@@ -8,16 +8,6 @@ from longvid.remote_files import FileState
 from longvid.store import ChunkRecord
 from longvid.types import Chunk, Failure, FrameBatch, TextLine, Video
 
-__all__ = [
-    "DECODER_DIED",
-    "ChunkDone",
-    "DecodedItem",
-    "Opened",
-    "StageSums",
-    "VideoText",
-    "Written",
-]
-
 #: Kinds of failure that need not be the video's doing: anybody may have killed the decoder.
 DECODER_DIED = ("decoder-crash", "out-of-memory")
 

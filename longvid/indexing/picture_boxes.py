@@ -13,8 +13,6 @@ from longvid.store import Store
 from longvid.store.detected_boxes import BoxWriter, detector_fingerprint
 from longvid.store.pictures import picture_times, read_pictures
 
-__all__ = ["BoxFinder"]
-
 #: Pictures a part: a run that is killed repeats no more than these.
 _PART = 64
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from longvid.types import Failure
 
-__all__ = ["IndexReport", "Progress"]
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:

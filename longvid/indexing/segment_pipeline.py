@@ -17,9 +17,6 @@ from longvid.models.transformers_logging import loading
 from longvid.protocols import segments_together
 from longvid.types import Failure, FrameBatch, Segment, Video
 
-__all__ = ["SegmentPipeline", "torch_threads"]
-
-
 #: So many pictures that stayed for a whole segment are kept: chunks of a video may come mixed.
 _STILLS_KEPT = 4
 

@@ -20,8 +20,6 @@ from longvid.remote_files import foreign_errors, is_remote, remote_file
 from longvid.timed_text.formats import MAX_BYTES, SUFFIXES, sidecar_of
 from longvid.types import Failure, TextLine, Video
 
-__all__ = ["SubtitleReader"]
-
 _MAX_FOLDERS = 64
 
 

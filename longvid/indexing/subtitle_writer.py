@@ -20,8 +20,6 @@ from longvid.store import (
 from longvid.store.objects import DamagedObjectError
 from longvid.types import TextLine, Video
 
-__all__ = ["add_subtitles", "keep_subtitles"]
-
 
 def keep_subtitles(store: Store, video: Video, texts: Mapping[str, VideoText]) -> None:
     """Write the subtitles of a video, before its manifest makes it visible.

@@ -24,8 +24,6 @@ from longvid.store import Store
 from longvid.store.timed_text import TextWriter, text_fingerprints
 from longvid.types import Audio, Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, TextLine, Video
 
-__all__ = ["TextReader", "TextResult", "summed", "text_fingerprint"]
-
 #: Text is written after each so many seconds of a video; a killed run repeats no more than this.
 _PART_SECONDS = 300.0
 _FRAMES_A_SEGMENT = 8

@@ -12,8 +12,6 @@ from longvid.indexing.text_reader import TextReader, TextResult, summed
 from longvid.store import Store
 from longvid.types import Failure, Video
 
-__all__ = ["TextThreads"]
-
 
 class TextThreads:
     """Reads videos in the background. Without text sources it does nothing and has no threads.

@@ -23,8 +23,6 @@ from longvid.protocols import Decoder, DecoderPart
 from longvid.remote_files import FileState, LocalCopies, file_state
 from longvid.types import Chunk, Failure, FrameBatch, Video
 
-__all__ = ["Reader", "open_video", "sized_decoder"]
-
 Item = TypeVar("Item", Video | Failure, FrameBatch | Failure)
 
 

@@ -19,8 +19,6 @@ from urllib.parse import urlsplit
 
 from longvid.errors import ModelError
 
-__all__ = ["ChatServer", "Reply", "ServerFault"]
-
 _MOST_LINE_BYTES = 1 << 20
 _MOST_REPLY_CHARACTERS = 1 << 20
 _MOST_WAIT_SECONDS = 60.0

@@ -16,16 +16,6 @@ from longvid.llm.kv_cache import new_rows, take_row, truncate
 from longvid.llm.prefill import ReadPrompt
 from longvid.models.families.protocol import Decoder, Spliced, TextPiece
 
-__all__ = [
-    "OnStep",
-    "Rows",
-    "continue_rows",
-    "end_ids",
-    "most_likely",
-    "score_one_by_one",
-    "score_together",
-]
-
 #: Hears the new ids of every row so far after each step; returns the rows that shall end.
 OnStep = Callable[[Sequence[Sequence[int]]], Collection[int]]
 

@@ -47,8 +47,6 @@ from longvid.types import (
 if TYPE_CHECKING:
     from longvid.models.experts import ExpertShares
 
-__all__ = ["HuggingFaceLanguageModel"]
-
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceLanguageModel:

@@ -16,8 +16,6 @@ from longvid.errors import ModelError
 from longvid.lazy_import import torch
 from longvid.types import Selection
 
-__all__ = ["KnownFootage", "frame_features"]
-
 _FILE = "known_footage.json"
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from longvid.lazy_import import torch
 from longvid.models.free_memory import free_bytes
 
-__all__ = ["elements_per_token", "new_cache", "new_rows", "require_room", "take_row", "truncate"]
-
 
 def elements_per_token(config: Any) -> int:
     """Return how many numbers the keys and values of one token are.

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-__all__ = ["GrowingLayer"]
-
 _GROWTH = 1.25
 
 

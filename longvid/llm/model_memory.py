@@ -16,8 +16,6 @@ from longvid.types.needs import EncoderMemory, LanguageModelMemory
 if TYPE_CHECKING:
     from longvid.llm.huggingface import HuggingFaceLanguageModel
 
-__all__ = ["add_up", "language_model_memory", "require_system"]
-
 
 def language_model_memory(
     part: HuggingFaceLanguageModel,

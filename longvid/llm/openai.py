@@ -31,8 +31,6 @@ from longvid.types import (
     Selection,
 )
 
-__all__ = ["OpenAILanguageModel", "Spent"]
-
 _MOST_LOGPROBS = 20  # what OpenAI allows
 
 

@@ -20,8 +20,6 @@ from longvid.lazy_import import torch
 from longvid.llm.kv_cache import elements_per_token, new_cache, require_room, truncate
 from longvid.models.families.protocol import Decoder, Piece, Spliced, TextPiece
 
-__all__ = ["PromptReader", "ReadPrompt", "cuts", "divisible_below", "span"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadPrompt:

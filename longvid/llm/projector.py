@@ -15,8 +15,6 @@ from longvid.models.families import family_of, spaces_of
 from longvid.models.families.protocol import Decoder, Projector
 from longvid.types import Segment, Selection
 
-__all__ = ["SelectionProjector"]
-
 
 class SelectionProjector:
     """Turns selections of a checkpoint's kept tokens into what its language model reads.

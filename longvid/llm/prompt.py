@@ -20,19 +20,6 @@ from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, 
 from longvid.models.tokenizer import Span, outside
 from longvid.types import Question, Selection
 
-__all__ = [
-    "in_words",
-    "lay_out",
-    "letters",
-    "list_choices",
-    "prompt_of",
-    "render",
-    "split_at_video",
-    "texts_around",
-    "with_history",
-    "with_subtitles",
-]
-
 _FIELD = re.compile(r"\{(video|question|choices)\}")
 _FRAME_FIELD = re.compile(r"\{(seconds|whole_seconds|clock|index)\}")
 

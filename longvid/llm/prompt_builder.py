@@ -38,8 +38,6 @@ from longvid.types import (
 if TYPE_CHECKING:
     from longvid.llm.huggingface import HuggingFaceLanguageModel
 
-__all__ = ["FROM_CHECKPOINT", "AskedPrompt", "PromptBuilder"]
-
 #: A setting that the checkpoint decides.
 FROM_CHECKPOINT = "auto"
 

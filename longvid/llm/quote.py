@@ -23,8 +23,6 @@ from longvid.types import (
     Selection,
 )
 
-__all__ = ["LISTED_NOTE", "NOTE", "NOTHING_FOUND", "Quote", "Quoter"]
-
 NOTE = "quoted, not understood"
 NOTHING_FOUND = "nothing found"
 LISTED_NOTE = "no line has enough of the question's words; these are lines written on the screen"

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from longvid.timed_text.words import clock
 from longvid.types import TextLine
 
-__all__ = ["line_text", "with_lines"]
-
 _HEADING = "Text in the video, with its time (it may contain mistakes):"
 
 

@@ -24,8 +24,6 @@ from longvid.indexing.report import Progress
 from longvid.mcp.video_library import VideoLibrary
 from longvid.types.text_line import TextSourceName
 
-__all__ = ["make_server"]
-
 Result = TypeVar("Result")
 
 _INSTRUCTIONS = """\

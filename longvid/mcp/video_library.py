@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from longvid.types import Evidence, Picture
     from longvid.types.text_line import TextSourceName
 
-__all__ = ["VideoLibrary"]
-
 _MOST_LINES = 500
 _MOST_PICTURES = 32
 _MOST_RESULTS = 50

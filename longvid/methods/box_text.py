@@ -19,16 +19,6 @@ from dataclasses import dataclass
 
 from longvid.errors import ConfigError
 
-__all__ = [
-    "CODECS",
-    "Codec",
-    "Corners",
-    "Mention",
-    "kosmos2_corners",
-    "kosmos2_pair",
-    "thousandths",
-]
-
 Corners = tuple[float, float, float, float]
 _KOSMOS2_SIDE = 32
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"

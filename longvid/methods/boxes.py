@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["box_iou", "centre_to_corners", "class_wise_nms", "nms"]
-
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
     """Return the intersection over the union of all pairs, (n, m); 0 where both are empty."""

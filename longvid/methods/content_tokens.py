@@ -16,8 +16,6 @@ from longvid.lazy_import import F
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["content_tokens", "grid_size"]
-
 
 def grid_size(content: str) -> int | None:
     """Read a content mode: None for "none", 1 for "mean", k for "grid:k".

@@ -16,8 +16,6 @@ from longvid.lazy_import import ops, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["keep_different", "keep_different_pixels", "keep_least_similar", "pixel_differences"]
-
 # Qwen2.5-VL normalises pixels by these, channel by channel.
 _PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 _CHANNELS, _SUB_FRAMES, _PATCHES = 3, 2, 4  # a step has two frames; a token merges 2 x 2 patches

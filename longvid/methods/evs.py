@@ -12,8 +12,6 @@ from longvid.lazy_import import ops, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["dissimilarity", "keep_changed", "num_retained"]
-
 _FIRST_FRAME = 255.0  # above every cosine distance, so that the first frame comes first
 
 

@@ -22,16 +22,6 @@ from longvid.methods.vcast import frame_means
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "CHOICES",
-    "FlashVIDSettings",
-    "Merged",
-    "choose",
-    "cluster",
-    "compress",
-    "scene_lengths",
-]
-
 CHOICES = ("attn", "div", "attn_div", "attn_div_v2")
 _NEIGHBOURS = 7  # whose distances make the density of a token
 _NOISE = 1e-6

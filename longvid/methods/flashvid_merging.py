@@ -14,8 +14,6 @@ from longvid.lazy_import import F, ops, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Roots", "merge_along_time", "nearest_before", "nearest_before_slowly", "unit"]
-
 
 @dataclass(frozen=True, slots=True)
 class Roots:

@@ -7,20 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = [
-    "boundary",
-    "box_overlap",
-    "contour_accuracy",
-    "j_and_f",
-    "pixel_accuracy",
-    "region_similarity",
-    "robustness",
-    "span_iop",
-    "span_iou",
-    "temporal_iou",
-    "video_iou",
-]
-
 Span = tuple[float, float]
 Corners = Sequence[float]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from longvid.errors import ConfigError
 
-__all__ = ["LLAMA_PAD_TOKEN_ID", "LongVUConfig"]
-
 LLAMA_PAD_TOKEN_ID = 128002
 
 

@@ -10,8 +10,6 @@ import re
 
 from longvid.methods.phrase_tracks import Phrase
 
-__all__ = ["noun_phrases"]
-
 _STOP = """
     a an the this that these those some any every each all both no not his her its their my our
     your he she it they we you i who what which where when why how there here then and or but nor

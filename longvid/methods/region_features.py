@@ -7,8 +7,6 @@ from torch import Tensor
 
 from longvid.errors import OpError
 
-__all__ = ["mask_means", "point_means", "sample_points"]
-
 
 def mask_means(features: Tensor, masks: Tensor) -> Tensor:
     """Return the mean of a map under each mask; zeros under an empty one.

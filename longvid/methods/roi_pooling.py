@@ -15,8 +15,6 @@ from torch import Tensor
 
 from longvid.errors import OpError
 
-__all__ = ["axis_weights", "join_levels", "pool_boxes", "pool_boxes_reference"]
-
 #: Floats of the intermediate result, which bounds the memory beside the map: 2 MB, in the cache.
 _CHUNK = 500_000
 #: A box may be this many times as long as the map; a longer one costs memory and means nothing.

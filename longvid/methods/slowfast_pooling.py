@@ -21,15 +21,6 @@ from longvid.sample import slow_indices
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "POOLING_MODES",
-    "SlowFastLayout",
-    "aggregate",
-    "fast_tokens",
-    "pool",
-    "slow_tokens",
-]
-
 # Frames, rows and columns that `spatial_temporal_pool` gives whatever it is given.
 _SPATIAL_TEMPORAL_GRID = (16, 12, 12)
 

@@ -14,16 +14,6 @@ from longvid.lazy_import import ops, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "cut_tails",
-    "fit_to_budget",
-    "frame_scores",
-    "num_high_frames",
-    "query_guided_frames",
-    "similar_to_anchor",
-    "spatial_token_compression",
-]
-
 
 def num_high_frames(budget: int, num_frames: int, num_low: int, num_high: int) -> int:
     """Return how many frames can be shown at high resolution.

@@ -17,14 +17,6 @@ from longvid.methods.longvu_config import LongVUConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "frame_similarity",
-    "max_num_frames",
-    "select_frames",
-    "select_marked",
-    "text_length",
-]
-
 
 def text_length(input_ids: Tensor, pad_token_id: int) -> int:
     """Count the tokens before the first padding token, the image placeholder included.

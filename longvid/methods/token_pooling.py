@@ -11,8 +11,6 @@ from longvid.types import Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["describe", "mean_rows", "pool_cells", "require_finite"]
-
 
 def describe(segment: Segment) -> str:
     """Name a segment in an error, with the shapes that matter."""

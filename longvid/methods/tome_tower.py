@@ -17,8 +17,6 @@ from typing import Any
 from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import ops, torch
 
-__all__ = ["MergeSchedule", "merge_inside", "unmerge_rows"]
-
 #: Leading tokens that never merge, by the architecture of the tower.
 _PROTECTED = {"siglip_vision_model": 0, "clip_vision_model": 1}
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from longvid.methods.grounding_metrics import box_overlap
 
-__all__ = ["Detection", "link", "suppress"]
-
 
 @dataclass(frozen=True, slots=True)
 class Detection:

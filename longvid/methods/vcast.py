@@ -12,19 +12,6 @@ from longvid.lazy_import import F, ops, torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "allocate",
-    "curvature",
-    "directions",
-    "frame_means",
-    "keep_first",
-    "keep_outstanding",
-    "num_kept",
-    "outstanding",
-    "outstanding_slowly",
-    "weights",
-]
-
 _EPS = 1e-6
 _TEMPERATURE = 0.7
 

@@ -14,16 +14,6 @@ from longvid.methods.vcast import keep_first
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "Scores",
-    "frame_counts",
-    "frame_scales",
-    "keep_unlike",
-    "score",
-    "steady_channels",
-    "with_newlines",
-]
-
 _EPS = 1e-12
 _TEMPERATURE = 0.01
 _BANDWIDTHS = (0.125, 0.25, 0.5, 1.0, 2.0)

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from longvid.errors import ModelError
 
-__all__ = ["checkpoint_errors", "first_line", "foreign_errors"]
-
 
 def foreign_errors() -> tuple[type[Exception], ...]:
     """Return the errors that the libraries raise for a checkpoint that is damaged or odd."""

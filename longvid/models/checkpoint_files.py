@@ -22,22 +22,6 @@ from longvid.errors import ModelError
 from longvid.models.transformers_logging import quiet
 from longvid.paths import cache_home
 
-__all__ = [
-    "EMBEDDER",
-    "MINI",
-    "VLM",
-    "file_identity",
-    "identity",
-    "is_hub_name",
-    "locate",
-    "mini_is_trained",
-    "note",
-    "part_of",
-    "read_config",
-    "require_token",
-    "weight_files",
-]
-
 MINI = "mini"
 VLM = "vlm"
 EMBEDDER = "embedder"

@@ -8,8 +8,6 @@ from pathlib import Path
 from longvid.models import checkpoint_files
 from longvid.types.needs import CheckpointRef
 
-__all__ = ["hub_checkpoint"]
-
 
 def hub_checkpoint(
     role: str,

@@ -26,18 +26,6 @@ from longvid.models.families.qwen_pixels import AnySize, any_size, to_patches
 from longvid.models.from_pretrained import load
 from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer, outside
 
-__all__ = [
-    "CLOSING",
-    "Clip",
-    "ClipReader",
-    "Conversation",
-    "clip_format",
-    "opening",
-    "reads_clips",
-    "sampled_frames",
-    "sentence",
-]
-
 #: End of every conversation: the last of its tokens is the one that is read.
 CLOSING = Span("<|im_end|>\n<|im_start|>assistant\n")
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from longvid.models import checkpoint_files
 
-__all__ = ["Stated", "stated_config"]
-
 
 class Stated:
     """A table of config.json, read as attributes, over the configuration that completes it.

@@ -16,8 +16,6 @@ from longvid.models.from_pretrained import load as load_model
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["load"]
-
 #: Architectures, and their classes in transformers.
 _MODEL_CLASSES = {
     "dinov2": "Dinov2Model",

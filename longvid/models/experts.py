@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError, ModelError
 
-__all__ = ["ExpertShares", "Experts", "router_shares", "upcycle"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExpertShares:

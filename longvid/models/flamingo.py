@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from longvid.errors import OpError
 
-__all__ = ["FlamingoResampler"]
-
 
 class _Attention(nn.Module):
     def __init__(self, width: int, num_heads: int, head_width: int) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path, PurePosixPath
 from longvid.errors import ModelError
 from longvid.lazy_import import torch
 
-__all__ = ["free_bytes", "is_out_of_memory", "require_room"]
-
 _MEMINFO = Path("/proc/meminfo")
 _SIZES = Path("/proc/self/statm")
 #: Which groups of processes this one belongs to, as containers and services bound them.

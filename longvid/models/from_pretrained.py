@@ -22,8 +22,6 @@ from longvid.models.checkpoint_errors import first_line, foreign_errors
 from longvid.models.free_memory import is_out_of_memory, require_room
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["Placement", "load", "placed", "resolve_dtype"]
-
 _DTYPES = ("float32", "bfloat16", "float16")
 
 

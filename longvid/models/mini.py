@@ -35,19 +35,6 @@ if TYPE_CHECKING:
         SiglipModel,
     )
 
-__all__ = [
-    "DECODER_WIDTH",
-    "IMAGE_SIZE",
-    "PATCH_SIZE",
-    "TEXT_LENGTH",
-    "TOWER_WIDTH",
-    "build",
-    "save",
-    "search_layer",
-    "share_tower",
-    "write_folders",
-]
-
 IMAGE_SIZE = 64
 TOWER_WIDTH = 128
 DECODER_WIDTH = 192

@@ -11,33 +11,6 @@ if TYPE_CHECKING:
         PreTrainedTokenizerFast,
     )
 
-__all__ = [
-    "ANSWER_TOKEN",
-    "BACKGROUNDS",
-    "COLORS",
-    "EVENTS",
-    "FRAME_TOKEN",
-    "MOTIONS",
-    "MOTION_BASE",
-    "MOTION_VERBS",
-    "NUMBERS",
-    "PLACES",
-    "PLURALS",
-    "PROMPT",
-    "SHAPES",
-    "SIGNS",
-    "SIZES",
-    "SPECIAL_TOKENS",
-    "VIDEO_TOKEN",
-    "PromptFormat",
-    "build_tokenizer",
-    "prompt",
-    "unknown_words",
-    "vocabulary",
-    "words",
-]
-
-
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "moon", "heart")
 PLURALS = {
     "circle": "circles",

@@ -12,8 +12,6 @@ from typing import TypeGuard
 
 import torch
 
-__all__ = ["PackedLinear", "pack_linears"]
-
 
 class PackedLinear(torch.nn.Module):
     """A linear layer on the CPU in float32, its weight in oneDNN's order.

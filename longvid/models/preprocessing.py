@@ -15,8 +15,6 @@ from typing import Any
 from longvid.errors import ModelError
 from longvid.lazy_import import F, torch
 
-__all__ = ["PixelFormat", "processor_table"]
-
 _LANCZOS, _BICUBIC = 1, 3
 
 # Files and the key inside; the first found counts. A video has its own numbers in some families.

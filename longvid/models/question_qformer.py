@@ -18,8 +18,6 @@ from longvid.models import checkpoint_files
 from longvid.models.from_pretrained import load
 from longvid.models.tokenizer import TextTokenizer, load_tokenizer
 
-__all__ = ["QuestionQFormer"]
-
 _CLASSES = {
     "instructblip": "InstructBlipForConditionalGeneration",
     "instructblipvideo": "InstructBlipVideoForConditionalGeneration",

@@ -31,16 +31,6 @@ from longvid.models.transformers_logging import quiet
 from longvid.models.weight_count import count_built, within
 from longvid.models.weights import read_file
 
-__all__ = [
-    "PERCEIVERS",
-    "QFORMERS",
-    "Resampler",
-    "ResamplerFacts",
-    "count_weights",
-    "load_resampler",
-    "read_facts",
-]
-
 #: Families by kind: `model_type` in config.json, and for Flamingo, which has none, its name.
 QFORMERS = ("blip-2",)
 PERCEIVERS = ("idefics2", "idefics", "flamingo")

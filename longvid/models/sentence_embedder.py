@@ -20,8 +20,6 @@ from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import first_line
 from longvid.models.transformers_logging import quiet
 
-__all__ = ["SentenceEmbedder"]
-
 _BATCH = 32
 _LONGEST = 512
 _POOLINGS = {

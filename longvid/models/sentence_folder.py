@@ -15,8 +15,6 @@ from typing import Any
 
 from longvid.errors import ModelError
 
-__all__ = ["network_folder"]
-
 _MODULES = "modules.json"
 
 

@@ -18,16 +18,6 @@ from longvid.errors import ModelError, QuestionError, UnknownWordsError, shown
 from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 
-__all__ = [
-    "Span",
-    "TextTokenizer",
-    "load_tokenizer",
-    "outside",
-    "require_known_words",
-    "split_spans",
-    "unknown_words",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Span:

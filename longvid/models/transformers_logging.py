@@ -13,8 +13,6 @@ from typing import Any
 
 from longvid.errors import ModelError
 
-__all__ = ["loading", "quiet"]
-
 # Held by the thread that loads something. transformers replaces functions of torch while it builds
 # a model, and filters of warnings belong to the process: of two threads that load at once, one
 # gets a model without storage, and the process keeps the replaced functions.

@@ -15,18 +15,6 @@ from longvid.models.checkpoint_errors import checkpoint_errors
 from longvid.models.transformers_logging import quiet
 from longvid.models.weights import COMPUTED, read_tensors
 
-__all__ = [
-    "PROMPT_WORDS",
-    "VIDEO_HEIGHT",
-    "VIDEO_WIDTH",
-    "count_built",
-    "count_model",
-    "count_stored",
-    "held_bytes",
-    "matching",
-    "within",
-]
-
 #: Text of a prompt, tokens, and the size of the video that is assumed, pixels.
 PROMPT_WORDS = 256
 VIDEO_HEIGHT, VIDEO_WIDTH = 720, 1280

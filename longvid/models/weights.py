@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-__all__ = [
-    "COMPUTED",
-    "check_names",
-    "iterate_tensors",
-    "load_parameters",
-    "load_text_model",
-    "read_file",
-    "read_pickle",
-    "read_tensors",
-    "tensor_names",
-]
-
 #: Tables that older libraries saved and newer ones compute.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embeddings\.position_ids)$")
 

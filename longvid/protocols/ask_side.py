@@ -23,19 +23,6 @@ from longvid.types import (
     Track,
 )
 
-__all__ = [
-    "AnswerListener",
-    "Generation",
-    "Grounder",
-    "GrounderPart",
-    "LanguageModel",
-    "LanguageModelPart",
-    "Reranker",
-    "RerankerPart",
-    "Selector",
-    "SelectorPart",
-]
-
 
 class Reranker(Protocol):
     """Scores what a search found once more, more slowly and better."""

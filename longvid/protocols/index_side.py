@@ -20,27 +20,6 @@ from longvid.types import (
     Video,
 )
 
-__all__ = [
-    "ADDED_LATER",
-    "Compressor",
-    "CompressorPart",
-    "Decoder",
-    "DecoderPart",
-    "Encoder",
-    "EncoderPart",
-    "LearnedCompressorPart",
-    "Reducer",
-    "ReducerPart",
-    "ScreenText",
-    "ScreenTextPart",
-    "Speech",
-    "SpeechPart",
-    "TextEmbedder",
-    "TextSourcePart",
-    "segments_together",
-]
-
-
 #: Metadata of a field that was added when stores existed: at its default it changes no fingerprint.
 ADDED_LATER: dict[str, Any] = {"fingerprint": "if changed"}
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-__all__ = [
-    "RUN_ONLY",
-    "Part",
-]
-
-
 #: Metadata of a field that changes how a part runs but not what it returns (a deadline, a batch
 #: size): `field(default=8, metadata=RUN_ONLY)` keeps it out of a store's fingerprint.
 RUN_ONLY: dict[str, Any] = {"fingerprint": False}

@@ -9,16 +9,6 @@ from pathlib import Path
 from longvid.errors import BudgetError, QuestionError, StoreError, shown
 from longvid.types import Question
 
-__all__ = [
-    "require_budget",
-    "require_question",
-    "require_questions",
-    "require_top_k",
-    "store_name",
-    "video_name",
-]
-
-
 #: No path is longer.
 _MOST_CHARACTERS = 4096
 

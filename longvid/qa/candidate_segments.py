@@ -14,8 +14,6 @@ from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
 from longvid.types import Query, Segment
 
-__all__ = ["CandidateSearch", "evenly", "nothing_fits"]
-
 
 class CandidateSearch:
     """Finds what a question may be shown.

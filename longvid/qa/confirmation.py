@@ -19,8 +19,6 @@ from longvid.rerank.yes_or_no import CHOICES, yes_likelihood
 from longvid.store import Hit
 from longvid.types import Question, Segment, Selection
 
-__all__ = ["Confirmation", "confirm"]
-
 _REMEDY = "set ask.confirm_segments = 0"
 #: A segment shows what is asked for where "yes" is likelier than "no".
 _SHOWN = 0.5

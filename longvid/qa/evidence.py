@@ -8,8 +8,6 @@ from dataclasses import replace
 from longvid.store import Hit, StoredVideo
 from longvid.types import Evidence
 
-__all__ = ["evidence_of", "merge_spans", "supporting"]
-
 
 def evidence_of(hit: Hit, videos: Mapping[str, StoredVideo]) -> Evidence:
     """Return the span of a segment that the search found."""

@@ -6,8 +6,6 @@ import re
 
 from longvid.timed_text.words import asked_source
 
-__all__ = ["split_at_moment"]
-
 _LAST = re.compile(r"(?P<main>.+?),?\s+(?:when|while|as)\s+(?P<clause>.+?)[?.!\s]*", re.I | re.S)
 _FIRST = re.compile(r"\W*(?:when|while|as)\s+(?P<clause>[^,]+),\s*(?P<main>.+)", re.I | re.S)
 

@@ -21,8 +21,6 @@ from longvid.types import Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["moment_score", "query_embedding", "rescored"]
-
 
 def moment_score(frame_scores: Tensor, share: float) -> float:
     """Return the mean of the best frames of one segment.

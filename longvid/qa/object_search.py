@@ -12,8 +12,6 @@ from longvid.lazy_import import torch
 from longvid.store import Store
 from longvid.store.object_vectors import read_objects
 
-__all__ = ["ObjectEvidence", "search_objects"]
-
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvidence:

@@ -17,8 +17,6 @@ from longvid.timed_text.alignment import (
 )
 from longvid.types import Question, Segment, Selection, TextLine
 
-__all__ = ["PromptText"]
-
 #: Videos whose subtitles are kept at hand.
 _VIDEOS_KEPT = 64
 

@@ -7,8 +7,6 @@ import dataclasses
 from longvid.config import Ask
 from longvid.question_form import QuestionKind, kind_of, places_of
 
-__all__ = ["Route", "route_of"]
-
 #: What came before or after a moment is in the segments around it.
 _ORDER_CONTEXT = 2
 

@@ -6,8 +6,6 @@ import re
 
 from longvid.types import Question
 
-__all__ = ["search_text"]
-
 #: Words that stand for something named before.
 _REFERRING = frozenset(
     (

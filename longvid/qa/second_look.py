@@ -21,8 +21,6 @@ from longvid.store import Hit, Store
 from longvid.store.player_time import stored_picture_times, stored_pictures
 from longvid.types import Candidate, Picture, Query, Question
 
-__all__ = ["SecondLook"]
-
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:

@@ -11,8 +11,6 @@ from longvid.lazy_import import torch
 from longvid.models.sentence_embedder import SentenceEmbedder
 from longvid.store.text_index import TextIndex
 
-__all__ = ["RANK_CONSTANT", "SentenceSearch", "reciprocal_ranks"]
-
 #: Of reciprocal rank fusion, as published.
 RANK_CONSTANT = 60
 Found = list[tuple[float, int]]

@@ -7,8 +7,6 @@ import itertools
 from longvid.store import Store, stored_pictures
 from longvid.types import Picture, Selection
 
-__all__ = ["shown_pictures"]
-
 
 def shown_pictures(store: Store, selection: Selection) -> tuple[Picture, ...]:
     """Return the pictures nearest to the frames that a selection shows, in its order.

@@ -22,8 +22,6 @@ from longvid.question_form import caption_of
 from longvid.rerank.yes_or_no import CHOICES, yes_likelihood
 from longvid.types import Candidate, CheckpointRef, Question, Segment, Selection, Tokens
 
-__all__ = ["LikelihoodReranker"]
-
 #: The grid of tokens that a model itself reads of a video's frame.
 _GRID = "model"
 _REMEDY = "leave likelihood out of rerankers"

@@ -22,8 +22,6 @@ from longvid.types import Candidate, CheckpointRef, Question
 if TYPE_CHECKING:
     from longvid.models.clip_reader import Clip, Conversation
 
-__all__ = ["Qwen3VLReranker", "truncated_ids"]
-
 _SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".'

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from longvid.errors import ModelError
 
-__all__ = ["CHOICES", "yes_likelihood"]
-
 #: What `yes_likelihood` compares, in this order.
 CHOICES = ("yes", "no")
 

@@ -14,19 +14,6 @@ from longvid.lazy_import import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "adaptive_keyframes",
-    "by_score",
-    "determinantal",
-    "fill",
-    "fit_count",
-    "gumbel_order",
-    "inverse_transform",
-    "marginal_relevance",
-    "min_max",
-    "uniform",
-]
-
 # A frame that keeps less than this share of its own volume repeats the frames chosen.
 _NO_VOLUME = 1e-5
 

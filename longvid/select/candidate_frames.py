@@ -18,8 +18,6 @@ from longvid.types import Query, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Candidates", "candidates", "embedding_scores", "keep_frames"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:

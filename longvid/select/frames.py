@@ -20,15 +20,6 @@ from longvid.types import Query, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "AdaptiveKeyframes",
-    "Determinantal",
-    "InverseTransform",
-    "MarginalRelevance",
-    "TopK",
-    "Uniform",
-]
-
 
 class _FrameSelector(ABC):
     """Whole frames by a rule: everything when it fits, else what the rule chooses."""

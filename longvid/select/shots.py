@@ -20,8 +20,6 @@ from longvid.types import Query, Segment
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["shot_numbers", "shots_around"]
-
 
 def shots_around(
     query: Query,

@@ -24,8 +24,6 @@ from longvid.types import Query, Segment, Tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["QFrame", "QueryGuided"]
-
 # Positions are at least 1 / 64 apart on any grid in use; this is far below and above rounding.
 _POSITION_TOLERANCE = 1e-3
 

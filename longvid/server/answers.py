@@ -15,8 +15,6 @@ from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key
 from longvid.server.state import ServerState, StoreView
 
-__all__ = ["Asked", "answer_events", "whole_answer"]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:

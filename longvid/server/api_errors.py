@@ -16,8 +16,6 @@ from longvid.errors import (
     StoreError,
 )
 
-__all__ = ["ApiError", "api_error_of", "clean_sentence"]
-
 _MOST_CHARS = 300
 #: Absolute paths and addresses in memory: neither is a client's business.
 _PATH = re.compile(r"(?<![\w:/.])/(?:[\w.@+-]+/)+([\w.@+-]*)")

@@ -26,8 +26,6 @@ from longvid.server.settings import ServerSettings
 from longvid.server.slow_bodies import SlowBodies
 from longvid.server.state import ServerState
 
-__all__ = ["create_app"]
-
 _LEAST_FREE_BYTES = 1 << 30
 
 

@@ -23,8 +23,6 @@ from longvid.errors import ConfigError
 from longvid.server.api_errors import ApiError
 from longvid.server.settings import ServerSettings
 
-__all__ = ["AuthMiddleware", "Key", "Keys", "RateLimiter", "key_of", "require_role"]
-
 ROLES = ("read", "user", "admin")
 COOKIE = "longvid_session"
 _SESSION_SECONDS = 12 * 3600.0

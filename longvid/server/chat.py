@@ -23,8 +23,6 @@ from longvid.server.state import ServerState, StoreView, state_of
 from longvid.server.streams import EventStream, keep_alive
 from longvid.server.videos import resolve_videos
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/v1")
 
 

@@ -15,8 +15,6 @@ from longvid.server.api_errors import ApiError
 from longvid.server.openai_wire import ChatRequest, parse_chat
 from longvid.server.settings import Limits
 
-__all__ = ["Decision", "parse_decisions"]
-
 _MOST_QUESTIONS = 32
 _KNOWN = {"model", "input", "questions", "longvid", "user", "metadata"}
 

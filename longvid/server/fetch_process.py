@@ -19,8 +19,6 @@ from typing import Any
 from longvid.fetch_guard import public_client
 from longvid.server.lifeline import end_with_parent
 
-__all__ = ["FetchRequest", "Refused", "fetch", "fetch_as_data", "main"]
-
 _CHUNK_BYTES = 1 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
 

@@ -23,8 +23,6 @@ from longvid.server.model_worker import worker_environment
 if TYPE_CHECKING:
     from longvid.server.state import ServerState
 
-__all__ = ["Fetched", "fetched", "run_fetch"]
-
 _GRACE_SECONDS = 5.0
 
 

@@ -24,8 +24,6 @@ from longvid.inputs import VIDEO_SUFFIXES
 from longvid.server.api_errors import ApiError
 from longvid.server.settings import Limits
 
-__all__ = ["FileTable", "StoredFile", "check_suffix", "display_name"]
-
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY, key TEXT, filename TEXT, num_bytes INTEGER, purpose TEXT, created REAL

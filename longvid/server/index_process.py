@@ -23,8 +23,6 @@ from longvid.server.lifeline import end_with_parent
 from longvid.server.settings import Limits
 from longvid.store import Store
 
-__all__ = ["check_video", "main"]
-
 _EVERY_SECONDS = 0.5
 
 

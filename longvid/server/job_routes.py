@@ -15,8 +15,6 @@ from longvid.server.jobs import Job
 from longvid.server.state import ServerState, state_of
 from longvid.server.streams import EventStream, keep_alive
 
-__all__ = ["news", "router"]
-
 router = APIRouter(prefix="/api")
 
 

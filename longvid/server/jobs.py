@@ -23,8 +23,6 @@ from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.model_worker import worker_environment
 from longvid.server.settings import Limits
 
-__all__ = ["Job", "JobRunner", "JobTable"]
-
 _MAX_ATTEMPTS = 3
 #: Events that a client which comes back can still get.
 _TOLD = 1000

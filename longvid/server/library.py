@@ -30,8 +30,6 @@ from longvid.server.state import StoreView, state_of
 from longvid.server.streams import EventStream, keep_alive
 from longvid.server.videos import allowed_path, fetched_video, index_file, resolve_videos
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/api")
 _PAGE = 100
 _MOST_POINTS = 2000

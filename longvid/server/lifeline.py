@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import threading
 
-__all__ = ["end_with_parent"]
-
 
 def end_with_parent() -> None:
     """End this process when standard input closes; read nothing from it elsewhere afterwards."""

@@ -23,8 +23,6 @@ from longvid.store import (
     stored_subtitles,
 )
 
-__all__ = ["IMMUTABLE", "cached_file", "router", "vtt_clock"]
-
 router = APIRouter(prefix="/api/videos")
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
@@ -185,6 +183,7 @@ async def cached_file(state: ServerState, name: str, make: Any) -> Path:
 
 
 def shrink(folder: Path, most_bytes: int, keep: Path) -> None:
+    """Remove the oldest files of a folder but one, until the rest take no more than so much."""
     files = sorted(folder.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     for path in files:

@@ -28,8 +28,6 @@ from longvid.server.api_errors import api_error_of
 from longvid.store import Store
 from longvid.types import Answer, Failure, Question, Selection
 
-__all__ = ["main"]
-
 
 class _Outbox:
     """Writes events to the real standard output; whatever else prints goes to standard error."""

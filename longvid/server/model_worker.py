@@ -19,8 +19,6 @@ from typing import Any
 from longvid.server.api_errors import ApiError, clean_sentence
 from longvid.server.settings import Limits
 
-__all__ = ["ModelWorker", "worker_environment"]
-
 _LINE_BYTES = 64 << 20
 
 

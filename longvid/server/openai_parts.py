@@ -12,8 +12,6 @@ from typing import Any
 from longvid.server.api_errors import ApiError
 from longvid.server.settings import Limits
 
-__all__ = ["ImagePart", "VideoPart", "parse_fps", "parse_part", "require_text", "wrong"]
-
 _VIDEO_DATA = re.compile(r"data:(video/[\w.+-]+);base64,", re.ASCII)
 _IMAGE_DATA = re.compile(r"data:(image/[\w.+-]+);base64,", re.ASCII)
 #: vLLM's list of frames: one data URL, JPEG files with commas between them.

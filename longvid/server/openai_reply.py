@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["chunk", "citations", "completion"]
-
 
 def citations(
     evidence: Sequence[Mapping[str, Any]], base_url: str, text: str, store: str = ""

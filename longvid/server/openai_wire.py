@@ -28,8 +28,6 @@ from longvid.server.question_fields import (
 )
 from longvid.server.settings import Limits
 
-__all__ = ["ChatRequest", "parse_chat"]
-
 _KNOWN = {
     "model",
     "messages",

@@ -8,21 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "ASK",
-    "CHAT",
-    "COMPLETE",
-    "DECISIONS",
-    "ERRORS",
-    "FILE",
-    "PART",
-    "SEARCH",
-    "SESSION",
-    "UPLOAD",
-    "VIDEO",
-    "query",
-]
-
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}

@@ -8,16 +8,6 @@ from typing import Any
 from longvid.server.openai_parts import require_text, wrong
 from longvid.server.settings import Limits
 
-__all__ = [
-    "latest_turns",
-    "parse_budget",
-    "parse_choices",
-    "parse_history",
-    "parse_names",
-    "parse_range",
-    "whole_number",
-]
-
 
 def parse_choices(value: Any, limits: Limits, where: str = "") -> tuple[str, ...]:
     """Read the options of a multiple choice.

@@ -15,8 +15,6 @@ from starlette.types import Message
 from longvid.server.api_errors import ApiError
 from longvid.server.state import state_of
 
-__all__ = ["json_body", "multipart_file", "query_number"]
-
 _CHUNK_BYTES = 1 << 20
 #: Boundaries and fields of a form around its file.
 _FORM_BYTES = 1 << 16

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from longvid.errors import ConfigError
 
-__all__ = ["Limits", "ServerSettings", "is_loopback"]
-
 _MIB = 1 << 20
 _GIB = 1 << 30
 

@@ -9,8 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longvid.server.api_errors import ApiError
 
-__all__ = ["SlowBodies"]
-
 
 class SlowBodies:
     """Refuses a body that brings too few bytes in some time.

@@ -23,8 +23,6 @@ from longvid.server.settings import ServerSettings
 from longvid.server.upload_table import UploadTable
 from longvid.store import Store, StoredVideo
 
-__all__ = ["ServerState", "StoreView", "state_of"]
-
 
 class StoreView:
     """One store as the routes read it; opened when it is first needed.

@@ -21,8 +21,6 @@ from longvid.server.media import IMMUTABLE, cached_file, vtt_clock
 from longvid.server.state import state_of
 from longvid.store import Store, stored_picture_times, stored_pictures
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/api/videos")
 _COLUMNS, _ROWS = 10, 10
 _CELL = (160, 90)

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["EventStream", "keep_alive"]
-
 _COMMENT = ": keep-alive\n\n"
 
 

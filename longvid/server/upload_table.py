@@ -20,8 +20,6 @@ from longvid.server.api_errors import ApiError
 from longvid.server.files import FileTable, check_suffix, display_name
 from longvid.server.settings import Limits
 
-__all__ = ["UploadTable"]
-
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
     id TEXT PRIMARY KEY, key TEXT, filename TEXT, num_bytes INTEGER, purpose TEXT, status TEXT,

@@ -11,8 +11,6 @@ from longvid.server.auth import key_of, require_role
 from longvid.server.requests import json_body, multipart_file
 from longvid.server.state import state_of
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/v1")
 
 

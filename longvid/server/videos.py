@@ -20,8 +20,6 @@ from longvid.server.jobs import Job
 from longvid.server.openai_parts import VideoPart
 from longvid.server.state import ServerState, StoreView
 
-__all__ = ["allowed_path", "fetched_video", "index_file", "resolve_videos"]
-
 _POLL_SECONDS = 0.1
 _SUFFIX_OF_TYPE = {
     "video/mp4": ".mp4",

@@ -36,18 +36,6 @@ from longvid.store.layout import VIDEOS, check_video_id, checksum
 from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.seal import parse_json, seal, sealed_json
 
-__all__ = [
-    "AnnotationEntry",
-    "AnnotationIndex",
-    "AnnotationKey",
-    "AnnotationPart",
-    "Annotations",
-    "is_annotation_index",
-    "is_annotation_part",
-    "key_of",
-    "part_names",
-]
-
 _BATCH = 256
 _FOLDER = "annotations"
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")

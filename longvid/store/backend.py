@@ -11,8 +11,6 @@ from longvid.store.local_objects import LocalObjects
 from longvid.store.objects import Objects
 from longvid.store.remote_objects import RemoteObjects
 
-__all__ = ["open_objects"]
-
 
 def open_objects(uri: str | os.PathLike[str]) -> Objects:
     """Choose the implementation for a path or URI.

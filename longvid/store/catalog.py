@@ -33,18 +33,6 @@ from longvid.store.seal import parse_json
 from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
 from longvid.types import Failure, Video
 
-__all__ = [
-    "Catalog",
-    "Entry",
-    "Listed",
-    "StoredVideo",
-    "list_videos",
-    "load",
-    "parse_path",
-    "refresh",
-    "save",
-]
-
 _BATCH = 256
 _ROWS = 8192
 _SCHEMA = pa.schema(

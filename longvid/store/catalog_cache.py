@@ -10,8 +10,6 @@ from longvid.store.catalog import Catalog
 from longvid.store.layout import CATALOG
 from longvid.store.objects import Objects
 
-__all__ = ["CatalogCache"]
-
 #: A listing is used again for this many times as long as it took: in a store of any size a
 #: tenth of the time goes into looking for news, and news are seen that soon.
 _LISTING_LASTS = 10.0

@@ -8,8 +8,6 @@ from longvid.store.catalog import Catalog
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.sealed_manifest import seal_video
 
-__all__ = ["seal_unsealed"]
-
 
 def seal_unsealed(objects: Objects, catalog: Catalog) -> bool:
     """Compare the videos that have no seals with their manifests, and seal them.

@@ -15,8 +15,6 @@ from longvid.store.layout import checksum, chunk_name
 from longvid.store.quantization import quantise
 from longvid.types import Segment
 
-__all__ = ["encode_chunk", "segment_vectors"]
-
 
 def segment_vectors(frame_embeddings: torch.Tensor, num_vectors: int) -> torch.Tensor:
     """Average equal consecutive groups of frame embeddings, then restore unit norm.

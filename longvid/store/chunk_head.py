@@ -19,8 +19,6 @@ from longvid.store.chunk_record import ChunkSeal, SegmentRecord
 from longvid.store.objects import Objects
 from longvid.store.seal import seal
 
-__all__ = ["METADATA", "ChunkHead", "parse_head", "read_head", "seal_chunk"]
-
 #: The key of our metadata in the head.
 METADATA = "longvid"
 

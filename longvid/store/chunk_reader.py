@@ -15,8 +15,6 @@ from longvid.store.quantization import dequantise
 from longvid.store.seal import seal
 from longvid.types import Segment, Tokens
 
-__all__ = ["load_segments", "load_vectors", "read_seal", "verify_chunk"]
-
 #: What malformed bytes raise while they are taken apart.
 _MALFORMED = (
     *(ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError),

@@ -10,8 +10,6 @@ from typing import Any
 from longvid.store.annotations import AnnotationPart
 from longvid.store.fields import real, text, whole
 
-__all__ = ["ChunkRecord", "ChunkSeal", "SegmentRecord"]
-
 _FILE = re.compile(r"segments-[0-9]{6,10}-[0-9a-f]{16}\.safetensors")
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
 _SEAL = re.compile(r"[0-9a-f]{16}")

@@ -11,8 +11,6 @@ from longvid.store.objects import Objects
 from longvid.store.pictures import PICTURES
 from longvid.store.subtitles import subtitle_checksums
 
-__all__ = ["store_digest"]
-
 
 def store_digest(objects: Objects, fingerprint: str) -> str:
     """Hash a store: see `Store.digest`."""

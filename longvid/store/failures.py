@@ -24,8 +24,6 @@ from longvid.store.parquet import parse_table, write_table
 from longvid.store.video_paths import stored_path
 from longvid.types import Failure
 
-__all__ = ["FailureLog", "is_failure_table", "parse_failures"]
-
 #: Objects under failures/ are made one when there are more.
 _COMPACT_ABOVE = 32
 _SCHEMA = pa.schema(

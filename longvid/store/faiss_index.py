@@ -15,8 +15,6 @@ import numpy.typing as npt
 from longvid.errors import StoreError
 from longvid.store.index_rows import Calibration
 
-__all__ = ["EXACT_BELOW", "NearestVectors", "build_index", "load_faiss", "probe_queries"]
-
 Floats = npt.NDArray[np.float32]
 
 #: From this many vectors on, an index trades exactness for speed.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["real", "text", "whole"]
-
 _LARGEST_WHOLE = 1 << 31
 _LARGEST_REAL = 1e12
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from longvid.errors import StoreError
 from longvid.store.catalog import StoredVideo
 
-__all__ = ["find_video"]
-
 _SHORTEST_PREFIX = 4
 _SHOWN = 10
 

@@ -14,15 +14,6 @@ from longvid.store.layout import FORMAT, HEADER, HEADER_SEAL, dump_json
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import parse_json, seal, sealed_json
 
-__all__ = [
-    "Header",
-    "make_header",
-    "read_header",
-    "require_header",
-    "seal_header",
-    "write_header",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Header:

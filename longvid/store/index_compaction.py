@@ -13,8 +13,6 @@ from longvid.store.index_rows import Rows
 from longvid.store.index_shard import Part, make_quantized_part
 from longvid.store.objects import Objects
 
-__all__ = ["LARGEST_QUANTIZED", "compacted", "groups_to_compact"]
-
 Floats = npt.NDArray[np.float32]
 
 #: Vectors of one quantised part: building it takes some 2 GB, and a killed compaction loses no more

@@ -13,8 +13,6 @@ import pyarrow as pa
 from longvid.store.chunk_record import SegmentRecord
 from longvid.store.parquet import parse_table, write_table
 
-__all__ = ["Calibration", "Rows", "TimeFilter", "read_rows", "write_rows"]
-
 #: (lists probed, recall measured) pairs, both increasing; empty for an exact index.
 Calibration = tuple[tuple[int, float], ...]
 

@@ -21,16 +21,6 @@ from longvid.store.quantized_build import VectorSource, build_quantized
 from longvid.store.quantized_index import QuantizedVectors
 from longvid.store.seal import seal_file
 
-__all__ = [
-    "Part",
-    "is_index_name",
-    "make_part",
-    "make_quantized_part",
-    "open_part",
-    "part_is_whole",
-    "remove_parts",
-]
-
 Floats = npt.NDArray[np.float32]
 
 #: FAISS may order scores that are closer than this either way; they are computed again.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Int8Rows", "Int8Writer", "to_int8"]
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 

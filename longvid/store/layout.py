@@ -27,29 +27,6 @@ import re
 
 from longvid.errors import StoreError
 
-__all__ = [
-    "CATALOG",
-    "FAILURES",
-    "FORMAT",
-    "HEADER",
-    "HEADER_SEAL",
-    "RUNS",
-    "TEXT_LINES",
-    "TEXT_WORDS",
-    "VECTORS",
-    "VIDEOS",
-    "check_video_id",
-    "checksum",
-    "chunk_name",
-    "dump_json",
-    "from_column",
-    "is_video_id",
-    "manifest_name",
-    "path_name",
-    "subtitles_name",
-    "to_column",
-]
-
 #: Raised by one whenever an older longvid could misread what a newer one wrote.
 FORMAT = 1
 

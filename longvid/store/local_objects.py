@@ -28,8 +28,6 @@ from longvid.store.objects import (
     refusal,
 )
 
-__all__ = ["LocalObjects"]
-
 TEMPORARY = ".tmp"
 _TEMPORARY_NAME = re.compile(r"[0-9a-f]{16}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

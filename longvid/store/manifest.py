@@ -17,8 +17,6 @@ from longvid.store.layout import VIDEOS, check_video_id, dump_json
 from longvid.store.seal import parse_json
 from longvid.types import Failure, Video
 
-__all__ = ["Manifest", "make_manifest", "parse_manifest"]
-
 #: Of a gap's failure, only these repeat from run to run.
 _GAP_FIELDS = ("stage", "kind", "error", "start_seconds", "end_seconds")
 

@@ -26,8 +26,6 @@ from longvid.types import Box
 if TYPE_CHECKING:
     from longvid.store.store import Store
 
-__all__ = ["BoxVectors", "ObjectWriter", "boxes_without_vectors", "read_objects"]
-
 Vectors = npt.NDArray[np.float32]
 _Rows = dict[float, tuple[tuple[str, Box], ...]]
 

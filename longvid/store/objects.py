@@ -14,14 +14,6 @@ from typing import Protocol
 
 from longvid.errors import StoreError
 
-__all__ = [
-    "MAX_OBJECT_BYTES",
-    "DamagedObjectError",
-    "ObjectInfo",
-    "Objects",
-    "refusal",
-]
-
 #: No JSON object of a store is larger: a manifest of a week of video has 60 MB. A sparse file can
 #: claim any size, so sizes are compared before anything is read.
 MAX_OBJECT_BYTES = 256 << 20

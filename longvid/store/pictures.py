@@ -17,8 +17,6 @@ from longvid.errors import StoreError
 from longvid.store.annotations import AnnotationPart, Annotations
 from longvid.types import Picture, Segment
 
-__all__ = ["PICTURES", "picture_times", "publish_pictures", "read_pictures", "write_pictures"]
-
 #: Kind of the annotation.
 PICTURES = "pictures"
 _FINGERPRINT = "jpeg-384"

@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from longvid.store.store import Store
     from longvid.store.vectors import Hit
 
-__all__ = [
-    "in_player_time",
-    "shown_video",
-    "stored_picture_times",
-    "stored_pictures",
-    "stored_subtitles",
-]
-
 Timed = TypeVar("Timed", "Failure", "Hit", "Picture", "Segment", "TextLine")
 
 _TIMES = ("start_seconds", "end_seconds", "pts_seconds")

@@ -15,8 +15,6 @@ from __future__ import annotations
 from longvid.errors import StoreError
 from longvid.lazy_import import F, torch
 
-__all__ = ["GROUP", "bytes_per_row", "dequantise", "quantise"]
-
 #: Values that share a scale under int4.
 GROUP = 64
 

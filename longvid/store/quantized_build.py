@@ -17,8 +17,6 @@ from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows, Int8Writer
 from longvid.store.quantized_index import QuantizedVectors, best_of, probe
 
-__all__ = ["KINDS", "VectorSource", "build_quantized", "require_codes"]
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 

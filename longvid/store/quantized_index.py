@@ -18,8 +18,6 @@ from longvid.store.faiss_index import load_faiss
 from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows
 
-__all__ = ["QuantizedVectors", "best_of", "probe"]
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 

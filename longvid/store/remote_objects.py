@@ -18,8 +18,6 @@ from longvid.store.objects import (
     refusal,
 )
 
-__all__ = ["RemoteObjects"]
-
 #: Fetched of an object before its size is known; manifests of a day of video are smaller.
 _START_BYTES = 4 << 20
 

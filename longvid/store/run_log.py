@@ -10,8 +10,6 @@ from longvid.store.layout import RUNS
 from longvid.store.objects import Objects
 from longvid.store.seal import sealed_json
 
-__all__ = ["write_run"]
-
 
 def write_run(objects: Objects, summary: Mapping[str, object]) -> None:
     """Write a summary of plain JSON types, under a name that begins with the time."""

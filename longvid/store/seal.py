@@ -16,8 +16,6 @@ import xxhash
 
 from longvid.store.layout import dump_json
 
-__all__ = ["parse_json", "seal", "seal_file", "sealed_json", "unsealed"]
-
 _BLOCK_BYTES = 1 << 20
 _FIRST_LINE = re.compile(rb'\{"seal": "([0-9a-f]{16})",\n')
 _FIRST_LINE_BYTES = len(b'{"seal": "0123456789abcdef",\n')

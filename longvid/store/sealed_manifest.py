@@ -22,17 +22,6 @@ from longvid.store.manifest import Manifest, parse_manifest
 from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.seal import parse_json, seal, sealed_json
 
-__all__ = [
-    "fits_seals",
-    "is_seal",
-    "parse_seals",
-    "read_manifest",
-    "read_manifest_bytes",
-    "seal_name",
-    "seal_video",
-    "write_seals",
-]
-
 _SEAL_FILE = re.compile(r"seal-[0-9a-f]{16}\.json")
 _ATTEMPTS = 4
 

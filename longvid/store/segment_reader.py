@@ -20,8 +20,6 @@ from longvid.store.player_time import in_player_time
 from longvid.store.sealed_manifest import read_manifest
 from longvid.types import Segment
 
-__all__ = ["SegmentReader"]
-
 _MANIFESTS_KEPT = 1024
 _SEALS_KEPT = 4096
 

@@ -19,8 +19,6 @@ from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time
 from longvid.store.vectors import Hit, VectorIndex, best_hits, exact_search
 
-__all__ = ["SegmentSearch", "ShardPlan"]
-
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:

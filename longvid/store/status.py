@@ -10,8 +10,6 @@ from longvid.store.catalog import StoredVideo
 from longvid.store.layout import CATALOG, HEADER, HEADER_SEAL, VECTORS
 from longvid.store.objects import Objects
 
-__all__ = ["StoreStatus", "VideoStatus", "summarise"]
-
 
 @dataclass(frozen=True, slots=True)
 class VideoStatus:

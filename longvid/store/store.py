@@ -39,8 +39,6 @@ from longvid.store.video_objects import VideoObjects
 from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Segment, Video
 
-__all__ = ["Store"]
-
 
 class Store:
     """Indexed videos at one place, all made by the same configuration.

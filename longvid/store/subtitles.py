@@ -11,8 +11,6 @@ from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import parse_json, sealed_json, unsealed
 from longvid.types import TextLine
 
-__all__ = ["read_subtitles", "subtitle_checksums", "subtitles_beside", "write_subtitles"]
-
 _BATCH = 256
 
 

@@ -42,8 +42,6 @@ from longvid.types import TEXT_SOURCES, TextLine
 if TYPE_CHECKING:
     from longvid.store.store import Store
 
-__all__ = ["TextIndex", "TextIndexCache"]
-
 #: A listing, or an index that was made again, is used for this many times as long as it took.
 _LASTS = 10.0
 _LINES = pa.schema(

@@ -25,16 +25,6 @@ from longvid.types.text_line import TextSourceName
 if TYPE_CHECKING:
     from longvid.store.store import Store
 
-__all__ = [
-    "RECOGNISED",
-    "TextWriter",
-    "joined_lines",
-    "read_recognised",
-    "read_text",
-    "remove_text",
-    "text_fingerprints",
-]
-
 #: Sources whose text is recognised; subtitles are kept as they always were.
 RECOGNISED: tuple[TextSourceName, ...] = ("speech", "screen")
 _COMPLETE = "complete.json"

@@ -36,8 +36,6 @@ from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.sealed_manifest import read_manifest
 
-__all__ = ["Hit", "VectorIndex", "best_hits", "exact_search", "open_parts", "search_parts"]
-
 Floats = npt.NDArray[np.float32]
 
 #: Parts of one size class are merged when there are this many of them.

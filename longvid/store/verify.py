@@ -30,8 +30,6 @@ from longvid.store.parquet import MAX_TABLE_BYTES, is_sealed, parse_table
 from longvid.store.seal import parse_json
 from longvid.store.verify_video import find_orphans, verify_video
 
-__all__ = ["FINDING_KINDS", "Finding", "clean", "verify"]
-
 FINDING_KINDS = (
     "missing",  # a manifest names an object that is not there
     "checksum",  # a chunk is not what its manifest records

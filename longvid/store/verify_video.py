@@ -21,8 +21,6 @@ from longvid.store.seal import seal
 from longvid.store.sealed_manifest import is_seal, parse_seals, read_manifest
 from longvid.store.subtitles import read_subtitles
 
-__all__ = ["find_orphans", "verify_video"]
-
 #: Kind, name and sentence of something that is not as it should be.
 Found = tuple[str, str, str]
 

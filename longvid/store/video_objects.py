@@ -17,8 +17,6 @@ from longvid.store.pictures import publish_pictures, write_pictures
 from longvid.store.sealed_manifest import is_seal, read_manifest, seal_name, write_seals
 from longvid.types import Failure, Segment, Video
 
-__all__ = ["VideoObjects"]
-
 
 class VideoObjects:
     """Writes and removes the objects of videos; the methods are those of `Store`."""

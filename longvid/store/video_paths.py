@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-__all__ = ["existing_first", "stored_path"]
-
 
 def stored_path(path: str) -> str:
     """Return the name under which a video is kept: an absolute path, or a URI as given.

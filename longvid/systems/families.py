@@ -22,8 +22,6 @@ from longvid.models.families.protocol import PROJECTED, Decoder, Projector, Prom
 from longvid.models.preprocessing import PixelFormat
 from longvid.models.weights import check_names, load_text_model
 
-__all__ = ["CAMBRIAN_LLAMA", "CAMBRIAN_QWEN", "IMAGE_TOKEN_ID", "LLAMA_VID", "PublishedFamily"]
-
 #: Stands for the video among the ids of a prompt; no tokenizer has it.
 IMAGE_TOKEN_ID = -200
 

@@ -35,8 +35,6 @@ from longvid.types import (
     Tokens,
 )
 
-__all__ = ["PublishedLanguageModel", "PublishedWorker", "one_frame", "stretch_rope"]
-
 _ROPES = ("", "linear", "dynamic")
 
 

@@ -13,8 +13,6 @@ from longvid.testing.part_laws import check_part
 from longvid.testing.synthetic import fingerprint, make_segment, outcome
 from longvid.types import Segment, Tokens
 
-__all__ = ["check_compressor", "require_well_compressed"]
-
 #: Frames, rows and columns of grids that every compressor takes.
 _SQUARE_GRIDS = ((6, 8, 8), (1, 8, 8), (5, 9, 9), (16, 12, 12))
 

@@ -13,8 +13,6 @@ from longvid.sample import Sampling, plan_chunks
 from longvid.testing.part_laws import check_part
 from longvid.types import Chunk, Failure, FrameBatch
 
-__all__ = ["check_decoder"]
-
 #: A container rounds times to its own clock, of which none is coarser.
 _CLOCK_SECONDS = 0.02
 

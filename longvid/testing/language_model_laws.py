@@ -11,8 +11,6 @@ from longvid.protocols import Generation, LanguageModel, LanguageModelPart
 from longvid.testing.part_laws import check_part
 from longvid.types import Question, Selection
 
-__all__ = ["check_language_model"]
-
 
 def check_language_model(
     part: LanguageModelPart, selection: Selection, question: Question, device: str = "cpu"

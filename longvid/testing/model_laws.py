@@ -15,8 +15,6 @@ from longvid.testing.part_laws import check_part
 from longvid.testing.synthetic import fingerprint, make_frames
 from longvid.types import Answer, Audio, Candidate, Picture, Question, TextLine
 
-__all__ = ["check_encoder", "check_grounder", "check_reranker", "check_text_source"]
-
 
 def check_encoder(part: EncoderPart, device: str = "cpu") -> None:
     """Check the laws of an encoder on made frames; its checkpoint must be on this machine.

@@ -9,8 +9,6 @@ from longvid.config.tables import build_part, part_table
 from longvid.laws import require_law
 from longvid.protocols import PROTOCOLS, Part, members
 
-__all__ = ["check_part"]
-
 
 def check_part(kind: str, part: Part) -> None:
     """Check that a part is a configuration: frozen, comparable, hashable, and readable from TOML.

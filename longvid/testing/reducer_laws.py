@@ -11,8 +11,6 @@ from longvid.testing.part_laws import check_part
 from longvid.testing.synthetic import make_frames
 from longvid.types import FrameBatch
 
-__all__ = ["check_reducer"]
-
 
 def check_reducer(part: ReducerPart, batches: Iterable[FrameBatch] | None = None) -> None:
     """Check the laws of a reducer: it keeps at least one frame, invents none and changes none.

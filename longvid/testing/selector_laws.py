@@ -13,8 +13,6 @@ from longvid.testing.part_laws import check_part
 from longvid.testing.synthetic import fingerprint, make_query, make_segment, outcome
 from longvid.types import Query, Segment
 
-__all__ = ["check_selector", "require_well_selected"]
-
 Case = tuple[Query, Sequence[Segment], int]
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from longvid.types import TextLine
 
-__all__ = ["align_to_covering_frame", "align_to_preceding_frame", "list_at_frames"]
-
 _SOUNDS = re.compile(r"^[\[(].*[\])]$")
 
 #: More words than this are thinned to about 200 lines.

@@ -16,19 +16,6 @@ from collections.abc import Iterable, Sequence
 from longvid.errors import VideoError
 from longvid.types import TextLine
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_LINES",
-    "SUFFIXES",
-    "Line",
-    "in_time_order",
-    "parse_subtitles",
-    "plain_text",
-    "read_sidecar",
-    "sidecar_of",
-    "text_lines",
-]
-
 #: A subtitle file of more bytes, or of more lines with a time, is refused.
 MAX_BYTES = 10_000_000
 MAX_LINES = 100_000

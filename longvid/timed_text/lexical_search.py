@@ -22,8 +22,6 @@ import numpy.typing as npt
 from longvid.timed_text.word_cutting import cut
 from longvid.timed_text.words import normal_form, words_of
 
-__all__ = ["LexicalIndex", "rank"]
-
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
 #: Before a word that is in more lines than this is added, it is asked whether it need be.
 _MANY_LINES = 50_000

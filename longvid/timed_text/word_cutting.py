@@ -15,8 +15,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["cut", "runs"]
-
 _HAN, _HANGUL = "\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", "\uac00-\ud7a3"
 _UNSPACED = f"{_HAN}{_HANGUL}\u3040-\u30fa\u30fc-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 #: Python counts no vowel sign among the characters of a word.

@@ -17,21 +17,6 @@ import snowballstemmer
 from longvid.timed_text.word_cutting import cut, runs
 from longvid.types import TextLine
 
-__all__ = [
-    "WORDS_VERSION",
-    "asked_source",
-    "clock",
-    "clock_seconds",
-    "content_words",
-    "coverage",
-    "indexed_text",
-    "is_time_question",
-    "names_source_alone",
-    "normal_form",
-    "source_words",
-    "words_of",
-]
-
 #: Another one means that texts are cut into other words: an index of them is made again.
 WORDS_VERSION = f"2, Snowball {importlib.metadata.version('snowballstemmer')}"
 

@@ -21,8 +21,6 @@ from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
 from longvid.types import CheckpointRef
 
-__all__ = ["FasterWhisper"]
-
 
 @dataclass(frozen=True, slots=True)
 class FasterWhisper:

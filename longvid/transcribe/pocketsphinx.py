@@ -21,8 +21,6 @@ from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
 from longvid.types import CheckpointRef
 
-__all__ = ["PocketSphinx"]
-
 _FRAME_SECONDS = 0.01
 #: It tells no usable probability; its words are right about four times in five at best.
 _LOG_PROBABILITY = float(np.log(0.5))

@@ -25,8 +25,6 @@ from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
 from longvid.types import CheckpointRef
 
-__all__ = ["RemoteSpeech"]
-
 _ATTEMPTS = 3
 _MAX_ANSWER_BYTES = 4_000_000
 _AGAIN = (408, 409, 429, 500, 502, 503, 504)

@@ -13,19 +13,6 @@ from dataclasses import dataclass, field, replace
 
 from longvid.types import TextLine
 
-__all__ = [
-    "READ_SCRIPTS",
-    "Box",
-    "Reading",
-    "StayMerger",
-    "edit_distance",
-    "iou",
-    "is_junk",
-    "joined",
-    "scripts_of",
-    "unread_scripts",
-]
-
 #: (left, top, right, bottom) as shares of the upright frame.
 Box = tuple[float, float, float, float]
 

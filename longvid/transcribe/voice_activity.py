@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from longvid.errors import ConfigError
 
-__all__ = ["SAMPLE_RATE", "VoiceActivity", "spans_of"]
-
 SAMPLE_RATE = 16_000
 _WINDOW, _CONTEXT = 512, 64
 _START, _END = 0.5, 0.35

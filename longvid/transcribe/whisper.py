@@ -19,8 +19,6 @@ from longvid.transcribe.recogniser import SAMPLE_RATE, SpeechReader
 from longvid.transcribe.utterances import Utterance
 from longvid.types import CheckpointRef
 
-__all__ = ["Whisper"]
-
 #: Tried in this order: words, pieces, and no times at all. Not every checkpoint can do the first.
 _TIMES: tuple[Any, ...] = ("word", True, None)
 

@@ -11,8 +11,6 @@ from longvid.types.carrier import Tensors, require
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Audio"]
-
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Audio(Tensors):

@@ -7,8 +7,6 @@ from typing import Any
 
 from longvid.errors import LongvidError
 
-__all__ = ["Tensors", "require"]
-
 
 def require(condition: bool, sentence: str) -> None:
     """Raise LongvidError with a sentence unless a condition holds."""

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from longvid.types.carrier import require
 
-__all__ = ["FAILURE_KINDS", "Failure"]
-
-
 FAILURE_KINDS = (
     "unreadable",  # missing, no permission, a directory, a pipe
     "unsupported",  # not a video, or a container or codec that is not allowed

@@ -12,8 +12,6 @@ from longvid.types.picture import Picture
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FrameBatch"]
-
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class FrameBatch(Tensors):

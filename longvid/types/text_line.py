@@ -8,8 +8,6 @@ from typing import Literal, get_args
 from longvid.errors import shown
 from longvid.types.carrier import require
 
-__all__ = ["TEXT_SOURCES", "TextLine", "TextSourceName", "Word", "require_box", "require_span"]
-
 _MOST_SECONDS = 1e12  # 30,000 years
 
 TextSourceName = Literal["subtitle", "speech", "screen"]

@@ -13,8 +13,6 @@ from longvid.types.picture import Picture
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Segment", "Tokens"]
-
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Tokens(Tensors):

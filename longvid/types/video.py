@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from longvid.types.carrier import require
 
-__all__ = ["Chunk", "FrameSize", "SegmentPlan", "Video", "player_seconds"]
-
 
 @dataclass(frozen=True, slots=True)
 class FrameSize:

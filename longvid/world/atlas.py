@@ -13,8 +13,6 @@ import numpy as np
 
 from longvid.models.mini_vocabulary import SHAPES, SIGNS
 
-__all__ = ["GLYPH_ID", "PANEL_ID", "RANGE", "SIDE", "distance_fields", "inside"]
-
 RANGE = 1.3
 SIDE = 96
 PANEL_ID = len(SHAPES)

@@ -32,8 +32,6 @@ from longvid.world.scene import (
     Shot,
 )
 
-__all__ = ["MAX_THINGS", "Painter", "Poses", "ShotTable", "pack"]
-
 MAX_THINGS = 4
 MAX_RADIUS = 0.19
 OUTLINE_PIXELS = 1.0

@@ -26,8 +26,6 @@ from longvid.world.narration import Sign, Spoken, add_sound, draw_signs
 from longvid.world.questions import ask, view
 from longvid.world.scene import Film, generator, make_film
 
-__all__ = ["frames", "main", "write_film"]
-
 BATCH_FRAMES = 256
 
 

@@ -19,8 +19,6 @@ from longvid.world.views import (
     unique_name,
 )
 
-__all__ = ["MANY_SHOT"]
-
 
 def _sign_ref(v: View, rng: np.random.Generator) -> WorldQuestion | None:
     signed = [i for i in v.shown if v.unique_sign(i) and v.whole[i]]

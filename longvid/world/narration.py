@@ -24,8 +24,6 @@ from longvid.types import TextLine
 if TYPE_CHECKING:
     from av.container import OutputContainer
 
-__all__ = ["SAMPLE_RATE", "Sign", "Spoken", "add_sound", "draw_signs", "speak"]
-
 SAMPLE_RATE = 16_000
 _BLOCK = 1024
 _TIMEOUT_SECONDS = 60.0

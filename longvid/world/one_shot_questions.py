@@ -27,8 +27,6 @@ from longvid.world.scene import (
 )
 from longvid.world.views import SIGN_SLOT, Draw, View, WorldQuestion, one, shuffled, unique_name
 
-__all__ = ["ONE_SHOT"]
-
 
 def _shape(v: View, rng: np.random.Generator) -> WorldQuestion | None:
     for item in shuffled(v, rng):

@@ -20,8 +20,6 @@ from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES, SIGNS
 from longvid.world.questions import TYPES, YES_NO_TYPES, WorldQuestion, ask, view
 from longvid.world.scene import generator, make_film
 
-__all__ = ["LIMIT_OPEN", "LIMIT_TWO_WAY", "TextGuesser", "main", "text_only_accuracy"]
-
 LIMIT_TWO_WAY, LIMIT_OPEN = 0.55, 0.30
 MIN_SEEN = 12
 

@@ -13,8 +13,6 @@ import numpy as np
 
 from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, EVENTS, MOTIONS, SHAPES, SIGNS
 
-__all__ = ["Film", "Shot", "Thing", "generator", "make_film", "make_shot"]
-
 STILL, LEFT, RIGHT, UP, DOWN, AROUND, BOUNCE, GROW, SHRINK, SPIN = range(len(MOTIONS))
 NOTHING, APPEARS, VANISHES, CHANGES, COLLIDES = range(len(EVENTS))
 ROUND_SHAPES = (SHAPES.index("circle"), SHAPES.index("ring"))

@@ -18,8 +18,6 @@ from longvid.world.draw import pack, pose
 from longvid.world.scene import SIGN_RADIUS, Film
 from longvid.world.views import SIGN_SLOT
 
-__all__ = ["outline_extents", "true_boxes"]
-
 _PANEL_HALF = 0.95
 _GRID = 201
 

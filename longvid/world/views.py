@@ -12,18 +12,6 @@ import numpy as np
 from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.world.scene import APPEARS, CHANGES, COLLIDES, VANISHES, Film, Thing
 
-__all__ = [
-    "SIGN_SLOT",
-    "Draw",
-    "Seen",
-    "View",
-    "WorldQuestion",
-    "one",
-    "shuffled",
-    "unique_name",
-    "view",
-]
-
 T = TypeVar("T")
 
 SIGN_SLOT = 4

@@ -41,8 +41,6 @@ from pipelines.train_mini.progress import (
 from pipelines.train_mini.recipe import STAGES, Recipe
 from pipelines.train_mini.tower_stage import train_tower
 
-__all__ = ["main"]
-
 
 def export(recipe: Recipe, out: Path, directory: Path, num_films: int, notes: str) -> None:
     """Write a run's averaged weights, measured after reading them back, with their card."""

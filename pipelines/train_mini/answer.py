@@ -20,8 +20,6 @@ from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, SHAPES, SIGNS
 from pipelines.train_mini.compression import Compressed, compress
 from pipelines.train_mini.stream import FilmBatch
 
-__all__ = ["AnswerHeads", "Outcome", "answer_step", "whiten_projector"]
-
 MIDDLE_LAYER = 3
 LOOK_LAYER, LOOK_HEADS = 3, 2
 """The layer and the number of its heads that are shown where to look; it reads the middle layer."""

@@ -34,8 +34,6 @@ from pipelines.train_mini.progress import (
 from pipelines.train_mini.recipe import Recipe
 from pipelines.train_mini.stream import FilmBatch, film_batch
 
-__all__ = ["answer_optimizers", "curriculum", "film_batches", "train_answer"]
-
 
 def curriculum(recipe: Recipe, step: int) -> float:
     """Return how far the films of a step have come: 0 to 1 one shot, to 2 a few, then all."""

@@ -29,8 +29,6 @@ from pipelines.train_mini.measure import (
 from pipelines.train_mini.needles import needle_recall
 from pipelines.train_mini.tower import retrieval_recall
 
-__all__ = ["CLAIM_MARGIN", "Measured", "measure", "write_card"]
-
 CLAIM_MARGIN = 0.3
 """A type is claimed where it beats the text-only prior by this much."""
 

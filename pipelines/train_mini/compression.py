@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Compressed", "Plan", "compress", "pool"]
-
 PATCH_GRID = 8
 
 

@@ -9,16 +9,6 @@ import numpy as np
 from longvid.world.scene import Film
 from pipelines.train_mini.compression import Plan
 
-__all__ = [
-    "MANY_SHOT_WEIGHTS",
-    "ONE_SHOT_WEIGHTS",
-    "PLACE_WEIGHTS",
-    "draw_plan",
-    "frame_times",
-    "phase_weights",
-]
-
-
 ONE_SHOT_WEIGHTS = {
     "where": 3.0,
     "count": 4.0,

@@ -30,17 +30,6 @@ from pipelines.train_mini.tower import disturb, draw_texts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipModel
 
-__all__ = [
-    "FramePool",
-    "MatchBatch",
-    "draw_pool",
-    "match_batch",
-    "match_loss",
-    "matched_parts",
-    "pool_patches",
-]
-
-
 PLACELESS_TEXTS = (
     *(
         template.format(x=noun, e=end)

@@ -26,8 +26,6 @@ from pipelines.train_mini.progress import (
 )
 from pipelines.train_mini.recipe import Recipe
 
-__all__ = ["train_matching"]
-
 
 def train_matching(
     recipe: Recipe,

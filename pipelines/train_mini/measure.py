@@ -20,8 +20,6 @@ from pipelines.train_mini.stream import film_batch
 if TYPE_CHECKING:
     from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
-__all__ = ["HELD_OUT_SEED", "SUITES", "accuracy_by_type", "mean_accuracy", "priors"]
-
 HELD_OUT_SEED = 900_001
 """Key of the films that training never draws; its own keys are `Recipe.seed` * 1000 + stage."""
 

@@ -19,8 +19,6 @@ from pipelines.train_mini.tower import PAIR_TEXTS, SIGN_TEXTS, to_pixels
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipModel
 
-__all__ = ["needle_recall"]
-
 FPS, SEGMENT_FRAMES, VECTORS = 1.0, 16, 4
 """As the presets sample and store: a segment is found by the best of its vectors."""
 

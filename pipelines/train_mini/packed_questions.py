@@ -15,8 +15,6 @@ from longvid.world.scene import Film
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["TextBatch", "pack_questions"]
-
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:

@@ -14,8 +14,6 @@ from torch import Tensor
 from longvid.world.draw import Poses
 from longvid.world.scene import SIGN_RADIUS
 
-__all__ = ["PatchTargets", "patch_targets"]
-
 TURN_SYMMETRY = (0, 4, 1, 5, 4, 0, 1, 1)
 """For each shape, how many turns look the same (0: every turn)."""
 

@@ -13,8 +13,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Average", "Journal", "cosine", "decayed", "load_checkpoint", "save_checkpoint"]
-
 
 def cosine(step: int, num_steps: int, warmup: int) -> float:
     """Return the share of the peak learning rate: linear warm-up, then half a cosine to 1 %."""

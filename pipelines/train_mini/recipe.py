@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["STAGES", "Recipe"]
-
-
 STAGES = ("tower", "match", "bind", "answer")
 
 

@@ -29,12 +29,6 @@ from pipelines.train_mini.tower import disturb, to_pixels
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipVisionModel
 
-__all__ = [
-    "FilmBatch",
-    "film_batch",
-    "place_questions",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class FilmBatch:

@@ -25,17 +25,6 @@ from pipelines.train_mini.patches import PatchTargets, patch_targets
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, SiglipModel
 
-__all__ = [
-    "PAIR_TEXTS",
-    "SIGN_TEXTS",
-    "PatchHeads",
-    "TowerBatch",
-    "draw_texts",
-    "retrieval_recall",
-    "tower_batch",
-    "tower_losses",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TowerBatch:

@@ -30,8 +30,6 @@ from pipelines.train_mini.tower import (
     weighted,
 )
 
-__all__ = ["train_tower"]
-
 
 def train_tower(
     recipe: Recipe, out: Path, device: torch.device, *, stop_at: int | None = None

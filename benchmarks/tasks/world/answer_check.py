@@ -21,8 +21,6 @@ from longvid.models.families import family_of
 from longvid.models.tokenizer import TextTokenizer
 from longvid.types import Segment
 
-__all__ = ["Reader", "Sheet"]
-
 _ROW_TOKENS = 4096
 """Positions in one pass."""
 

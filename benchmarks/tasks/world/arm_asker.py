@@ -25,8 +25,6 @@ from longvid.question_form import search_forms
 from longvid.store import Store
 from longvid.types import Query, Question
 
-__all__ = ["ArmAsker", "embedding", "evidence_ranks"]
-
 _MICRO = 6
 
 Embed = Callable[[Sequence[str]], Sequence[Query]]

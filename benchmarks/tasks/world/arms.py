@@ -45,19 +45,6 @@ from longvid.select.shots import shots_around
 from longvid.select.tiers import QFrame, QueryGuided
 from longvid.types import Query, Segment, Tokens
 
-__all__ = [
-    "COMPRESSIONS",
-    "FULL_SIDE",
-    "SELECTORS",
-    "Arm",
-    "Shown",
-    "baselines",
-    "cut_of",
-    "of_config",
-    "of_parts",
-    "published",
-]
-
 FULL_SIDE = 4
 """Side of the grid that frames are mostly shown with: what mini was mostly trained to read."""
 

@@ -31,17 +31,6 @@ from longvid.config import Config
 from longvid.select.frames import Uniform
 from longvid.types import Query, Segment
 
-__all__ = [
-    "COMPRESSORS",
-    "LENGTHS",
-    "SHARES",
-    "WHOLE",
-    "arms_of",
-    "budget_of",
-    "equal_budget_trials",
-    "full_budget",
-]
-
 LENGTHS = ("1 min", "10 min")
 SHARES = (0.02, 0.05, 0.10, 0.25)
 WHOLE = ", whole video"

@@ -14,8 +14,6 @@ from benchmarks.tasks.world.films import Case
 from benchmarks.tasks.world.suites import SUITES, named_by
 from longvid.config import Config
 
-__all__ = ["TASK", "open_rows", "records_of"]
-
 TASK = Task("world", (), tuple(SUITES))
 
 

@@ -20,8 +20,6 @@ from longvid.store import Store
 from longvid.store.chunk_encoding import segment_vectors
 from longvid.types import Segment, Tokens
 
-__all__ = ["Cut", "Shelf", "cut_frames", "joined", "read_shelf"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cut:

@@ -24,8 +24,6 @@ from longvid.world.film import frames, write_film
 from longvid.world.scene import Film
 from longvid.world.views import WorldQuestion
 
-__all__ = ["Case", "index_config", "prepare"]
-
 _PROBED_FRAMES = 5
 
 

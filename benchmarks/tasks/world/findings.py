@@ -13,8 +13,6 @@ from benchmarks.harness.statistics import Estimate
 from benchmarks.tasks.world.suites import Suite
 from longvid.world.prior import TextGuesser
 
-__all__ = ["RECALL_AT", "Cell", "Findings", "TypeRow", "read_run", "recall_at"]
-
 LEAST_ABOVE_PRIOR = 0.1
 LEAST_FALL = 0.05
 LEAST_QUESTIONS = 5

@@ -18,8 +18,6 @@ from benchmarks.tasks.world.trials import (
 )
 from longvid.models import checkpoint_files
 
-__all__ = ["Goal", "goals", "losses"]
-
 BUDGET = 512
 RIVALS = ("slowfast_llava", "llama_vid", "longvu", *COMPRESSORS)
 LEAST_SHARE_OF_ALL = 0.98

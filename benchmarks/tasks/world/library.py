@@ -10,8 +10,6 @@ from benchmarks.tasks.world.suites import Suite, plant_pairs
 from longvid.models.mini_vocabulary import SIGNS
 from longvid.world.scene import Film, generator, make_film
 
-__all__ = ["LIBRARY", "draw_library"]
-
 #: Ten minutes a film; what is unique is planted over all of them together.
 LIBRARY = Suite("library", 600, 200, 0, 0, 2, 64, 1.0, 4, ())
 

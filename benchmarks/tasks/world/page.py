@@ -22,8 +22,6 @@ from benchmarks.tasks.world.trials import (
     paired,
 )
 
-__all__ = ["page"]
-
 _CURVES = ("oracle", PRESET, "longvu", "slowfast_llava", "llama_vid", "uniform", "random frames")
 _NAMED = ("pair", "sign", "pair, next shot", "sign, next shot", "other")
 

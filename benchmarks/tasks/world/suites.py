@@ -20,17 +20,6 @@ from longvid.world.questions import ONE_SHOT_TYPES, TYPES, ask, view
 from longvid.world.scene import CHANGES, NOTHING, Film, Shot, generator, make_film
 from longvid.world.views import WorldQuestion
 
-__all__ = [
-    "SUITES",
-    "TEST_SEED",
-    "TUNING_SEED",
-    "Suite",
-    "draw_film",
-    "draw_questions",
-    "named_by",
-    "prior_guesser",
-]
-
 TEST_SEED = 31_000_000
 """Films that figures are reported on; nothing was chosen by them."""
 

@@ -24,17 +24,6 @@ from benchmarks.tasks.world.suites import SUITES, Suite
 from longvid.config import Config
 from longvid.select.frames import Uniform
 
-__all__ = [
-    "BUDGETS",
-    "MATRIX_BUDGET",
-    "MATRIX_SUITE",
-    "PAIRED",
-    "PRESET",
-    "Trial",
-    "paired",
-    "trials_of",
-]
-
 BUDGETS = (32, 64, 128, 256, 512, 1024, 2048)
 MATRIX_SUITE, MATRIX_BUDGET = "1 min", 128
 PRESET = "longvid"

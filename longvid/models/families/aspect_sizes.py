@@ -14,8 +14,6 @@ from typing import Any
 from longvid.lazy_import import torch
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["SameArea", "WithinTokens", "fields_of"]
-
 
 def fields_of(plain: PixelFormat) -> dict[str, Any]:
     """Return what a format states, for one of a class that states more."""

@@ -14,8 +14,6 @@ from longvid.models.families.llava import LlavaDecoder
 from longvid.models.families.protocol import Prompt
 from longvid.models.families.qwen2_5_vl import QWEN2_5_VL
 
-__all__ = ["EXAONE_4_5", "HYPERCLOVAX_VISION_V2"]
-
 EXAONE_4_5 = dataclasses.replace(
     QWEN2_5_VL,
     name="exaone4_5",

@@ -25,8 +25,6 @@ from longvid.models.families.llava import LlavaDecoder, StillTower
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 from longvid.models.preprocessing import PixelFormat, processor_table
 
-__all__ = ["GEMMA4"]
-
 _MOST_TOKENS = 70
 _VIDEO = 2  # a token's kind, as transformers numbers them
 _UNHEARD = ("model.audio_tower", "model.embed_audio")

@@ -17,8 +17,6 @@ from longvid.models.families.qwen2_5_vl import PairTower
 from longvid.models.families.qwen_pixels import qwen_pixels
 from longvid.models.families.stepped import SteppedDecoder
 
-__all__ = ["GLM4V", "GLM4V_MOE", "GLM46V"]
-
 _WHOLE_SECONDS = Prompt(
     "[gMASK]<sop><|user|>\n<|begin_of_video|>{video}<|end_of_video|>{question}{choices}"
     "<|assistant|>\n",

@@ -17,14 +17,6 @@ from longvid.models.from_pretrained import load
 from longvid.models.preprocessing import PixelFormat
 from longvid.models.transformers_logging import quiet
 
-__all__ = [
-    "UNPROJECTED",
-    "Adapter",
-    "TokenProjector",
-    "fixed_square",
-    "transformers_family",
-]
-
 #: Attribute of what stands in a projector's place: the width of a token.
 UNPROJECTED = "unprojected_width"
 

@@ -21,8 +21,6 @@ from longvid.models.families.llava import (
 from longvid.models.families.protocol import Prompt
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["INTERNVL"]
-
 
 class _InternTower(StillTower):
     @no_grad

@@ -6,8 +6,6 @@ another model makes it fail until that model is here or has an adapter.
 
 from __future__ import annotations
 
-__all__ = ["LEFT_OUT"]
-
 _INDEXED = "its attention is sparse, by an index over a prompt that is read whole"
 _DOCUMENTS = "its checkpoints read documents, a page at a time"
 _TO_DO = "one adapter would do, and nobody has written it yet"

@@ -13,17 +13,6 @@ from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import UNPROJECTED, Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
-__all__ = [
-    "LLAVA",
-    "LLAVA_PARTS_OF_TEXT",
-    "LLAVA_PARTS_OF_VISION",
-    "LLAVA_PROJECTOR",
-    "LlavaDecoder",
-    "LlavaTower",
-    "NewlineDecoder",
-    "StillTower",
-]
-
 #: Submodules that the other side needs and this side leaves out.
 LLAVA_PARTS_OF_TEXT = ("model.language_model", "lm_head")
 LLAVA_PROJECTOR = "model.multi_modal_projector"

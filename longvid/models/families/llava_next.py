@@ -25,8 +25,6 @@ from longvid.models.families.llava import (
 )
 from longvid.models.families.protocol import Prompt
 
-__all__ = ["LLAVA_NEXT", "ViewTower"]
-
 
 class ViewTower(StillTower):
     """The vision tower, with its projector or without, one view a frame.

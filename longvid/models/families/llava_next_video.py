@@ -20,8 +20,6 @@ from longvid.models.families.llava import (
 from longvid.models.families.llava_next import ViewTower
 from longvid.models.families.protocol import Prompt
 
-__all__ = ["LLAVA_NEXT_VIDEO"]
-
 
 def _tower(module: Any, grid: str) -> ViewTower:
     if grid == "full":

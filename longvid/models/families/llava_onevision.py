@@ -23,8 +23,6 @@ from longvid.models.families.llava import (
 )
 from longvid.models.families.protocol import Prompt
 
-__all__ = ["LLAVA_ONEVISION"]
-
 
 def _keep_grid(tokens: torch.Tensor) -> torch.Tensor:
     """Stand in for the model's 2 x 2 pooling, (T, P, D) to the same."""

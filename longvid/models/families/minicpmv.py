@@ -24,8 +24,6 @@ from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.families.video_llama_3 import HiddenDecoder
 from longvid.models.preprocessing import PixelFormat, processor_table
 
-__all__ = ["MINICPM_V_4_6"]
-
 _SIDE = 448
 
 

@@ -23,8 +23,6 @@ from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["MOLMO2"]
-
 _POOLED = 3
 """Patches a side in a token of a video, in every published checkpoint."""
 

@@ -25,8 +25,6 @@ from longvid.models.families.llava import (
 from longvid.models.families.protocol import Prompt
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = ["PERCEPTION_LM"]
-
 
 class _Tower(StillTower):
     def __init__(self, module: Any, grid: str) -> None:

@@ -15,8 +15,6 @@ from longvid.errors import ModelError
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import FramePiece, Piece
 
-__all__ = ["CountedPositions", "GridPositions", "SteppedPositions"]
-
 # Seconds times ticks that fall this little short of a whole number are meant to be it.
 _SLACK = 1e-4
 

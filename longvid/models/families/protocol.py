@@ -14,20 +14,6 @@ from typing import Any, Protocol
 from longvid.lazy_import import torch
 from longvid.models.preprocessing import PixelFormat
 
-__all__ = [
-    "PROJECTED",
-    "TOWER",
-    "Decoder",
-    "Family",
-    "FramePiece",
-    "Piece",
-    "Projector",
-    "Prompt",
-    "Spliced",
-    "TextPiece",
-    "Tower",
-]
-
 #: What an encoder keeps of a patch: what the projector makes of it, in the language model's width,
 #: or what the vision tower gives, in its own.
 PROJECTED, TOWER = "projected", "tower"

@@ -17,8 +17,6 @@ from longvid.models.families.protocol import FramePiece
 from longvid.models.families.qwen2_5_vl import QWEN2_5_VL, QWEN_CHAT, GridDecoder
 from longvid.models.families.video_llama_3 import HiddenDecoder
 
-__all__ = ["QWEN2_5_OMNI"]
-
 _UNHEARD = ("model.audio_tower",)
 
 

@@ -19,8 +19,6 @@ from longvid.models.families.positions import GridPositions
 from longvid.models.families.protocol import Piece, Prompt, Spliced
 from longvid.models.families.qwen_pixels import qwen_pixels, to_patches
 
-__all__ = ["QWEN2_5_VL", "QWEN_CHAT", "GridDecoder", "PairTower"]
-
 #: Opening and closing of a prompt, the same in Qwen2.5-VL and Qwen3-VL but for the system's line.
 QWEN_CHAT = "<|im_start|>user\n{video}{question}{choices}<|im_end|>\n<|im_start|>assistant\n"
 

@@ -10,8 +10,6 @@ import dataclasses
 from longvid.models.families.positions import CountedPositions
 from longvid.models.families.qwen2_5_vl import QWEN2_5_VL, GridDecoder
 
-__all__ = ["QWEN2_VL"]
-
 
 class _CountingDecoder(GridDecoder):
     positions = CountedPositions

@@ -13,8 +13,6 @@ import dataclasses
 from longvid.models.families.qwen3_vl import QWEN3_VL
 from longvid.models.families.stepped import MeanTimeTower, SteppedDecoder
 
-__all__ = ["QWEN3_5", "QWEN3_5_MOE"]
-
 QWEN3_5 = dataclasses.replace(
     QWEN3_VL,
     name="qwen3_5",

@@ -28,8 +28,6 @@ from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.families.qwen_pixels import qwen_pixels
 from longvid.models.families.stepped import MeanTimeTower, SteppedDecoder
 
-__all__ = ["COSMOS3_OMNI", "QWEN3_VL", "QWEN3_VL_MOE"]
-
 
 def _layers_fed(config: Any) -> int:
     return 1 + len(config.vision_config.deepstack_visual_indexes)

@@ -17,8 +17,6 @@ from longvid.errors import ModelError
 from longvid.lazy_import import torch
 from longvid.models.preprocessing import PixelFormat, processor_table
 
-__all__ = ["AnySize", "any_size", "fit_to_patches", "qwen_pixels", "to_patches"]
-
 # Of a frame, in tokens: the bounds of qwen-vl-utils.
 _FEWEST_TOKENS = 128
 _MOST_TOKENS = 768

@@ -18,8 +18,6 @@ from longvid.models.families.llava import LlavaDecoder, StillTower
 from longvid.models.families.protocol import Prompt
 from longvid.models.preprocessing import PixelFormat, processor_table
 
-__all__ = ["SMOLVLM", "ScaledTwice"]
-
 _MOST_EDGE = 4096
 
 

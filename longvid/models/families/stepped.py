@@ -6,8 +6,6 @@ from longvid.lazy_import import torch
 from longvid.models.families.positions import SteppedPositions
 from longvid.models.families.qwen2_5_vl import GridDecoder, PairTower
 
-__all__ = ["MeanTimeTower", "SteppedDecoder"]
-
 
 class MeanTimeTower(PairTower):
     """A tower whose steps are shown at the mean of their frames' times."""

@@ -18,8 +18,6 @@ from longvid.models.families.protocol import Prompt, Spliced
 from longvid.models.families.qwen2_5_vl import QWEN_CHAT
 from longvid.models.families.qwen_pixels import AnySize, any_size, to_patches
 
-__all__ = ["VIDEO_LLAMA_3", "HiddenDecoder"]
-
 _MERGE = 2  # of a video; pictures are not merged
 
 

@@ -31,25 +31,6 @@ from longvid.systems.llama_vid.network import LlamaVid, LlamaVidConfig
 from longvid.systems.llama_vid.qformer import QFormerConfig
 from longvid.types import CheckpointRef
 
-__all__ = [
-    "ADAPTER",
-    "BERT",
-    "BERT_FOLDER",
-    "TOWER",
-    "TOWER_URL",
-    "adapter_names",
-    "adapter_sizes",
-    "bert_checkpoint",
-    "bert_folder",
-    "load_adapter",
-    "load_question_tokenizer",
-    "load_tower",
-    "pixel_format",
-    "tower_checkpoint",
-    "tower_file",
-    "tower_sizes",
-]
-
 #: Where the adapter's tensors begin, and those of the tower.
 ADAPTER = r"model\.(vlm_att|mm_projector)"
 TOWER = r"model\.vision_tower\."

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 else:
     published = later("longvid.systems.llama_vid.checkpoint")
 
-__all__ = ["LlamaVidEncoder", "Worker", "tower_tokens"]
-
 
 @dataclass(frozen=True, slots=True)
 class LlamaVidEncoder:

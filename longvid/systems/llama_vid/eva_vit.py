@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from longvid.errors import ConfigError, OpError
 from longvid.models.weights import load_parameters
 
-__all__ = ["EvaConfig", "EvaVisionTransformer", "interpolate_position_embedding"]
-
 _NORM_EPSILON = 1e-6
 
 

@@ -33,8 +33,6 @@ from longvid.types import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LlamaVidLanguageModel", "Worker"]
-
 _SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions. "

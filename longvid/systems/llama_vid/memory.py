@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from longvid.systems.llama_vid.encoder import LlamaVidEncoder
     from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
 
-__all__ = ["SYSTEM", "encoder_memory", "language_model_memory"]
-
 SYSTEM = "LLaMA-VID"
 
 

@@ -19,15 +19,6 @@ from longvid.methods.content_tokens import content_tokens, grid_size
 from longvid.models.weights import load_parameters
 from longvid.systems.llama_vid.qformer import BertDecoder, QFormer, QFormerConfig
 
-__all__ = [
-    "BLOCK_FRAMES",
-    "LlamaVid",
-    "LlamaVidConfig",
-    "drop_class_token",
-    "paper_context",
-    "without_class_token",
-]
-
 #: Frames whose queries are held in memory at one time; it changes no number.
 BLOCK_FRAMES = 64
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError, OpError
 
-__all__ = ["BertDecoder", "QFormer", "QFormerConfig"]
-
 # BERT's additive mask: large enough to vanish in the softmax, and finite in half precision.
 _MASKED_SCORE = -10000.0
 

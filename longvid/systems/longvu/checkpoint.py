@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 
     from longvid.systems.longvu.sva import SpatialVisionAggregator
 
-__all__ = [
-    "CONNECTOR",
-    "PROJECTOR",
-    "connector_names",
-    "load_aggregator",
-    "load_projector",
-    "read_settings",
-    "stored_width",
-    "tower_sides",
-]
-
 #: Where the names of the connector's tensors begin, and of those that a question needs of it.
 CONNECTOR = r"model\.(mm_projector|vision_sampler|vision_query|image_newline)"
 PROJECTOR = r"model\.(mm_projector\.|image_newline$)"

@@ -38,8 +38,6 @@ from longvid.types import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LongVUEncoder", "Worker", "pad_to_square", "two_grids"]
-
 
 @dataclass(frozen=True, slots=True)
 class LongVUEncoder:

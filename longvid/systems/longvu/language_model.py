@@ -34,8 +34,6 @@ from longvid.types import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["LongVULanguageModel", "Worker", "split_grids"]
-
 _SYSTEM = "You are a helpful assistant."
 _USER = "{video}\n{question}{choices}"
 _CHOOSE = (

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from longvid.systems.longvu.encoder import LongVUEncoder
     from longvid.systems.longvu.language_model import LongVULanguageModel
 
-__all__ = ["SYSTEM", "encoder_memory", "language_model_memory"]
-
 SYSTEM = "LongVU"
 
 

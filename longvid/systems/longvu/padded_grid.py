@@ -20,17 +20,6 @@ from longvid.methods.longvu_config import LongVUConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "content_box",
-    "content_mask",
-    "crop_to_content",
-    "frame_positions",
-    "group_patches",
-    "resize_grid",
-    "resolution",
-    "with_newlines",
-]
-
 
 def content_box(side: int, width: int, height: int) -> tuple[slice, slice]:
     """Find the rows and columns of a square grid that a picture of this shape fills.

@@ -19,8 +19,6 @@ from longvid.errors import ModelError, OpError
 from longvid.models.weights import load_parameters
 from longvid.systems.longvu.padded_grid import group_patches
 
-__all__ = ["SpatialVisionAggregator", "VisionTokenSampler", "load_released"]
-
 _NUM_HEADS = 16
 
 # Frames in memory at one time, as the original encodes them; it changes no number.

@@ -22,8 +22,6 @@ from longvid.models.weights import read_file
 from longvid.systems.mg_llava.conv_gate import ConvGateFusion, Variant, fused_width
 from longvid.systems.mg_llava.object_tokens import BoxProjector, MultiLevelPooling
 
-__all__ = ["Connector", "ConnectorSizes", "connector_file", "connector_sizes", "load_connector"]
-
 _WANTED = re.compile(r"(fuse_module|projector|bbox_projector|multi_level_linear)\.")
 _SUFFIXES = (".pth", ".safetensors", ".bin")
 _LEVELS = "multi_level_linear."

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError, OpError
 
-__all__ = ["ConvGateFusion", "Variant", "fused_width"]
-
 Variant = Literal["gate_sum", "gate_concat", "concat", "raw_concat"]
 
 

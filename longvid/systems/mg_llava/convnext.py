@@ -23,8 +23,6 @@ from longvid.models.from_pretrained import load
 from longvid.models.weight_count import count_built
 from longvid.models.weights import read_file
 
-__all__ = ["STRIDE", "convnext_config", "convnext_identity", "count_convnext", "load_convnext"]
-
 #: Pixels of a side of a cell of the last map.
 STRIDE = 32
 

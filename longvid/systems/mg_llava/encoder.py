@@ -39,8 +39,6 @@ else:
     object_boxes = later(f"{_HERE}.object_boxes")
     square_frames = later(f"{_HERE}.square_frames")
 
-__all__ = ["ConvGateEncoder", "Worker"]
-
 
 @dataclass(frozen=True, slots=True)
 class ConvGateEncoder:

@@ -20,8 +20,6 @@ from longvid.types.needs import EncoderMemory
 if TYPE_CHECKING:
     from longvid.systems.mg_llava.encoder import ConvGateEncoder
 
-__all__ = ["encoder_memory"]
-
 
 def encoder_memory(part: ConvGateEncoder, device: str) -> EncoderMemory:
     """Add up what both towers and the fusion need.

@@ -16,16 +16,6 @@ from torch import Tensor
 
 from longvid.methods.boxes import class_wise_nms
 
-__all__ = [
-    "FrameBoxes",
-    "crop_boxes",
-    "limit_boxes",
-    "pad_boxes",
-    "prepare_boxes",
-    "resize_boxes",
-    "thin_boxes",
-]
-
 _SIDE = 768
 _OVERLAP = 0.2
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from longvid.methods.roi_pooling import pool_boxes
 
-__all__ = ["BoxProjector", "MultiLevelPooling"]
-
 
 class BoxProjector(nn.Module):
     """Linear, GELU, Linear: `projector.model.*` of tokens, `bbox_projector.model.*` of boxes."""

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from longvid.errors import ConfigError, OpError
 from longvid.systems.mova.layers import Attention, DownsampleStage, FeedForward
 
-__all__ = ["AdapterBlock", "MoVAdapter"]
-
 _TEXT_WIDTH = 1024  # of BERT-large's first token
 _OFF = 1e6
 

@@ -20,8 +20,6 @@ from longvid.models.free_memory import require_room
 from longvid.models.weights import read_tensors
 from longvid.systems.mova.adapter import MoVAdapter
 
-__all__ = ["adapter_names", "load_adapter", "load_question_encoder"]
-
 _ADAPTER = "model.mm_projector."
 _BERT = f"{_ADAPTER}text_encoder.bert."
 #: Tables of the rotary positions, which are saved with the weights and computed here.

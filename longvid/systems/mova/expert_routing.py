@@ -11,14 +11,6 @@ from torch import Tensor
 
 from longvid.errors import OpError
 
-__all__ = [
-    "EXPERTS",
-    "align_tokens",
-    "chosen_experts",
-    "pool_tokens",
-    "question_text",
-]
-
 #: Letters of the published experts, in the order of their routing bits.
 EXPERTS = "ABCDEFG"
 _MOST = 3

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from longvid.errors import ConfigError
 
-__all__ = ["Attention", "DownsampleStage", "FeedForward", "rotary_table", "rotate"]
-
 _HEAD = 64
 
 

@@ -17,8 +17,6 @@ from longvid.methods.slowfast_pooling import SlowFastLayout
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker, one_frame
 from longvid.types import Question, Segment, Selection
 
-__all__ = ["SlowFastLanguageModel", "Worker"]
-
 _OPEN = (
     "The input consists of a sequence of key frames from a video. Answer concisely with overall "
     "content and context of the video, highlighting any significant events, characters, or "
