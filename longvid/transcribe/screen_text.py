@@ -55,7 +55,8 @@ class ScreenText:
         max_pixels: Longer side of what the detector of text is given. What it finds is read at up
             to 4/3 of that: letters of 12 pixels at 720p are then read as they are.
         scripts: Letters that are kept: "latin", "any", or several of latin, han, kana and greek
-            with commas between. The networks know no letter of another script (hangul, cyrillic,
+            with commas between; of Greek, the letters of formulas: words come out in Latin letters
+            that look like them. The networks know no letter of another script (hangul, cyrillic,
             arabic, hebrew, devanagari, thai), so a source that names one does not read.
         min_score: Of the best reading of a line.
         language: BCP 47 tag written into the lines.

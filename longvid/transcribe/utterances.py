@@ -37,6 +37,8 @@ _MAX_LINE_SECONDS, _MAX_LINE_WORDS = 8.0, 16
 _PAUSE_SECONDS = 0.6
 #: Sound of a word is where its level, in steps of 10 ms, is above this share of its highest.
 _STEP_SECONDS, _QUIET = 0.01, 0.05
+#: Sound goes on for up to so many steps before and after what a recogniser gave the word.
+_GROWS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ def without_silence(
 ) -> Utterance:
     """Move the times of words to where they are heard.
 
-    Recognisers of the Whisper kind give the silence before a word to the word.
+    Recognisers of the Whisper kind give the silence before a word to the word; others cut off a
+    soft beginning or end that no other word has.
 
     Args:
         utterance: Its words have times.
@@ -150,16 +153,46 @@ def without_silence(
     blocks = samples[: len(samples) // step * step].reshape(-1, step)
     level = np.sqrt(np.square(blocks, dtype=np.float64).mean(axis=1))
     words: list[tuple[float, float, str]] = []
-    for start, end, word in utterance.words:
-        first, last = (round(seconds / _STEP_SECONDS) for seconds in (start, end))
-        inside = level[first:last]
-        loud = np.flatnonzero(inside > _QUIET * inside.max(initial=0.0))
-        if len(loud):
-            begin, stop = first + int(loud[0]), first + int(loud[-1]) + 1
-            start = max(start, begin * _STEP_SECONDS)
-            end = max(start, min(end, stop * _STEP_SECONDS))
+    places = [(round(a / _STEP_SECONDS), round(b / _STEP_SECONDS)) for a, b, _ in utterance.words]
+    taken = 0  # the steps that words have so far
+    for index, (start, end, word) in enumerate(utterance.words):
+        first, last = places[index]
+        following = places[index + 1][0] if index + 1 < len(places) else len(level)
+        begin, stop = _heard(level, first, last, taken, following)
+        # Times that are right keep their own precision.
+        start = start if begin == first else begin * _STEP_SECONDS
+        end = max(start, end if stop == last else stop * _STEP_SECONDS)
+        taken = stop
         words.append((start, end, word))
     return replace(utterance, words=tuple(words))
+
+
+def _heard(
+    level: npt.NDArray[np.float64], first: int, last: int, taken: int, following: int
+) -> tuple[int, int]:
+    """Return the steps in which a word is heard: without silence, with sound that goes on.
+
+    Args:
+        level: (L,) of each step.
+        first, last: Steps that the recogniser gave the word.
+        taken: Steps before this one belong to words before.
+        following: The first step of the next word.
+    """
+    inside = level[first:last]
+    quiet = _QUIET * inside.max(initial=0.0)
+    loud = np.flatnonzero(inside > quiet)
+    if not len(loud):
+        return first, last
+    begin, stop = first + int(loud[0]), first + int(loud[-1]) + 1
+    if begin == first:
+        earliest = max(taken, first - _GROWS)
+        while begin > earliest and level[begin - 1] > quiet:
+            begin -= 1
+    if stop == last:
+        latest = min(following, last + _GROWS, len(level))
+        while stop < latest and level[stop] > quiet:
+            stop += 1
+    return begin, stop
 
 
 _Words = Sequence[tuple[float, float, str]]

@@ -76,6 +76,27 @@ def test_words_begin_where_they_are_heard() -> None:
     assert times[2:] == [(1.7, 1.9), (1.9, 2.5)]
 
 
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        ([(0.55, 0.75)], [(0.5, 0.8)]),  # both ends were cut off
+        ([(0.5, 0.65), (0.65, 0.8)], [(0.5, 0.65), (0.65, 0.8)]),  # no sound between them is free
+        ([(0.5, 0.6), (0.7, 0.75)], [(0.5, 0.7), (0.7, 0.8)]),
+        ([(1.5, 1.6)], [(1.35, 1.75)]),  # sound without an end is not the word's alone
+    ],
+)
+def test_words_take_the_sound_that_goes_on(
+    words: list[tuple[float, float]], times: list[tuple[float, float]]
+) -> None:
+    samples = np.zeros(2 * SAMPLE_RATE, np.float32)
+    for start, end in ((0.5, 0.8), (1.0, 2.0)):
+        samples[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)] = 0.3
+    spoken = Utterance(0.0, 2.0, "", tuple((*span, "w") for span in words))
+    moved = without_silence(spoken, samples, SAMPLE_RATE).words
+    for (start, end, _), expected in zip(moved, times, strict=True):
+        assert (start, end) == pytest.approx(expected, abs=0.011)
+
+
 def test_spans_of_speech() -> None:
     step = 512 / SAMPLE_RATE
     speech, pause, click = [0.9] * 20, [0.1] * 10, [0.1] * 40 + [0.9] * 3
