@@ -8,6 +8,8 @@ knows no pixels.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -287,3 +289,22 @@ def try_plan_chunks(found: Video | Failure, sampling: Sampling) -> tuple[Chunk, 
         return plan_chunks(found, sampling)
     except VideoError as error:
         return Failure(found.video_id, found.path, error.stage, error.kind, str(error))
+
+
+def split_at(seconds: Sequence[float], starts: Sequence[float]) -> list[tuple[float, ...]]:
+    """Split wanted times where groups of pictures begin, so that no two parts decode the same.
+
+    Decoders that share the frames of one video lose up to a group for each place at which they
+    part; where frames are sparse, that is most of the work.
+
+    Args:
+        seconds: Increasing.
+        starts: As of `RunningDecoder.group_starts`.
+
+    >>> split_at([0.5, 1.0, 7.0, 8.5], [0.0, 4.0, 8.0])
+    [(0.5, 1.0), (7.0,), (8.5,)]
+    """
+    parts: dict[int, list[float]] = {}
+    for at in seconds:
+        parts.setdefault(bisect_right(starts, at), []).append(at)
+    return [tuple(part) for part in parts.values()]

@@ -59,6 +59,7 @@ Subject = Callable[[], tuple[int, list[float]]]
 def longvid(order: Order, **settings: Any) -> tuple[Subject, dict[str, Any]]:
     """Several children with chunks in parallel, as the local runner does it."""
     from longvid.decode import PyAVDecoder
+    from longvid.sample import split_at
     from longvid.types import Chunk, Failure, FrameSize, SegmentPlan
 
     workers = settings.pop("workers", order.workers)
@@ -75,13 +76,16 @@ def longvid(order: Order, **settings: Any) -> tuple[Subject, dict[str, Any]]:
 
     def chunks() -> list[Chunk]:
         video = decoders[0].probe(order.video, video_id="benchmark")
-        # Long chunks where frames are dense, or the first group of pictures of each costs too much;
-        # short ones where they are sparse, because groups differ in length and the last chunk is
-        # waited for.
-        dense = len(order.wanted) > 200
-        count = min(len(order.wanted), workers * (2 if dense else 8)) if workers > 1 else 1
+        # Long chunks where frames are dense; where they are sparse, one for each group of pictures,
+        # of which each decoder takes the next.
+        wanted = np.array(order.wanted)
+        if workers == 1 or len(wanted) > 200:
+            split = np.array_split(wanted, 1 if workers == 1 else 2 * workers)
+        else:
+            groups = split_at(order.wanted, decoders[0].group_starts(order.video))
+            split = [np.array(group) for group in groups]
         made = []
-        for times in np.array_split(np.array(order.wanted), count):
+        for times in split:
             parts = [times[i : i + 16].tolist() for i in range(0, len(times), 16)]
             segments = tuple(
                 SegmentPlan(index, part[0], part[-1], tuple(part), (False,) * len(part))

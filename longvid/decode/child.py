@@ -121,6 +121,10 @@ class _Server:
             facts = self._engine.probe(**request)
             self._channel.send({"kind": "facts", **asdict(facts)})
             return
+        if request["kind"] == "groups":
+            starts = self._engine.group_starts(request["path"])
+            self._channel.send({"kind": "starts", "seconds": starts})
+            return
         if request["kind"] == "text":
             # Imported here: most videos have no text, and it takes a while.
             from longvid.decode.subtitle_engine import read_text

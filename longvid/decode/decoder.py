@@ -110,6 +110,28 @@ class RunningDecoder:
                 self._release()
         return text_lines(lines)
 
+    def group_starts(self, path: str) -> tuple[float, ...]:
+        """Return when the groups of pictures of a file begin; for `longvid.sample.split_at`.
+
+        Args:
+            path: A local file.
+
+        Raises:
+            VideoError: The file cannot be used as a video.
+        """
+        starts: list[float] = []
+        with self._busy:
+            try:
+                child = self._ready_child(path)
+                for message, _ in child.ask({"kind": "groups", "path": path}):
+                    starts = message["seconds"]
+            except ChildFailure as failure:
+                sentence = _sentence(path, failure)
+                raise VideoError(sentence, kind=failure.kind, path=path, stage="probe") from failure
+            finally:
+                self._release()
+        return tuple(starts)
+
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, as soon as it is ready, and a failure for a gap.
 
@@ -203,6 +225,10 @@ class InProcessDecoder:
         from longvid.decode.subtitle_engine import read_text
 
         return text_lines(read_text(path, _no_progress))
+
+    def group_starts(self, path: str) -> tuple[float, ...]:
+        """Return when the groups of pictures of a file begin."""
+        return tuple(self._engine.group_starts(path))
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order and a failure for a gap."""

@@ -90,6 +90,9 @@ class Engine(Protocol):
     ) -> Iterator[DecodedSegment | Gap]:
         """Yield each segment in order as soon as it is complete, and gaps where they end."""
 
+    def group_starts(self, path: str) -> list[float]:
+        """Return when the groups of pictures begin, in stream time, increasing."""
+
     def close(self) -> None:
         """Release every open file."""
 

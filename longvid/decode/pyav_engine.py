@@ -144,6 +144,15 @@ class PyAVEngine:
         if claimed is not None and segments[-1].end_seconds >= end - _LAST_SEGMENT_SECONDS:
             yield Gap(end, claimed, "the file is cut or damaged from {start:.2f} s on")
 
+    def group_starts(self, path: str) -> list[float]:
+        """Return the times of the keyframes; that of the first frame alone, where none is one."""
+        video = self._video(path)
+        times, table = video.source.times, video.table
+        if table is None:
+            return [times.pts_seconds(0)]
+        keyframes = np.flatnonzero(table.keyframe[table.packet_of])
+        return [times.pts_seconds(rank) for rank in sorted({0, *keyframes.tolist()})]
+
     def pictures(
         self, path: str, start_seconds: float, end_seconds: float
     ) -> Iterator[tuple[float, VideoFrame]]:

@@ -17,6 +17,7 @@ from longvid.sample import (
     plan_segments,
     segment_midpoints,
     slow_indices,
+    split_at,
     spread_indices,
     try_plan_chunks,
 )
@@ -165,3 +166,14 @@ def test_a_video_that_cannot_be_planned_is_one_failure() -> None:
 def test_a_rate_beyond_all_counting_is_refused(fps: float) -> None:
     with pytest.raises(VideoError, match=r"over sample.max_frames"):
         plan_segments(VIDEO, Sampling(fps=fps))
+
+
+@given(st.lists(st.floats(0, 60), max_size=30), st.lists(st.floats(0, 60), max_size=9))
+def test_wanted_times_are_split_where_groups_begin(wanted: list[float], more: list[float]) -> None:
+    wanted, starts = sorted(wanted), sorted({0.0, *more})
+    parts = split_at(wanted, starts)
+    assert [at for part in parts for at in part] == wanted
+    for part in parts:
+        assert not any(part[0] < start <= part[-1] for start in starts)
+    for before, after in pairwise(parts):
+        assert any(before[-1] < start <= after[0] for start in starts)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from longvid.decode import PyAVDecoder
 from longvid.decode.gop_plan import Run, nearest_allowed, on_display, plan_runs, start_packet
 from longvid.decode.packet_table import FrameTimes, PacketTable
+from longvid.errors import VideoError
+from tests.unit.decode.footage import encode
 
 
 def times(*pts: int, end: int | None = None) -> FrameTimes:
@@ -105,3 +110,15 @@ def test_nearest_allowed_keeps_what_lies_too_far() -> None:
     assert nearest_allowed(some, range(9), [0, 4, 8], 0.1) == [0, 0, 2, 4, 4, 4, 6, 8, 8]
     assert nearest_allowed(some, range(9), [0, 4, 8], 9.0) == [0, 0, 0, 4, 4, 4, 4, 8, 8]
     assert nearest_allowed(some, range(9), [], 9.0) == list(range(9))
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_groups_begin_at_keyframes(tmp_path: Path, isolate: bool) -> None:
+    options = {"g": "10", "bf": "2", "x264-params": "scenecut=0"}
+    clip = str(encode(tmp_path / "clip.mp4", 30, options=options))
+    with PyAVDecoder(isolate=isolate).setup() as decoder:
+        assert decoder.group_starts(clip) == pytest.approx((0.0, 0.4, 0.8))
+    with PyAVDecoder(isolate=isolate, plan=False).setup() as decoder:
+        assert decoder.group_starts(clip) == (0.0,)
+        with pytest.raises(VideoError):
+            decoder.group_starts(str(tmp_path / "none.mp4"))
