@@ -1,12 +1,15 @@
 """Find shapes of the drawn world in a picture, by colour and outline; nothing here is trained.
 
 A region of pixels near one of the world's colours is compared with the outline of every shape at
-every angle, scaled to the region; the share that they have in common is the score. It knows the
-world's eight colours and eight shapes, and finds nothing in real footage but chance.
+every angle, scaled to the region; the share that they have in common is the score. The best of them
+are guesses that `outline_fit` moves until a drawing of one fits the picture. It knows the world's
+eight colours and eight shapes, and finds nothing in real footage but chance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +19,7 @@ from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.world.atlas import inside
 from longvid.world.draw import COLOR_RGB
+from longvid.world.outline_fit import Outline, fit, planes_of, window_around
 from longvid.world.scene import ROUND_SHAPES
 from longvid.world.truth import outline_extents
 
@@ -26,33 +30,55 @@ _LEAST_SIDE, _MOST_SIDE = 0.06, 0.5
 _ANGLES = 24
 _CELLS = 24
 _SIDE = 192  # pixels that the longer side has at least
-_LEAST_SCORE = 0.6
 _RIM = 1 / 3  # pixels
+_GUESSES = 4  # of the outlines nearest to a region
+_MOST_DIFFERENCE = 0.5
+_DARK, _LEAST_GLYPH = 0.5, 0.06
 
 
-def find_shapes(picture: np.ndarray) -> list[Detection]:
+def find_shapes(picture: np.ndarray, colors: Collection[str] = COLORS) -> list[Detection]:
     """Return every shape found, labelled "red star", best first.
-
-    The rim around a shape mixes into its outermost pixels, so that a region ends a third of a pixel
-    inside the outline and lacks its tips; the box is that of the outline of the region's area, the
-    lost edge added, at the region's centre.
 
     Args:
         picture: (H, W, 3) uint8.
+        colors: Only shapes of these are looked for.
     """
     pixels = _enlarged(picture).astype(np.float32) / 255
     palette = np.asarray(COLOR_RGB, dtype=np.float32)
-    distance = np.linalg.norm(pixels[:, :, None] - palette, axis=3)
+    squares = (pixels**2).sum(axis=2, keepdims=True) + (palette**2).sum(axis=1)
+    distance = squares - 2 * (pixels @ palette.T)
     nearest = distance.argmin(axis=2)
-    near = distance.min(axis=2) < _REACH
-    rim = _RIM * near.shape[0] / picture.shape[0]
+    near = distance.min(axis=2) < _REACH**2
+    times = near.shape[0] // picture.shape[0]
+    planes = planes_of(picture)
     found: list[Detection] = []
     for color in np.unique(nearest[near]).tolist():
+        if COLORS[color] not in colors:
+            continue
         for mask, top, left in _regions(near & (nearest == color)):
-            one = _matched(mask, top, left, near.shape, COLORS[color], rim)
+            region = _Region(mask, top, left, near.shape, times)
+            one = _matched(region, color, planes)
             if one is not None:
                 found.append(one)
     return sorted(found, key=lambda one: -one.score)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Region:
+    """Connected pixels of one colour, in their box of an enlarged picture."""
+
+    mask: np.ndarray
+    top: int
+    left: int
+    size: tuple[int, ...]
+    times: int
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Return left, top, right, bottom in pixels of the picture as it was."""
+        height, width = self.mask.shape
+        left, top, times = self.left, self.top, self.times
+        return left / times, top / times, (left + width) / times, (top + height) / times
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:
@@ -65,64 +91,104 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((times * width, times * height), Image.Resampling.BICUBIC))
 
 
-def _matched(
-    mask: np.ndarray,
-    top: int,
-    left: int,
-    size: tuple[int, ...],
-    color: str,
-    rim: float,
-) -> Detection | None:
-    """Compare a region with all outlines; None where none fits."""
-    height, width = mask.shape
-    sides = height / size[0], width / size[1]
-    if min(sides) < _LEAST_SIDE or max(sides) > _MOST_SIDE:
+def _matched(region: _Region, color: int, planes: np.ndarray) -> Detection | None:
+    """Compare a region with all outlines, and fit the best of them; None where none fits."""
+    height, width = region.mask.shape
+    sides = height / region.size[0], width / region.size[1]
+    if min(sides) < _LEAST_SIDE or max(sides) > _MOST_SIDE or not _is_thick(region):
         return None
-    shapes, templates, extents, areas, centers = _templates()
+    shapes, angles, templates, extents, areas, centers = _templates()
     # The region as its own box shows it, and each outline as its own box does: no scale is left.
     rows = ((np.arange(_CELLS) + 0.5) * height / _CELLS).astype(int)
     columns = ((np.arange(_CELLS) + 0.5) * width / _CELLS).astype(int)
-    region = mask[rows][:, columns]
-    shared = (templates & region).sum(axis=(1, 2))
-    score = shared / (templates | region).sum(axis=(1, 2))
+    seen = region.mask[rows][:, columns]
+    shared = (templates & seen).sum(axis=(1, 2))
+    score = shared / (templates | seen).sum(axis=(1, 2))
     # A turned outline spans a box of its own aspect.
     aspect = (extents[:, 2] - extents[:, 0]) / (extents[:, 3] - extents[:, 1])
     ratio = aspect * height / width
     score = score * np.minimum(ratio, 1 / ratio)
-    best = int(score.argmax())
-    if score[best] < _LEAST_SCORE:
+    starts = []
+    for place in np.argsort(-score, kind="stable")[:_GUESSES].tolist():
+        x, y, radius = _placed(region, float(areas[place]), centers[place])
+        starts.append(Outline(int(shapes[place]), x, y, radius, float(angles[place])))
+    starts += _partly_hidden(region.box)
+    left, top, right, bottom = region.box
+    outside = (int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom)))
+    window = window_around(planes, outside)
+    one, difference = fit(window, color, starts)
+    if difference > _MOST_DIFFERENCE or _is_sign(planes, one, color):
         return None
-    box = _placed(mask, top, left, size, float(areas[best]), centers[best], extents[best], rim)
-    return Detection(f"{color} {SHAPES[shapes[best]]}", box, float(score[best]))
+    edges = np.array(outline_extents(one.shape, round(one.angle, 2))) * one.radius
+    box = np.array([one.x, one.y, one.x, one.y]) + edges
+    box = (box / np.array([planes.shape[1], planes.shape[0]] * 2)).clip(0, 1)
+    corners = float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    return Detection(f"{COLORS[color]} {SHAPES[one.shape]}", corners, 1.0 - difference)
 
 
-def _placed(
-    mask: np.ndarray,
-    top: int,
-    left: int,
-    size: tuple[int, ...],
-    area: float,
-    center: np.ndarray,
-    extents: np.ndarray,
-    rim: float,
-) -> tuple[float, float, float, float]:
-    """Return the box of an outline of radius 1 that is scaled and moved onto a region."""
+def _is_thick(region: _Region) -> bool:
+    """Tell a shape from a rim: somewhere it is more than two pixels thick."""
+    side = 2 * region.times + 1
+    if min(region.mask.shape) < side:
+        return False
+    sums = np.pad(region.mask.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    blocks = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return bool(blocks.max() == side * side)
+
+
+def _is_sign(planes: np.ndarray, one: Outline, color: int) -> bool:
+    """Tell a sign's panel from a white square: it has a dark glyph on it."""
+    if (COLORS[color], SHAPES[one.shape]) != ("white", "square"):
+        return False
+    reach = one.radius / 2
+    rows = slice(max(0, round(one.y - reach)), max(1, round(one.y + reach)))
+    columns = slice(max(0, round(one.x - reach)), max(1, round(one.x + reach)))
+    lightness = planes[rows, columns, 0]
+    return bool(lightness.size) and float((lightness < _DARK).mean()) > _LEAST_GLYPH
+
+
+def _placed(region: _Region, area: float, center: np.ndarray) -> tuple[float, float, float]:
+    """Return place and radius, in pixels of the picture, of an outline with a region's area.
+
+    The rim around a shape mixes into its outermost pixels, so that a region ends a third of a
+    pixel inside the outline.
+    """
+    mask, times = region.mask, region.times
     wide = np.pad(mask, 1)
     edges = (wide[1:] != wide[:-1]).sum() + (wide[:, 1:] != wide[:, :-1]).sum()
-    radius = np.sqrt((mask.sum() + rim * edges * np.pi / 4) / area)
+    radius = np.sqrt((mask.sum() + _RIM * times * edges * np.pi / 4) / area)
     rows, columns = np.nonzero(mask)
-    x = left + columns.mean() + 0.5 - radius * center[0]
-    y = top + rows.mean() + 0.5 - radius * center[1]
-    box = np.array([x, y, x, y]) + radius * extents
-    box = (box / np.array([size[1], size[0]] * 2)).clip(0, 1)
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    x = region.left + columns.mean() + 0.5 - radius * center[0]
+    y = region.top + rows.mean() + 0.5 - radius * center[1]
+    return float(x) / times, float(y) / times, float(radius) / times
+
+
+def _partly_hidden(box: tuple[float, float, float, float]) -> list[Outline]:
+    """Guess every upright shape that ends where a region does, on three of its four sides."""
+    left, top, right, bottom = box
+    guesses = []
+    for shape in range(len(SHAPES)):
+        from_left, from_top, from_right, from_bottom = outline_extents(shape, 0.0)
+        by_height = (bottom - top + 2 * _RIM) / (from_bottom - from_top)
+        by_width = (right - left + 2 * _RIM) / (from_right - from_left)
+        x, y = (left + right) / 2, (top + bottom) / 2
+        middle_x, middle_y = (from_left + from_right) / 2, (from_top + from_bottom) / 2
+        mean = (by_height + by_width) / 2
+        guesses += [
+            Outline(shape, x - mean * middle_x, y - mean * middle_y, mean),
+            Outline(shape, left - by_height * from_left, y - by_height * middle_y, by_height),
+            Outline(shape, right - by_height * from_right, y - by_height * middle_y, by_height),
+            Outline(shape, x - by_width * middle_x, top - by_width * from_top, by_width),
+            Outline(shape, x - by_width * middle_x, bottom - by_width * from_bottom, by_width),
+        ]
+    return guesses
 
 
 @lru_cache(maxsize=1)
 def _templates() -> tuple[np.ndarray, ...]:
-    """Return shape indices (n,), outlines in their own boxes (n, CELLS, CELLS), extents (n, 4),
-    areas (n,) and centres of mass (n, 2) of outlines of radius 1."""
-    shapes, outlines, extents, areas, centers = [], [], [], [], []
+    """Return shapes (n,), angles (n,), outlines in their own boxes (n, CELLS, CELLS), extents
+    (n, 4), areas (n,) and centres of mass (n, 2) of outlines of radius 1."""
+    shapes, angles, outlines, extents, areas, centers = [], [], [], [], [], []
     steps = (np.arange(_CELLS) + 0.5) / _CELLS
     for shape in range(len(SHAPES)):
         for number in range(1 if shape in ROUND_SHAPES else _ANGLES):
@@ -136,7 +202,8 @@ def _templates() -> tuple[np.ndarray, ...]:
             centers.append((x[outline].mean(), y[outline].mean()))
             extents.append((left, top, right, bottom))
             shapes.append(shape)
-    tables = (shapes, outlines, extents, areas, centers)
+            angles.append(angle)
+    tables = (shapes, angles, outlines, extents, areas, centers)
     return tuple(np.asarray(table) for table in tables)
 
 

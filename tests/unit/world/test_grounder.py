@@ -12,13 +12,14 @@ from PIL import Image
 from longvid.errors import StoreError
 from longvid.methods.grounding_metrics import box_overlap, video_iou
 from longvid.methods.phrase_tracks import pixels_of
-from longvid.models.mini_vocabulary import COLORS, SHAPES
+from longvid.methods.tracking import Detection
+from longvid.models.mini_vocabulary import COLORS, SHAPES, SIGNS
 from longvid.testing import check_grounder
 from longvid.types import Answer, Picture, Question
 from longvid.world.draw import Painter
 from longvid.world.film import frames
 from longvid.world.grounder import DrawnShapes, shape_phrases
-from longvid.world.scene import NOTHING, Film, make_film
+from longvid.world.scene import NOTHING, STILL, Film, Thing, make_film
 from longvid.world.shape_matcher import find_shapes
 from longvid.world.truth import outline_extents, true_boxes
 from longvid.world.views import SIGN_SLOT
@@ -75,6 +76,80 @@ def test_the_matcher_finds_what_is_drawn(size: int, least: float) -> None:
                 found = [one.xyxy for one in find_shapes(image) if one.label == label]
                 overlaps.append(max((box_overlap(box, truth[frame]) for box in found), default=0))
     assert np.mean(np.array(overlaps) >= 0.7) >= least
+
+
+def drawn(things: list[Thing], size: int, sign: int = -1) -> np.ndarray:
+    """Draw one frame of things that keep still, with a sign in its middle, and store it."""
+    shot = dataclasses.replace(
+        make_film(7, 0, num_shots=1).shots[0],
+        things=tuple(things),
+        sign=sign,
+        sign_x=0.5,
+        sign_y=0.5,
+    )
+    film = Film((shot,), (0.0, shot.duration_seconds))
+    return pixels_of(pictures(film, np.array([1.0]), size)[0])
+
+
+def still(shape: str, color: str, x: float, y: float, radius: float) -> Thing:
+    thing = make_film(7, 0, num_shots=1).shots[0].things[0]
+    return dataclasses.replace(
+        thing,
+        shape=SHAPES.index(shape),
+        color=COLORS.index(color),
+        color_after=COLORS.index(color),
+        x=x,
+        to_x=x,
+        y=y,
+        to_y=y,
+        radius=radius,
+        motion=STILL,
+        event=NOTHING,
+    )
+
+
+def best(found: list[Detection], label: str, thing: Thing) -> float:
+    """Return the overlap of the best box of a label with a thing's true box."""
+    edges = outline_extents(thing.shape, 0.0)
+    true = tuple(
+        place + thing.radius * edge
+        for place, edge in zip((thing.x, thing.y) * 2, edges, strict=True)
+    )
+    return max((box_overlap(one.xyxy, true) for one in found if one.label == label), default=0.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_shapes_in_small_pictures(shape: str) -> None:
+    thing = still(shape, "red", 0.31, 0.62, 0.09)
+    assert best(find_shapes(drawn([thing], 64)), f"red {shape}", thing) >= 0.7
+
+
+@pytest.mark.parametrize("shape", ["square", "cross", "star", "heart"])
+def test_a_shape_that_is_partly_behind_a_sign(shape: str) -> None:
+    thing = still(shape, "blue", 0.36, 0.5, 0.15)
+    picture = drawn([thing], 128, sign=0)
+    assert best(find_shapes(picture), f"blue {shape}", thing) >= 0.7
+
+
+def test_two_of_one_colour_that_touch() -> None:
+    things = [still("circle", "green", 0.35, 0.5, 0.12), still("square", "green", 0.56, 0.5, 0.12)]
+    found = find_shapes(drawn(things, 64))
+    assert best(found, "green circle", things[0]) >= 0.7
+    assert best(found, "green square", things[1]) >= 0.7
+
+
+def test_a_sign_is_no_white_square() -> None:
+    thing = still("square", "white", 0.2, 0.2, 0.15)
+    for sign in range(len(SIGNS)):
+        found = find_shapes(drawn([thing], 64, sign))
+        assert [one.label for one in found] == ["white square"], SIGNS[sign]
+        assert best(found, "white square", thing) >= 0.7
+
+
+def test_only_shapes_of_the_colours_named() -> None:
+    things = [still("circle", "green", 0.3, 0.5, 0.12), still("square", "red", 0.7, 0.5, 0.12)]
+    found = find_shapes(drawn(things, 128), ["red"])
+    assert [one.label for one in found] == ["red square"]
 
 
 @pytest.mark.parametrize(
