@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError
+from longvid.methods.mask_tracks import Propagate, follow
 from longvid.methods.phrase_tracks import Detect, ground_phrases
 from longvid.methods.phrases import noun_phrases
 from longvid.methods.tracking import Detection, suppress
@@ -20,7 +21,9 @@ __all__ = ["OpenVocabulary"]
 
 @dataclass(frozen=True, slots=True)
 class OpenVocabulary:
-    """Boxes of what an answer names, by OWLv2 or Grounding DINO, linked to tracks.
+    """Boxes of what an answer names, by an open-vocabulary detector, linked to tracks.
+
+    The detector is of OWLv2, Grounding DINO or OmDet-Turbo.
 
     An answer that names nothing ("yes", "two") is grounded by its question's things.
 
@@ -29,14 +32,22 @@ class OpenVocabulary:
         threshold: Least score of a box; 0 takes the family's usual one, 0.2 or 0.3.
         most: Boxes of one plural thing in one picture.
         dtype: "auto", "float32", "bfloat16" or "float16".
+        tracker: SAM 2 follows each thing's best box by masks through the pictures around it, such
+            as "facebook/sam2.1-hiera-tiny"; "" links boxes of single pictures.
+        choice: What decides between several things that one phrase may mean: the detector's
+            "score", or the language model, in one call more a question ("model").
     """
 
     model: str = "google/owlv2-base-patch16-ensemble"
     threshold: float = 0.0
     most: int = 8
     dtype: str = "auto"
+    tracker: str = field(default="", metadata={"fingerprint": False})
+    choice: str = field(default="score", metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
+        if self.choice not in ("score", "model"):
+            raise ConfigError(f"grounder.choice is {self.choice!r}; use score or model.")
         if not 0 <= self.threshold < 1 or self.most < 1:
             raise ConfigError(
                 "grounder needs threshold in [0, 1) and most of at least 1, got "
@@ -44,18 +55,26 @@ class OpenVocabulary:
             )
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the detector."""
+        """Name the detector, and the tracker if there is one."""
         from longvid.models.checkpoint_ref import hub_checkpoint
 
-        return (hub_checkpoint("grounder", "grounder.model", self.model),)
+        detector = hub_checkpoint("grounder", "grounder.model", self.model)
+        if not self.tracker:
+            return (detector,)
+        return detector, hub_checkpoint("tracker", "grounder.tracker", self.tracker)
 
     def setup(self, device: str = "cpu") -> _Worker:
-        """Load the detector.
+        """Load the detector, and the tracker.
 
         Raises:
-            ModelError: It is missing, or of another family.
+            ModelError: One of them is missing, or of another family.
         """
-        return _Worker(self.detector(device), self.most)
+        propagate = None
+        if self.tracker:
+            from longvid.models.mask_tracker import load_mask_tracker
+
+            propagate = load_mask_tracker(self.tracker, device, dtype=self.dtype)
+        return _Worker(self.detector(device), self.most, self.choice == "model", propagate)
 
     def detector(self, device: str = "cpu") -> Detect:
         """Load the detector as a function of one picture and phrases.
@@ -77,6 +96,8 @@ class OpenVocabulary:
 class _Worker:
     detect: Detect
     most: int
+    is_model_asked: bool = False
+    propagate: Propagate | None = None
 
     def __call__(
         self, question: Question, answer: Answer, pictures: Sequence[Picture]
@@ -86,4 +107,7 @@ class _Worker:
         if not phrases:
             # What only the question names has no place in the answer.
             phrases = [type(one)(one.text, many=one.many) for one in noun_phrases(question.text)]
-        return ground_phrases(phrases, pictures, self.detect, self.most)
+        tracks = ground_phrases(
+            phrases, pictures, self.detect, self.most, candidates=self.is_model_asked
+        )
+        return tracks if self.propagate is None else follow(tracks, pictures, self.propagate)

@@ -38,7 +38,12 @@ class Phrase:
 
 
 def ground_phrases(
-    phrases: Sequence[Phrase], pictures: Sequence[Picture], detect: Detect, most: int = 8
+    phrases: Sequence[Phrase],
+    pictures: Sequence[Picture],
+    detect: Detect,
+    most: int = 8,
+    *,
+    candidates: bool = False,
 ) -> tuple[Track, ...]:
     """Return the tracks of each phrase, in the order of the phrases, longer ones first.
 
@@ -50,6 +55,7 @@ def ground_phrases(
             not looked at again.
         detect: Of one picture.
         most: Boxes of one phrase in one picture.
+        candidates: Whether a phrase of one thing, too, keeps so many, as candidates.
 
     Raises:
         StoreError: A picture cannot be read.
@@ -65,7 +71,7 @@ def ground_phrases(
         found = [_detected(own[time], names, detect) for time in times]
         for name in names:
             phrase = wanted[name]
-            limit = most if phrase.many else 1
+            limit = most if phrase.many or candidates else 1
             frames = [
                 suppress([one for one in frame if one.label == name], most=limit) for frame in found
             ]
@@ -73,7 +79,8 @@ def ground_phrases(
                 boxes = tuple(
                     Box(video_id, times[at], one.xyxy, min(1.0, one.score)) for at, one in track
                 )
-                tracks[name].append(Track(name, boxes, phrase.span))
+                is_candidate = candidates and not phrase.many
+                tracks[name].append(Track(name, boxes, phrase.span, is_candidate))
     return tuple(track for name in names for track in tracks[name])
 
 

@@ -1,6 +1,6 @@
 """Pictures as open-vocabulary detectors want them, without their image processors.
 
-Both equal the processors of transformers that need no torchvision.
+All equal the processors of transformers that need no torchvision.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["grounding_dino_pixels", "grounding_dino_size", "owlv2_pixels"]
+__all__ = ["grounding_dino_pixels", "grounding_dino_size", "owlv2_pixels", "resized_pixels"]
 
 _CLIP_MEAN, _CLIP_STD = (
     (0.48145466, 0.4578275, 0.40821073),
@@ -73,6 +73,22 @@ def grounding_dino_pixels(picture: np.ndarray, shortest: int = 800, longest: int
         (1, 3, h, w) float32.
     """
     height, width = grounding_dino_size(picture.shape[0], picture.shape[1], shortest, longest)
+    return resized_pixels(picture, height, width)
+
+
+def resized_pixels(picture: np.ndarray, height: int, width: int) -> Tensor:
+    """Resize a picture to a size, whatever its aspect, as OmDet-Turbo sees it, and normalise it.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        height, width: Of the result.
+
+    Returns:
+        (1, 3, height, width) float32.
+
+    Source: `DetrImageProcessorPil` with the published checkpoint's `size`: Pillow's bilinear,
+    ImageNet's mean and deviation.
+    """
     image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
     return _normalized(pixels, _IMAGENET_MEAN, _IMAGENET_STD)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ FAMILIES = {
     "owlv2": ("Owlv2ForObjectDetection", 0.2),
     "grounding-dino": ("GroundingDinoForObjectDetection", 0.3),
     "mm-grounding-dino": ("MMGroundingDinoForObjectDetection", 0.3),
+    "omdet-turbo": ("OmDetTurboForObjectDetection", 0.3),
 }
 _PROMPT = "a photo of {}"
+_OMDET_TOKENS = 77  # of its CLIP text tower
 
 Detector = Callable[["np.ndarray", Sequence[str]], list[Detection]]
 
@@ -44,7 +47,8 @@ def load_detector(
         dtype: "auto", "float32", "bfloat16" or "float16".
 
     Raises:
-        ModelError: The checkpoint is missing, incomplete, or of another family.
+        ModelError: The checkpoint is missing, incomplete, or of another family, or needs a package
+            that is not installed.
     """
     import transformers
 
@@ -57,10 +61,11 @@ def load_detector(
             f"{', '.join(FAMILIES)}."
         )
     class_name, usual = FAMILIES[family]
+    _require_backbone(folder, config)
     kind = resolve_dtype(dtype, device)
     model = load_model(folder, getattr(transformers, class_name), dtype=kind, device=device)
     tokenizer = _tokenizer(folder)
-    detect = _owlv2 if family == "owlv2" else _grounding_dino
+    detect = {"owlv2": _owlv2, "omdet-turbo": _omdet_turbo}.get(family, _grounding_dino)
     least = threshold or usual
 
     @no_grad
@@ -71,6 +76,17 @@ def load_detector(
         return _detections(scores.float().cpu(), boxes.float().cpu(), phrases, least)
 
     return run
+
+
+def _require_backbone(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose vision tower is of timm where timm is not installed."""
+    backbone = config.get("backbone_config") or {}
+    of_timm = config.get("use_timm_backbone") or backbone.get("model_type") == "timm_backbone"
+    if of_timm and importlib.util.find_spec("timm") is None:
+        raise ModelError(
+            f"The vision tower of {folder} is of the package timm, which is not installed; run: "
+            "pip install timm"
+        )
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -149,6 +165,39 @@ def _grounding_dino(
         scores.append(best)
         start = end + 2
     return torch.stack(scores, dim=1), centre_to_corners(out.pred_boxes[0])
+
+
+def _omdet_turbo(
+    model: Any, tokenizer: Any, picture: np.ndarray, phrases: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scores (queries, phrases) and corners (queries, 4) of the picture."""
+    from longvid.methods.boxes import centre_to_corners
+    from longvid.models.detection_pixels import resized_pixels
+
+    def tokens(texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        length = min(_OMDET_TOKENS, model.config.text_config.max_position_embeddings)
+        text = tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            split_special_tokens=True,
+            return_tensors="pt",
+        ).to(model.device)
+        return {name: text[name] for name in ("input_ids", "attention_mask")}
+
+    side = model.config.image_size
+    height, width = (side, side) if isinstance(side, int) else side
+    classes, task = tokens(phrases), tokens([f"Detect {', '.join(phrases)}."])
+    out = model(
+        pixel_values=resized_pixels(picture, height, width).to(model.device, model.dtype),
+        classes_input_ids=classes["input_ids"],
+        classes_attention_mask=classes["attention_mask"],
+        tasks_input_ids=task["input_ids"],
+        tasks_attention_mask=task["attention_mask"],
+        classes_structure=torch.tensor([len(phrases)], device=model.device),
+    )
+    return out.decoder_class_logits[0].sigmoid(), centre_to_corners(out.decoder_coord_logits[0])
 
 
 def _detections(

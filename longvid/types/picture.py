@@ -107,8 +107,10 @@ class Track:
         phrase: What it is called.
         boxes: In time order.
         answer_span: Start and end of the phrase in the answer's text, (0, 0) where it is not there.
+        is_candidate: Whether others of the phrase may be meant in its place; no answer has such.
     """
 
     phrase: str
     boxes: tuple[Box, ...]
     answer_span: tuple[int, int] = (0, 0)
+    is_candidate: bool = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from longvid.errors import ConfigError
 from longvid.methods.phrase_tracks import Detect, Phrase, ground_phrases
 from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES
@@ -31,7 +32,17 @@ class DrawnShapes:
     """Boxes of the drawn world's shapes, by colour and outline; nothing is trained or loaded.
 
     It serves `mini`, and finds nothing in real footage but chance.
+
+    Args:
+        choice: What decides between several things that one phrase may mean: the "score" of the
+            match, or the language model, in one call more a question ("model").
     """
+
+    choice: str = field(default="score", metadata={"fingerprint": False})
+
+    def __post_init__(self) -> None:
+        if self.choice not in ("score", "model"):
+            raise ConfigError(f"grounder.choice is {self.choice!r}; use score or model.")
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
         return ()
@@ -51,7 +62,9 @@ class DrawnShapes:
 
         The longest track of a thing comes first; of "the last heart", the latest.
         """
-        tracks = ground_phrases(shape_phrases(question.text, answer.text), pictures, _detect)
+        phrases = shape_phrases(question.text, answer.text)
+        is_asked = self.choice == "model"
+        tracks = ground_phrases(phrases, pictures, _detect, candidates=is_asked)
         words = question.text.split()
         if "first" in words or "last" in words:
             late = -1 if "last" in words else 1
@@ -98,7 +111,11 @@ def _name(color: str, shape: str) -> str:
 def _detect(picture: np.ndarray, names: Sequence[str]) -> list[Detection]:
     from longvid.world.shape_matcher import find_shapes
 
-    found = find_shapes(picture)
+    words = {word for name in names for word in name.split()}
+    named = [color for color in COLORS if color in words]
+    # A name without a colour may be of any.
+    are_all = named and all(set(name.split()).intersection(named) for name in names)
+    found = find_shapes(picture, named if are_all else COLORS)
     return [
         Detection(name, one.xyxy, one.score)
         for name in names
