@@ -116,6 +116,11 @@ class Ask:
             speech, screen and subtitles with their times, beside the frames of their moments;
             "auto" does so where speech or screen text was recognised, and else as `subtitles`
             says; "none" shows nothing.
+        experts: What of a video a question is shown: "all" that the store holds; "rules" choose
+            among pictures, speech (subtitles with it), screen text and boxes (`longvid boxes`; of
+            these "all" shows none) by the question's words and the lines nearest to it; with
+            "model" the language model chooses, in one call more. Nothing of pictures is searched or
+            shown where text alone is chosen, and four lines where one holds most of the question.
         text_sources: Sources that are searched: "subtitle", "speech", "screen".
         text_lines, text_tokens: The most lines shown, and the most tokens that they take.
         text_weight: Of the lines where segments found by pictures and by lines are ranked
@@ -143,6 +148,7 @@ class Ask:
     batch_questions: int = 8
     subtitles: str = "none"
     text: str = "auto"
+    experts: str = "all"
     text_sources: tuple[str, ...] = ("subtitle", "speech", "screen")
     text_lines: int = 12
     text_tokens: int = 1024
@@ -176,6 +182,8 @@ class Ask:
             )
         if self.text not in ("auto", "none", "retrieved"):
             raise ConfigError(f"ask.text is {self.text!r}; use auto, none or retrieved.")
+        if self.experts not in ("all", "rules", "model"):
+            raise ConfigError(f"ask.experts is {self.experts!r}; use all, rules or model.")
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
         if unknown:
             raise ConfigError(

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from longvid.errors import LongvidError, ModelError, StoreError
+from longvid.lazy_import import torch
 from longvid.protocols import AnswerListener
-from longvid.types import Query, Question, Selection
+from longvid.types import Failure, Query, Question, Selection
 
-__all__ = ["Clock", "Prepared", "Renumbered"]
+__all__ = ["Clock", "Prepared", "Renumbered", "failed_question"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,15 @@ class Clock:
         started = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - started
+
+
+def failed_question(question: Question, error: LongvidError) -> Failure:
+    """Say as data why a question has no answer."""
+    kind = "question"
+    if isinstance(error, StoreError):
+        kind = "store"
+    elif isinstance(error, ModelError):
+        short = isinstance(error.__cause__, torch.OutOfMemoryError)
+        kind = "out-of-memory" if short else "model"
+    path = question.video_ids[0] if question.video_ids else ""
+    return Failure(video_id="", path=path, stage="ask", kind=kind, error=str(error))

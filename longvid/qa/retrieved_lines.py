@@ -43,12 +43,27 @@ class RetrievedLines:
     ask: Ask
     llm: LanguageModelPart
 
-    def find(self, question: Question, videos: Mapping[str, StoredVideo]) -> list[TextHit]:
-        """Return the best lines for a question, best first; none where no text is retrieved."""
-        if not self._is_wanted(question):
+    def find(
+        self,
+        question: Question,
+        videos: Mapping[str, StoredVideo],
+        sources: Sequence[str],
+        most: int = 0,
+    ) -> list[TextHit]:
+        """Return the best lines for a question, best first; none where no text is retrieved.
+
+        Args:
+            question: What is asked.
+            videos: By id.
+            sources: Only lines of these.
+            most: At most so many, if fewer than `ask.text_lines`; 0 for those.
+        """
+        wanted = [source for source in sources if source in self.ask.text_sources]
+        if not wanted or not self._is_wanted(question):
             return []
         ids = question.video_ids or tuple(videos)
-        return self.search.search(question.text, ids, self.ask.text_lines)
+        most = min(most or self.ask.text_lines, self.ask.text_lines)
+        return self.search.search(question.text, ids, most, wanted)
 
     def write(
         self,
@@ -56,7 +71,8 @@ class RetrievedLines:
         hits: Sequence[TextHit],
         videos: Mapping[str, StoredVideo],
         llm: LanguageModel,
-    ) -> Question:
+        boxes: Sequence[str] = (),
+    ) -> tuple[Question, int]:
         """Put the best lines that fit their token budget in front of a question, in time order.
 
         Args:
@@ -64,24 +80,34 @@ class RetrievedLines:
             hits: Best first.
             videos: By id.
             llm: Counts tokens; one that is not here counts none, then words are counted.
+            boxes: Lines that come behind those, while the budget lasts.
+
+        Returns:
+            The question, and the tokens of its lines.
         """
-        if not hits or isinstance(self.llm, Quote):
-            return question
+        if not (hits or boxes) or isinstance(self.llm, Quote):
+            return question, 0
         several = len({hit.video_id for hit in hits}) > 1
         kept: list[tuple[str, float, str]] = []
-        left = self.ask.text_tokens
+        shown = 0
         for hit in hits:
             name = os.path.basename(videos[hit.video_id].video.path) if several else ""
             text = line_text(hit.line, name)
-            left -= len(llm.embed_words(text)) or len(text.split())
-            if left < 0:
+            cost = _num_tokens(text, llm)
+            if shown + cost > self.ask.text_tokens:
                 break
+            shown += cost
             kept.append((hit.video_id, hit.line.start_seconds, text))
-        if not kept:
-            return question
-        return replace(
-            question, text=with_lines(question.text, [text for _, _, text in sorted(kept)])
-        )
+        lines = [text for _, _, text in sorted(kept)]
+        for text in boxes:
+            cost = _num_tokens(text, llm)
+            if shown + cost > self.ask.text_tokens:
+                break
+            shown += cost
+            lines.append(text)
+        if not lines:
+            return question, 0
+        return replace(question, text=with_lines(question.text, lines)), shown
 
     def evidence(
         self,
@@ -120,6 +146,10 @@ class RetrievedLines:
         if isinstance(self.llm, Quote):
             return True
         return self.ask.subtitles == "none" and self.search.has_recognised(question.video_ids)
+
+
+def _num_tokens(text: str, llm: LanguageModel) -> int:
+    return len(llm.embed_words(text)) or len(text.split())
 
 
 def quoted(question: Question, selection: Selection) -> Generation:

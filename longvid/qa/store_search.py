@@ -316,5 +316,6 @@ class StoreSearch:
             raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
         videos = self._candidates.videos()
         ids = self._ids(video) or tuple(videos)
-        hits = self._text.search(Question(text).text, ids, top_k, source)
+        sources = (source,) if source else ()
+        hits = self._text.search(Question(text).text, ids, top_k, sources)
         return [line_evidence(hit, videos) for hit in hits]

@@ -82,8 +82,16 @@ class TextSearch:
         lines = index.allowed(video_ids or index.video_ids, _RECOGNISED)
         return bool(index.lines) if lines is None else bool(lines.any())
 
+    def sources(self, video_ids: Sequence[str]) -> frozenset[str]:
+        """Return the sources that are searched and have lines of any of these videos."""
+        index = self._index()
+        of_source = {one: index.allowed(video_ids, (one,)) for one in self._ask.text_sources}
+        return frozenset(
+            source for source, lines in of_source.items() if lines is not None and lines.any()
+        )
+
     def search(
-        self, text: str, video_ids: Sequence[str], top_k: int, source: str = ""
+        self, text: str, video_ids: Sequence[str], top_k: int, sources: Sequence[str] = ()
     ) -> list[TextHit]:
         """Find lines by their words, and by their meaning where an embedder is named, best first.
 
@@ -91,7 +99,7 @@ class TextSearch:
             text: Words to look for; one that names a source, such as "sign", prefers it.
             video_ids: Videos that are searched, at least one.
             top_k: Most lines returned.
-            source: Only lines of this source; "" for any.
+            sources: Only lines of these; none for all that `ask.text_sources` holds.
 
         Raises:
             StoreError: The text of one of the videos is damaged.
@@ -101,11 +109,10 @@ class TextSearch:
         for video_id in index.damaged:
             if video_id in video_ids:
                 raise StoreError(index.damaged[video_id])
-        sources = {source} if source else self._ask.text_sources
         preferred = asked_source(text)
         sentences = self._sentences_searched()
         most = top_k if sentences is None else max(top_k, _FUSED)
-        allowed = index.allowed(video_ids, sources)
+        allowed = index.allowed(video_ids, sources or self._ask.text_sources)
         found = index.words.search(content_words(text), 4 * most if preferred else most, allowed)
         if preferred:
             found = _of_source(index, text, preferred, found, most, allowed)

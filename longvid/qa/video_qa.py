@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from longvid.config import Config
-from longvid.errors import LongvidError, ModelError, QuestionError, StoreError, UnknownWordsError
+from longvid.errors import LongvidError, QuestionError, UnknownWordsError
 from longvid.laws import require_selected
-from longvid.lazy_import import torch
 from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel
 from longvid.qa.answer_grounding import AnswerGrounding
 from longvid.qa.arguments import require_budget, require_question, require_questions
+from longvid.qa.box_lines import BoxLines
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
+from longvid.qa.expert_router import ExpertRouter
 from longvid.qa.moment_of_line import split_at_moment
-from longvid.qa.prepared import Clock, Prepared, Renumbered
+from longvid.qa.prepared import Clock, Prepared, Renumbered, failed_question
 from longvid.qa.retrieved_lines import (
     NOTHING_QUOTED_NOTE,
     QUOTED_NOTE,
@@ -76,6 +77,8 @@ class VideoQA(StoreSearch):
         self._llm: LanguageModel | None = None
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
+        self._boxes = BoxLines(self.store)
+        self._router = ExpertRouter(self._text, self._boxes, self.config.ask)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
         self._grounding = AnswerGrounding(self.config.grounder, self.store, self.device)
         self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
@@ -206,7 +209,7 @@ class VideoQA(StoreSearch):
                         listener.selected(index, one.selection)
                     prepared.append(one)
                 except LongvidError as error:
-                    prepared.append(_failure(question, error))
+                    prepared.append(failed_question(question, error))
             ready = [one for one in prepared if isinstance(one, Prepared)]
             places = [first + n for n, one in enumerate(prepared) if isinstance(one, Prepared)]
             heard = None if listener is None else Renumbered(listener, places)
@@ -219,7 +222,7 @@ class VideoQA(StoreSearch):
                 try:
                     answers.append(self._finished(ready_or_failed, next(generations)))
                 except LongvidError as error:
-                    answers.append(_failure(question, error))
+                    answers.append(failed_question(question, error))
         return answers
 
     def select(self, question: Question, budget: int | None = None) -> Selection:
@@ -251,15 +254,20 @@ class VideoQA(StoreSearch):
             route = route_of(text, self.config.ask)
             search = CandidateSearch(self.store, route)
         with clock("search"):
-            places = self._places(query, route)
-            found, unconfirmed = self._second_look.find(search, places, text, llm)
             videos = search.videos()
-            lines = self._lines.find(question, videos)
-            unseen = search.is_nothing(query, found)
-            weight = self.config.ask.text_weight
-            hits = fused(self.store, query, found, lines, videos, weight)
+            experts = self._router.choose(question, videos, llm)
+            lines = self._lines.find(question, videos, experts.sources, experts.most_lines)
+            hits: list[Hit] = []
+            unconfirmed, unseen, weight = "", True, self.config.ask.text_weight
+            if experts.see_pictures or not lines:
+                places = self._places(query, route)
+                found, unconfirmed = self._second_look.find(search, places, text, llm)
+                unseen = search.is_nothing(query, found)
+                hits = fused(self.store, query, found, lines, videos, weight)
         with clock("load"):
-            hits, candidates = search.load(query, hits, budget, is_found=bool(lines and weight))
+            candidates: Sequence[Segment] = ()
+            if hits:
+                hits, candidates = search.load(query, hits, budget, is_found=bool(lines and weight))
         with clock("select"):
             selection = self._select(query, hits, candidates, budget)
             if not (selection.num_tokens or lines or self._allow_empty or self._only_quotes):
@@ -268,13 +276,19 @@ class VideoQA(StoreSearch):
                     "the video; choose other selectors, or index again with other compressors."
                 )
             evidence = self._lines.evidence(lines, selection.evidence, videos)
-            selection = replace(selection, evidence=evidence)
+            boxes: Sequence[str] = ()
+            if "boxes" in experts.names and experts.things:
+                boxes = self._boxes.lines(experts.things, selection.segments)
+            shown = experts.shown(lines, boxes)
+            selection = replace(selection, evidence=evidence, experts=shown)
             plain, selection = self._prompt_text.add(question, selection)
-            written = self._lines.write(plain, lines, videos, llm)
+            written, text_tokens = self._lines.write(plain, lines, videos, llm, boxes)
+            selection = replace(selection, text_tokens=text_tokens)
             if self._reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
-        note = "" if lines else unconfirmed or search.note(query, found)
+        note = "" if lines else unconfirmed or search.note(query, hits)
+        note = " ".join(filter(None, (experts.note, note)))
         return Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
 
     def _answered(self, prepared: Prepared) -> Answer:
@@ -312,7 +326,8 @@ class VideoQA(StoreSearch):
         at_moment = self._at_moment_of_line(prepared)
         if at_moment is not None:
             return at_moment
-        if not any(span.text for span in prepared.selection.evidence):
+        alone = prepared.question == prepared.plain  # no line and no box was written to it
+        if alone and not any(span.text for span in prepared.selection.evidence):
             # Subtitles are not shown to this model unless it is told to; quoting needs no model.
             lines = self._lines.quotable(prepared.plain, self._candidates.videos())
             if not lines:
@@ -366,6 +381,7 @@ class VideoQA(StoreSearch):
             choice=generation.choice,
             choice_scores=generation.choice_scores,
             note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
+            experts=selection.experts,
         )
         return self._grounding.add(prepared.plain, answer, selection)
 
@@ -373,22 +389,10 @@ class VideoQA(StoreSearch):
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int
     ) -> Selection:
         chosen: Sequence[Segment] = candidates
-        for part, select in self._selectors:
+        for part, select in self._selectors if candidates else ():
             chosen = require_selected(part, chosen, select(query, chosen, budget), budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
         seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
         videos = self._candidates.videos()
         evidence = merge_spans([evidence_of(hit, videos) for hit in supporting(seen)])
         return Selection(tuple(chosen), tuple(evidence[: self.config.ask.num_evidence]), budget)
-
-
-def _failure(question: Question, error: LongvidError) -> Failure:
-    """Say as data why a question has no answer."""
-    kind = "question"
-    if isinstance(error, StoreError):
-        kind = "store"
-    elif isinstance(error, ModelError):
-        short = isinstance(error.__cause__, torch.OutOfMemoryError)
-        kind = "out-of-memory" if short else "model"
-    path = question.video_ids[0] if question.video_ids else ""
-    return Failure(video_id="", path=path, stage="ask", kind=kind, error=str(error))

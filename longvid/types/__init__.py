@@ -13,7 +13,7 @@ Tensors rest on the CPU between parts; a part moves them to its device and back.
 package does not import torch, so that what only plans or schedules starts without it.
 """
 
-from longvid.types.answer import Answer, Evidence, Query, Question, Selection
+from longvid.types.answer import EXPERTS, Answer, Evidence, Query, Question, Selection
 from longvid.types.audio import Audio
 from longvid.types.failure import FAILURE_KINDS, Failure
 from longvid.types.frame_batch import FrameBatch
@@ -24,6 +24,7 @@ from longvid.types.tokens import Segment, Tokens
 from longvid.types.video import Chunk, FrameSize, SegmentPlan, Video, player_seconds
 
 __all__ = [
+    "EXPERTS",
     "FAILURE_KINDS",
     "TEXT_SOURCES",
     "Answer",

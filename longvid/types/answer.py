@@ -14,7 +14,10 @@ from longvid.types.tokens import Segment
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Answer", "Evidence", "Query", "Question", "Selection"]
+__all__ = ["EXPERTS", "Answer", "Evidence", "Query", "Question", "Selection"]
+
+#: What of a video a question may be shown; subtitles are speech.
+EXPERTS = ("pictures", "speech", "screen", "boxes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,9 @@ class Selection:
             subtitles are interleaved.
         pictures: Stored pictures of the frames shown, in time order within each video; only for
             a language model that reads pictures.
+        experts: Of EXPERTS, those that were chosen; empty where none are chosen.
+        text_tokens: Tokens of the lines that were retrieved, words where the language model counts
+            none; the budget does not hold for them.
     """
 
     segments: tuple[Segment, ...]
@@ -155,6 +161,8 @@ class Selection:
     budget: int
     spoken: tuple[tuple[str, ...], ...] = ()
     pictures: tuple[Picture, ...] = ()
+    experts: tuple[str, ...] = ()
+    text_tokens: int = 0
 
     def __post_init__(self) -> None:
         require(
@@ -186,6 +194,8 @@ class Answer:
         choice_scores: For multiple choice, the log-likelihood of each option.
         note: A caveat that a person must see (random weights, words a model does not know).
         tracks: Where the answer's things are, if a grounder was asked to find them.
+        experts: What was shown, where `ask.experts` chooses: "pictures", "speech", "screen",
+            "boxes".
     """
 
     text: str
@@ -198,3 +208,4 @@ class Answer:
     choice_scores: tuple[float, ...] = ()
     note: str = ""
     tracks: tuple[Track, ...] = ()
+    experts: tuple[str, ...] = ()

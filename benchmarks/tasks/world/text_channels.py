@@ -1,9 +1,11 @@
 """Clues in the channels of one drawn film: pictures, narration, signs, and pictures with narration.
 
 Every question has its clue in one channel; those of the last ask what is seen while something is
-spoken of. Three arms answer all of them: from pictures alone, by quoting text alone, and with both,
-as `ask` does by default. Signs are burnt into the film and read from it. Narration is a subtitle
-track, or is spoken by espeak-ng and heard by a text source.
+spoken of. Four arms answer all of them: from pictures alone, by quoting text alone, with both, as
+`ask` does by default, and with what `ask.experts=rules` chooses. Tokens are those shown, of frames
+and of lines together; a choice is right that is exactly the channel of the clue. Signs are burnt
+into the film and read from it. Narration is a subtitle track, or is spoken by espeak-ng and heard
+by a text source.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ from longvid.world.film import write_film
 from longvid.world.narration import Sign, Spoken, speak
 from longvid.world.scene import CHANGES, Film
 
-__all__ = ["Clue", "Plan", "line_scores", "plan_of", "run_text"]
+__all__ = ["TEXT_SEEDS", "Clue", "Plan", "line_scores", "plan_of", "run_text"]
 
-_SEED = 20_261_129
+#: Of the film that figures are reported on, and of one that rules were chosen by.
+TEXT_SEEDS = {"test": 20_261_129, "tuning": 41_000_129}
 #: Questions about pictures that say all they need; those about neighbouring shots are hardest.
 _TYPES = ("where", "size", "motion", "sign_read", "background", "sign_ref")
 _SIZES = (12, 16, 20, 28, 40)
@@ -65,6 +68,13 @@ _ARMS = {
     "pictures only": ["ask.text=none", "ask.text_sources=[]"],
     "text only": ["llm.name=quote"],
     "both": [],
+    "chosen by rules": ["ask.experts=rules"],
+}
+_EXPERTS = {
+    "pictures": {"pictures"},
+    "speech": {"speech"},
+    "screen": {"screen"},
+    "both": {"pictures", "speech"},
 }
 #: So long a line of the subtitle track is shown.
 _LINE_SECONDS = 3.0
@@ -89,7 +99,7 @@ class Plan:
     signs: tuple[Sign, ...]
 
 
-def plan_of(minutes: float, num_pictures: int, seed: int = _SEED) -> Plan:
+def plan_of(minutes: float, num_pictures: int, seed: int = TEXT_SEEDS["test"]) -> Plan:
     """Draw a film and put clues into it, evenly over its length."""
     suite = dataclasses.replace(
         SUITES["1 h"], seconds=60 * minutes, questions_per_film=num_pictures, types=_TYPES
@@ -152,7 +162,10 @@ def _free(said: Sequence[tuple[float, str]], at: float, text: str) -> tuple[floa
 
 
 def run_text(
-    minutes: float, num_pictures: int, heard: Sequence[Mapping[str, str]] = ()
+    minutes: float,
+    num_pictures: int,
+    heard: Sequence[Mapping[str, str]] = (),
+    seed: int = TEXT_SEEDS["test"],
 ) -> list[Row]:
     """Write the film, read it, and ask every question of every arm.
 
@@ -161,8 +174,9 @@ def run_text(
         num_pictures: Questions about pictures alone.
         heard: The text source that hears narration spoken by espeak-ng, as a table of a
             configuration; none takes a subtitle track.
+        seed: Of the film and its clues.
     """
-    plan = plan_of(minutes, num_pictures)
+    plan = plan_of(minutes, num_pictures, seed)
     tables = load_config("mini").to_dict()
     tables["text_sources"] = [*heard, {"name": "screen_text", "every_seconds": 2.0}]
     with tempfile.TemporaryDirectory(prefix="longvid-text-") as folder:
@@ -215,8 +229,31 @@ def _asked(store: str, arm: str, settings: list[str], clues: Sequence[Clue]) -> 
             said = answer.error if isinstance(answer, Failure) else answer.text
             _say(f"  {arm}: {clue.channel}: {clue.question} {clue.answer!r}, not {said[:100]!r}")
     return [
-        Row("right answers", arm, channel, sum(of) / len(of), "", len(of))
-        for channel, of in right.items()
+        *(
+            Row("right answers", arm, channel, sum(of) / len(of), "", len(of))
+            for channel, of in right.items()
+        ),
+        *_shown(qa, arm, [clue.channel for clue in clues], texts),
+    ]
+
+
+def _shown(qa: VideoQA, arm: str, channels: Sequence[str], texts: Sequence[str]) -> list[Row]:
+    """Count the tokens that each channel's questions are shown, and the choices that are right."""
+    tokens: dict[str, list[float]] = {}
+    chosen: dict[str, list[float]] = {}
+    for channel, text in zip(channels, texts, strict=True):
+        selection = qa.select(Question(text))
+        is_right = set(selection.experts) == _EXPERTS[channel]
+        if selection.experts and not is_right:
+            _say(f"  {arm}: {channel}: {text} is shown {selection.experts}")
+        for name in (channel, "all"):
+            tokens.setdefault(name, []).append(selection.num_tokens + selection.text_tokens)
+            if selection.experts:
+                chosen.setdefault(name, []).append(float(is_right))
+    return [
+        Row(what, arm, name, sum(values) / len(values), unit, len(values))
+        for what, unit, of in (("tokens shown", "tokens", tokens), ("experts right", "", chosen))
+        for name, values in of.items()
     ]
 
 
