@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 import longvid
+from longvid.world.film import write_film
+from longvid.world.scene import make_film
 from tests.e2e import test_server as servers
 from tests.e2e.test_page import DATA, STAR, Page, browser, sync_api, url
 
@@ -318,6 +320,41 @@ def test_an_upload_goes_on_after_the_server_was_killed(browser: Any, tmp_path: P
         context.close()
         again.process.terminate()
         again.process.wait(30)
+
+
+def test_boxes_of_a_grounded_answer_are_drawn_over_its_thumbnails(
+    browser: Any, tmp_path: Path
+) -> None:
+    film, store = tmp_path / "film.mp4", str(tmp_path / "store")
+    write_film(make_film(20_261_372, 0, duration_seconds=24), film, fps=5)
+    settings = ["store.pictures=frame", "grounder.name=drawn_shapes"]
+    config = longvid.config.load_config("mini", settings)
+    assert not longvid.index([film], store=store, config=config).failures
+    server = servers.start(tmp_path, "--store", store)
+    server.wait("/readyz", lambda status, _: status == 200, 120)
+    try:
+        page = Page(browser, server.url)
+        answer = page.ask("where is the white star?")
+        assert answer.locator(".text").inner_text().strip() == "bottom left"
+        box = answer.locator(".boxes rect").first
+        box.wait_for(state="attached")
+        assert box.locator("title").text_content() == "white star"
+        # In the picture's own pixels: at the bottom left of it.
+        drawn = box.evaluate(
+            "one => ['x', 'y', 'width', 'height'].map((a) => +one.getAttribute(a))"
+        )
+        left, top, width, height = drawn
+        side = answer.locator(".card img").first.evaluate("one => one.naturalWidth")
+        assert 0 <= left < left + width < side / 2 < top + height <= side
+        # They are there again after a reload, and gone with an answer that names nothing.
+        page.page.reload()
+        page.page.locator(".answer .boxes rect").first.wait_for(state="attached")
+        assert page.ask("which sign comes first ?").locator(".boxes").count() == 0
+        page.context.close()
+        assert page.errors == []
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
 
 
 def test_a_thousand_videos_are_listed_without_a_picture_each(browser: Any, url: str) -> None:

@@ -2,6 +2,7 @@
 
 import { render } from "./answer_text.js";
 import { events } from "./api.js";
+import { boxesWithin, drawBoxes } from "./boxes.js";
 import { counted, milliseconds, span } from "./format.js";
 import { get, set } from "./state.js";
 
@@ -168,6 +169,7 @@ export class Conversation {
     text.replaceChildren(...this.#nodes(element, answer.text || "No answer."));
     element.querySelector(".note").textContent = answer.note;
     if (!answer.visual_tokens) this.#quoted(element, answer);
+    this.#boxes(element, answer.tracks ?? []);
     const steps = Object.entries(answer.seconds)
       .filter(([, seconds]) => seconds >= 0.0005)
       .map(([step, seconds]) => {
@@ -178,6 +180,14 @@ export class Conversation {
     element.querySelector(".steps").replaceChildren(...steps);
     element.querySelector(".copy").onclick = () =>
       navigator.clipboard.writeText(JSON.stringify({ question, ...answer }, null, 1));
+  }
+
+  #boxes(element, tracks) {
+    for (const [place, card] of element.querySelectorAll(".card").entries()) {
+      const found = boxesWithin(tracks, element.evidence[place]);
+      const picture = card.querySelector("img");
+      if (found && picture) drawBoxes(picture, found);
+    }
   }
 
   // The answer rests on lines alone: the model was shown no frame.
