@@ -51,6 +51,11 @@ def add_commands(commands: Commands) -> None:
         help="find what the answer names in the stored pictures; drawn_shapes serves mini",
     )
     ask.add_argument(
+        "--ground-frames",
+        choices=("stored", "decoded"),
+        help="look at stored pictures, or at frames decoded again from their files",
+    )
+    ask.add_argument(
         "--overlay", metavar="DIR", help="write those pictures and a clip with the boxes drawn"
     )
     ask.add_argument(
@@ -89,6 +94,8 @@ def _ask(options: argparse.Namespace) -> int:
         raise ConfigError("Name a --store, or a --video to ask about.")
     if options.overlay is not None and options.ground is None:
         raise ConfigError("--overlay draws the boxes of --ground; give both.")
+    if options.ground_frames is not None and options.ground is None:
+        raise ConfigError("--ground-frames says what --ground looks at; give both.")
     if options.store is None:
         if options.ground is not None:
             raise ConfigError("--ground needs a --store with pictures; index into one first.")
@@ -147,6 +154,8 @@ def _open_qa(options: argparse.Namespace) -> Any:
     from longvid.store import Store
 
     grounder = [f"grounder.name={options.ground}"] if options.ground else []
+    if options.ground_frames is not None:
+        grounder.append(f"ask.ground_frames={options.ground_frames}")
     settings = [*grounder, *options.set]
     if options.config:
         config = load_config(options.config, settings)

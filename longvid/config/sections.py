@@ -121,6 +121,8 @@ class Ask:
             these "all" shows none) by the question's words and the lines nearest to it; with
             "model" the language model chooses, in one call more. Nothing of pictures is searched or
             shown where text alone is chosen, and four lines where one holds most of the question.
+        ground_frames: What a grounder looks at: "stored" pictures, of 384 pixels at most, or frames
+            "decoded" again from their files.
         text_sources: Sources that are searched: "subtitle", "speech", "screen".
         text_lines, text_tokens: The most lines shown, and the most tokens that they take.
         text_weight: Of the lines where segments found by pictures and by lines are ranked
@@ -149,6 +151,7 @@ class Ask:
     subtitles: str = "none"
     text: str = "auto"
     experts: str = "all"
+    ground_frames: str = "stored"
     text_sources: tuple[str, ...] = ("subtitle", "speech", "screen")
     text_lines: int = 12
     text_tokens: int = 1024
@@ -184,6 +187,10 @@ class Ask:
             raise ConfigError(f"ask.text is {self.text!r}; use auto, none or retrieved.")
         if self.experts not in ("all", "rules", "model"):
             raise ConfigError(f"ask.experts is {self.experts!r}; use all, rules or model.")
+        if self.ground_frames not in ("stored", "decoded"):
+            raise ConfigError(
+                f"ask.ground_frames is {self.ground_frames!r}; use stored or decoded."
+            )
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
         if unknown:
             raise ConfigError(

@@ -1,4 +1,5 @@
-"""The ask wing: a question in, an answer with evidence out. No video file is opened here.
+"""The ask wing: a question in, an answer with evidence out. No video file is opened here, but
+for boxes in full frames (`ask.ground_frames`).
 
 embed the question → search the store → load candidates → select under the budget → language model
 
@@ -80,7 +81,7 @@ class VideoQA(StoreSearch):
         self._boxes = BoxLines(self.store)
         self._router = ExpertRouter(self._text, self._boxes, self.config.ask)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
-        self._grounding = AnswerGrounding(self.config.grounder, self.store, self.device)
+        self._grounding = AnswerGrounding(self.config, self.store, self.device)
         self._selectors = [(part, part.setup(self.device)) for part in self.config.selectors]
 
     def __repr__(self) -> str:
@@ -383,7 +384,7 @@ class VideoQA(StoreSearch):
             note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
             experts=selection.experts,
         )
-        return self._grounding.add(prepared.plain, answer, selection)
+        return self._grounding.add(prepared.plain, answer, selection, self.llm)
 
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int

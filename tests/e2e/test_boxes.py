@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from longvid.cli import main
+from longvid.config import load_config
 from longvid.errors import ConfigError, StoreError
 from longvid.ground.open_vocabulary import OpenVocabulary
 from longvid.indexing import picture_boxes
+from longvid.methods.grounding_metrics import box_overlap
 from longvid.methods.tracking import Detection
+from longvid.models.mini_vocabulary import COLORS, SHAPES
+from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
 from longvid.store.detected_boxes import BOXES, detector_fingerprint, read_boxes
+from longvid.types import Question
 from longvid.world import grounder
-from longvid.world.film import write_film
+from longvid.world.draw import Painter
+from longvid.world.film import frames, write_film
 from longvid.world.grounder import DrawnShapes
 from longvid.world.scene import make_film
+from longvid.world.truth import true_boxes
 
 SEED = 20_261_372  # a white star at the bottom left, in its last shot
 THINGS = ["white star", "red heart"]
@@ -70,6 +79,27 @@ def test_boxes_are_kept_and_used(
         for box, same in zip(one["boxes"], other["boxes"], strict=True):
             assert box["xyxy"] == pytest.approx(same["xyxy"], abs=1e-5)
 
+    # Frames that are decoded again are looked at themselves, and give their own boxes.
+    monkeypatch.undo()
+    decoded = [*ask, "--ground-frames", "decoded", "--json"]
+    assert main(decoded) == 0
+    captured = capsys.readouterr()
+    again = json.loads(captured.out)["tracks"]
+    for one, other in zip(again, before, strict=True):
+        assert [box["pts_seconds"] for box in one["boxes"]] == [
+            box["pts_seconds"] for box in other["boxes"]
+        ]
+        for box, near in zip(one["boxes"], other["boxes"], strict=True):
+            assert box["xyxy"] == pytest.approx(near["xyxy"], abs=0.02)
+    assert "in place of decoded frames" not in captured.err
+    film = Path(store.videos()[0].video.path)
+    film.rename(film.with_name("elsewhere.mp4"))
+    assert main(decoded) == 0
+    assert "is not at its place" in capsys.readouterr().err
+    assert main([*ask[:4], "--ground-frames", "decoded"]) == 1
+    assert "give both" in capsys.readouterr().err
+
+    monkeypatch.setattr(grounder, "_detect", nothing)
     assert command(store, "--remove") == 0
     assert "1 video" in capsys.readouterr().out
     (video,) = store.videos()
@@ -134,3 +164,63 @@ class _Answering:
 
     def setup(self, device: str = "cpu") -> DrawnShapes:
         return DrawnShapes()
+
+
+def test_boxes_of_a_rotated_wide_video_are_of_the_upright_frame(tmp_path: Path) -> None:
+    """The film is at the right of a wide picture, which the file stores lying on its side."""
+    film, side, margin = make_film(SEED, 0, duration_seconds=24), 128, 96
+    times = np.arange(round(2 * film.duration_seconds)) / 2
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = side, side + margin, "yuv420p"
+        stream.set_display_rotation(90)
+        for image in frames(film, times, Painter(side)):
+            wide = np.pad(image, ((0, 0), (margin, 0), (0, 0)), constant_values=120)
+            lying = np.ascontiguousarray(np.rot90(wide, k=-1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(lying, format="rgb24")))
+        container.mux(stream.encode(None))
+    folder = str(tmp_path / "store")
+    index = ["index", str(tmp_path / "film.mp4"), "--store", folder]
+    assert main([*index, "--set", "store.pictures=frame"]) == 0
+    store = Store.open(folder)
+    assert command(store, "--detector", "drawn_shapes", "--things", "white star") == 0
+
+    (stored,) = store.videos()
+    assert (stored.video.height, stored.video.width) == (side, side + margin)
+    found = read_boxes(store, stored.video.video_id)
+    color, shape = COLORS.index("white"), SHAPES.index("star")
+    things = [
+        (number, slot)
+        for number, shot in enumerate(film.shots)
+        for slot, thing in enumerate(shot.things)
+        if (thing.color, thing.shape) == (color, shape)
+    ]
+    overlaps = []
+    for boxes in true_boxes(film, things, list(found)).values():
+        for place, (left, top, right, bottom) in boxes.items():
+            x = [(margin + side * edge) / (side + margin) for edge in (left, right)]
+            true = (x[0], top, x[1], bottom)
+            here = [box.xyxy for of in list(found.values())[place] for _, box in of.boxes]
+            overlaps.append(max((box_overlap(box, true) for box in here), default=0.0))
+    assert len(overlaps) > 3
+    assert np.mean(overlaps) > 0.7
+
+
+def test_boxes_are_an_expert_for_questions_about_places(store: Store) -> None:
+    assert command(store, "--detector", "drawn_shapes", "--things", ", ".join(THINGS)) == 0
+    qa = VideoQA(store.uri, load_config("mini", ["ask.experts=rules"]))
+    asked = Question("where is the white star?")
+    prepared = qa._prepare(asked, None)
+    assert prepared.selection.experts == ("pictures", "boxes")
+    lines = prepared.question.text.splitlines()[1:-1]
+    assert 0 < len(lines) <= 16
+    for line in lines:
+        assert re.fullmatch(r"\[\d\d:\d\d\] boxes: white star \[\d+, \d+, \d+, \d+\]", line)
+    assert prepared.selection.text_tokens >= 5 * len(lines)
+    # mini cannot read them, and answers from its pictures.
+    assert qa.ask(asked.text).text.strip() == "bottom left"
+    # Nothing of the question was looked for, or nothing of it is about a place.
+    assert qa.select(Question("where is the green ring?")).experts == ("pictures",)
+    assert qa.select(Question("is the white star big or small ?")).experts == ("pictures",)
+    all_shown = VideoQA(store.uri, load_config("mini")).select(asked)
+    assert (all_shown.experts, all_shown.text_tokens) == ((), 0)
