@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="whether boxes of right answers are right, on films of a minute and an hour",
     )
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="with --ground: also a detector and tracker of real size",
+    )
     search = parser.add_argument_group("what a search finds")
     search.add_argument(
         "--search",
@@ -131,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_grounding(options: argparse.Namespace) -> int:
     """Ground the answers about drawn films, and print how well."""
     from benchmarks.tasks.world.grounding import LENGTHS, run_grounding
+    from benchmarks.tasks.world.grounding_cost import grounding_cost
 
     lengths = options.lengths or list(LENGTHS)
     if unknown := [name for name in lengths if name not in LENGTHS]:
@@ -140,6 +146,8 @@ def _run_grounding(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     cache = options.cache or cache_home() / "world"
     rows = run_grounding(load_config(options.config), SEEDS[options.seeds], cache, lengths, _say)
+    if options.cost:
+        rows += grounding_cost(_say)
     print_table(rows)
     if options.json:
         write_json(options.json, rows, notes=[f"Seeds {SEEDS[options.seeds]} and following."])
@@ -167,11 +175,11 @@ def _run_search(options: argparse.Namespace) -> int:
 
 def _run_text(options: argparse.Namespace) -> int:
     """Run the arms over one film that speaks and writes."""
-    from benchmarks.tasks.world.text_channels import run_text
+    from benchmarks.tasks.world.text_channels import TEXT_SEEDS, run_text
 
     name, _, model = (options.speech or "").partition("=")
     heard = [{"name": name, **({"model": model} if model else {})}] if name else []
-    rows = run_text(options.minutes, options.pictures, heard)
+    rows = run_text(options.minutes, options.pictures, heard, TEXT_SEEDS[options.seeds])
     print_table(rows)
     if options.json:
         settings = {"minutes": options.minutes, "speech": name or "subtitle track"}

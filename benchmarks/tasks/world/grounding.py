@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,16 @@ class Grounded:
         box: Mean IoU over the frames that show the thing; 0 where no frame does.
         track: vIoU of the first track, over all frames shown.
         time: tIoU of that track.
-        seconds: That grounding took.
+        seconds: That grounding took, by step.
+        pictures: That were looked at.
     """
 
     right: bool
     box: float
     track: float
     time: float
-    seconds: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    pictures: int = 0
 
 
 def run_grounding(
@@ -128,7 +130,9 @@ def _grounded(
     truth = dict(true_boxes(film, [thing], times)[thing])
     scores = score_tracks(prediction.get("tracks", ()), times, {**truth})
     right = prediction["answer"].strip() == record.answers[0]
-    return Grounded(right, *scores, seconds=prediction["seconds"]["ground"])
+    steps: Mapping[str, float] = prediction["seconds"]
+    seconds = {step: taken for step, taken in steps.items() if step.startswith("ground")}
+    return Grounded(right, *scores, seconds=seconds, pictures=len(times))
 
 
 def score_tracks(
@@ -166,10 +170,13 @@ def _rows(length: str, results: Sequence[Grounded]) -> list[Row]:
         for what, values in figures
         if values
     ]
-    seconds = [one.seconds for one in results]
-    if seconds:
-        median = round(statistics.median(seconds), 3)
-        rows.append(
-            Row(name, "drawn_shapes", "seconds an answer, median", median, "s", len(seconds))
-        )
-    return rows
+    costs: list[tuple[str, str, list[float]]] = [
+        (f"{step}, median", "s", [one.seconds[step] for one in results if step in one.seconds])
+        for step in ("ground", "ground_pictures", "ground_find")
+    ]
+    costs.append(("pictures looked at, median", "", [float(one.pictures) for one in results]))
+    return rows + [
+        Row(name, "drawn_shapes", what, round(statistics.median(values), 4), unit, len(values))
+        for what, unit, values in costs
+        if values
+    ]
