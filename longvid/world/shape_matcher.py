@@ -31,7 +31,7 @@ _ANGLES = 24
 _CELLS = 24
 _SIDE = 192  # pixels that the longer side has at least
 _RIM = 1 / 3  # pixels
-_GUESSES = 4  # of the outlines nearest to a region
+_CLEAR = 0.85  # of a region that is seen as a whole
 _MOST_DIFFERENCE = 0.5
 _DARK, _LEAST_GLYPH = 0.5, 0.06
 
@@ -108,15 +108,19 @@ def _matched(region: _Region, color: int, planes: np.ndarray) -> Detection | Non
     aspect = (extents[:, 2] - extents[:, 0]) / (extents[:, 3] - extents[:, 1])
     ratio = aspect * height / width
     score = score * np.minimum(ratio, 1 / ratio)
+    order = np.argsort(-score, kind="stable")
+    _, first = np.unique(shapes[order], return_index=True)
     starts = []
-    for place in np.argsort(-score, kind="stable")[:_GUESSES].tolist():
+    for place in order[np.sort(first)].tolist():  # of each shape, at the best angle
         x, y, radius = _placed(region, float(areas[place]), centers[place])
         starts.append(Outline(int(shapes[place]), x, y, radius, float(angles[place])))
-    starts += _partly_hidden(region.box)
+    is_clear = score[order[0]] >= _CLEAR
+    if not is_clear:
+        starts += _partly_hidden(region.box)
     left, top, right, bottom = region.box
     outside = (int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom)))
     window = window_around(planes, outside)
-    one, difference = fit(window, color, starts)
+    one, difference = fit(window, color, starts, 3 if is_clear else 5)
     if difference > _MOST_DIFFERENCE or _is_sign(planes, one, color):
         return None
     edges = np.array(outline_extents(one.shape, round(one.angle, 2))) * one.radius
