@@ -36,6 +36,30 @@ def shows_red(clip: Path) -> bool:
     return False
 
 
+def test_the_figures_are_those_of_the_results() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "world_ground.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    found = {(row["task"], row["subject"], row["metric"]): row["value"] for row in rows}
+
+    def of_lengths(metric: str, digits: int) -> str:
+        tasks = [f"grounded answers, {length}" for length in ("1 min", "1 h")]
+        values = [found[task, "drawn_shapes", metric] for task in tasks]
+        return " and ".join(f"{value:.{digits}f}" for value in values)
+
+    cost = "cost of grounding, random weights, CPU"
+    detector = found[cost, "OWLv2 base, 2 phrases", "a picture"]
+    tracker = found[cost, "SAM 2 tiny, 1 thing", "a picture"]
+    seconds = of_lengths("ground_find, median", 1).replace(" and", " s and")
+    words = " ".join(SECTION.split())
+    for figure in (
+        f"right answers {of_lengths('right, box right', 2)} have their box right",
+        f"mean IoU of the whole track {of_lengths('right, track IoU', 2)}",
+        f"Finding takes {seconds} s an answer",
+        f"OWLv2 base takes {detector:.0f} s a picture and SAM 2 tiny {tracker:.0f} s",
+    ):
+        assert figure in words
+
+
 def test_where_is_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
