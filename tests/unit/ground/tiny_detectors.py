@@ -151,7 +151,7 @@ def save_omdet_turbo(folder: Path) -> None:
 
 def save_sam2(folder: Path) -> None:
     torch.manual_seed(0)
-    width = 32
+    width = 128  # object pointers are split into the 64 that memories have
     config = transformers.Sam2VideoConfig(
         vision_config={
             "model_type": "sam2_vision_model",
