@@ -22,6 +22,10 @@ __all__ = ["ObjectEmbedder", "region_of"]
 
 #: Pictures a part: a run that is killed repeats no more than these.
 _PART = 64
+#: What is shown of the surroundings, in sizes of the box, and how much of a frame the box fills.
+_MARGIN, _SHARE = 0.1, 0.5
+#: Pixels of a side of the smallest frame.
+_LEAST = 32
 
 
 class ObjectEmbedder:
@@ -84,15 +88,15 @@ class ObjectEmbedder:
 def region_of(
     picture: npt.NDArray[np.uint8], xyxy: tuple[float, ...], size: FrameSize
 ) -> npt.NDArray[np.uint8]:
-    """Show what is in a box alone, in its place, as a frame of a size.
+    """Show what is in a box alone, in the middle of a frame, at one scale whatever its size.
 
-    Everything else has the picture's median colour, so that the vector is of the object and not of
-    its surroundings.
+    Around it is the picture's median colour, so that the vector is of the object and not of its
+    surroundings.
 
     Args:
         picture: (H, W, 3).
         xyxy: Of the box, in [0, 1].
-        size: That the encoder wants; "native" keeps the picture's own.
+        size: That the encoder wants; "native" is a square in which the object keeps its pixels.
 
     Returns:
         (height, width, 3) uint8.
@@ -100,13 +104,29 @@ def region_of(
     from PIL import Image
 
     height, width = picture.shape[:2]
-    left, right = (min(round(edge * width), width - 1) for edge in xyxy[::2])
-    top, bottom = (min(round(edge * height), height - 1) for edge in xyxy[1::2])
-    shown = np.empty_like(picture)
-    shown[:] = np.median(picture.reshape(-1, 3), axis=0)
-    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
-    shown[rows, columns] = picture[rows, columns]
-    if size.fit == "native":
-        return shown
-    frame = Image.fromarray(shown).resize((size.width, size.height), Image.Resampling.BICUBIC)
-    return np.array(frame)
+    left, right = _widened(xyxy[0] * width, xyxy[2] * width, width)
+    top, bottom = _widened(xyxy[1] * height, xyxy[3] * height, height)
+    longest = max(right - left, bottom - top)
+    native = max(_LEAST, round(longest / _SHARE))
+    frame = (native, native) if size.fit == "native" else (size.width, size.height)
+    scale = _SHARE * min(frame) / longest
+    across, down = (max(1, round(edge * scale)) for edge in (right - left, bottom - top))
+    shown = Image.fromarray(picture).resize(
+        (across, down), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+    )
+    around = np.median(picture.reshape(-1, 3), axis=0).astype(np.uint8)
+    canvas = np.empty((frame[1], frame[0], 3), dtype=np.uint8)
+    canvas[:] = around
+    y, x = (frame[1] - down) // 2, (frame[0] - across) // 2
+    canvas[y : y + down, x : x + across] = np.asarray(shown)
+    return canvas
+
+
+def _widened(low: float, high: float, most: int) -> tuple[float, float]:
+    """Add a margin to an edge of a box, inside a picture; at least a pixel."""
+    margin = _MARGIN * (high - low)
+    low, high = max(0.0, low - margin), min(float(most), high + margin)
+    if high - low < 1:
+        low = min(max(0.0, (low + high - 1) / 2), most - 1.0)
+        high = low + 1
+    return low, high

@@ -136,17 +136,23 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
         VideoQA(made).search_objects("white star")
 
 
-def test_a_box_is_shown_alone_in_its_place() -> None:
+def test_a_box_is_shown_alone_in_the_middle_of_a_frame() -> None:
     picture = np.full((90, 160, 3), 60, dtype=np.uint8)
-    picture[40:50, 70:90] = 255
+    picture[30:60, 0:60] = 255  # at the edge, where there is no margin
     picture[:5] = 200  # something else
-    box = (70 / 160, 40 / 90, 90 / 160, 50 / 90)
-    shown = region_of(picture, box, FrameSize(fit="native"))
-    assert shown.shape == picture.shape
-    assert bool((shown[40:50, 70:90] == 255).all())
-    assert bool((shown[:5] == 60).all())
-    assert region_of(picture, box, FrameSize(height=32, width=48)).shape == (32, 48, 3)
+    box = (0.0, 30 / 90, 60 / 160, 60 / 90)
+    for size in (FrameSize(height=128, width=128), FrameSize(height=128, width=200)):
+        shown = region_of(picture, box, size)
+        assert shown.shape == (size.height, size.width, 3)
+        assert not bool((shown == 200).any())
+        assert bool((shown[0] == 60).all())
+        rows, columns = (np.flatnonzero((shown[..., 0] > 150).any(axis=a)) for a in (1, 0))
+        assert abs(rows.mean() - (size.height - 1) / 2) <= 1
+        assert abs(columns.mean() - (size.width - 1) / 2) <= 4  # the margin is on one side
+        assert abs(len(columns) / len(rows) - 2) < 0.1
+        assert 56 <= len(columns) <= 64
+    native = region_of(picture, box, FrameSize(fit="native"))
+    assert native.shape == (132, 132, 3)  # 60 pixels and a margin of 6, twice
     for edge in ((1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 0.0)):
-        assert bool((region_of(picture, edge, FrameSize(fit="native"))[10:] == 60).all())
-    whole = region_of(picture, (0.0, 0.0, 1.0, 1.0), FrameSize(fit="native"))
-    assert np.array_equal(whole, picture)
+        assert region_of(picture, edge, FrameSize(fit="native")).shape == (32, 32, 3)
+    assert region_of(picture, (0.0, 0.0, 1.0, 1.0), FrameSize(height=32, width=48)).any()

@@ -17,10 +17,10 @@ from longvid.world.scene import make_film
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("### Where is it?")[1].split("\n### ")[0]
-COMMANDS = [
-    shlex.split(line)[1:]
-    for line in re.findall(r"^```\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)[0].splitlines()
-]
+COMMANDS, OBJECT_COMMANDS = (
+    [shlex.split(line)[1:] for line in block.splitlines()]
+    for block in re.findall(r"^```\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)[:2]
+)
 #: A film of half a minute with a white star at the bottom left, in its last shot.
 SEED = 20_261_372
 BOTTOM_LEFT = (0.0, 0.5, 0.5, 1.0)
@@ -91,6 +91,14 @@ def test_where_is_it(
         left, top, right, bottom = box["xyxy"]
         assert left < (left + right) / 2 < BOTTOM_LEFT[2]
         assert BOTTOM_LEFT[1] < (top + bottom) / 2 < bottom
+
+    embed, search = OBJECT_COMMANDS
+    assert main(embed) == 0
+    capsys.readouterr()
+    assert main([*search, "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)[0]
+    assert best["thing"] == "white star"
+    assert best["seconds"] in {box["pts_seconds"] for box in track["boxes"]}
 
     # An answer that names no thing has no box, and a sentence says so.
     assert main(["ask", "which sign comes first ?", *ask[2:-2]]) == 0
