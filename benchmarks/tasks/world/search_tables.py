@@ -30,11 +30,12 @@ from benchmarks.tasks.world.suites import SUITES, Suite
 from longvid.config import Ask, Config
 from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, PLACES, SHAPES, SIGNS
 from longvid.qa.candidate_segments import CandidateSearch
+from longvid.qa.confirmation import confirm
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.routing import Route
 from longvid.qa.second_look import SecondLook
 from longvid.qa.video_qa import VideoQA
-from longvid.question_form import search_forms
+from longvid.question_form import caption_of, search_forms
 from longvid.store import Hit
 from longvid.types import Query, Question
 from longvid.world.questions import view
@@ -49,6 +50,8 @@ _REFUSED = 0.02
 #: Segments this near to the best one show its shot, and are no rivals of it.
 _SHOT_SECONDS = 20.0
 _RIVALS = 5
+#: Segments that the model is asked about, and what its yes is worth beside a score.
+_LOOKED_AT, _YES_WEIGHT = 3, 0.2
 #: The preset takes a frame a second.
 _FRAME_SECONDS = 1.0
 
@@ -161,8 +164,12 @@ def nothing(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
         video = qa.store.find(case.path.name)
         for text, is_there in _pairs(case.film, config.sample.fps):
             hits = finder.hits(text, (video,), 0)
-            for name, measure in MEASURES.items():
-                values.setdefault(name, ([], []))[is_there].append(measure(hits))
+            found = {name: measure(hits) for name, measure in MEASURES.items()}
+            likelihood = _likelihood(qa, text, hits)
+            found[f"model's yes, best of {_LOOKED_AT}"] = likelihood
+            found["best score and model's yes"] = hits[0].score + _YES_WEIGHT * likelihood
+            for name, value in found.items():
+                values.setdefault(name, ([], []))[is_there].append(value)
     rows = []
     for name, (absent, there) in values.items():
         threshold = float(np.quantile(there, _REFUSED, method="lower"))
@@ -190,6 +197,14 @@ def _pairs(film: Film, sample_fps: float) -> Iterator[tuple[str, bool]]:
             is_there = (shape, color) in plain
             if is_there or not seen.pairs[shape, color]:
                 yield f"where is the {word} {name} ?", is_there
+
+
+def _likelihood(qa: VideoQA, text: str, hits: Sequence[Hit]) -> float:
+    """Ask the model whether one of the best segments shows what a question is about."""
+    best = hits[:_LOOKED_AT]
+    segments = qa.store.load([(hit.video_id, hit.segment_index) for hit in best])
+    prompt = f"is there a {caption_of(text)} ?"
+    return max(confirm(qa.llm, prompt, best, segments, len(best)).likelihoods)
 
 
 def _margin(hits: Sequence[Hit]) -> float:
