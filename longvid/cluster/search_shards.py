@@ -73,7 +73,10 @@ class ShardActors:
         self._deadline = deadline_seconds
         # Ray starts a dead actor again, and its constructor opens the parts from the store.
         actor: Any = ray.remote(max_restarts=-1, max_task_retries=0, num_cpus=cpus)(_Shard)
-        self._actors = [actor.remote(uri, plan) for plan in plans]
+        # It needs its plan again then. Ray drops a large one that nobody holds, and never starts
+        # the actor anew (github.com/ray-project/ray/issues/53727).
+        self._held = [ray.put(plan) for plan in plans]
+        self._actors = [actor.remote(uri, plan) for plan in self._held]
 
     def __len__(self) -> int:
         """Return how many actors there are."""
@@ -115,11 +118,10 @@ class ShardActors:
 
     def _sentence(self, number: int, reason: str) -> str:
         names = self._plans[number].names
-        parts = f"{len(names)} part" + "s" * (len(names) != 1)
-        return (
-            f"Shard {number + 1} of {len(self)} {reason}; its {parts} of the index "
-            "were not searched."
+        parts = (
+            "part of the index was" if len(names) == 1 else f"{len(names)} parts of the index were"
         )
+        return f"Shard {number + 1} of {len(self)} {reason}; its {parts} not searched."
 
     def process_ids(self, timeout_seconds: float = 60.0) -> list[int]:
         """Wait until every actor has opened its parts; return their processes' ids.

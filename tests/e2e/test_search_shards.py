@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ from tests.unit.store.synthetic import WIDTH, add_video
 
 ray = pytest.importorskip("ray")
 
-from longvid.cluster.search_shards import ShardedSearch  # noqa: E402  needs ray
+from longvid.cluster.search_shards import ShardActors, ShardedSearch  # noqa: E402  needs ray
 
 pytestmark = pytest.mark.ray
 
@@ -91,6 +92,25 @@ def test_a_killed_shard_is_left_out_said_and_back(store: Store, shards: ShardedS
             break
         time.sleep(0.5)
     assert found.hits == store.search(query, 64)
+
+
+def test_a_shard_of_many_videos_is_back_too(store: Store) -> None:
+    # Ray keeps what an actor of a few videos is made of with the actor, and a large plan apart.
+    [plan] = store.segment_search.shards(1)
+    others = {f"{number:032x}": "0" * 32 for number in range(5000)}
+    plan = dataclasses.replace(plan, manifests={**others, **plan.manifests})
+    shards = ShardActors(store.uri, [plan], deadline_seconds=30, cpus=0.1)
+    query = queries()[0].numpy()
+    before = shards.search(query, 64, (), 0.98)
+    os.kill(shards.process_ids()[0], signal.SIGKILL)
+    shards.search(query, 64, (), 0.98)
+    for _ in range(60):
+        found = shards.search(query, 64, (), 0.98)
+        if not found.missing:
+            break
+        time.sleep(0.5)
+    assert found == before
+    shards.close()
 
 
 def test_a_slow_shard_is_bounded_by_the_deadline(store: Store) -> None:
