@@ -27,7 +27,9 @@ KINDS = {"pq": "IVF{lists},PQ{bytes}np", "opq": "OPQ{bytes},IVF{lists},PQ{bytes}
          "sq": "IVF{lists},SQ8"}  # fmt: skip
 _DIMENSIONS_A_BYTE = 8
 _NEIGHBOURS = 50
-_QUERY_COSINE = 0.4
+#: Nearer than the questions of `faiss_index`: of millions of vectors some are as near by chance as
+#: a subject is that is turned away to 0.4, and lists can hold no such neighbours together.
+_QUERY_COSINE = 0.5
 _PROBED_SAMPLE = 8192
 _TRAINING_PER_LIST = 20
 _CLUSTERING_ROUNDS = 8
