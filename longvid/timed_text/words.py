@@ -74,7 +74,9 @@ _COMMON = frozenset(
     )
 )
 _ASKED = {
-    "screen": frozenset(words_of("sign screen written write writing title caption read label")),
+    "screen": frozenset(
+        words_of("sign screen written write writing title caption read label print spell")
+    ),
     "speech": frozenset(
         words_of("say said mention speak spoken talk tell explain narrator speaker hear")
     ),

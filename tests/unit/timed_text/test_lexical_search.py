@@ -63,6 +63,8 @@ def test_time_and_source_are_among_the_words() -> None:
     [
         ("What does the sign say?", "screen"),
         ("What is written on the wall?", "screen"),
+        ("Which word do the blocks spell?", "screen"),
+        ("What is printed on the box?", "screen"),
         ("When does she mention the whales?", "speech"),
         ("What does the narrator explain?", "speech"),
         ("what color is the star?", ""),
