@@ -170,7 +170,7 @@ def _signs(
     random = np.random.default_rng(size)
     signs: list[_Sign] = []
     at = 2.0
-    while at < seconds - 10:
+    while not signs or at < seconds - 10:
         text = " ".join(random.choice(_WORDS, 3, replace=False))
         length = float(random.uniform(*_SIGN_SECONDS))
         place = int(random.integers(40, 500)), int(random.integers(40, 600))
