@@ -58,6 +58,8 @@ Subject = Callable[[], tuple[int, list[float]]]
 
 def longvid(order: Order, **settings: Any) -> tuple[Subject, dict[str, Any]]:
     """Several children with chunks in parallel, as the local runner does it."""
+    import torch  # noqa: F401  # what gives frames imports it late, and imports are not timed
+
     from longvid.decode import PyAVDecoder
     from longvid.sample import split_at
     from longvid.types import Chunk, Failure, FrameSize, SegmentPlan
