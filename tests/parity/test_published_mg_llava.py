@@ -234,8 +234,9 @@ def test_slow_frames_have_a_token_a_box(
             pooled = pool_boxes_reference(joined[frame], wanted, scale, 56)
         got = tokens.data[start : start + len(wanted)]
         expected = connector.bbox_projector(pooled)
-        # Sums of a thousand terms: the rounding is that of the largest.
-        torch.testing.assert_close(got, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+        # Two layers of random weights, sums of a thousand terms: what is pooled is held to 2e-6 by
+        # the golden arrays.
+        torch.testing.assert_close(got, expected, atol=5e-5 * float(expected.abs().max()), rtol=0)
         assert torch.equal(
             tokens.data[start - GRID**2 : start],
             plain.tokens.data[frame * GRID**2 : (frame + 1) * GRID**2],
