@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
     from longvid.types import Answer
 
-__all__ = ["add_commands"]
-
 #: No video is longer, in seconds.
 _LATEST = 1e9
 

@@ -8,19 +8,6 @@ from dataclasses import dataclass, field
 from longvid.errors import ConfigError
 from longvid.sample import Sampling
 
-__all__ = [
-    "FIXED_SECTIONS",
-    "OPTIONAL_PARTS",
-    "PART_LISTS",
-    "SECTION_NAMES",
-    "SINGLE_PARTS",
-    "TOKEN_KINDS",
-    "Ask",
-    "RayResources",
-    "Run",
-    "StoreOptions",
-]
-
 #: Types in which a store can keep tokens.
 TOKEN_KINDS = ("float16", "bfloat16", "float32", "int8", "int4")
 _EMBEDDING_KINDS = ("float32", "float16", "int8")

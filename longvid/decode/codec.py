@@ -17,8 +17,6 @@ from av.video.stream import VideoStream
 from longvid.decode.container import decoder_options, packets
 from longvid.decode.engine import Progress
 
-__all__ = ["DecoderSettings", "PacketDecoder", "first_picture"]
-
 _LEAST_ROOM_BYTES = 1 << 24
 
 #: What decoders print at the level of debugging where they leave a part of a picture as it was

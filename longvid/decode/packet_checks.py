@@ -27,8 +27,6 @@ import numpy as np
 
 from longvid.decode.non_reference import nal_units
 
-__all__ = ["DisplayOrder", "HeaderCheck", "broken_test", "irregular_test"]
-
 _VOP = b"\0\0\1\xb6"
 #: "DivX503b1393p": the p says that pictures are packed.
 _PACKED = re.compile(rb"\x00\x00\x01\xb2DivX\d+[bB]\d+p")

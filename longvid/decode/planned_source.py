@@ -21,8 +21,6 @@ from longvid.decode.non_reference import disposable_test
 from longvid.decode.packet_checks import broken_test
 from longvid.decode.packet_table import FrameTimes, PacketTable, fingerprint
 
-__all__ = ["PlannedSource"]
-
 #: Reading so many packets costs about as much as a seek.
 _SKIP_PACKETS = 256
 #: After a seek a packet of the table must come up within so many.

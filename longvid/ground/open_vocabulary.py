@@ -16,8 +16,6 @@ from longvid.types import Answer, CheckpointRef, Picture, Question, Track
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["OpenVocabulary"]
-
 
 @dataclass(frozen=True, slots=True)
 class OpenVocabulary:

@@ -18,8 +18,6 @@ from longvid.types import Box, FrameBatch, FrameSize
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ObjectEmbedder", "region_of"]
-
 #: Pictures a part: a run that is killed repeats no more than these.
 _PART = 64
 #: What is shown of the surroundings, in sizes of the box, and how much of a frame the box fills.

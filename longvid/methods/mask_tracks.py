@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Corners", "Masks", "Propagate", "box_of_mask", "follow"]
-
 Corners = tuple[float, float, float, float]
 
 #: Pictures further apart are followed apart: what is between them was not seen.

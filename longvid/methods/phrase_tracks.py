@@ -16,8 +16,6 @@ from longvid.types import Box, Picture, Track
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Detect", "Phrase", "ground_phrases", "pixels_of"]
-
 #: Finds phrases in one picture (H, W, 3) uint8; each detection is labelled with its phrase.
 Detect = Callable[["np.ndarray", Sequence[str]], Sequence[Detection]]
 

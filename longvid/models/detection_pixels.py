@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["grounding_dino_pixels", "grounding_dino_size", "owlv2_pixels", "resized_pixels"]
-
 _CLIP_MEAN, _CLIP_STD = (
     (0.48145466, 0.4578275, 0.40821073),
     (0.26862954, 0.26130258, 0.27577711),

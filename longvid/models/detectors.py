@@ -17,8 +17,6 @@ from longvid.models.from_pretrained import resolve_dtype
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FAMILIES", "load_detector"]
-
 #: Families: the class in transformers, and the least score that counts unless one is given.
 FAMILIES = {
     "owlv2": ("Owlv2ForObjectDetection", 0.2),

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from longvid.methods.mask_tracks import Corners
 
-__all__ = ["load_mask_tracker"]
-
 _FAMILY = "sam2_video"
 #: SAM's labels of the two corners of a box.
 _CORNERS = (2, 3)

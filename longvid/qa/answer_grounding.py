@@ -17,8 +17,6 @@ from longvid.store import Store
 from longvid.store.detected_boxes import detector_fingerprint, with_stored_boxes
 from longvid.types import Answer, Picture, Question, Selection
 
-__all__ = ["AnswerGrounding"]
-
 _MOST_PICTURES = 64
 
 

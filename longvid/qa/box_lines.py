@@ -10,8 +10,6 @@ from longvid.store.detected_boxes import read_boxes
 from longvid.timed_text.words import clock, words_of
 from longvid.types import Segment, player_seconds
 
-__all__ = ["BoxLines"]
-
 #: Lines of one question: a line a picture, spread over those that show something.
 _MOST_LINES = 16
 #: Boxes lie with each video: of more videos, they are not gone through for every question.

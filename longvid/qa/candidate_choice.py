@@ -21,8 +21,6 @@ from longvid.protocols import LanguageModel
 from longvid.timed_text.words import clock
 from longvid.types import Answer, Box, Picture, Question, Selection, Track
 
-__all__ = ["best_of_each_picture", "choose_tracks"]
-
 #: Numbers that are offered; more are not told apart in one picture.
 _MOST = 12
 _COLOR = (255, 40, 40)

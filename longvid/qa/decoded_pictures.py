@@ -18,8 +18,6 @@ from longvid.types import Chunk, Failure, FrameSize, Picture, SegmentPlan, Video
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["decoded_pictures"]
-
 #: Frames that are in memory at once.
 _AT_ONCE = 8
 #: Times were rounded on their way through the store; a frame is still on display a bit later.

@@ -26,8 +26,6 @@ from longvid.systems.mova.expert_routing import chosen_experts
 from longvid.timed_text.words import asked_source, coverage
 from longvid.types import EXPERTS, TEXT_SOURCES, Question, Selection
 
-__all__ = ["ExpertRouter", "Experts"]
-
 _DESCRIPTIONS = {
     "pictures": "the pictures: what can be seen, its color, place, size and movement",
     "speech": "the speech: what somebody says, tells or explains",

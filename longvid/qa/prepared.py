@@ -12,8 +12,6 @@ from longvid.lazy_import import torch
 from longvid.protocols import AnswerListener
 from longvid.types import Failure, Query, Question, Selection
 
-__all__ = ["Clock", "Prepared", "Renumbered", "failed_question"]
-
 
 @dataclass(frozen=True, slots=True)
 class Renumbered:

@@ -15,8 +15,6 @@ from longvid.store import StoredVideo
 from longvid.timed_text.words import coverage
 from longvid.types import Evidence, Question, Selection
 
-__all__ = ["NOTHING_QUOTED_NOTE", "QUOTED_NOTE", "RetrievedLines", "quoted"]
-
 #: A line that a clause is about holds at least this share of its words.
 _LEAST_COVERAGE = 0.5
 QUOTED_NOTE = (

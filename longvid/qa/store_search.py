@@ -26,8 +26,6 @@ from longvid.store import Hit, Store, StoredVideo
 from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, Selection, TextLine
 
-__all__ = ["StoreSearch"]
-
 #: Segments found that the caveat about their footage is made of.
 _LOOKED_AT = 8
 

@@ -31,8 +31,6 @@ from longvid.timed_text.words import (
 )
 from longvid.types import Evidence, Query, TextLine
 
-__all__ = ["TextHit", "TextSearch", "fused", "line_evidence"]
-
 #: A line of the source that a question names counts as one whose score is so much higher.
 _PREFERENCE = 1.5
 _RECOGNISED = ("speech", "screen")

@@ -43,8 +43,6 @@ from longvid.qa.text_search import fused
 from longvid.store import Hit
 from longvid.types import Answer, Failure, Query, Question, Segment, Selection
 
-__all__ = ["VideoQA"]
-
 
 class VideoQA(StoreSearch):
     """Asks questions of one store; models are loaded once, at the first question that needs them.

@@ -27,17 +27,6 @@ from longvid.types import Box, FoundBoxes, Picture
 if TYPE_CHECKING:
     from longvid.store.store import Store
 
-__all__ = [
-    "BOXES",
-    "OBJECTS",
-    "BoxWriter",
-    "box_rows",
-    "detector_fingerprint",
-    "read_boxes",
-    "remove_boxes",
-    "with_stored_boxes",
-]
-
 #: Kind of the annotation, and of the vectors of its boxes (`store.object_vectors`).
 BOXES = "boxes"
 OBJECTS = "objects"

@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 
 from longvid.store.seal import seal
 
-__all__ = ["MAX_TABLE_BYTES", "is_sealed", "parse_table", "write_table"]
-
 #: No table of a store is larger: a catalog of ten million videos has 4 GB.
 MAX_TABLE_BYTES = 8 << 30
 #: A small file can hold very much that is equal: bytes after unpacking, for each byte of a file.

@@ -31,8 +31,6 @@ from longvid.transcribe.screen_lines import (
 )
 from longvid.types import CheckpointRef, FrameBatch, FrameSize, TextLine
 
-__all__ = ["ScreenText"]
-
 Pixels = npt.NDArray[np.uint8]
 
 _GATE_PIXELS = 480

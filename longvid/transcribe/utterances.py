@@ -20,15 +20,6 @@ import numpy.typing as npt
 
 from longvid.types import TextLine, Word
 
-__all__ = [
-    "Utterance",
-    "compression_ratio",
-    "is_hallucination",
-    "is_loop",
-    "lines_of",
-    "without_silence",
-]
-
 _MAX_NO_SPEECH = 0.6
 _MIN_LOG_PROBABILITY = -1.0
 _MAX_COMPRESSION = 2.4

@@ -14,8 +14,6 @@ from longvid.types.tokens import Segment
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXPERTS", "Answer", "Evidence", "Query", "Question", "Selection"]
-
 #: What of a video a question may be shown; subtitles are speech.
 EXPERTS = ("pictures", "speech", "screen", "boxes")
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from longvid.types.carrier import require
 from longvid.types.text_line import TextLine, require_box, require_span
 
-__all__ = ["Box", "Candidate", "FoundBoxes", "Picture", "Track"]
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:

@@ -16,8 +16,6 @@ from longvid.types import Answer, CheckpointRef, Picture, Question, Track
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["DrawnShapes", "shape_phrases"]
-
 _SINGULAR = {plural: shape for shape, plural in PLURALS.items()}
 _ANY = {"object": False, "thing": False, "objects": True, "things": True}
 _NAMED = re.compile(

@@ -17,8 +17,6 @@ import numpy.typing as npt
 from longvid.world.atlas import RANGE, SIDE, distance_fields
 from longvid.world.draw import COLOR_RGB, DARK, LIGHT, OUTLINE_PIXELS
 
-__all__ = ["Outline", "Window", "fit", "planes_of", "window_around"]
-
 Floats = npt.NDArray[np.float32]
 
 #: RGB to lightness and two differences of color, as JPEG has them.

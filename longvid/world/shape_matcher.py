@@ -23,8 +23,6 @@ from longvid.world.outline_fit import Outline, fit, planes_of, window_around
 from longvid.world.scene import ROUND_SHAPES
 from longvid.world.truth import outline_extents
 
-__all__ = ["find_shapes"]
-
 _REACH = 0.30  # of a colour, in RGB from 0 to 1; the nearest two are 0.41 apart
 _LEAST_SIDE, _MOST_SIDE = 0.06, 0.5
 _ANGLES = 24

@@ -28,8 +28,6 @@ from longvid.config import load_config
 from longvid.errors import ConfigError
 from longvid.paths import cache_home
 
-__all__ = ["add_arguments", "run"]
-
 SEEDS = {"test": TEST_SEED, "tuning": TUNING_SEED}
 
 

@@ -39,8 +39,6 @@ from longvid.world.scene import Film
 from longvid.world.truth import true_boxes
 from longvid.world.views import SIGN_SLOT
 
-__all__ = ["LENGTHS", "run_grounding"]
-
 #: Lengths, and films of each.
 LENGTHS = {"1 min": 8, "1 h": 1}
 _BOX_RIGHT, _TRACK_RIGHT = 0.7, 0.6

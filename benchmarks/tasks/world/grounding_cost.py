@@ -26,8 +26,6 @@ from benchmarks.measurements import Row
 from longvid.models.detectors import load_detector
 from longvid.models.mask_tracker import load_mask_tracker
 
-__all__ = ["grounding_cost"]
-
 _TASK = "cost of grounding, random weights, CPU"
 _WORDS = ["[PAD]", "[UNK]", "a", "photo", "of", "red", "car"]
 _FRAMES = 3

@@ -41,8 +41,6 @@ from longvid.types import Query, Question
 from longvid.world.questions import view
 from longvid.world.scene import CHANGES, Film
 
-__all__ = ["TABLES", "run_search_tables"]
-
 _AT = (1, 3, 8)
 _APART_SECONDS = 3600.0
 #: Questions about true things that may be refused, where thresholds are compared.

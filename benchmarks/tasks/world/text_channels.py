@@ -36,8 +36,6 @@ from longvid.world.film import write_film
 from longvid.world.narration import Sign, Spoken, speak
 from longvid.world.scene import CHANGES, Film
 
-__all__ = ["TEXT_SEEDS", "Clue", "Plan", "line_scores", "plan_of", "run_text"]
-
 #: Of the film that figures are reported on, and of one that rules were chosen by.
 TEXT_SEEDS = {"test": 20_261_129, "tuning": 41_000_129}
 #: Questions about pictures that say all they need; those about neighbouring shots are hardest.
