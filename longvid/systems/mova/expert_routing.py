@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longvid.errors import OpError
+from longvid.lazy_import import F
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Letters of the published experts, in the order of their routing bits.
 EXPERTS = "ABCDEFG"
