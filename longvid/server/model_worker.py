@@ -21,6 +21,8 @@ from longvid.server.settings import Limits
 
 _LINE_BYTES = 64 << 20
 
+_MOST_QUEUES = 10  # so many lengths of a full queue are the longest wait that anybody is told
+
 
 class ModelWorker:
     """One store's models in a process of their own.
@@ -42,7 +44,8 @@ class ModelWorker:
         self._waiting_by_key: dict[str, int] = {}
         self._ready = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._mean_seconds = 1.0
+        self._mean_seconds = 1.0  # of an answer, the wait in the queue included
+        self._next_place = 0.0  # when the next place that nobody was told of is free
         #: Why the models cannot be loaded, "" while nothing is known against it.
         self.problem = ""
         #: A caveat of the models that people must see.
@@ -164,8 +167,20 @@ class ModelWorker:
         mine = key and self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
         if full or mine:
             whose = "The queue of questions is full" if full else "This key has too many questions"
-            after = self._mean_seconds / 2  # the wait in the queue is part of it
+            after = self._seconds_to_a_place()
             raise ApiError(429, "queue_full", f"{whose}; try again later.", None, after)
+
+    def _seconds_to_a_place(self) -> float:
+        """Return when to try again: each who is refused is told of a place of their own.
+
+        Told the same second, all would come back at once, and all but a few in vain.
+        """
+        now = time.monotonic()
+        seconds_an_answer = self._mean_seconds / self._limits.num_waiting
+        self._next_place = max(self._next_place, now) + seconds_an_answer
+        # Some will not come back, and their places must not be waited for.
+        self._next_place = min(self._next_place, now + _MOST_QUEUES * self._mean_seconds)
+        return self._next_place - now
 
     def _send(self, message: dict[str, Any]) -> None:
         process = self._process
