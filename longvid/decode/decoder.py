@@ -76,19 +76,8 @@ class RunningDecoder:
         Raises:
             VideoError: The file cannot be used as a video.
         """
-        answer: dict[str, Any] = {}
-        with self._busy:
-            try:
-                child = self._ready_child(path)
-                request = {"kind": "probe", "path": path, "video_id": video_id or ""}
-                for message, _ in child.ask(request):
-                    answer = message
-            except ChildFailure as failure:
-                sentence = _sentence(path, failure)
-                raise VideoError(sentence, kind=failure.kind, path=path, stage="probe") from failure
-            finally:
-                self._release()
-        video = video_from_message(answer)
+        request = {"kind": "probe", "path": path, "video_id": video_id or ""}
+        video = video_from_message(self._last_answer(request, stage="probe"))
         try:
             return video if video_id else replace(video, video_id=content_id(path))
         except OSError as error:
@@ -97,17 +86,7 @@ class RunningDecoder:
 
     def read_text(self, path: str) -> tuple[TextLine, ...]:
         """Read a subtitle file, or the text stream of a container; see `Decoder.read_text`."""
-        lines: list[Line] = []
-        with self._busy:
-            try:
-                child = self._ready_child(path)
-                for message, _ in child.ask({"kind": "text", "path": path}):
-                    lines = message["lines"]
-            except ChildFailure as failure:
-                sentence = _sentence(path, failure)
-                raise VideoError(sentence, kind=failure.kind, path=path, stage="text") from failure
-            finally:
-                self._release()
+        lines: list[Line] = self._last_answer({"kind": "text", "path": path}, stage="text")["lines"]
         return text_lines(lines)
 
     def group_starts(self, path: str) -> tuple[float, ...]:
@@ -116,21 +95,34 @@ class RunningDecoder:
         Args:
             path: A local file.
 
+        Returns:
+            Stream times in seconds, increasing.
+
         Raises:
             VideoError: The file cannot be used as a video.
         """
-        starts: list[float] = []
+        answer = self._last_answer({"kind": "groups", "path": path}, stage="probe")
+        return tuple(answer["seconds"])
+
+    def _last_answer(self, request: dict[str, str], stage: str) -> dict[str, Any]:
+        """Put a question about the file at `path` to the child, and return its last message.
+
+        Raises:
+            VideoError: Of that stage, where the child fails.
+        """
+        path = request["path"]
+        answer: dict[str, Any] = {}
         with self._busy:
             try:
                 child = self._ready_child(path)
-                for message, _ in child.ask({"kind": "groups", "path": path}):
-                    starts = message["seconds"]
+                for message, _ in child.ask(request):
+                    answer = message
             except ChildFailure as failure:
                 sentence = _sentence(path, failure)
-                raise VideoError(sentence, kind=failure.kind, path=path, stage="probe") from failure
+                raise VideoError(sentence, kind=failure.kind, path=path, stage=stage) from failure
             finally:
                 self._release()
-        return tuple(starts)
+        return answer
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
         """Yield one batch a segment in order, as soon as it is ready, and a failure for a gap.

@@ -218,6 +218,14 @@ def test_history_chars() -> None:
     assert parse_chat(body, Limits(history_chars=7)).history == whole[1:]
 
 
+def test_each_who_is_refused_is_told_of_a_place_of_their_own() -> None:
+    worker = ModelWorker("", "", Limits(num_waiting=4))
+    waits = [worker._seconds_to_a_place() for _ in range(100)]
+    # An answer takes a quarter of a second while four wait, so four such places are free a second.
+    assert waits[:8] == pytest.approx([0.25 * (place + 1) for place in range(8)], abs=0.1)
+    assert max(waits) == pytest.approx(10, abs=0.1)  # those who do not come back are not waited for
+
+
 @limit("num_waiting", "num_waiting_per_key", "answer_seconds")
 def test_the_queue_of_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start(self: ModelWorker) -> None:
