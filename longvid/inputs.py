@@ -59,6 +59,19 @@ def content_id(path: str) -> str:
     return digest.hexdigest()
 
 
+def holds_video(path: str, video_id: str) -> bool:
+    """Return whether a file is still the one that was indexed: there, readable, byte for byte.
+
+    Args:
+        path: As it was indexed.
+        video_id: Its `content_id` then.
+    """
+    try:
+        return os.path.isfile(path) and content_id(path) == video_id
+    except OSError:
+        return False
+
+
 def input_names(videos: str | Path | Iterable[str | Path]) -> list[str]:
     """Return the names that a caller gave; one name or Path by itself is one video.
 

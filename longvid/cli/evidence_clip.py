@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longvid.decode.clips import cut_clip
+from longvid.inputs import holds_video
 from longvid.paths import cache_home
 from longvid.types import Evidence
 
@@ -15,15 +16,17 @@ _MOST_SECONDS = 120.0
 
 
 def open_evidence(evidence: Sequence[Evidence]) -> str:
-    """Cut the first span whose file is there, and open the clip; returns what became of it.
+    """Cut the first span whose file is as it was indexed, open the clip, and say what became of it.
 
     Raises:
         VideoError: The file cannot be read, or the clip not be written.
     """
-    here = [span for span in evidence if Path(span.path).is_file()]
-    if not here:
+    span = next((one for one in evidence if holds_video(one.path, one.video_id)), None)
+    if span is None:
+        changed = [one.path for one in evidence if Path(one.path).is_file()]
+        if changed:
+            return f"{changed[0]} is not the file that was indexed; index it again."
         return "There is no evidence whose file is at its place."
-    span = here[0]
     end = min(span.end_seconds, span.start_seconds + _MOST_SECONDS)
     folder = cache_home() / "clips"
     target = folder / f"{Path(span.path).stem}.{span.start_seconds:g}-{end:g}.mp4"

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from longvid.decode.clips import cut_clip
 from longvid.errors import ConfigError
+from longvid.inputs import holds_video
 from longvid.store import Store
 from longvid.store.pictures import read_pictures
 from longvid.types import Answer, Box, Track
@@ -87,7 +88,7 @@ def write_overlay_clip(answer: Answer, folder: Path) -> Path | None:
                 for box in track.boxes
             )
         ]
-        if marks and Path(span.path).is_file():
+        if marks and holds_video(span.path, span.video_id):
             target = folder / f"{span.video_id[:8]}-{start:010.3f}s.mp4"
             cut_clip(span.path, start, end, target, marks=marks)
             return target

@@ -7,11 +7,11 @@ side opens a video. The decoder's guarded child does.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longvid.inputs import holds_video
 from longvid.store import Store
 from longvid.types import Chunk, Failure, FrameSize, Picture, SegmentPlan, Video
 
@@ -42,8 +42,8 @@ def decoded_pictures(store: Store, pictures: Sequence[Picture]) -> tuple[tuple[P
     for video_id in dict.fromkeys(picture.video_id for picture in pictures):
         video = videos[video_id]
         own = sorted({one.pts_seconds for one in pictures if one.video_id == video_id})
-        if not os.path.isfile(video.path):
-            problems.append(f"{video.path} is not at its place")
+        if not holds_video(video.path, video_id):
+            problems.append(f"{video.path} is not at its place, or not as it was indexed")
             continue
         problems += _decode(video, own, ready)
     given = tuple(

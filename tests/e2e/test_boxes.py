@@ -96,6 +96,9 @@ def test_boxes_are_kept_and_used(
     film.rename(film.with_name("elsewhere.mp4"))
     assert main(decoded) == 0
     assert "is not at its place" in capsys.readouterr().err
+    film.write_bytes(film.with_name("elsewhere.mp4").read_bytes()[:-1])  # another film, same name
+    assert main(decoded) == 0
+    assert "not as it was indexed" in capsys.readouterr().err
     assert main([*ask[:4], "--ground-frames", "decoded"]) == 1
     assert "give both" in capsys.readouterr().err
 
