@@ -117,7 +117,8 @@ def shown(value: object) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number of things.
 
-    >>> counted(0, "video"), counted(1, "video"), counted(2, "video")
-    ('0 videos', '1 video', '2 videos')
+    >>> counted(0, "video"), counted(1, "video"), counted(2, "box")
+    ('0 videos', '1 video', '2 boxes')
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    ending = "" if number == 1 else "es" if noun.endswith("x") else "s"
+    return f"{number} {noun}{ending}"

@@ -142,7 +142,10 @@ def _write_overlay(qa: VideoQA, answer: Answer, folder: Path) -> None:
     except VideoError as error:
         warn(str(error))
         return
-    remark("No evidence with boxes has its file at its place." if clip is None else f"{clip}")
+    if clip is None:
+        remark("No evidence has boxes and its file as it was indexed, so no clip was cut.")
+    else:
+        remark(f"{clip}")
 
 
 def _open_qa(options: argparse.Namespace) -> Any:

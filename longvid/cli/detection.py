@@ -71,21 +71,26 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
     for video_id, name in videos.items():
         seen, found = finder.find(store, video_id)
         pictures, boxes = pictures + seen, boxes + found
-        remark(f"{name}: {found} boxes in {counted(seen, 'new picture')}")
+        remark(f"{name}: {counted(found, 'box')} in {counted(seen, 'new picture')}")
     embedded = _embedded(config, store, videos) if options.embed else 0
     if options.json:
         vectors = {"vectors": embedded} if options.embed else {}
         dump({"pictures": pictures, "boxes": boxes, **vectors})
     else:
-        say(f"{boxes} boxes in {counted(pictures, 'new picture')}")
+        say(f"{counted(boxes, 'box')} in {counted(pictures, 'new picture')}")
     return OK
 
 
 def _embed(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
     from longvid.config import Config, change
+    from longvid.store.detected_boxes import BOXES
 
     config = Config.from_dict(change({**store.config, "run": {}}, options.set))
-    embedded = _embedded(config, store, videos)
+    embedded = 0
+    if any(store.annotations.list_keys(video_id, BOXES) for video_id in videos):
+        embedded = _embedded(config, store, videos)
+    else:
+        remark("No boxes are stored; look for some with --detector NAME --things.")
     if options.json:
         dump({"vectors": embedded})
     else:
@@ -133,7 +138,7 @@ def _list(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
         dump([dict(zip(keys, row, strict=True)) for row in rows])
         return OK
     if not rows:
-        remark('No boxes: add them with --detector open_vocabulary --things "red car, dog".')
+        remark('No boxes: add them with --detector NAME --things "red car, dog".')
     table(
         ("video", "thing", "pictures", "boxes"),
         [(name, thing, str(seen), str(found)) for name, thing, seen, found in rows],

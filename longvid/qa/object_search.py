@@ -68,7 +68,7 @@ def search_objects(
     if not best:
         raise QuestionError(
             f"No box of {store.uri} has a vector; make them with longvid boxes --embed, after "
-            'longvid boxes --detector open_vocabulary --things "red car, dog".'
+            'longvid boxes --detector NAME --things "red car, dog".'
         )
     ranked = sorted(best.values(), key=lambda one: (-one.score, one.path, one.seconds))
     return ranked[:top_k]

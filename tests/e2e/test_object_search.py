@@ -56,7 +56,9 @@ def test_a_text_finds_the_frame_and_the_box(made: str, capsys: pytest.CaptureFix
     before = store.digest()
     capsys.readouterr()
     assert main(["search", "white star", "--store", made, "--objects"]) == 1
-    assert "longvid boxes --embed" in capsys.readouterr().err
+    hint = capsys.readouterr().err
+    assert "longvid boxes --embed" in hint
+    assert "--detector NAME" in hint
     assert main(["boxes", "--store", made, "--embed", "--json"]) == 0
     num_vectors = json.loads(capsys.readouterr().out)["vectors"]
     (video,) = store.videos()
@@ -134,6 +136,11 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not store.annotations.list_keys(video_id)[1:]
     with pytest.raises(QuestionError, match="No box"):
         VideoQA(made).search_objects("white star")
+    capsys.readouterr()
+    assert main(["boxes", "--store", made, "--embed"]) == 0
+    said = capsys.readouterr()
+    assert "No boxes are stored; look for some with --detector NAME" in said.err
+    assert "0 new vectors" in said.out
 
 
 def test_a_box_is_shown_alone_in_the_middle_of_a_frame() -> None:
