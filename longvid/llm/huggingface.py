@@ -32,7 +32,7 @@ from longvid.llm.prompt_builder import FROM_CHECKPOINT, AskedPrompt, PromptBuild
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import family_of, spaces_of
-from longvid.models.families.protocol import Decoder, FramePiece
+from longvid.models.families.protocol import Decoder, Family, FramePiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.protocols import AnswerListener, Generation
@@ -127,6 +127,10 @@ class HuggingFaceLanguageModel:
     def folder(self) -> Path:
         return checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
 
+    def family(self) -> Family:
+        """Return the architecture of the checkpoint."""
+        return family_of(self.folder())
+
     def setup(self, device: str = "cpu") -> Worker:
         """Load the language model and its tokenizer.
 
@@ -138,7 +142,7 @@ class HuggingFaceLanguageModel:
         folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits, self.experts)):
-            decoder = family_of(folder).load_decoder(folder, dtype, device)
+            decoder = self.family().load_decoder(folder, dtype, device)
         return Worker(self, folder, decoder)
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from longvid.errors import ModelError
 from longvid.lazy_import import torch
-from longvid.models.families import family_of, spaces_of
-from longvid.models.families.protocol import Decoder, Projector
+from longvid.models.families.protocol import Decoder, Family, Projector
 from longvid.types import Segment, Selection
 
 
@@ -20,16 +19,18 @@ class SelectionProjector:
     """Turns selections of a checkpoint's kept tokens into what its language model reads.
 
     Args:
+        family: Of the checkpoint.
         folder: The checkpoint.
+        spaces: Of the tokens that it takes: projected ones, and those before the projector where
+            the family can project them one by one.
         decoder: Its language model; the projector goes to the same device and dtype.
-
-    Attributes:
-        spaces: The spaces of tokens that it takes: projected ones, and those before the projector
-            where the family can project them one by one.
     """
 
-    def __init__(self, folder: Path, decoder: Decoder) -> None:
-        self.spaces = spaces_of(folder)
+    def __init__(
+        self, family: Family, folder: Path, spaces: tuple[str, ...], decoder: Decoder
+    ) -> None:
+        self.spaces = spaces
+        self._family = family
         self._folder = folder
         self._decoder = decoder
         self._loaded: Projector | None = None
@@ -65,7 +66,7 @@ class SelectionProjector:
         """The projector, read when it is first needed: most stores need none."""
         if self._loaded is None:
             weight: torch.Tensor = self._decoder.module.get_input_embeddings().weight
-            self._loaded = family_of(self._folder).load_projector(
+            self._loaded = self._family.load_projector(
                 self._folder, weight.dtype, str(weight.device)
             )
         return self._loaded

@@ -20,7 +20,6 @@ from longvid.llm.generation import (
 from longvid.llm.known_footage import KnownFootage
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
-from longvid.models.families import family_of
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
 from longvid.models.tokenizer import (
     Span,
@@ -67,10 +66,10 @@ class PromptBuilder:
     """
 
     def __init__(self, part: HuggingFaceLanguageModel, folder: Path, decoder: Decoder) -> None:
-        family = family_of(folder)
+        family = part.family()
         self._part = part
         self._decoder = decoder
-        self._tower_projector = SelectionProjector(folder, decoder)
+        self._tower_projector = SelectionProjector(family, folder, part.spaces(), decoder)
         self.space = self._tower_projector.spaces[0]
         self._tokenizer = load_tokenizer(folder)
         self._text_tokenizer = TextTokenizer(self._tokenizer)

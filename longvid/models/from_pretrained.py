@@ -150,6 +150,7 @@ def load(
     model_class: type[Any],
     *,
     drop: Sequence[str] = (),
+    state: dict[str, torch.Tensor] | None = None,
     dtype: torch.dtype,
     device: str = "cpu",
 ) -> Any:
@@ -159,6 +160,7 @@ def load(
         folder: The checkpoint.
         model_class: A class of transformers.
         drop: Dotted names of submodules that are neither built nor read ("model.vision_tower").
+        state: Weights by name that were read elsewhere; those of the folder stay on disk then.
         dtype: Of the weights in memory, whatever they are on disk.
         device: Where the weights go.
 
@@ -169,7 +171,8 @@ def load(
         ModelError: The checkpoint is incomplete, of another architecture, or does not fit in
             memory.
     """
-    checkpoint_files.weight_files(folder)
+    if state is None:
+        checkpoint_files.weight_files(folder)
     arguments = _PLACEMENT.get(Placement()).arguments(dtype, device)
     one_place = "device_map" not in arguments
 
@@ -181,7 +184,8 @@ def load(
     try:
         with quiet():
             model, info = partial.from_pretrained(
-                folder,
+                folder if state is None else None,
+                state_dict=state,
                 dtype=dtype,
                 local_files_only=True,
                 output_loading_info=True,

@@ -176,7 +176,13 @@ def check_names(
 
 
 def load_text_model(
-    folder: Path, model_class: type[Any], config: Any, beside: str, dtype: torch.dtype, device: str
+    folder: Path,
+    model_class: type[Any],
+    config: Any,
+    beside: str,
+    dtype: torch.dtype,
+    device: str,
+    state: dict[str, Tensor] | None = None,
 ) -> Any:
     """Load the language model of a checkpoint that holds other tensors too.
 
@@ -186,12 +192,13 @@ def load_text_model(
         config: Its configuration.
         beside: Pattern of the names of the other tensors.
         dtype, device: Of the weights.
+        state: Weights by name that were read elsewhere.
 
     Raises:
         ModelError: See `models.loading.load`.
     """
 
-    def from_pretrained(cls: Any, path: Path, /, **settings: Any) -> Any:
+    def from_pretrained(cls: Any, path: Path | None, /, **settings: Any) -> Any:
         return model_class.from_pretrained.__func__(cls, path, config=config, **settings)
 
     body = {
@@ -201,7 +208,7 @@ def load_text_model(
     }
     # The name and module of the base are those by which transformers finds its renamings.
     text_class = type(model_class.__name__, (model_class,), body)
-    return load(folder, text_class, dtype=dtype, device=device)
+    return load(folder, text_class, state=state, dtype=dtype, device=device)
 
 
 def _tensors_of(file: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:

@@ -21,7 +21,6 @@ from longvid.llm.generation import OnStep
 from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
 from longvid.llm.prefill import ReadPrompt
 from longvid.llm.prompt_builder import AskedPrompt
-from longvid.models.families import family_of
 from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.models.tokenizer import Span, split_spans
@@ -98,7 +97,7 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
         folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits)):
-            return folder, family_of(folder).load_decoder(folder, dtype, device)
+            return folder, self.family().load_decoder(folder, dtype, device)
 
 
 def stretch_rope(decoder: Decoder, kind: str, factor: float) -> None:

@@ -10,14 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    CLIPConfig,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPVisionConfig,
-    ConvNextConfig,
-    ConvNextModel,
-)
 
 from longvid.errors import ConfigError, ModelError
 from longvid.methods.roi_pooling import join_levels, pool_boxes_reference
@@ -25,94 +17,27 @@ from longvid.methods.tracking import Detection
 from longvid.models import detectors
 from longvid.models.weights import read_file
 from longvid.systems.mg_llava import convnext
-from longvid.systems.mg_llava.checkpoint import Connector, ConnectorSizes
 from longvid.systems.mg_llava.conv_gate import Variant
 from longvid.systems.mg_llava.encoder import ConvGateEncoder
 from longvid.systems.mg_llava.object_boxes import FrameBoxes, prepare_boxes
 from longvid.systems.mg_llava.square_frames import square_pixels
 from longvid.testing import check_encoder, make_frames
-from tests.parity import published_checkpoints as tiny
-
-LOW, WIDTHS, LLM = 16, (6, 8, 10, 12), 20
-SIDE, GRID = 32, 4
-HIGH_SIDE = 32 * GRID
-SIZES = ConnectorSizes(LOW, WIDTHS[-1], "gate_sum", LLM, sum(WIDTHS))
-
-
-def randomize(module: torch.nn.Module, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
-
-
-def timm_name(name: str) -> str:
-    """Return timm's name of a tensor of transformers' ConvNeXt, as the official table has it."""
-    parts = name.split(".")
-    if parts[0] == "embeddings":
-        return f"stem.{0 if parts[1] == 'patch_embeddings' else 1}.{parts[2]}"
-    stage, kind = parts[2], parts[3]
-    if kind == "downsampling_layer":
-        return f"stages.{stage}.downsample.{parts[4]}.{parts[5]}"
-    inner = {
-        "dwconv": "conv_dw",
-        "layernorm": "norm",
-        "pwconv1": "mlp.fc1",
-        "pwconv2": "mlp.fc2",
-        "layer_scale_parameter": "gamma",
-    }[parts[5]]
-    return ".".join(["stages", stage, "blocks", parts[4], inner, *parts[6:]])
-
-
-def write_connector(file: Path, sizes: ConnectorSizes = SIZES) -> Connector:
-    """Write the authors' file: a table inside what mmengine saves, with the language model's."""
-    connector = Connector(sizes)
-    randomize(connector, 5)
-    state = {name.removeprefix("levels."): w for name, w in connector.state_dict().items()}
-    state["llm.model.norm.weight"] = torch.ones(LLM)
-    torch.save({"meta": {"epoch": 1, "cfg": "model = dict()"}, "state_dict": state}, file)
-    return connector.eval()
+from tests.parity.mg_llava_checkpoint import (
+    GRID,
+    HIGH_SIDE,
+    LLM,
+    LOW,
+    SIDE,
+    SIZES,
+    WIDTHS,
+    write_connector,
+    write_towers,
+)
 
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Write both towers, the second as transformers and as open_clip have it."""
-    root = tmp_path_factory.mktemp("mg_llava")
-    sizes = {"hidden_size": LOW, "intermediate_size": 24, "num_attention_heads": 2}
-    torch.manual_seed(1)
-    clip = CLIPModel(
-        CLIPConfig(
-            text_config=CLIPTextConfig(
-                vocab_size=300,
-                num_hidden_layers=1,
-                max_position_embeddings=64,
-                eos_token_id=2,
-                bos_token_id=1,
-                pad_token_id=0,
-                **sizes,
-            ).to_dict(),
-            vision_config=CLIPVisionConfig(
-                image_size=SIDE, patch_size=8, num_hidden_layers=3, **sizes
-            ).to_dict(),
-            projection_dim=12,
-        )
-    ).eval()
-    clip.save_pretrained(root / "clip")
-    tiny.write_byte_tokenizer(root / "clip")
-    tiny.write_preprocessor(root / "clip", SIDE)
-    high = ConvNextModel(ConvNextConfig(hidden_sizes=list(WIDTHS), depths=[1, 1, 2, 1])).eval()
-    randomize(high, 2)
-    high.save_pretrained(root / "convnext")
-    (root / "open_clip").mkdir()
-    state = {
-        f"visual.trunk.{timm_name(name)}": value
-        for name, value in high.state_dict().items()
-        if not name.startswith("layernorm.")
-    }
-    state |= {"visual.trunk.head.norm.weight": torch.ones(12), "logit_scale": torch.ones(())}
-    torch.save(state, root / "open_clip" / "open_clip_pytorch_model.bin")
-    write_connector(root / "mg_llava.pth")
-    return {"root": root, "clip": clip, "high": high}
+    return write_towers(tmp_path_factory.mktemp("mg_llava"))
 
 
 def part_of(towers: dict[str, Any], **changes: Any) -> ConvGateEncoder:

@@ -57,6 +57,7 @@ from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
 from longvid.systems.longvu.encoder import LongVUEncoder
 from longvid.systems.longvu.language_model import LongVULanguageModel
 from longvid.systems.mg_llava.encoder import ConvGateEncoder
+from longvid.systems.mg_llava.language_model import MgLlavaLanguageModel
 from longvid.systems.slowfast_llava.language_model import SlowFastLanguageModel
 from longvid.transcribe.faster_whisper import FasterWhisper
 from longvid.transcribe.pocketsphinx import PocketSphinx
@@ -113,6 +114,7 @@ LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     LlamaVidLanguageModel(),
     LongVULanguageModel(),
     SlowFastLanguageModel(),
+    MgLlavaLanguageModel(),
     Quote(),
 )
 GROUNDERS: tuple[GrounderPart, ...] = (OpenVocabulary(), DrawnShapes())

@@ -17,7 +17,7 @@ from torch import Tensor
 from longvid.llm import prompt as prompts
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
-from longvid.models.families import family_of
+from longvid.models.families import family_of, spaces_of
 from longvid.models.tokenizer import TextTokenizer
 from longvid.types import Segment
 
@@ -59,7 +59,7 @@ class Reader:
         folder = checkpoint_files.part_of(checkpoint_files.locate(model), checkpoint_files.VLM)
         family = family_of(folder)
         self._decoder = family.load_decoder(folder, dtype, "cpu")
-        self._tower_projector = SelectionProjector(folder, self._decoder)
+        self._tower_projector = SelectionProjector(family, folder, spaces_of(folder), self._decoder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self._text_tokenizer = TextTokenizer(self._tokenizer)
         self._prompt = prompts.prompt_of(folder, family, self._tokenizer)

@@ -1,8 +1,9 @@
-"""Load what MG-LLaVA's authors published beside its language model: fusion and projectors.
+"""Load what MG-LLaVA's authors published: fusion, projectors and the language model's weights.
 
 A file of mmengine holds `fuse_module.*`, `projector.model.*`, `bbox_projector.model.*` and `llm.*`,
-which stays on disk; both towers are checkpoints of their own. The variant of the fusion is not
-written down, and is read off the shapes.
+which each side reads its part of; both towers are checkpoints of their own, and so is what the
+language model began as, with its sizes and its tokenizer. The variant of the fusion is not written
+down, and is read off the shapes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from torch import Tensor, nn
 from longvid.errors import ModelError
 from longvid.methods.roi_pooling import join_levels, pool_boxes
 from longvid.models import checkpoint_files
+from longvid.models.families.hf_family import TokenProjector
+from longvid.models.families.protocol import PROJECTED
 from longvid.models.free_memory import require_room
 from longvid.models.weights import read_file
 from longvid.systems.mg_llava.conv_gate import ConvGateFusion, Variant, fused_width
 from longvid.systems.mg_llava.object_tokens import BoxProjector, MultiLevelPooling
 
 _WANTED = re.compile(r"(fuse_module|projector|bbox_projector|multi_level_linear)\.")
+_LLM = "llm."
 _SUFFIXES = (".pth", ".safetensors", ".bin")
 _LEVELS = "multi_level_linear."
 #: Bins of the RoI grid: of the joined map, and of the last stage alone.
@@ -116,17 +120,63 @@ def connector_file(name: str) -> Path:
     return found[0]
 
 
-def connector_sizes(file: Path, low_width: int) -> ConnectorSizes:
+def connector_sizes(file: Path, low_width: int = 0) -> ConnectorSizes:
     """Read sizes and the variant off the heads of a file.
 
     Args:
         file: As found.
-        low_width: Of the low-resolution tower's tokens.
+        low_width: Of the low-resolution tower's tokens; 0 where it is not known, and then not
+            compared with what the file was trained with.
 
     Raises:
         ModelError: A tensor that says a size is missing, or it was trained with another tower.
     """
     return _sizes(file, _state(file, data=False), low_width)
+
+
+def token_space(file: Path, keep: str) -> str:
+    """Name the space of the tokens that a file makes of frames, and its language model reads.
+
+    Args:
+        file: As found.
+        keep: PROJECTED, or TOWER for fused tokens before the projector.
+
+    Raises:
+        ModelError: See `connector_sizes`.
+    """
+    sizes = connector_sizes(file)
+    width = sizes.llm_width if keep == PROJECTED else sizes.fused_width
+    return f"mg_llava/{sizes.variant}-{keep}-{width}@{checkpoint_files.file_identity([file])}"
+
+
+def load_token_projector(file: Path, dtype: torch.dtype, device: str) -> TokenProjector:
+    """Load the projector of tokens alone, for fused tokens that were kept before it.
+
+    Raises:
+        ModelError: See `connector_sizes`.
+    """
+    sizes = connector_sizes(file)
+    projector = BoxProjector(sizes.fused_width, sizes.llm_width)
+    own = "projector."
+    state = {k.removeprefix(own): v for k, v in read_file(file).items() if k.startswith(own)}
+    projector.load_state_dict(state)
+    module = projector.to(device=device, dtype=dtype).requires_grad_(False).eval()
+    return TokenProjector(module, sizes.fused_width)
+
+
+def language_model_state(file: Path) -> dict[str, Tensor] | None:
+    """Return the weights of the language model by its own names, None where it was not trained.
+
+    Raises:
+        ModelError: They are those of an adapter, which must be merged first.
+    """
+    state = {k.removeprefix(_LLM): v for k, v in read_file(file).items() if k.startswith(_LLM)}
+    if any("lora_" in name for name in state):
+        raise ModelError(
+            f"{file} holds a LoRA adapter of its language model; merge it into the weights first, "
+            "and name the merged file."
+        )
+    return state or None
 
 
 def load_connector(file: Path, low_width: int, dtype: torch.dtype, device: str) -> Connector:
@@ -178,6 +228,7 @@ def _sizes(file: Path, state: dict[str, Tensor], low_width: int) -> ConnectorSiz
             f"{file} lacks {error.args[0]}; name MG-LLaVA's .pth file, such as one of "
             "PhoenixZ/MG-LLaVA."
         ) from error
+    low_width = low_width or trained
     if trained != low_width or high_width < 1:
         raise ModelError(
             f"{file} was trained with a low-resolution tower of width {trained}, and encoder.clip "

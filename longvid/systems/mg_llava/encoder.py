@@ -117,9 +117,9 @@ class ConvGateEncoder:
 
     def space(self) -> str:
         """Name the token space, without loading weights."""
-        weights = checkpoint_files.identity(self.clip_folder())
         if self.model:
-            weights = checkpoint_files.file_identity([self._file()])
+            return published.token_space(self._file(), self.keep)
+        weights = checkpoint_files.identity(self.clip_folder())
         kind = f"{self.sizes().variant}-{self.keep}-{self.token_width()}"
         return f"mg_llava/{kind}@{weights}"
 

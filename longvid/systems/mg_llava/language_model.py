@@ -1,0 +1,124 @@
+"""MG-LLaVA asks about a video: of each frame its fused tokens, then its objects, without a mark."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longvid.errors import ConfigError
+from longvid.lazy_import import later
+from longvid.models import checkpoint_files
+from longvid.models.checkpoint_ref import hub_checkpoint
+from longvid.models.families.protocol import PROJECTED, TOWER, Decoder
+from longvid.protocols import RUN_ONLY
+from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker
+from longvid.types import CheckpointRef, EncoderMemory, LanguageModelMemory
+
+if TYPE_CHECKING:
+    from longvid.systems.mg_llava import checkpoint, family
+    from longvid.systems.mg_llava.family import ConnectedFamily
+else:
+    _HERE = "longvid.systems.mg_llava"
+    checkpoint, family = later(f"{_HERE}.checkpoint"), later(f"{_HERE}.family")
+
+#: The authors' prompt for each kind of language model, without a system text, as they evaluate.
+_PROMPTS = {
+    "vicuna": "USER: {video}\n{question}{choices} ASSISTANT:",
+    "llama3": (
+        "<|start_header_id|>user<|end_header_id|>\n\n{video}\n{question}{choices}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "phi3": "<|user|>\n{video}\n{question}{choices}<|end|>\n<|assistant|>\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MgLlavaLanguageModel(PublishedLanguageModel):
+    """MG-LLaVA as its authors ask it of videos; it reads what the encoder `conv_gate` stores.
+
+    Args:
+        model: MG-LLaVA's .pth file, its folder, or a hub name; the one that the encoder names.
+        llm: The language model that it was trained from: a folder or a hub name. Its weights are
+            read only where the file holds none, as after the first stage of training.
+        conversation: "vicuna" (also Yi), "llama3" or "phi3".
+        context: Most tokens of a prompt and its answer; 0 takes the language model's own. The
+            authors' 8 frames of 576 tokens and their objects exceed Vicuna's 4096, and were run
+            past it.
+
+    Source: MG-LLaVA, `fuse_model.py` prepare_inputs_labels_for_multimodal;
+    `video_mg_llava_proxy_eval_dataset.py`; XTuner's templates.
+    """
+
+    model: str = "PhoenixZ/MG-LLaVA"
+    max_new_tokens: int = 50
+    llm: str = field(default="lmsys/vicuna-7b-v1.5", metadata=RUN_ONLY)
+    conversation: str = "vicuna"
+    context: int = 0
+
+    def __post_init__(self) -> None:
+        PublishedLanguageModel.__post_init__(self)
+        if self.conversation not in _PROMPTS:
+            raise ConfigError(
+                f"llm.conversation is {self.conversation!r}; use {', '.join(_PROMPTS)}."
+            )
+        if self.context < 0:
+            raise ConfigError(f"llm.context must not be negative, got {self.context}.")
+
+    def folder(self) -> Path:
+        """Return the folder of the language model's configuration and tokenizer."""
+        return checkpoint_files.locate(self.llm)
+
+    def file(self) -> Path:
+        """Return the authors' file."""
+        return checkpoint.connector_file(self.model)
+
+    def family(self) -> ConnectedFamily:
+        """Return the family of the file's language model."""
+        return family.connected_family(self.file(), self.folder(), _PROMPTS[self.conversation])
+
+    def spaces(self) -> tuple[str, ...]:
+        """Name the spaces of projected and of fused tokens, without loading weights."""
+        file = self.file()
+        return checkpoint.token_space(file, PROJECTED), checkpoint.token_space(file, TOWER)
+
+    def checkpoints(self) -> tuple[CheckpointRef, ...]:
+        """Name the authors' file and the language model that it was trained from."""
+        return (
+            hub_checkpoint("mg_llava", "llm.model", self.model, find=self.file),
+            hub_checkpoint("llm", "llm.llm", self.llm),
+        )
+
+    def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
+        """State what projector and language model need.
+
+        Raises:
+            ConfigError: The encoder is of another system.
+            ModelError: A checkpoint is missing or incomplete.
+        """
+        from longvid.systems.mg_llava.memory import language_model_memory
+
+        return language_model_memory(self, encoder, device)
+
+    def setup(self, device: str = "cpu") -> Worker:
+        """Load the language model and its tokenizer.
+
+        Raises:
+            ModelError: A checkpoint is missing, incomplete, or does not fit the other.
+        """
+        prefix = "" if self.frame_prefix == "auto" else self.frame_prefix
+        template = _PROMPTS[self.conversation] if self.template == "auto" else self.template
+        own = dataclasses.replace(self, template=template, frame_prefix=prefix)
+        return Worker(own, *self.load(device))
+
+
+class Worker(PublishedWorker):
+    """Shows every frame's tokens as they are stored."""
+
+    def __init__(self, part: MgLlavaLanguageModel, folder: Path, decoder: Decoder) -> None:
+        super().__init__(part, folder, decoder)
+        if part.context:
+            decoder.context = part.context
+        # What ends an answer is the tokenizer's, whatever the language model says.
+        decoder.module.generation_config.eos_token_id = self._tokenizer.eos_token_id
