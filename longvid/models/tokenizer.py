@@ -7,7 +7,9 @@ a second video. Here it is read letter by letter, as any other text.
 
 from __future__ import annotations
 
+import itertools
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -216,10 +218,31 @@ def unknown_words(tokenizer: Any, text: str, control_ids: Collection[int] = ()) 
     if backend is None or not isinstance(backend.model, WordLevel):
         return ()
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    pairs = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
     lacking = {tokenizer.unk_token_id, *control_ids}
-    unknown = (text[start:end] for token, (start, end) in pairs if token in lacking)
-    return tuple(dict.fromkeys(unknown))
+    kept = {place for _, span in pairs for place in range(*span)}
+    # A normaliser may drop what it cannot read, such as another script, and give it no token.
+    lost = [span for span in _words(text) if not kept.issuperset(range(*span))]
+    in_lost = {place for span in lost for place in range(*span)}
+    unread = [span for token, span in pairs if token in lacking and span[0] not in in_lost]
+    return tuple(dict.fromkeys(text[start:end] for start, end in sorted(unread + lost)))
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Return start and end of every run of characters that are neither space nor punctuation.
+
+    >>> _words("red, green")
+    [(0, 3), (5, 10)]
+    """
+    runs = itertools.groupby(range(len(text)), lambda place: _is_of_word(text[place]))
+    places = [list(run) for is_word, run in runs if is_word]
+    return [(run[0], run[-1] + 1) for run in places]
+
+
+def _is_of_word(character: str) -> bool:
+    category = unicodedata.category(character)
+    is_control = category == "Cc" and not character.isspace()
+    return category[0] in "LMN" or category == "So" or is_control
 
 
 def require_known_words(

@@ -123,6 +123,14 @@ def test_words_that_a_closed_vocabulary_lacks() -> None:
     unknown = unknown_words(closed, "Where is my Car, the red car or my dog?")
     assert unknown[0] == "my"
     assert {word.strip(",").lower() for word in unknown} == {"my", "car", "dog"}
+    for text, lacking in (
+        ("где star", ("где",)),
+        ("red\0star", ("red\0star",)),
+        ("the café, a 星 or ⭐?", ("café", "星", "⭐")),
+        ("what\N{RIGHT SINGLE QUOTATION MARK}s “red”, or, the star's: (blue)…?", ()),
+        ("a\tred\nring", ()),
+    ):
+        assert unknown_words(closed, text) == lacking
 
 
 def test_a_vocabulary_of_pieces_knows_every_word() -> None:

@@ -36,6 +36,12 @@ def test_a_word_of_ten_thousand_letters_is_refused_briefly(search: StoreSearch) 
         search.search("a" * 10_000)
 
 
+@pytest.mark.parametrize("text", ["звезда", "красная star", "a red\0ring"])
+def test_what_the_tokenizer_drops_is_an_unknown_word_too(search: StoreSearch, text: str) -> None:
+    with pytest.raises(UnknownWordsError, match="The search model does not know"):
+        search.search(text)
+
+
 class _Narrow:
     """An embedder of another width than the store's."""
 
