@@ -221,8 +221,9 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _search_objects(options: argparse.Namespace, qa: VideoQA) -> int:
-    found = qa.search_objects(options.text, video=options.video, top_k=options.top_k)
-    warn(qa.embedder.note)
+    found, notes = qa.search_objects_noted(options.text, video=options.video, top_k=options.top_k)
+    for note in notes:
+        warn(note)
     if options.json:
         dump([dataclasses.asdict(one) for one in found])
     else:

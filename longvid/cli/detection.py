@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands
-from longvid.cli.output import OK, dump, remark, say, short_names, table
+from longvid.cli.output import OK, dump, remark, say, short_names, table, warn
 from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -60,18 +60,22 @@ def _boxes(options: argparse.Namespace) -> int:
 def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:
     from longvid.config import Config, change
     from longvid.indexing.picture_boxes import BoxFinder
+    from longvid.world.grounder import DrawnShapes
 
     named = [f"grounder.name={options.detector}"] if options.detector else []
     tables = change({**store.config, "run": {}}, [*named, *options.set])
     config = Config.from_dict(tables)
     if config.grounder is None:
         raise ConfigError("No detector is named; give --detector open_vocabulary or drawn_shapes.")
+    serves_mini = isinstance(config.grounder, DrawnShapes)
     finder = BoxFinder(config.grounder, options.things.split(","), config.run.device)
     pictures = boxes = 0
     for video_id, name in videos.items():
         seen, found = finder.find(store, video_id)
         pictures, boxes = pictures + seen, boxes + found
         remark(f"{name}: {counted(found, 'box')} in {counted(seen, 'new picture')}")
+        if found and serves_mini:
+            warn(_footage_note(config, store, video_id))
     embedded = _embedded(config, store, videos) if options.embed else 0
     if options.json:
         vectors = {"vectors": embedded} if options.embed else {}
@@ -79,6 +83,17 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
     else:
         say(f"{counted(boxes, 'box')} in {counted(pictures, 'new picture')}")
     return OK
+
+
+def _footage_note(config: Config, store: Store, video_id: str) -> str:
+    """Return the caveat about a video's pictures, "" where the drawn world is what they show."""
+    from longvid.qa.candidate_segments import evenly
+    from longvid.qa.footage_note import LOOKED_AT, footage_note, segments_at
+    from longvid.store import stored_picture_times
+
+    times = stored_picture_times(store, video_id)
+    places = [(video_id, times[place]) for place in evenly(len(times), LOOKED_AT)]
+    return footage_note(store, config.llm, segments_at(store, places))
 
 
 def _embed(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:

@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import ModelError, QuestionError, UnknownWordsError
+from longvid.errors import QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
-from longvid.llm.known_footage import KnownFootage
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name, video_name
 from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
 from longvid.qa.evidence import evidence_of
+from longvid.qa.footage_note import LOOKED_AT, footage_note, segments_at
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
@@ -24,10 +24,7 @@ from longvid.qa.text_search import TextSearch, line_evidence
 from longvid.question_form import search_forms
 from longvid.store import Hit, Store, StoredVideo
 from longvid.timed_text.lexical_search import rank
-from longvid.types import TEXT_SOURCES, Evidence, Query, Question, Selection, TextLine
-
-#: Segments found that the caveat about their footage is made of.
-_LOOKED_AT = 8
+from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
 
 
 class StoreSearch:
@@ -165,12 +162,18 @@ class StoreSearch:
         Arguments and errors as of `search`.
         """
         hits, videos = self._search(text, video, top_k, paths, span)
+        keys = [(hit.video_id, hit.segment_index) for hit in hits]
+        notes = self._notes([hit.score for hit in hits], keys)
+        return [evidence_of(hit, videos) for hit in hits], notes
+
+    def _notes(self, scores: Sequence[float], keys: Sequence[tuple[str, int]]) -> list[str]:
+        """Return the caveats about what was found in some segments, best first."""
         notes = (
             self.embedder.note,
-            nothing_fits([hit.score for hit in hits], self.config.ask.min_score),
-            self._footage_note(hits[:_LOOKED_AT]),
+            nothing_fits(scores, self.config.ask.min_score),
+            footage_note(self.store, self.config.llm, keys),
         )
-        return [evidence_of(hit, videos) for hit in hits], [note for note in notes if note]
+        return [note for note in notes if note]
 
     def _search(
         self,
@@ -189,20 +192,6 @@ class StoreSearch:
         query = Query(question, self._embedded(text), torch.empty(0, 0))
         videos = self._candidates.videos()
         return self._candidates.hits(query, top_k), videos
-
-    def _footage_note(self, hits: Sequence[Hit]) -> str:
-        """Return what the language model's checkpoint says of such footage, without loading it."""
-        for checkpoint in self.config.llm.checkpoints():
-            try:
-                folder = checkpoint.find()
-            except ModelError:  # it is not on this machine, and a search needs none
-                continue
-            known = KnownFootage.read(folder)
-            if known is not None:
-                segments = self.store.load([(hit.video_id, hit.segment_index) for hit in hits])
-                num_tokens = sum(len(segment.tokens) for segment in segments)
-                return known.note(Selection(tuple(segments), (), num_tokens))
-        return ""
 
     def search_objects(
         self, text: str, *, video: str | Path | None = None, top_k: int = 5
@@ -225,6 +214,17 @@ class StoreSearch:
         ids = self._ids(video) or tuple(self._candidates.videos())
         self.embedder.require_known_words(Question(text).text)
         return search_objects(self.store, self._embedded(text), ids, top_k)
+
+    def search_objects_noted(
+        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+    ) -> tuple[list[ObjectEvidence], list[str]]:
+        """Find the frames with an object, with the caveats that a person must see.
+
+        Arguments and errors as of `search_objects`.
+        """
+        found = self.search_objects(text, video=video, top_k=top_k)
+        keys = segments_at(self.store, [(one.video_id, one.seconds) for one in found[:LOOKED_AT]])
+        return found, self._notes([one.score for one in found], keys)
 
     def search_subtitles(
         self, text: str, *, video: str | Path | None = None, top_k: int = 5

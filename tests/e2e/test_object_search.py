@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,7 +71,9 @@ def test_a_text_finds_the_frame_and_the_box(made: str, capsys: pytest.CaptureFix
     assert not store.verify()
 
     assert main(["search", "white star", "--store", made, "--objects", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    assert not said.err
+    found = json.loads(said.out)
     assert len({one["seconds"] for one in found}) == len(found) == 5
     assert [one["score"] for one in found] == sorted((o["score"] for o in found), reverse=True)
     best = found[0]
@@ -141,6 +144,22 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert "No boxes are stored; look for some with --detector NAME" in said.err
     assert "0 new vectors" in said.out
+
+
+def test_what_is_found_in_real_footage_carries_the_caveat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = Path(__file__).parents[1] / "data" / "flower_bloom.mp4"
+    folder = str(tmp_path / "store")
+    assert main(["index", str(clip), "--store", folder, "--set", "store.pictures=segment"]) == 0
+    capsys.readouterr()
+    find = ["boxes", "--store", folder, "--detector", "drawn_shapes", "--things", "object"]
+    assert main([*find, "--embed"]) == 0
+    assert "do not look like the drawn world" in capsys.readouterr().err
+    assert main(["search", "a white star", "--store", folder, "--objects"]) == 0
+    said = capsys.readouterr().err
+    assert "do not look like the drawn world" in said
+    assert "Nothing was found that fits" in said
 
 
 def test_a_box_is_shown_alone_in_the_middle_of_a_frame() -> None:
