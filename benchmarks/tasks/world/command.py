@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lengths", nargs="+", metavar="LENGTH", help='such as "10 s" "1 h"')
     parser.add_argument("--budgets", nargs="+", type=int, metavar="N", help="of the plan's, only")
+    parser.add_argument("--films", type=int, metavar="N", help="of a length or table, at most")
     parser.add_argument("--config", default="mini", help="preset or file of the arm longvid")
     parser.add_argument("--seeds", choices=sorted(SEEDS), default="test")
     parser.add_argument("--cache", type=Path, help="folder of films, stores and runs that are kept")
@@ -66,7 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help='one place, "two places", one film of many, and nothing; all without a name',
     )
-    search.add_argument("--films", type=int, metavar="N", help="of each table, at most")
     text = parser.add_argument_group("films that speak and write")
     text.add_argument("--text", action="store_true", help="pictures, text and both, on such a film")
     text.add_argument("--minutes", type=float, default=60.0, help="of it")
@@ -85,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: A length is not known, or the configuration is wrong.
     """
+    if options.films is not None and options.films < 1:
+        raise ConfigError(f"--films must be 1 or more, not {options.films}.")
     if options.text:
         return _run_text(options)
     if options.ground:
@@ -105,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
                 f"{', '.join(repr(one.suite.name) for one in trials)}."
             )
         trials = [one for one in trials if one.suite.name in options.lengths]
+    if options.films:
+        trials = [_of_fewer_films(one, options.films) for one in trials]
     if options.budgets:
         trials = [
             Trial(one.suite, tuple(cell for cell in one.cells if cell[1] in options.budgets))
@@ -129,6 +134,12 @@ def run(options: argparse.Namespace) -> int:
     _print_verdicts(found)
     _say(f"{time.perf_counter() - started:.0f} s in all")
     return 0
+
+
+def _of_fewer_films(trial: Trial, most: int) -> Trial:
+    suite = trial.suite
+    fewer = dataclasses.replace(suite, num_films=min(suite.num_films, most))
+    return Trial(fewer, trial.cells)
 
 
 def _run_grounding(options: argparse.Namespace) -> int:

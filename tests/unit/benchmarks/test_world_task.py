@@ -381,6 +381,13 @@ def test_an_unknown_length_is_told_in_one_sentence(capsys: pytest.CaptureFixture
     assert "There are no films of '2 days'" in capsys.readouterr().err
 
 
+def test_a_number_of_films_below_one_is_told_in_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["world", "--quick", "--films", "0"]) == 1
+    assert "--films must be 1 or more, not 0" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_asks_only_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
