@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "encode": "the encoder beside its bare towers, and with tokens merged inside them",
     "serve": "the server: its start, what HTTP adds, many questions at once",
     "text": "timed text: cost of reading it, signs read, lines found",
+    "remote": "a question to a model on a server, beside the server",
     "runner": "the benchmark runner, beside a bare loop of questions",
 }
 

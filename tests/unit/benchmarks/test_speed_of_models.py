@@ -59,6 +59,17 @@ def test_asking_is_measured_beside_the_usual_way(small: None, tmp_path: Path) ->
     assert ("longvid", "sooner than the usual way, every indexed frame") in found
 
 
+def test_the_time_of_a_question_to_a_server_is_its_own_and_what_is_beside_it(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "remote.json"
+    command = f"speed remote --minutes 0.5 --questions 3 --video {CLIP} --json {target}"
+    assert main(command.split()) == 0
+    found = rows(target)
+    assert found["longvid", "beside the server"] > found["longvid", "of it search"] > 0
+    assert found["server", "request"] > 1  # a picture at least
+
+
 def test_a_store_is_weighed_as_status_does(small: None, tmp_path: Path) -> None:
     target = tmp_path / "store.json"
     command = "speed store --random-weights --set store.tokens=int8 --set sample.fps=0.5"

@@ -1,0 +1,122 @@
+"""What asking a model on a server costs beside the server: `llm.name = openai`.
+
+The server is a stand-in on loopback that takes the request and answers at once, so what is left of
+a question is longvid's own: the search, the stored pictures, the request and the reading of the
+reply. The time of the server, from the start of a request to the end of its reply, is taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurements import Row
+from benchmarks.speed.footage import loop_clip
+from longvid.config import load_config
+from longvid.indexing.local_runner import run_local
+from longvid.qa.video_qa import VideoQA
+
+_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
+_QUESTIONS = (
+    "what shape is the sign?",
+    "where is the star?",
+    "what color is the circle?",
+    "how many circles are there?",
+)
+_REPLY = ("A ", "red ", "car", ".")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this measurement's options."""
+    parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of it")
+    parser.add_argument("--questions", type=int, default=100, help="one after the other")
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers every chat with one short streamed reply, and adds up how long that took it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.seconds: list[float] = []
+        self.request_bytes: list[int] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_POST(self) -> None:
+        started = time.perf_counter()
+        size = int(self.headers["Content-Length"])
+        json.loads(self.rfile.read(size))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for place, piece in enumerate(_REPLY):
+            finish = "stop" if place == len(_REPLY) - 1 else None
+            choice = {"index": 0, "delta": {"content": piece}, "finish_reason": finish}
+            self._send({"model": "m", "choices": [choice]})
+        self._send({"model": "m", "choices": [], "usage": {"prompt_tokens": 1}})
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.server.request_bytes.append(size)
+        self.server.seconds.append(time.perf_counter() - started)
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Index once, then ask."""
+    clip = str(options.video or _CLIP)
+    server = _Server()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="longvid-remote-") as folder:
+        video = loop_clip(clip, f"{folder}/film{Path(clip).suffix}", options.minutes * 60)
+        report = run_local([video], f"{folder}/store", load_config("mini"))
+        if report.videos_failed:
+            sys.exit(report.failures[0].error)
+        settings = ["llm.name=openai", f'llm.url="{server.url}"', "llm.model=m"]
+        with VideoQA(f"{folder}/store", load_config("mini", settings)) as qa:
+            qa.ask(_QUESTIONS[0])  # loads the embedder and the index
+            server.seconds.clear()
+            server.request_bytes.clear()
+            whole: list[float] = []
+            prepared: list[float] = []
+            for number in range(options.questions):
+                started = time.perf_counter()
+                answer = qa.ask(_QUESTIONS[number % len(_QUESTIONS)])
+                whole.append(time.perf_counter() - started)
+                prepared.append(sum(answer.seconds[name] for name in ("embed", "search", "load")))
+    server.shutdown()
+    server.server_close()
+    return _rows(options, whole, prepared, server)
+
+
+def _rows(
+    options: argparse.Namespace, whole: list[float], prepared: list[float], server: _Server
+) -> list[Row]:
+    task = f"a question about {options.minutes:g} minutes, asked of a server"
+    beside = [1000 * (all_ - its) for all_, its in zip(whole, server.seconds, strict=True)]
+    p95 = statistics.quantiles(beside, n=20)[-1] if len(beside) > 1 else beside[0]
+    kilobytes = [size / 1000 for size in server.request_bytes]
+    spread = max(beside) - min(beside)
+    n = len(beside)
+    return [
+        Row(task, "longvid", "beside the server", statistics.median(beside), "ms", n, spread),
+        Row(task, "longvid", "beside the server, p95", p95, "ms", n),
+        Row(task, "longvid", "of it search", 1000 * statistics.median(prepared), "ms", n),
+        Row(task, "server", "its own", 1000 * statistics.median(server.seconds), "ms", n),
+        Row(task, "server", "request", statistics.median(kilobytes), "kB", n),
+    ]
