@@ -118,6 +118,8 @@ FAMILIES: dict[str, str] = {
     "qwen2_5_omni": "longvid.models.families.qwen2_5_omni:QWEN2_5_OMNI",
     "internvl": "longvid.models.families.internvl:INTERNVL",
     "smolvlm": "longvid.models.families.smolvlm:SMOLVLM",
+    "blip-2": "longvid.models.families.blip2:BLIP2",
+    "idefics2": "longvid.models.families.idefics2:IDEFICS2",
     "llama_vid": "longvid.systems.families:LLAMA_VID",
     "cambrian_qwen": "longvid.systems.families:CAMBRIAN_QWEN",
     "cambrian_llama": "longvid.systems.families:CAMBRIAN_LLAMA",

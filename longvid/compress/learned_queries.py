@@ -1,7 +1,9 @@
 """Q-Former and Perceiver: learned queries read a picture, and what they read is kept in its place.
 
-Their weights belong to one vision tower and one language model, and their tokens to a space of
-their own. Nothing is known of where a query looks, so its token stands for the whole picture.
+Their weights belong to one vision tower and one language model. What BLIP-2's and IDEFICS2's make
+is what a `huggingface` language model of the same checkpoint reads; the tokens of IDEFICS and
+Flamingo, for layers of cross-attention, are of a space that no language model here reads. Nothing
+is known of where a query looks, so its token stands for the whole picture.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from longvid.errors import ConfigError, ModelError, OpError
 from longvid.lazy_import import later, no_grad, torch
 from longvid.methods.token_pooling import describe, require_finite
 from longvid.models.checkpoint_ref import hub_checkpoint
+from longvid.models.families import FAMILIES, space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.protocols import RUN_ONLY
 from longvid.types import CheckpointRef, EncoderMemory, Segment, Tokens
@@ -261,6 +264,9 @@ def _batches(runs: Tensor, index: Tensor, size: int) -> list[tuple[Tensor, Tenso
 
 
 def _space(kind: str, facts: resamplers.ResamplerFacts) -> str:
+    """Name the space: the checkpoint's own where its language model can read the tokens."""
+    if facts.family in FAMILIES:
+        return space_of(facts.folder)
     return f"{kind}/{facts.family}-{facts.out_width}@{facts.identity}"
 
 
@@ -283,7 +289,8 @@ def _memory(
     item_bytes = 4 if facts.family == "blip-2" else resolve_dtype(dtype, device).itemsize
     return replace(
         encoder,
-        system=system,
+        system="" if facts.family in FAMILIES else system,
         weight_bytes=encoder.weight_bytes + num_weights * item_bytes,
         token_width=facts.out_width,
+        projected=True,
     )

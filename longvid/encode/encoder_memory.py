@@ -31,7 +31,7 @@ def encoder_memory(
     whole, text_side = count_model(embedder)
     tower_only = part.keep == TOWER
     towers = sum(seen.values()) - within(seen, family.parts_of_text)
-    towers -= within(seen, (family.projector,)) if tower_only else 0
+    towers -= within(seen, family.between) if tower_only else 0
     item_bytes = resolve_dtype(part.dtype, device).itemsize
     stated = family.config(folder)
     vision = stated.vision_config
@@ -46,7 +46,7 @@ def encoder_memory(
         text_bytes=text_side * item_bytes,
         activation_bytes=part.batch_frames * (per_frame + pixels),
         item_bytes=item_bytes,
-        grid=grid,
+        grid=family.frame_grid(stated, grid, part.keep),
         token_width=family.tower_width(folder, part.grid)
         if tower_only
         else family.token_width(folder),

@@ -12,7 +12,7 @@ from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import Piece
-from longvid.models.tokenizer import Span, TextTokenizer, load_tokenizer
+from longvid.models.tokenizer import TextTokenizer, load_tokenizer
 from longvid.types import Question, Selection
 
 
@@ -55,14 +55,9 @@ def lay_out(folder: Path, question: Question, selection: Selection) -> PromptLay
     own = prompts.prompt_of(folder, family, tokenizer)
     listing = prompts.list_choices(question.choices, lettered=True)
     spans = prompts.render(own.template, family.placeholder, question.text, listing)
-    start = tokenizer.bos_token
-    has_start = (
-        start is not None and spans[0] == Span(spans[0].text) and (spans[0].text.startswith(start))
-    )
-    ids = text_tokenizer.ids(spans, start=not has_start)
-    if ids and tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
     placeholder = family.placeholder_id(folder)
+    video = (family.placeholder, placeholder) if own.before_start else None
+    ids = prompts.prompt_ids(tokenizer, text_tokenizer, spans, video)
     head, tail = prompts.split_at_video(ids, placeholder, own.template)
     pieces = prompts.lay_out(own, head, tail, selection, text_tokenizer.ids_of_each)
     return PromptLayout(tuple(pieces), placeholder, tokenizer)

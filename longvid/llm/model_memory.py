@@ -47,7 +47,7 @@ def language_model_memory(
         text=text,
         context=int(text.max_position_embeddings * rope_factor),
         language=sum(weights.values()) - within(weights, family.parts_of_vision),
-        between=0 if encoder.projected else within(weights, (family.projector,)),
+        between=0 if encoder.projected else within(weights, family.between),
         shown=lambda frames, tokens, budget: min(tokens, budget),
         question_bytes=lambda frames: 0,
         remedy="lower ask.budget",
@@ -77,10 +77,11 @@ def add_up(
         question_bytes: From the frames read to what runs in between holds at once.
     """
     item_bytes = resolve_dtype(part.dtype, device).itemsize
+    mlp = getattr(text, "intermediate_size", None) or text.ffn_dim  # as OPT calls it
 
     def activation_bytes(prompt: int, frames: int) -> int:
         span = min(prompt, part.prefill_tokens)
-        layer = held_bytes(span, text.hidden_size, text.intermediate_size, item_bytes)
+        layer = held_bytes(span, text.hidden_size, mlp, item_bytes)
         return int(layer + 4 * text.vocab_size) + question_bytes(frames)
 
     return LanguageModelMemory(

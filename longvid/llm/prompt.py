@@ -17,7 +17,7 @@ from typing import Any
 from longvid.errors import ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.models.families.protocol import Family, FramePiece, Piece, Prompt, TextPiece
-from longvid.models.tokenizer import Span, outside
+from longvid.models.tokenizer import Span, TextTokenizer, outside, split_spans
 from longvid.types import Question, Selection
 
 _FIELD = re.compile(r"\{(video|question|choices)\}")
@@ -123,6 +123,32 @@ def render(template: str, placeholder: str, question: str, choices: str) -> tupl
     parts = _FIELD.split(template)  # fixed texts, and the names of fields between them
     spans = [values[part] if index % 2 else Span(part) for index, part in enumerate(parts)]
     return tuple(span for span in spans if span.text)
+
+
+def prompt_ids(
+    tokenizer: Any,
+    text_tokenizer: TextTokenizer,
+    spans: Sequence[Span],
+    video: tuple[str, int] | None = None,
+) -> tuple[int, ...]:
+    """Tokenize a prompt; one that begins with the model's own start token gets no other.
+
+    Args:
+        tokenizer, text_tokenizer: Of the checkpoint.
+        spans: Parts of the prompt.
+        video: The placeholder of the video and its id, where it goes before the start token.
+    """
+    if video is not None:
+        parts = split_spans(spans, video[0])
+        text = [span for part in parts for span in part]
+        return (video[1],) * (len(parts) - 1) + prompt_ids(tokenizer, text_tokenizer, text)
+    mark = tokenizer.bos_token
+    first = next((span for span in spans if span.text), Span(""))
+    has_start = mark is not None and not first.is_outside and first.text.startswith(mark)
+    ids = text_tokenizer.ids(spans, start=not has_start)
+    end = tokenizer.eos_token_id
+    # Some tokenizers close every text; a prompt goes on.
+    return ids[:-1] if ids and end is not None and ids[-1] == end else ids
 
 
 def letters(count: int) -> tuple[str, ...]:

@@ -154,14 +154,8 @@ class PromptBuilder:
         return prompts.lay_out(prompt, head, tail, selection, self._text_tokenizer.ids_of_each)
 
     def _prompt_ids(self, spans: Sequence[Span]) -> tuple[int, ...]:
-        """Tokenize a prompt; one that begins with the model's own start token gets no other."""
-        mark = self._tokenizer.bos_token
-        first = next((span for span in spans if span.text), Span(""))
-        has_start = mark is not None and not first.is_outside and first.text.startswith(mark)
-        ids = self._text_tokenizer.ids(spans, start=not has_start)
-        end = self._tokenizer.eos_token_id
-        # Some tokenizers close every text; a prompt goes on.
-        return ids[:-1] if ids and end is not None and ids[-1] == end else ids
+        video = (self._placeholder, self._placeholder_id) if self._prompt.before_start else None
+        return prompts.prompt_ids(self._tokenizer, self._text_tokenizer, spans, video)
 
     def _check_space(self, selection: Selection) -> None:
         for segment in selection.segments:

@@ -164,7 +164,7 @@ def load_resampler(facts: ResamplerFacts, dtype: torch.dtype, device: str) -> Re
     class_name, drop = _CLASSES[facts.family]
     model_class = getattr(transformers, class_name)
     model = load(facts.folder, model_class, drop=drop, dtype=dtype, device=device)
-    run = {"blip-2": _blip2, "idefics2": _idefics2, "idefics": _idefics}[facts.family]
+    run = {"blip-2": blip2, "idefics2": idefics2, "idefics": _idefics}[facts.family]
     return Resampler(facts, model, lambda tokens: run(model, tokens))
 
 
@@ -187,7 +187,8 @@ def count_weights(facts: ResamplerFacts) -> int:
     return sum(weights.values()) - within(weights, drop)
 
 
-def _blip2(model: Any, tokens: Tensor) -> Tensor:
+def blip2(model: Any, tokens: Tensor) -> Tensor:
+    """Read tokens of pictures with the queries of a BLIP-2, (B, N, C) to (B, queries, D)."""
     queries = model.query_tokens.expand(len(tokens), -1, -1)
     read = model.qformer(query_embeds=queries, encoder_hidden_states=tokens).last_hidden_state
     projection = model.language_projection
@@ -195,7 +196,8 @@ def _blip2(model: Any, tokens: Tensor) -> Tensor:
     return projected
 
 
-def _idefics2(model: Any, tokens: Tensor) -> Tensor:
+def idefics2(model: Any, tokens: Tensor) -> Tensor:
+    """Read tokens of pictures with the latents of an IDEFICS2, (B, N, C) to (B, latents, D)."""
     connector = model.model.connector
     tokens = tokens.to(connector.perceiver_resampler.latents.dtype)
     everything = torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device)

@@ -29,6 +29,7 @@ from tests.parity.family_case import Case
 from tests.parity.family_cases import LLAVA, ONEVISION
 from tests.parity.family_checkpoints import NUM_FRAMES, NUM_PATCHES, SIDE
 from tests.parity.other_families import OTHERS
+from tests.parity.queried_families import QUERIED
 from tests.parity.recent_families import RECENT
 
 QUESTION = "what color is it ?"
@@ -45,7 +46,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 #: its float64 ones.
 TOLERANCE, TOLERANCES = 1e-5, {"gemma4": 2e-5}
 
-ALL = (*cases.ALL, *RECENT, *OTHERS)
+ALL = (*cases.ALL, *RECENT, *OTHERS, *QUERIED)
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
@@ -242,7 +243,7 @@ def test_each_side_leaves_the_other_on_disk(case: Case, folder: Path) -> None:
     family = family_of(folder)
     tower = family.load_tower(folder, "full", torch.float32, "cpu").module
     decoder = family.load_decoder(folder, torch.float32, "cpu").module
-    vision = {name.split(".")[1] for name, _ in tower.named_parameters()}
+    vision = {name.split(".")[:2][-1] for name, _ in tower.named_parameters()}
     text = {".".join(name.split(".")[:2]) for name, _ in decoder.named_parameters()}
 
     assert vision.isdisjoint({"language_model", "text_model", "lm_head"})

@@ -159,7 +159,7 @@ def test_a_configuration_states_what_is_stored(folders: dict[str, tuple[Path, An
     plain = load_config("mini", ["llm.name=quote"])
     settings = ["compressors.0.name=perceiver", f"compressors.0.model={folder}"]
     config = load_config("mini", ["llm.name=quote", *settings])
-    assert config.space().startswith("perceiver/idefics2-32@")
+    assert config.space().startswith("idefics2/idefics2_vision-mistral-32@")
     assert config.fingerprint() != plain.fingerprint()
     assert [one.role for one in config.checkpoints()].count("perceiver") == 1
     before, after = needs_of(plain, 0.1), needs_of(config, 0.1)

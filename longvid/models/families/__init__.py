@@ -22,6 +22,9 @@
     perception_lm.py     Perception LM: patches averaged after the projector
     minicpmv.py          MiniCPM-V 4.6: patches joined twice, a model of linear attention
     molmo2.py            Molmo2: visual tokens see each other
+    queried.py           what families with learned queries share, which a compressor may run too
+    blip2.py             BLIP-2 with OPT: 32 queries a frame, before the start of the text
+    idefics2.py          IDEFICS2: 64 latents a frame, a mark between frames
     gemma4.py            Gemma 4: frames of 70 tokens, their time on the clock
     positions.py         places on three rotary axes, without weights
     left_out.py          models of transformers that take video and have no adapter, with reasons

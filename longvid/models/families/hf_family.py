@@ -141,6 +141,15 @@ class Adapter:
         config = self.stated(folder)
         return int(config.text_config.hidden_size) * self.layers_fed(config)
 
+    @property
+    def between(self) -> tuple[str, ...]:
+        """Name the submodules between what the tower gives and what the language model reads."""
+        return (self.projector,) if self.projector else ()
+
+    def frame_grid(self, config: Any, patches: tuple[int, int], keep: str) -> tuple[int, int]:
+        """Return rows and columns of the tokens of one frame, given those of its joined patches."""
+        return patches
+
     def tower_width(self, folder: Path, grid: str) -> int:
         """Return the width of a token before the projector, without loading weights."""
         self._require_tower_tokens(folder, grid)

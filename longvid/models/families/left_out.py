@@ -1,7 +1,8 @@
 """Models of transformers that take video and have no adapter here, each with the reason.
 
 The test beside it compares this list with transformers' own table, so a release that brings
-another model makes it fail until that model is here or has an adapter.
+another model makes it fail until that model is here or has an adapter. One that takes pictures is
+listed where a compressor here makes its tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LEFT_OUT: dict[str, str] = {
     "gemma4_unified": "it has no tower: a projection of patches is all that could be kept",
     "glm5_next": _INDEXED,
     "glm_ocr": _DOCUMENTS,
+    "idefics": "its tokens are read by layers of cross-attention inside the language model, as "
+    "Flamingo's are, and not in the prompt",
     "instructblipvideo": "its Q-Former reads the question, so nothing can be kept before it",
     "kimi_k25": "it pools groups of frames along time, with a clock of milliseconds; " + _TO_DO,
     "lfm3_vl": "steps with their seconds before them; " + _TO_DO,

@@ -37,6 +37,7 @@ class Prompt:
         video_prefix: Text before the first frame. Its fields are {num_frames}, in words, and
             {duration}, as H:MM:SS.
         note: A caveat for those who read the answers, "" for none.
+        before_start: Whether the video stands before the token with which a text begins.
     """
 
     template: str
@@ -47,6 +48,7 @@ class Prompt:
     frame_separator: str = ""
     video_prefix: str = ""
     note: str = ""
+    before_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
