@@ -67,6 +67,8 @@ class Ask:
         budget: The most visual tokens that the language model is shown.
         num_segments: Segments taken from the search as candidates; 0 takes every segment of the
             videos in question, as the published systems do.
+        num_videos: In a store of 100 000 search vectors or more, look for segments only in this
+            many videos, those nearest to the question by vectors of whole videos; 0 looks in all.
         context_segments: Segments before and after each of those that are candidates too: what
             came before or after a moment lies outside the segment that a search finds.
         min_score: If the best segment scores less, a question about one video describes nothing in
@@ -121,6 +123,7 @@ class Ask:
 
     budget: int = 512
     num_segments: int = 8
+    num_videos: int = 0
     context_segments: int = 0
     min_score: float = -1.0
     max_shot_frames: int = 0
@@ -199,6 +202,7 @@ class Ask:
         counts = (self.budget, self.num_evidence, self.batch_questions)
         others = (
             self.num_segments,
+            self.num_videos,
             self.context_segments,
             self.max_shot_frames,
             self.max_neighbor_shot_frames,
@@ -206,7 +210,8 @@ class Ask:
         if min(counts) < 1 or min(others) < 0:
             raise ConfigError(
                 "ask needs budget, num_evidence and batch_questions of at least 1, and "
-                "num_segments, context_segments, max_shot_frames and max_neighbor_shot_frames of "
+                "num_segments, num_videos, context_segments, max_shot_frames and "
+                "max_neighbor_shot_frames of "
                 f"at least 0, got {', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
             )
 

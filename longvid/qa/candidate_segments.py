@@ -66,7 +66,13 @@ class CandidateSearch:
         scored = wanted
         if self._ask.moment_share and num_segments:
             scored = min(max(wanted, self._ask.num_rescored), total)
-        hits = self._store.search(query.embedding, scored, query.question.video_ids, span=span)
+        hits = self._store.search(
+            query.embedding,
+            scored,
+            query.question.video_ids,
+            span=span,
+            num_videos=self._ask.num_videos,
+        )
         broken = next((hit for hit in hits if not math.isfinite(hit.score)), None)
         if broken is not None:
             raise StoreError(

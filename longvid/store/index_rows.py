@@ -105,6 +105,10 @@ class Rows:
             end_seconds=self.end_seconds[rows],
         )
 
+    def of_place(self, place: int) -> npt.NDArray[np.int64]:
+        """Return the rows of the video at a place in `video_ids`, in order."""
+        return np.arange(*np.searchsorted(self.video, [place, place + 1]))
+
     def of_videos(self, video_ids: Collection[str]) -> npt.NDArray[np.bool_]:
         """Mark the rows of some videos, (rows,) bool."""
         wanted = set(video_ids)

@@ -26,7 +26,9 @@ Floats = npt.NDArray[np.float32]
 #: FAISS may order scores that are closer than this either way; they are computed again.
 _ROUNDING = 1e-5
 _SPARE = 8
-_NAME = re.compile(rf"{VECTORS}/part-[0-9a-z]+\.(faiss|int8|parquet)")
+#: Names of parts begin so: those of segments, and those of whole videos.
+STEMS = ("part", "videos")
+_NAME = re.compile(rf"{VECTORS}/({'|'.join(STEMS)})-[0-9a-z]+\.(faiss|int8|parquet)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,11 +121,13 @@ class Part:
         return found, products.sum(axis=1).astype(np.float32)
 
 
-def make_part(objects: Objects, rows: Rows, vectors: Floats, *, keep: bool) -> Part:
+def make_part(
+    objects: Objects, rows: Rows, vectors: Floats, *, keep: bool, stem: str = STEMS[0]
+) -> Part:
     """Build a part and, if it is to be kept, write it: the index first, the table last."""
     nearest = build_index(vectors, exact_below=EXACT_BELOW)
     rows = replace(rows, calibration=nearest.calibration)
-    name = f"{VECTORS}/part-{_digest(rows)}"
+    name = f"{VECTORS}/{stem}-{_digest(rows)}"
     if keep:
         sealed = (0, "")
 
@@ -151,7 +155,7 @@ def make_quantized_part(objects: Objects, rows: Rows, source: VectorSource, kind
         ConfigError: The width does not suit the codes.
         StoreError: The store cannot be written.
     """
-    name = f"{VECTORS}/part-{_digest(rows)}{kind}"
+    name = f"{VECTORS}/{STEMS[0]}-{_digest(rows)}{kind}"
     sealed = [(0, ""), (0, "")]
     built: list[QuantizedVectors] = []
 

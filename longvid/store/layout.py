@@ -11,7 +11,8 @@
     failures/*.parquet                            what could not be done
     runs/*.json                                   what each run did, in numbers
     catalog.parquet                               cache: one row a video
-    vectors/*.faiss, *.parquet                    cache: search index and what its rows mean
+    vectors/*.faiss, *.parquet                    cache: search index and what its rows mean;
+                                                  videos-* those of whole videos
     text/lines.parquet, words.parquet             cache: the words of all timed text
 
 Everything but the caches is immutable, so writers never wait for each other. Every object is

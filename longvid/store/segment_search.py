@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,17 @@ from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store.catalog import Catalog
 from longvid.store.catalog_cache import CatalogCache
+from longvid.store.faiss_index import EXACT_BELOW
 from longvid.store.header import Header
 from longvid.store.index_rows import TimeFilter
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time
+from longvid.store.segment_vectors import gather_segments
 from longvid.store.vectors import Hit, VectorIndex, best_hits, exact_search
+from longvid.store.video_index import VideoIndex
+
+#: A store of fewer vectors is searched in all its videos, whatever is asked for.
+EVERY_VIDEO_BELOW = EXACT_BELOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,9 @@ class SegmentSearch:
         self._objects = objects
         self._header = header
         self._catalogs = catalogs
-        self._vectors = VectorIndex(objects, header.embedding_width)
+        gather = functools.partial(gather_segments, objects)
+        self._vectors = VectorIndex(objects, header.embedding_width, gather)
+        self._of_videos = VideoIndex(objects, header.embedding_width, self._vectors)
         self._covered: Catalog | None = None
         self._lock = threading.Lock()
 
@@ -59,6 +68,7 @@ class SegmentSearch:
         video_ids: Sequence[str],
         recall: float,
         span: tuple[float, float] | None,
+        num_videos: int,
     ) -> list[Hit]:
         """Search the index, brought up to date in memory first."""
         query = self._query(embedding, top_k)
@@ -71,6 +81,9 @@ class SegmentSearch:
                 self._vectors.refresh(manifests, keep=False)
             self._covered = catalog
             left_out = self._vectors.left_out
+            of_some = 0 < num_videos < len(video_ids or manifests) and self._has_many_vectors()
+            if of_some:
+                self._of_videos.refresh(manifests, keep=False)
         self._require_known(video_ids, manifests)
         for video_id in video_ids:
             if video_id in left_out:
@@ -80,7 +93,11 @@ class SegmentSearch:
         if span is not None:
             starts = {video_id: catalog.clock_start_seconds(video_id) for video_id in manifests}
             times = TimeFilter(*span, {name: start for name, start in starts.items() if start})
-        return _shown(self._vectors.search(query, top_k, most, video_ids, recall, times), catalog)
+        if of_some:
+            hits = self._of_videos.search(query, top_k, most, video_ids, recall, times, num_videos)
+        else:
+            hits = self._vectors.search(query, top_k, most, video_ids, recall, times)
+        return _shown(hits, catalog)
 
     def search_slowly(
         self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str]
@@ -97,6 +114,11 @@ class SegmentSearch:
         with self._lock:
             self._vectors.refresh(catalog.manifests(), keep=True)
             self._covered = catalog
+            if self._has_many_vectors():
+                self._of_videos.refresh(catalog.manifests(), keep=True)
+
+    def _has_many_vectors(self) -> bool:
+        return self._vectors.num_vectors >= EVERY_VIDEO_BELOW
 
     def compact(self, kind: str, least: int) -> int:
         """Make few large parts of quantised codes; return how many were made."""
@@ -131,6 +153,7 @@ class SegmentSearch:
         """Remove the index from the store."""
         with self._lock:
             self._vectors.clear()
+            self._of_videos.clear()
 
     def _query(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
         if tuple(embedding.shape) != (self._header.embedding_width,):

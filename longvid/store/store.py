@@ -272,6 +272,7 @@ class Store:
         *,
         recall: float = 0.98,
         span: tuple[float, float] | None = None,
+        num_videos: int = 0,
     ) -> list[Hit]:
         """Find the segments whose best vector has the greatest inner product with a query.
 
@@ -284,6 +285,8 @@ class Store:
             recall: Share of the true best that a search in a larger store must find, as measured
                 when its index was built; 1.0 searches it exactly.
             span: Restricts the search to segments that overlap this start and end in seconds.
+            num_videos: In a store of 100 000 vectors or more, compare the segments of this many
+                videos alone, found by vectors of whole videos first; 0 visits every video.
 
         Returns:
             Best first; equal scores in order of video id and segment index.
@@ -292,7 +295,7 @@ class Store:
             StoreError: The embedding is of another width or not finite, a video is not in the
                 store or damaged, or FAISS is not installed.
         """
-        return self._search.search(embedding, top_k, video_ids, recall, span)
+        return self._search.search(embedding, top_k, video_ids, recall, span, num_videos)
 
     def status(self) -> StoreStatus:
         """Add up what the store holds."""

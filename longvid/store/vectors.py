@@ -15,17 +15,17 @@ int8 in a mapped file (`quantized_index`); such a part is made anew by `compact`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from longvid.errors import StoreError
-from longvid.store.chunk_reader import load_vectors
 from longvid.store.index_compaction import LARGEST_QUANTIZED, compacted, groups_to_compact
 from longvid.store.index_rows import Rows, TimeFilter
 from longvid.store.index_shard import (
+    STEMS,
     Part,
     is_index_name,
     make_part,
@@ -34,7 +34,7 @@ from longvid.store.index_shard import (
 )
 from longvid.store.layout import VECTORS
 from longvid.store.objects import DamagedObjectError, Objects
-from longvid.store.sealed_manifest import read_manifest
+from longvid.store.segment_vectors import LARGEST_PART, vectors_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -42,8 +42,6 @@ Floats = npt.NDArray[np.float32]
 _FAN_OUT = 8
 #: A part is made anew when this share of its rows is dead.
 _DEAD_SHARE = 0.25
-#: No part grows beyond this many vectors, which bounds the memory that building it takes.
-_LARGEST_PART = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,28 @@ class _State:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-class VectorIndex:
-    """The search index of a store. Searches go on, on the parts there were, while it refreshes."""
+#: Gives rows and vectors of some videos, a part's worth at a time. Its arguments are their ids, the
+#: checksum of each manifest by id, and where it puts a sentence for each video that is damaged.
+Gather = Callable[[Sequence[str], Mapping[str, str], dict[str, str]], Iterable[tuple[Rows, Floats]]]
 
-    def __init__(self, objects: Objects, width: int) -> None:
+
+class VectorIndex:
+    """A search index of a store. Searches go on, on the parts there were, while it refreshes.
+
+    Args:
+        objects: Of the store.
+        width: E.
+        gather: Reads the vectors of videos that are in no part.
+        stem: What the names of its parts begin with, one of `index_shard.STEMS`.
+    """
+
+    def __init__(
+        self, objects: Objects, width: int, gather: Gather, *, stem: str = STEMS[0]
+    ) -> None:
         self._objects = objects
         self._width = width
+        self._gather = gather
+        self._stem = stem
         self._state = _State()
 
     def covers(self, manifests: Mapping[str, str]) -> bool:
@@ -102,14 +116,14 @@ class VectorIndex:
         covered = {video_id for part in parts for video_id in part.living}
         missing = sorted(manifests.keys() - covered)
         left_out: dict[str, str] = {}
-        for rows, vectors in _gather(self._objects, missing, manifests, left_out):
-            parts.append(make_part(self._objects, rows, vectors, keep=keep))
+        for rows, vectors in self._gather(missing, manifests, left_out):
+            parts.append(make_part(self._objects, rows, vectors, keep=keep, stem=self._stem))
         dead = [part for part in parts if not part.num_alive]
         parts = [part for part in parts if part.num_alive]
         while group := _group_to_merge([part for part in parts if keep or not part.stored]):
             rows = Rows.concatenate([part.rows.take(part.rows_alive()) for part in group])
             vectors = np.concatenate([part.nearest.vectors(part.rows_alive()) for part in group])
-            merged = make_part(self._objects, rows, vectors, keep=keep)
+            merged = make_part(self._objects, rows, vectors, keep=keep, stem=self._stem)
             dead += group
             parts = [*(part for part in parts if part not in group), merged]
         if keep:
@@ -140,6 +154,19 @@ class VectorIndex:
             remove_parts(self._objects, [part.name for part in group if part.name != made.name])
         return len(groups)
 
+    @property
+    def num_vectors(self) -> int:
+        """How many vectors can be found."""
+        return sum(part.num_alive for part in self._state.parts)
+
+    def of_each(self, video_ids: Collection[str]) -> Iterator[tuple[Rows, Floats]]:
+        """Yield the rows and vectors of some videos, one video after the other."""
+        for part in self._state.parts:
+            for place, video_id in enumerate(part.rows.video_ids):
+                if video_id in part.living and video_id in video_ids:
+                    rows = part.rows.of_place(place)
+                    yield part.rows.take(rows), part.nearest.vectors(rows)
+
     def part_names(self) -> list[str]:
         """Return the names of the parts in the store, largest first."""
         stored = [part for part in self._state.parts if part.stored]
@@ -148,7 +175,8 @@ class VectorIndex:
     def clear(self) -> None:
         """Remove every part."""
         self._state = _State()
-        names = sorted(info.name for info in self._objects.listing(VECTORS, is_index_name))
+        listed = self._objects.listing(VECTORS, is_index_name)
+        names = [i.name for i in listed if i.name.startswith(f"{VECTORS}/{self._stem}-")]
         # The table makes a part visible, so it goes first.
         self._objects.remove(sorted(names, key=lambda name: not name.endswith(".parquet")))
 
@@ -183,7 +211,7 @@ class VectorIndex:
         names = {
             info.name.removesuffix(".parquet")
             for info in self._objects.listing(VECTORS, is_index_name)
-            if info.name.endswith(".parquet")
+            if info.name.startswith(f"{VECTORS}/{self._stem}-") and info.name.endswith(".parquet")
         }
         opened = {part.name: part for part in self._state.parts if part.stored}
         parts, unusable = [], set()
@@ -287,7 +315,7 @@ def exact_search(
     hits: list[Hit] = []
     for video_id in video_ids or sorted(manifests):
         try:
-            read = _vectors_of(objects, video_id, manifests[video_id])
+            read = vectors_of(objects, video_id, manifests[video_id])
         except DamagedObjectError:
             continue
         if read is None:
@@ -332,7 +360,7 @@ def _group_to_merge(parts: Sequence[Part]) -> list[Part]:
     for part in parts:
         classes.setdefault(_size_class(part.num_alive), []).append(part)
     for group in classes.values():
-        if len(group) >= _FAN_OUT and sum(part.num_alive for part in group) <= _LARGEST_PART:
+        if len(group) >= _FAN_OUT and sum(part.num_alive for part in group) <= LARGEST_PART:
             return group
     return []
 
@@ -344,54 +372,3 @@ def _size_class(num_vectors: int) -> int:
         num_vectors //= _FAN_OUT
         size_class += 1
     return size_class
-
-
-def _gather(
-    objects: Objects,
-    video_ids: Sequence[str],
-    manifests: Mapping[str, str],
-    left_out: dict[str, str],
-) -> Iterator[tuple[Rows, Floats]]:
-    """Read the vectors of videos from their chunks, a part's worth at a time.
-
-    A video that is damaged is added to `left_out` with the sentence that says so.
-    """
-    tables: list[Rows] = []
-    arrays: list[Floats] = []
-    for video_id in video_ids:
-        try:
-            found = _vectors_of(objects, video_id, manifests[video_id])
-        except DamagedObjectError as error:
-            left_out[video_id] = str(error)
-            continue
-        if found is None or not len(found[1]):
-            continue
-        if arrays and sum(map(len, arrays)) + len(found[1]) > _LARGEST_PART:
-            yield Rows.concatenate(tables), np.concatenate(arrays)
-            tables, arrays = [], []
-        tables.append(found[0])
-        arrays.append(found[1])
-    if arrays:
-        yield Rows.concatenate(tables), np.concatenate(arrays)
-
-
-def _vectors_of(objects: Objects, video_id: str, digest: str) -> tuple[Rows, Floats] | None:
-    """Read a video's vectors and what they belong to; None if it is being removed."""
-    manifest = read_manifest(objects, video_id)
-    if manifest is None:
-        return None
-    segments = [segment for chunk in manifest.chunks for segment in chunk.segments]
-    arrays = []
-    for chunk in manifest.chunks:
-        name = manifest.chunk_path(chunk)
-        try:
-            arrays.append(load_vectors(objects, name, chunk).numpy())
-        except FileNotFoundError as error:
-            again = read_manifest(objects, video_id)
-            if again != manifest:  # removed or replaced meanwhile: the next refresh reads it
-                return None
-            raise DamagedObjectError(
-                f"{name} is missing from the store {objects.uri}; remove video {video_id} from "
-                "the store and index it again."
-            ) from error
-    return Rows.of_video(video_id, digest, segments), np.concatenate(arrays)
