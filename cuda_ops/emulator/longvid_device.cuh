@@ -7,6 +7,7 @@
 #pragma once
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,8 +58,11 @@ struct Copy {
   bool valid;
 };
 
+// Contexts start a fiber; from then on it is left and resumed by jumps, which make no system call.
 struct Fiber {
-  ucontext_t context;
+  ucontext_t start;
+  jmp_buf here;
+  bool started = false;
   State state = State::kDone;
   std::vector<std::vector<Copy>> groups;  // committed copies, oldest first
   std::vector<Copy> open;
@@ -74,7 +78,7 @@ struct Block {
   std::vector<Fiber> fibers = std::vector<Fiber>(kMaxThreads);
   std::vector<Exchange> exchanges = std::vector<Exchange>(kMaxThreads / 32);
   std::vector<char> stacks = std::vector<char>(kStackBytes * kMaxThreads);
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::function<void()> body;
   std::function<void(Exchange&)> collective[kMaxThreads / 32];
   int num_threads = 0;
@@ -101,14 +105,23 @@ inline unsigned char* shared_memory() {
 inline void wait_at(State state) {
   Block& b = block();
   b.fibers[b.current].state = state;
-  swapcontext(&b.fibers[b.current].context, &b.scheduler);
+  if (!_setjmp(b.fibers[b.current].here)) _longjmp(b.scheduler, 1);
 }
 
 inline void run_fiber() {
   Block& b = block();
   b.body();
   b.fibers[b.current].state = State::kDone;
-  swapcontext(&b.fibers[b.current].context, &b.scheduler);
+  _longjmp(b.scheduler, 1);
+}
+
+// Run the current fiber until it waits or is done.
+__attribute__((noinline)) inline void resume(Block& b) {
+  Fiber& fiber = b.fibers[b.current];
+  if (_setjmp(b.scheduler)) return;
+  if (fiber.started) _longjmp(fiber.here, 1);
+  fiber.started = true;
+  setcontext(&fiber.start);
 }
 
 // Let a barrier go once every thread of the block, or of the warp, stands at it.
@@ -152,11 +165,12 @@ inline void run_block(int num_threads, const std::function<void()>& body) {
     fiber.state = State::kReady;
     fiber.groups.clear();
     fiber.open.clear();
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = b.stacks.data() + kStackBytes * t;
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run_fiber, 0);
+    fiber.started = false;
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = b.stacks.data() + kStackBytes * t;
+    fiber.start.uc_stack.ss_size = kStackBytes;
+    fiber.start.uc_link = nullptr;
+    makecontext(&fiber.start, run_fiber, 0);
   }
   for (int round = 0;; ++round) {
     int ran = 0, live = 0;
@@ -165,7 +179,7 @@ inline void run_block(int num_threads, const std::function<void()>& body) {
       if (b.fibers[t].state != State::kReady) continue;
       b.current = t;
       threadIdx.x = unsigned(t);
-      swapcontext(&b.scheduler, &b.fibers[t].context);
+      resume(b);
       ++ran;
     }
     for (int t = 0; t < num_threads; ++t) live += b.fibers[t].state != State::kDone;
