@@ -226,16 +226,16 @@ def test_importing_longvid_is_cheap() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("preset", preset_names())
-def test_reading_a_configuration_does_not_import_torch(preset: str) -> None:
+def test_reading_a_configuration_does_not_import_torch() -> None:
     code = (
         "import sys, longvid.indexing.local_runner, longvid.cli, pipelines.index\n"
         "import longvid.cluster.job\n"
         "from longvid.config import load_config\n"
-        f"load_config({preset!r})\n"
-        "print('torch' in sys.modules)"
+        f"for preset in {preset_names()!r}:\n"
+        "    load_config(preset)\n"
+        "    assert 'torch' not in sys.modules, preset"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
-    assert result.stdout.strip() == "False"
+    assert result.returncode == 0, result.stderr

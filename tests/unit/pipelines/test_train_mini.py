@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import SiglipModel
 
 from longvid.errors import ConfigError
 from longvid.models import mini, mini_vocabulary
@@ -15,7 +12,6 @@ from longvid.world.draw import Painter, pack, pose
 from longvid.world.scene import generator, make_film
 from pipelines.train_mini import __main__
 from pipelines.train_mini.answer import AnswerHeads, answer_step, whiten_projector
-from pipelines.train_mini.answer_stage import train_answer
 from pipelines.train_mini.compression import Plan, compress, pool
 from pipelines.train_mini.film_plan import PLACE_WEIGHTS, draw_plan, frame_times
 from pipelines.train_mini.matching import (
@@ -25,40 +21,10 @@ from pipelines.train_mini.matching import (
     match_loss,
     pool_patches,
 )
-from pipelines.train_mini.matching_stage import train_matching
 from pipelines.train_mini.measure import accuracy_by_type
 from pipelines.train_mini.needles import needle_recall
 from pipelines.train_mini.patches import patch_targets
-from pipelines.train_mini.progress import load_checkpoint
-from pipelines.train_mini.recipe import Recipe
 from pipelines.train_mini.stream import film_batch, place_questions
-from pipelines.train_mini.tower_stage import train_tower
-
-SMALL = replace(
-    Recipe(),
-    tower_steps=6,
-    tower_frames=8,
-    tower_texts=12,
-    tower_warmup=2,
-    retrieval_frames=16,
-    match_steps=6,
-    match_pool=12,
-    match_pool_steps=4,
-    match_frames=8,
-    match_texts=6,
-    bind_steps=6,
-    bind_pool_steps=4,
-    answer_steps=6,
-    answer_cooldown=2,
-    answer_questions=3,
-    token_budget=300,
-    one_shot_steps=3,
-    few_shot_steps=2,
-    measure_every=100,
-    log_every=2,
-    save_every=100,
-)
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -67,50 +33,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def train(out: Path, stage: str = "", stop: int | None = None) -> None:
-    stops = {stage: stop}
-    embedder, average = train_tower(SMALL, out, CPU, stop_at=stops.get("tower"))
-    if stage == "tower":
-        return
-    twin = average.averaged(embedder)
-    search = partial(train_matching, SMALL, out, CPU)
-    matched = search(twin, bind=False, stop_at=stops.get("match"))
-    assert _same_layers(matched, twin) == [True] * 5
-    if stage == "match":
-        return
-    bound = search(matched, bind=True, stop_at=stops.get("bind"))
-    assert _same_layers(bound, twin) == [True] * 4 + [False]
-    if stage != "bind":
-        train_answer(SMALL, out, CPU, bound, stop_at=stops.get("answer"))
-
-
-def _same_layers(left: SiglipModel, right: SiglipModel) -> list[bool]:
-    towers = (left.vision_model.encoder.layers, right.vision_model.encoder.layers)
-    return [
-        all(map(torch.equal, mine.parameters(), theirs.parameters()))
-        for mine, theirs in zip(*towers, strict=True)
-    ]
-
-
-def test_a_run_stopped_anywhere_ends_with_the_same_weights(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
-    for stage, stop in (("tower", 1), ("match", 3), ("bind", 3), ("answer", 2), ("answer", 5)):
-        train(tmp_path / "broken", stage, stop)
-    train(tmp_path / "broken")
-    for name in ("tower.pt", "match.pt", "bind.pt", "answer.pt"):
-        whole, broken = (load_checkpoint(tmp_path / run / name) for run in ("whole", "broken"))
-        assert whole is not None
-        assert broken is not None
-        assert whole["step"] == broken["step"] == 6
-        for part in {"heads", "vlm", "embedder"} & set(whole):
-            for key, value in whole[part].items():
-                assert torch.equal(value, broken[part][key]), (name, part, key)
-        shadow = broken["average"]["shadow"]
-        assert all(torch.equal(v, shadow[k]) for k, v in whole["average"]["shadow"].items())
-    log = (tmp_path / "broken/answer.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in log] == [2, 4, 6]
 
 
 def test_export_names_a_folder_without_a_run(tmp_path: Path) -> None:

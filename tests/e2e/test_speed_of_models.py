@@ -14,7 +14,7 @@ from benchmarks.speed.random_weights import SIZES, with_random_weights
 from longvid.config import load_config
 from longvid.errors import ConfigError
 
-CLIP = Path(__file__).parents[2] / "data" / "bottles_40s.mp4"
+CLIP = Path(__file__).parents[1] / "data" / "bottles_40s.mp4"
 
 
 @pytest.fixture

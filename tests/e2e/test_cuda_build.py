@@ -14,7 +14,7 @@ import pytest
 from longvid.ops import cuda
 from tests.conftest import require
 
-SOURCES = Path(__file__).parents[3] / "cuda_ops"
+SOURCES = Path(__file__).parents[2] / "cuda_ops"
 TARGETS = ("compute_90a,code=sm_90a", "compute_80,code=sm_80")
 
 # Most registers a thread and most bytes of static shared memory a block may take. 256 threads a

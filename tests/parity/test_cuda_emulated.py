@@ -20,7 +20,7 @@ from longvid.ops import cuda
 from tests.conftest import require
 from tests.parity.ops_cases import CASES, DTYPES, On, tokens
 
-SOURCES = Path(__file__).parents[3] / "cuda_ops"
+SOURCES = Path(__file__).parents[2] / "cuda_ops"
 
 
 @contextmanager
