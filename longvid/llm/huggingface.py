@@ -139,11 +139,18 @@ class HuggingFaceLanguageModel:
             ConfigError: `attention`, `device_map` or `bits` needs a package or a GPU that is not
                 there.
         """
+        return Worker(self, *self.load(device))
+
+    def load(self, device: str) -> tuple[Path, Decoder]:
+        """Load the language model; return its folder too.
+
+        Raises:
+            ModelError, ConfigError: As `setup`.
+        """
         folder = self.folder()
         dtype = resolve_dtype(self.dtype, device)
         with placed(Placement(self.attention, self.device_map, self.bits, self.experts)):
-            decoder = self.family().load_decoder(folder, dtype, device)
-        return Worker(self, folder, decoder)
+            return folder, self.family().load_decoder(folder, dtype, device)
 
 
 class Worker(PromptBuilder):

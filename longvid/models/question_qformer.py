@@ -1,8 +1,7 @@
 """InstructBLIP's Q-Former: queries that look at a picture and read the question.
 
 What it makes of a frame depends on the question, so nothing of it can be stored: it runs when a
-question is asked, on stored tokens of its own vision tower, in a language model part that is given
-both, as `systems.llama_vid.language_model` is.
+question is asked, on stored tokens of its own vision tower (`systems.instructblip`).
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ def read_facts(name: str, families: tuple[str, ...]) -> ResamplerFacts:
     if family in _ASKS:
         raise ModelError(
             f"The Q-Former of {folder} reads the question ({family}), which is not known while a "
-            "video is indexed; name a BLIP-2 checkpoint, whose Q-Former reads pictures alone, or "
-            "run this one in a language model part (longvid.models.question_qformer)."
+            "video is indexed; leave the compressor out and ask with llm.name = 'instructblip', or "
+            "name a BLIP-2 checkpoint, whose Q-Former reads pictures alone."
         )
     if family not in families:
         raise ModelError(

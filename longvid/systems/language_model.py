@@ -22,7 +22,6 @@ from longvid.llm.huggingface import HuggingFaceLanguageModel, Worker
 from longvid.llm.prefill import ReadPrompt
 from longvid.llm.prompt_builder import AskedPrompt
 from longvid.models.families.protocol import Decoder, FramePiece
-from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.models.tokenizer import Span, split_spans
 from longvid.protocols import Generation
 from longvid.types import (
@@ -87,17 +86,6 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
     def stretch(self) -> float:
         """Return by how much the context grows."""
         return self.rope_factor if self.rope else 1.0
-
-    def load(self, device: str) -> tuple[Path, Decoder]:
-        """Load the language model; return its folder too.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete or does not fit in memory.
-        """
-        folder = self.folder()
-        dtype = resolve_dtype(self.dtype, device)
-        with placed(Placement(self.attention, self.device_map, self.bits)):
-            return folder, self.family().load_decoder(folder, dtype, device)
 
 
 def stretch_rope(decoder: Decoder, kind: str, factor: float) -> None:
@@ -266,6 +254,39 @@ def one_frame(segment: Segment, frame: int, tokens: Tokens | None = None) -> Seg
         slow=segment.slow[frame : frame + 1],
         frame_embeddings=segment.frame_embeddings[frame : frame + 1],
         tokens=tokens,
+    )
+
+
+def whole_frames(segment: Segment, system: str) -> torch.Tensor:
+    """Return a segment's tokens by frame, (T, n, C); (0, 1, C) where there are none.
+
+    Args:
+        segment: As an encoder left it.
+        system: That reads whole frames.
+
+    Raises:
+        ModelError: Something was left out of a frame.
+    """
+    counts = segment.tokens.counts(segment.num_frames)
+    if bool((counts == 0).all()):
+        return segment.tokens.data[:0, None]
+    if not bool((counts == counts[0]).all()):
+        raise ModelError(
+            f"{system} asks its question of whole frames, but the frames of segment "
+            f"{segment.segment_index} hold {int(counts.min())} to {int(counts.max())} tokens; use "
+            "it without compressors, and only selectors that take whole frames."
+        )
+    return segment.tokens.data.view(segment.num_frames, -1, segment.tokens.data.shape[1])
+
+
+def tokens_of_frames(data: torch.Tensor) -> Tokens:
+    """Lay out tokens (T, n, D) that stand for whole frames."""
+    num_frames, count, width = data.shape
+    return Tokens(
+        data=data.reshape(-1, width),
+        frame=torch.arange(num_frames, dtype=torch.int32).repeat_interleave(count),
+        position=torch.full((num_frames * count, 2), 0.5),
+        size=torch.ones(num_frames * count),
     )
 
 

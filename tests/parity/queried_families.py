@@ -30,7 +30,7 @@ from tests.parity.family_checkpoints import (
 )
 
 QUERIES = 5
-_QFORMER = {
+QFORMER = {
     "hidden_size": 24,
     "encoder_hidden_size": 32,
     "intermediate_size": 32,
@@ -99,7 +99,7 @@ class FramesBlip2(Blip2ForConditionalGeneration):
 def _blip2() -> Any:
     return Blip2Config(
         vision_config=tower(),
-        qformer_config=_QFORMER,
+        qformer_config=QFORMER,
         text_config=opt(),
         num_query_tokens=QUERIES,
         image_token_index=IDS["<image>"],

@@ -35,7 +35,9 @@ def test_every_preset_survives_a_round_trip_through_toml(name: str) -> None:
 
 
 def test_there_is_a_preset_for_each_published_system() -> None:
-    assert {"slowfast_llava", "llama_vid", "longvu", "mg_llava"} < set(preset_names())
+    assert {"slowfast_llava", "llama_vid", "longvu", "mg_llava", "instructblip"} < set(
+        preset_names()
+    )
     for name in ("slowfast_llava", "llama_vid", "longvu"):
         config = load_config(name)
         assert registry.name_of("llm", config.llm) == name

@@ -52,6 +52,7 @@ from longvid.select.frames import (
     Uniform,
 )
 from longvid.select.tiers import QFrame, QueryGuided
+from longvid.systems.instructblip.language_model import InstructBlipLanguageModel
 from longvid.systems.llama_vid.encoder import LlamaVidEncoder
 from longvid.systems.llama_vid.language_model import LlamaVidLanguageModel
 from longvid.systems.longvu.encoder import LongVUEncoder
@@ -115,6 +116,7 @@ LANGUAGE_MODELS: tuple[LanguageModelPart, ...] = (
     LongVULanguageModel(),
     SlowFastLanguageModel(),
     MgLlavaLanguageModel(),
+    InstructBlipLanguageModel(),
     Quote(),
 )
 GROUNDERS: tuple[GrounderPart, ...] = (OpenVocabulary(), DrawnShapes())

@@ -22,7 +22,6 @@ LEFT_OUT: dict[str, str] = {
     "glm_ocr": _DOCUMENTS,
     "idefics": "its tokens are read by layers of cross-attention inside the language model, as "
     "Flamingo's are, and not in the prompt",
-    "instructblipvideo": "its Q-Former reads the question, so nothing can be kept before it",
     "kimi_k25": "it pools groups of frames along time, with a clock of milliseconds; " + _TO_DO,
     "lfm3_vl": "steps with their seconds before them; " + _TO_DO,
     "minicpm_ocr": _DOCUMENTS,

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.families.protocol import Decoder
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.tokenizer import Span, outside, split_spans
-from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker
+from longvid.systems.language_model import (
+    PublishedLanguageModel,
+    PublishedWorker,
+    tokens_of_frames,
+    whole_frames,
+)
 from longvid.types import (
     CheckpointRef,
     EncoderMemory,
@@ -27,7 +31,6 @@ from longvid.types import (
     Question,
     Segment,
     Selection,
-    Tokens,
 )
 
 if TYPE_CHECKING:
@@ -135,14 +138,15 @@ class Worker(PublishedWorker):
         """Turn the tower's tokens of a segment into those that are shown."""
         from longvid.systems.llama_vid.network import without_class_token
 
-        features = stored_features(segment).to(self._device, self._dtype)
+        features = whole_frames(segment, "LLaMA-VID").to(self._device, self._dtype)
         if not len(features):
-            return segment.with_tokens(_frames_of(torch.zeros(0, 1, self._decoder.token_width)))
+            none = torch.zeros(0, 1, self._decoder.token_width)
+            return segment.with_tokens(tokens_of_frames(none))
         if self._part.long_video:
             features = without_class_token(features)
         shown = self.adapter.video_tokens(features, question_ids)[0]  # (T (1 + n), D)
         by_frame = shown.reshape(len(features), -1, shown.shape[1]).cpu()
-        return segment.with_tokens(_frames_of(by_frame))
+        return segment.with_tokens(tokens_of_frames(by_frame))
 
     def _shorten(self, room: int) -> str:
         # A budget counts stored tokens, of which another number is shown.
@@ -178,32 +182,3 @@ def stated_context(folder: Path, trained: int) -> int:
     config = checkpoint_files.read_config(folder)
     rope: Any = config.get("rope_scaling") or {}
     return max(int(trained * float(rope.get("factor", 1.0))), trained)
-
-
-def stored_features(segment: Segment) -> Tensor:
-    """Return the tower's tokens as they were, (T, 1 + P, C).
-
-    Raises:
-        ModelError: Something was left out of a frame.
-    """
-    counts = segment.tokens.counts(segment.num_frames)
-    if bool((counts == 0).all()):
-        return segment.tokens.data[:0, None]
-    if not bool((counts == counts[0]).all()):
-        raise ModelError(
-            "LLaMA-VID asks its question of whole frames, but the frames of segment "
-            f"{segment.segment_index} hold {int(counts.min())} to {int(counts.max())} tokens; use "
-            "it without compressors, and only selectors that take whole frames."
-        )
-    return segment.tokens.data.view(segment.num_frames, -1, segment.tokens.data.shape[1])
-
-
-def _frames_of(tokens: Tensor) -> Tokens:
-    """Lay out tokens (T, n, D) that stand for whole frames."""
-    num_frames, count, width = tokens.shape
-    return Tokens(
-        data=tokens.reshape(-1, width),
-        frame=torch.arange(num_frames, dtype=torch.int32).repeat_interleave(count),
-        position=torch.full((num_frames * count, 2), 0.5),
-        size=torch.ones(num_frames * count),
-    )

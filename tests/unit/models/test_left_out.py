@@ -49,9 +49,9 @@ def test_the_readme_names_every_family() -> None:
 
 
 def test_a_left_out_model_is_refused_with_its_reason(tmp_path: Path) -> None:
-    table = {"model_type": "instructblipvideo", "vision_config": {}}
+    table = {"model_type": "video_llava", "vision_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(table))
-    with pytest.raises(ModelError, match=r"Q-Former reads the question.*one of llava, .*gemma4"):
+    with pytest.raises(ModelError, match=r"one tower for pictures.*one of llava, .*gemma4"):
         family_of(tmp_path)
 
 
