@@ -11,17 +11,19 @@ from PIL import Image, ImageDraw
 from longvid.decode.clips import cut_clip
 from longvid.errors import ConfigError
 from longvid.inputs import holds_video
+from longvid.methods.run_lengths import decode_mask
 from longvid.store import Store
 from longvid.store.pictures import read_pictures
-from longvid.types import Answer, Box, Track
+from longvid.types import Answer, Box, Mask, Track
 
 _COLORS = ("#ff3b30", "#34c759", "#007aff", "#ffcc00", "#af52de", "#ff9500", "#00c7be", "#ff2d55")
 _LEAST_SIDE = 384
+_TINT = 0.4
 _MOST_SECONDS = 120.0
 
 
 def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[Path]:
-    """Write one JPEG a picture that a track has a box in.
+    """Write one JPEG a picture that a track has a box in, masks tinted where boxes carry them.
 
     Args:
         store: Holds the pictures.
@@ -47,6 +49,9 @@ def write_overlay(store: Store, tracks: Sequence[Track], folder: Path) -> list[P
             (picture,) = read_pictures(store.annotations, video_id, [seconds])
             with Image.open(io.BytesIO(picture.jpeg)) as image:
                 drawn = _enlarged(image.convert("RGB"))
+            for track, box in boxes:
+                if box.mask is not None:
+                    drawn = _tinted(drawn, box.mask, colors[track.phrase])
             for track, box in boxes:
                 _draw(drawn, box, track.phrase, colors[track.phrase])
             path = folder / f"{video_id[:8]}-{seconds:010.3f}s.jpg"
@@ -115,6 +120,13 @@ def _draw(image: Image.Image, box: Box, phrase: str, color: str) -> None:
     start = max(0, min(left, image.width - words[2] - 4))
     canvas.rectangle((start, above, start + words[2] + 4, above + height), fill=color)
     canvas.text((start + 2, above + 1), text, fill="white")
+
+
+def _tinted(image: Image.Image, mask: Mask, color: str) -> Image.Image:
+    """Return a picture with the pixels of a mask mixed with a colour."""
+    shown = (decode_mask(mask) * round(255 * _TINT)).astype("uint8")
+    strength = Image.fromarray(shown).resize(image.size, Image.Resampling.NEAREST)
+    return Image.composite(Image.new("RGB", image.size, color), image, strength)
 
 
 def _enlarged(image: Image.Image) -> Image.Image:

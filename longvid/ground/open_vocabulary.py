@@ -32,6 +32,8 @@ class OpenVocabulary:
         dtype: "auto", "float32", "bfloat16" or "float16".
         tracker: SAM 2 follows each thing's best box by masks through the pictures around it, such
             as "facebook/sam2.1-hiera-tiny"; "" links boxes of single pictures.
+        masks: Whether the boxes of things that `tracker` followed carry its masks too, as COCO's
+            run lengths.
         choice: What decides between several things that one phrase may mean: the detector's
             "score", or the language model, in one call more a question ("model").
     """
@@ -42,10 +44,16 @@ class OpenVocabulary:
     dtype: str = "auto"
     tracker: str = field(default="", metadata={"fingerprint": False})
     choice: str = field(default="score", metadata={"fingerprint": False})
+    masks: bool = field(default=False, metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
         if self.choice not in ("score", "model"):
             raise ConfigError(f"grounder.choice is {self.choice!r}; use score or model.")
+        if self.masks and not self.tracker:
+            raise ConfigError(
+                "grounder.masks needs a tracker that makes them; set grounder.tracker, such as "
+                "facebook/sam2.1-hiera-tiny."
+            )
         if not 0 <= self.threshold < 1 or self.most < 1:
             raise ConfigError(
                 "grounder needs threshold in [0, 1) and most of at least 1, got "
@@ -72,7 +80,9 @@ class OpenVocabulary:
             from longvid.models.mask_tracker import load_mask_tracker
 
             propagate = load_mask_tracker(self.tracker, device, dtype=self.dtype)
-        return _Worker(self.detector(device), self.most, self.choice == "model", propagate)
+        return _Worker(
+            self.detector(device), self.most, self.choice == "model", propagate, self.masks
+        )
 
     def detector(self, device: str = "cpu") -> Detect:
         """Load the detector as a function of one picture and phrases.
@@ -96,6 +106,7 @@ class _Worker:
     most: int
     is_model_asked: bool = False
     propagate: Propagate | None = None
+    masks: bool = False
 
     def __call__(
         self, question: Question, answer: Answer, pictures: Sequence[Picture]
@@ -108,4 +119,6 @@ class _Worker:
         tracks = ground_phrases(
             phrases, pictures, self.detect, self.most, candidates=self.is_model_asked
         )
-        return tracks if self.propagate is None else follow(tracks, pictures, self.propagate)
+        if self.propagate is None:
+            return tracks
+        return follow(tracks, pictures, self.propagate, masks=self.masks)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from longvid.methods.grounding_metrics import box_overlap
 from longvid.methods.phrase_tracks import pixels_of
+from longvid.methods.run_lengths import encode_mask
 from longvid.types import Box, Picture, Track
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ def box_of_mask(mask: npt.NDArray[np.bool_]) -> Corners | None:
 
 
 def follow(
-    tracks: Sequence[Track], pictures: Sequence[Picture], propagate: Propagate
+    tracks: Sequence[Track],
+    pictures: Sequence[Picture],
+    propagate: Propagate,
+    *,
+    masks: bool = False,
 ) -> tuple[Track, ...]:
     """Follow the best box of each track through the pictures around it.
 
@@ -69,6 +74,7 @@ def follow(
         tracks: Of a detector.
         pictures: Those that it was shown.
         propagate: A mask tracker.
+        masks: Whether boxes carry the masks that they are of.
 
     Returns:
         Tracks in the order given.
@@ -91,8 +97,8 @@ def follow(
             best_boxes = [_best(tracks[number]) for number in numbers]
             found = propagate(frames, start, [_corners(box) for box in best_boxes])
             for place, (number, best) in enumerate(zip(numbers, best_boxes, strict=True)):
-                of_thing = [masks[place] for masks in found]
-                boxes = _boxes(of_thing, start, run, best)
+                of_thing = [of_frame[place] for of_frame in found]
+                boxes = _boxes(of_thing, start, run, best, masks=masks)
                 followed[number] = _with(tracks[number], boxes, times)
     ready = [followed.get(number, track) for number, track in enumerate(tracks)]
     scores = [_best(track).score if track.boxes else 0.0 for track in tracks]
@@ -145,24 +151,26 @@ def _runs(pictures: Sequence[Picture]) -> list[list[Picture]]:
 
 
 def _boxes(
-    masks: Sequence[Masks], start: int, run: Sequence[Picture], best: Box
+    found_masks: Sequence[Masks], start: int, run: Sequence[Picture], best: Box, *, masks: bool
 ) -> tuple[Box, ...]:
     """Return the boxes of a thing's masks, in time order; none where the first mask is empty."""
-    if box_of_mask(masks[start].mask) is None:
+    if box_of_mask(found_masks[start].mask) is None:
         return ()
     found: dict[int, Box] = {}
     for order in (range(start, len(run)), range(start - 1, -1, -1)):
         absent = 0
         for place in order:
-            xyxy = box_of_mask(masks[place].mask)
+            one = found_masks[place]
+            xyxy = box_of_mask(one.mask)
             # In its own frame the detector has seen it.
-            is_there = xyxy is not None and (place == start or masks[place].score >= _PRESENT)
+            is_there = xyxy is not None and (place == start or one.score >= _PRESENT)
             absent = 0 if is_there else absent + 1
             if absent >= _LOST_AFTER:
                 break
             if is_there and xyxy is not None:
-                score = best.score if place == start else min(best.score, masks[place].score)
-                found[place] = Box(run[place].video_id, run[place].pts_seconds, xyxy, score)
+                score = best.score if place == start else min(best.score, one.score)
+                mask = encode_mask(one.mask) if masks else None
+                found[place] = Box(run[place].video_id, run[place].pts_seconds, xyxy, score, mask)
     return tuple(found[place] for place in sorted(found))
 
 

@@ -122,6 +122,8 @@ def check_grounder(part: GrounderPart, device: str = "cpu") -> None:
         times = [(box.video_id, box.pts_seconds) for box in track.boxes]
         require_law(places.issuperset(times), part, "places boxes in pictures that it was given")
         require_law(times == sorted(times), part, "returns boxes in time order")
+        sizes = {box.mask.size for box in track.boxes if box.mask is not None}
+        require_law(sizes <= {(64, 96)}, part, "gives masks the size of their pictures")
         start, end = track.answer_span
         named = 0 <= start <= end <= len(answer.text)
         require_law(named, part, "names spans inside the answer", f"{track.answer_span}")

@@ -18,7 +18,7 @@ from longvid.types.audio import Audio
 from longvid.types.failure import FAILURE_KINDS, Failure
 from longvid.types.frame_batch import FrameBatch
 from longvid.types.needs import CheckpointRef, EncoderMemory, LanguageModelMemory
-from longvid.types.picture import Box, Candidate, FoundBoxes, Picture, Track
+from longvid.types.picture import Box, Candidate, FoundBoxes, Mask, Picture, Track
 from longvid.types.text_line import TEXT_SOURCES, TextLine, Word
 from longvid.types.tokens import Segment, Tokens
 from longvid.types.video import Chunk, FrameSize, SegmentPlan, Video, player_seconds
@@ -40,6 +40,7 @@ __all__ = [
     "FrameBatch",
     "FrameSize",
     "LanguageModelMemory",
+    "Mask",
     "Picture",
     "Query",
     "Question",

@@ -64,6 +64,25 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """Which pixels of a frame show something, as run lengths (`methods.run_lengths`).
+
+    Args:
+        size: Height and width of the picture that was looked at.
+        counts: Run lengths in COCO's text.
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.size) == 2 and min(self.size) > 0,
+            f"A mask must have a positive height and width, got {self.size}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """Where something is in one frame.
 
@@ -72,12 +91,14 @@ class Box:
         pts_seconds: Of the frame.
         xyxy: Left, top, right, bottom in [0, 1] of the upright frame.
         score: Of the detector, in [0, 1].
+        mask: What of the box it is, if a tracker was asked for masks.
     """
 
     video_id: str
     pts_seconds: float
     xyxy: tuple[float, ...]
     score: float = 1.0
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         require_span("A box", self.pts_seconds, self.pts_seconds)

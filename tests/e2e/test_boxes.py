@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from longvid.cli import main
 from longvid.config import load_config
@@ -17,18 +18,21 @@ from longvid.errors import ConfigError, StoreError
 from longvid.ground.open_vocabulary import OpenVocabulary
 from longvid.indexing import picture_boxes
 from longvid.methods.grounding_metrics import box_overlap
+from longvid.methods.mask_tracks import box_of_mask
+from longvid.methods.run_lengths import decode_mask
 from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
 from longvid.store.detected_boxes import BOXES, detector_fingerprint, read_boxes
-from longvid.types import Question
+from longvid.types import Mask, Question
 from longvid.world import grounder
 from longvid.world.draw import Painter
 from longvid.world.film import frames, write_film
 from longvid.world.grounder import DrawnShapes
 from longvid.world.scene import make_film
 from longvid.world.truth import true_boxes
+from tests.unit.ground.tiny_detectors import save_owlv2, save_sam2
 
 SEED = 20_261_372  # a white star at the bottom left, in its last shot
 THINGS = ["white star", "red heart"]
@@ -227,3 +231,42 @@ def test_boxes_are_an_expert_for_questions_about_places(store: Store) -> None:
     assert qa.select(Question("is the white star big or small ?")).experts == ("pictures",)
     all_shown = VideoQA(store.uri, load_config("mini")).select(asked)
     assert (all_shown.experts, all_shown.text_tokens) == ((), 0)
+
+
+def test_answers_carry_masks_and_the_overlay_shows_them(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_owlv2(tmp_path / "owl")
+    save_sam2(tmp_path / "sam")
+    ask = ["ask", "where is the white star?", "--store", store.uri, "--ground", "open_vocabulary"]
+    settings = [
+        f"grounder.model={tmp_path / 'owl'}",
+        f"grounder.tracker={tmp_path / 'sam'}",
+        "grounder.threshold=0.000001",
+        "grounder.most=1",
+    ]
+    found = {}
+    for masks in ("false", "true"):
+        capsys.readouterr()
+        folder = tmp_path / masks
+        words = [*ask, "--json", "--overlay", str(folder)]
+        for setting in (*settings, f"grounder.masks={masks}"):
+            words += ["--set", setting]
+        assert main(words) == 0
+        tracks = json.loads(capsys.readouterr().out)["tracks"]
+        found[masks] = [box for track in tracks for box in track["boxes"]]
+        pictures = sorted(folder.glob("*.jpg"))
+        assert pictures
+    assert [box["mask"] for box in found["false"]] == [None] * len(found["false"])
+    carried = [box for box in found["true"] if box["mask"]]
+    assert carried, "the tracker followed nothing"
+    for box in carried:
+        mask = decode_mask(Mask(tuple(box["mask"]["size"]), box["mask"]["counts"]))
+        assert box_of_mask(mask) == pytest.approx(tuple(box["xyxy"]))
+    # The same boxes; where a mask is, the picture is tinted.
+    assert [{**box, "mask": None} for box in found["true"]] == found["false"]
+    differences = []
+    for picture in pictures:
+        plain, tinted = (np.asarray(Image.open(tmp_path / one / picture.name)) for one in found)
+        differences.append(int(np.abs(plain.astype(int) - tinted).max()))
+    assert max(differences) > 60

@@ -13,13 +13,14 @@ import transformers
 from PIL import Image
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from longvid.errors import ModelError
+from longvid.errors import ConfigError, ModelError
 from longvid.ground.open_vocabulary import OpenVocabulary
 from longvid.methods.mask_tracks import Corners, Masks, box_of_mask, follow
+from longvid.methods.run_lengths import decode_mask
 from longvid.models.detection_pixels import resized_pixels
 from longvid.models.mask_tracker import load_mask_tracker
 from longvid.testing import check_grounder
-from longvid.types import Box, Picture, Track
+from longvid.types import Box, Mask, Picture, Track
 from tests.unit.ground.tiny_detectors import save_owlv2, save_sam2
 
 BOX = (0.25, 0.125, 0.75, 0.625)
@@ -84,9 +85,12 @@ def test_a_tracker_without_weights_or_of_another_family_is_refused(tmp_path: Pat
 def test_the_grounder_with_a_tracker_keeps_the_laws(tmp_path: Path) -> None:
     save_owlv2(tmp_path / "owl")
     save_sam2(tmp_path / "sam")
-    part = OpenVocabulary(str(tmp_path / "owl"), threshold=1e-6, tracker=str(tmp_path / "sam"))
-    assert [one.role for one in part.checkpoints()] == ["grounder", "tracker"]
-    check_grounder(part)
+    for masks in (False, True):
+        part = OpenVocabulary(
+            str(tmp_path / "owl"), threshold=1e-6, tracker=str(tmp_path / "sam"), masks=masks
+        )
+        assert [one.role for one in part.checkpoints()] == ["grounder", "tracker"]
+        check_grounder(part)
 
 
 def test_the_box_of_a_mask() -> None:
@@ -122,6 +126,25 @@ def test_the_best_box_is_followed_both_ways_and_a_thing_may_come_back() -> None:
     assert [box.pts_seconds for box in found.boxes] == [0.0, 1.0, 2.0, 4.0]
     assert found.boxes[2].score == 0.8
     assert found.boxes[3].xyxy == pytest.approx((0.5, 0.2, 0.9, 0.6))
+
+
+def test_boxes_carry_the_masks_that_they_are_of() -> None:
+    pictures = [picture(0.0), picture(1.0)]
+    given = track("dog", (0.0, BOX, 0.5))
+    tracker = moving([0.1, 0.2])
+    (plain,) = follow([given], pictures, tracker)  # type: ignore[arg-type]
+    (found,) = follow([given], pictures, tracker, masks=True)  # type: ignore[arg-type]
+    assert [box.mask for box in plain.boxes] == [None, None]
+    # Rows 2 to 5 of the columns 1 to 4 of ten: 12, then 4 and 6 in turn, and 54 at the end.
+    assert found.boxes[0].mask == Mask((10, 10), "<4600000`1")
+    for box in found.boxes:
+        assert box.mask is not None
+        assert box_of_mask(decode_mask(box.mask)) == box.xyxy
+
+
+def test_masks_need_a_tracker() -> None:
+    with pytest.raises(ConfigError, match=r"grounder\.tracker"):
+        OpenVocabulary(masks=True)
 
 
 def test_an_empty_mask_leaves_the_detectors_track() -> None:
