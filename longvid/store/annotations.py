@@ -38,6 +38,11 @@ from longvid.store.seal import parse_json, seal, sealed_json
 
 _BATCH = 256
 _FOLDER = "annotations"
+#: What to do about a damaged annotation of a kind.
+_REMEDIES = {
+    "boxes": "remove it with longvid boxes --remove",
+    "objects": "make it again with longvid boxes --embed",
+}
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART_FILE = re.compile(r"[0-9a-f]{32}\.part")
@@ -198,6 +203,7 @@ class Annotations:
         parts: Sequence[AnnotationPart],
         *,
         may_repeat: bool = False,
+        after: Sequence[AnnotationPart] | None = None,
     ) -> None:
         """Make an annotation visible, in place of what stands under its key.
 
@@ -205,31 +211,41 @@ class Annotations:
             video_id, kind, fingerprint: As given to `write_part`.
             parts: All its parts, in the order in which they are to be read.
             may_repeat: Two parts may hold an entry of one name; the later one is read.
+            after: The parts that must be there before; None puts the new ones in place of any.
 
         Raises:
-            StoreError: A part is missing, two entries have one name, or the store refuses.
+            StoreError: A part is missing, two entries have one name, other parts were there than
+                `after`, or the store refuses.
         """
         key = AnnotationKey(video_id, kind, fingerprint)
         names = [entry.name for part in parts for entry in part.entries]
         if len(set(names)) < len(names) and not may_repeat:
             raise StoreError(f"Two entries of {key.index_name} have one name; give each its own.")
-        for part in parts:
-            name = key.part_name(part.file)
-            if self._objects.size(name) != part.num_bytes:
-                raise StoreError(
-                    f"{name} is missing from the store {self._objects.uri} or not whole; write it "
-                    "again before the annotation is published."
-                )
-        try:
-            before = self._objects.read(key.index_name)
-        except DamagedObjectError:
-            before = b""
         index = AnnotationIndex(tuple(parts))
-        if before == index.to_json():
-            return
-        self._objects.write(key.index_name, index.to_json())
-        # Only what the index before named: a part of a writer at work is named by none yet.
-        self._objects.remove(sorted(part_names(key, before) - _named(key, index)))
+        with self._objects.locked(key.index_name.rpartition("/")[0]):
+            try:
+                before = self._objects.read(key.index_name)
+            except DamagedObjectError:
+                before = b""
+            if after is not None and (before or b"") != (
+                AnnotationIndex(tuple(after)).to_json() if after else b""
+            ):
+                raise StoreError(
+                    f"Another command has written {key.index_name} of the store "
+                    f"{self._objects.uri} meanwhile; run the same command again when it has ended."
+                )
+            for part in parts:
+                name = key.part_name(part.file)
+                if self._objects.size(name) != part.num_bytes:
+                    raise StoreError(
+                        f"{name} is missing from the store {self._objects.uri} or not whole; write "
+                        "it again before the annotation is published."
+                    )
+            if before == index.to_json():
+                return
+            self._objects.write(key.index_name, index.to_json())
+            # Only what the index before named: a part of a writer at work is named by none yet.
+            self._objects.remove(sorted(part_names(key, before) - _named(key, index)))
 
     def read(
         self, video_id: str, kind: str, fingerprint: str, names: Collection[str] | None = None
@@ -340,9 +356,10 @@ class Annotations:
             yield entry.name, bytes(buffer)
 
     def _damaged(self, name: str, why: str) -> StoreError:
+        remedy = _REMEDIES.get(name.split("/")[3], "make that annotation again")
         return DamagedObjectError(
-            f"{name} of the store {self._objects.uri} is damaged ({why}); make that annotation "
-            "again, or remove that video from the store and index it again."
+            f"{name} of the store {self._objects.uri} is damaged ({why}); {remedy}, or remove that "
+            "video from the store and index it again."
         )
 
 

@@ -21,7 +21,8 @@ from longvid.errors import LongvidError, StoreError
 from longvid.methods.tracking import Detection
 from longvid.models import checkpoint_files
 from longvid.protocols import GrounderPart
-from longvid.store.annotations import AnnotationKey, AnnotationPart
+from longvid.store.annotation_writer import AnnotationWriter
+from longvid.store.annotations import AnnotationKey
 from longvid.types import Box, FoundBoxes, Picture
 
 if TYPE_CHECKING:
@@ -59,22 +60,20 @@ class BoxWriter:
     """
 
     def __init__(self, store: Store, video_id: str, detector: str, things: Sequence[str]) -> None:
-        self._annotations = store.annotations
         head = {"detector": detector, "things": sorted(set(things))}
         self._head = json.dumps(head, ensure_ascii=False).encode()
         self._key = AnnotationKey(video_id, BOXES, _hash(head))
-        index = self._annotations.index(self._key)
-        self._parts: list[AnnotationPart] = list(index.parts) if index is not None else []
+        self._writer = AnnotationWriter(store.annotations, self._key)
         #: Presentation times of the pictures that were looked at.
         self.done: frozenset[float] = frozenset()
-        if index is not None:
+        if self._writer.parts:
             self.done = frozenset(_rows(store, self._key)[1])
 
     def add(self, rows: Sequence[tuple[float, Sequence[Detection]]]) -> None:
         """Write what was found in the next pictures, each with its presentation time.
 
         Raises:
-            StoreError: The store refuses.
+            StoreError: Another writer has added some since, or the store refuses.
         """
         document = [
             [
@@ -86,13 +85,10 @@ class BoxWriter:
             ]
             for seconds, found in rows
         ]
-        entries = {} if self._parts else {_HEAD: self._head}
-        entries[f"{len(self._parts):06d}.json"] = json.dumps(document, ensure_ascii=False).encode()
-        key = self._key
-        self._parts.append(
-            self._annotations.write_part(key.video_id, key.kind, key.fingerprint, entries)
-        )
-        self._annotations.publish(key.video_id, key.kind, key.fingerprint, self._parts)
+        number = len(self._writer.parts)
+        entries = {} if number else {_HEAD: self._head}
+        entries[f"{number:06d}.json"] = json.dumps(document, ensure_ascii=False).encode()
+        self._writer.add(entries)
         self.done |= {seconds for seconds, _ in rows}
 
 

@@ -98,6 +98,13 @@ class LocalObjects:
 
         return self._publish(name, fill, exclusive)
 
+    @contextlib.contextmanager
+    def locked(self, folder: str) -> Iterator[None]:
+        with self._opened_folder(folder, make=True) as descriptor:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
     def write_file(self, name: str, produce: Callable[[str], None]) -> None:
         self._publish(name, lambda descriptor: produce(_path_of(descriptor)), exclusive=False)
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from longvid.errors import StoreError
-from longvid.store.annotations import AnnotationKey, AnnotationPart
+from longvid.store.annotation_writer import AnnotationWriter
+from longvid.store.annotations import AnnotationKey
 from longvid.store.detected_boxes import BOXES, OBJECTS, box_rows
+from longvid.store.objects import DamagedObjectError
 from longvid.types import Box
 
 if TYPE_CHECKING:
@@ -55,39 +56,38 @@ class ObjectWriter:
     """
 
     def __init__(self, store: Store, key: AnnotationKey) -> None:
-        self._annotations = store.annotations
-        self._key = AnnotationKey(key.video_id, OBJECTS, key.fingerprint)
-        index = self._annotations.index(self._key)
-        self._parts: list[AnnotationPart] = list(index.parts) if index is not None else []
+        self._writer = AnnotationWriter(store.annotations, replace(key, kind=OBJECTS))
 
     def add(self, rows: Sequence[tuple[float, Vectors]]) -> None:
         """Write the vectors of the next pictures, each with its presentation time.
 
         Raises:
-            StoreError: The store refuses.
+            StoreError: Another writer has added some since, or the store refuses.
         """
-        name = f"{len(self._parts):06d}"
+        name = f"{len(self._writer.parts):06d}"
         counts = json.dumps([[seconds, len(vectors)] for seconds, vectors in rows])
         data = b"".join(vectors.astype("<f4").tobytes() for _, vectors in rows)
-        key = self._key
-        entries = {f"{name}.json": counts.encode(), f"{name}.f32": data}
-        self._parts.append(
-            self._annotations.write_part(key.video_id, key.kind, key.fingerprint, entries)
-        )
-        self._annotations.publish(key.video_id, key.kind, key.fingerprint, self._parts)
+        self._writer.add({f"{name}.json": counts.encode(), f"{name}.f32": data})
 
 
 def boxes_without_vectors(store: Store, video_id: str) -> Iterator[tuple[AnnotationKey, _Rows]]:
     """Yield the boxes of a video that have no vector yet, by annotation and time.
 
+    Vectors that are damaged are removed first: the boxes and pictures make them again.
+
     Raises:
-        StoreError: Boxes or vectors are damaged.
+        StoreError: Boxes are damaged, or the store refuses.
     """
     for key in store.annotations.list_keys(video_id, BOXES):
-        known = _vectors(store, key)
-        rows = {t: boxes for t, boxes in box_rows(store, key).items() if boxes and t not in known}
-        if rows:
-            yield key, rows
+        rows = box_rows(store, key)
+        try:
+            known = _vectors(store, key, rows)
+        except DamagedObjectError:
+            store.annotations.remove(video_id, OBJECTS, key.fingerprint)
+            known = {}
+        left = {t: boxes for t, boxes in rows.items() if boxes and t not in known}
+        if left:
+            yield key, left
 
 
 def read_objects(store: Store, video_id: str) -> list[BoxVectors]:
@@ -101,9 +101,7 @@ def read_objects(store: Store, video_id: str) -> list[BoxVectors]:
         boxes: list[tuple[str, Box]] = []
         vectors: list[Vectors] = []
         rows = box_rows(store, key)
-        for seconds, of_picture in _vectors(store, key).items():
-            if len(rows.get(seconds, ())) != len(of_picture):
-                raise _damaged(store, key, f"{len(of_picture)} vectors at {seconds} s")
+        for seconds, of_picture in _vectors(store, key, rows).items():
             boxes += rows[seconds]
             vectors.append(of_picture)
         if boxes:
@@ -111,8 +109,13 @@ def read_objects(store: Store, video_id: str) -> list[BoxVectors]:
     return found
 
 
-def _vectors(store: Store, key: AnnotationKey) -> dict[float, Vectors]:
-    """Return the vectors beside an annotation of boxes by presentation time."""
+def _vectors(store: Store, key: AnnotationKey, rows: _Rows) -> dict[float, Vectors]:
+    """Return the vectors beside an annotation of boxes by presentation time.
+
+    Raises:
+        DamagedObjectError: They are damaged, or are not of these boxes.
+        StoreError: The store refuses.
+    """
     entries = store.annotations.read(key.video_id, OBJECTS, key.fingerprint) or {}
     found: dict[float, Vectors] = {}
     try:
@@ -125,13 +128,16 @@ def _vectors(store: Store, key: AnnotationKey) -> dict[float, Vectors]:
                 start += count
             if start != len(vectors):
                 raise ValueError(f"{len(vectors)} vectors for {start} boxes")
+        for seconds, of_picture in found.items():
+            if len(rows.get(seconds, ())) != len(of_picture):
+                raise ValueError(f"{len(of_picture)} vectors at {seconds} s")
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(store, key, str(error)) from error
     return found
 
 
-def _damaged(store: Store, key: AnnotationKey, why: str) -> StoreError:
-    return StoreError(
+def _damaged(store: Store, key: AnnotationKey, why: str) -> DamagedObjectError:
+    return DamagedObjectError(
         f"The vectors of the boxes of video {key.video_id} in the store {store.uri} do not fit "
-        f"them ({why}); remove both with longvid boxes --remove and make them again."
+        f"them ({why}); make them again with longvid boxes --embed."
     )

@@ -67,6 +67,12 @@ class Objects(Protocol):
     def write(self, name: str, data: bytes, *, exclusive: bool = False) -> bool:
         """Write an object in one step; False if `exclusive` and it is there already."""
 
+    def locked(self, folder: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes out of a block that is locked by the same folder.
+
+        Where there are no locks, in a bucket and on some shared disks, nobody is kept out.
+        """
+
     def write_file(self, name: str, produce: Callable[[str], None]) -> None:
         """Let `produce` write a local file, then make it an object in one step."""
 

@@ -123,6 +123,9 @@ class RemoteObjects:
                 raise refusal(error, self.uri, f"write {name}") from error
         return True
 
+    def locked(self, folder: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def write_file(self, name: str, produce: Callable[[str], None]) -> None:
         with tempfile.TemporaryDirectory(prefix="longvid-") as folder:
             path = os.path.join(folder, "object")

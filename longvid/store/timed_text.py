@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from longvid.errors import LongvidError, StoreError
-from longvid.store.annotations import AnnotationKey, AnnotationPart
+from longvid.store.annotation_writer import AnnotationWriter
+from longvid.store.annotations import AnnotationKey
 from longvid.store.player_time import in_player_time, stored_subtitles
 from longvid.types import TextLine, Word
 from longvid.types.text_line import TextSourceName
@@ -49,16 +50,14 @@ class TextWriter:
     ) -> None:
         self._annotations = store.annotations
         self._key = AnnotationKey(video_id, source, fingerprint)
-        index = self._annotations.index(self._key)
-        self._parts: list[AnnotationPart] = list(index.parts) if index is not None else []
+        self._writer = AnnotationWriter(store.annotations, self._key)
+        parts = self._writer.parts
         #: Whether the whole video is read.
-        self.is_complete = any(
-            entry.name == _COMPLETE for part in self._parts for entry in part.entries
-        )
+        self.is_complete = any(entry.name == _COMPLETE for part in parts for entry in part.entries)
         #: Up to where it is read, None at the beginning.
         self.done_seconds: float | None = None
-        if self._parts and not self.is_complete:
-            name = self._parts[-1].entries[-1].name
+        if parts and not self.is_complete:
+            name = parts[-1].entries[-1].name
             found = self._annotations.read(video_id, source, fingerprint, [name]) or {}
             self.done_seconds = float(json.loads(found[name])["done"])
 
@@ -73,7 +72,7 @@ class TextWriter:
             StoreError: The store refuses.
         """
         document = {"done": done_seconds, "lines": [_row(line) for line in lines]}
-        self._write(f"{len(self._parts):06d}.json", document)
+        self._write(f"{len(self._writer.parts):06d}.json", document)
         self.done_seconds = done_seconds
 
     def finish(self) -> None:
@@ -89,12 +88,10 @@ class TextWriter:
                 self._annotations.remove(key.video_id, key.kind, key.fingerprint)
 
     def _write(self, name: str, document: object) -> None:
-        key = (self._key.video_id, self._key.kind, self._key.fingerprint)
         data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
             errors="replace"  # half a character, from a server's JSON
         )
-        self._parts.append(self._annotations.write_part(*key, {name: data}))
-        self._annotations.publish(*key, self._parts)
+        self._writer.add({name: data})
 
 
 def text_fingerprints(store: Store, video_id: str, source: TextSourceName) -> tuple[str, ...]:

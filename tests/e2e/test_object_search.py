@@ -118,6 +118,8 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store.open(made)
     (video,) = store.videos()
     video_id = video.video.video_id
+    for key in store.annotations.list_keys(video_id, OBJECTS):
+        store.annotations.remove(video_id, OBJECTS, key.fingerprint)
     main(["boxes", "--store", made, "--embed"])
     for words, sentence in (
         (["search", "star", "--store", made, "--objects", "--text"], "--objects"),
@@ -133,8 +135,21 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert whole is not None
     for name, data in (("000000.f32", b"\0" * 12), ("000000.json", b"[[0.0, 1]]")):
         store.annotations.write(video_id, OBJECTS, key.fingerprint, {**whole, name: data})
-        with pytest.raises(StoreError, match="do not fit"):
+        with pytest.raises(StoreError, match=r"do not fit .* longvid boxes --embed"):
             read_objects(store, video_id)
+        # Vectors can be made again of boxes and pictures, and are.
+        assert main(["boxes", "--store", made, "--embed"]) == 0
+        assert store.annotations.read(video_id, OBJECTS, key.fingerprint) == whole
+    folder = Path(made) / "videos" / video_id / "annotations" / OBJECTS / key.fingerprint
+    (part,) = folder.glob("*.part")
+    before = store.digest()
+    data = part.read_bytes()
+    part.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    capsys.readouterr()
+    assert main(["search", "star", "--store", made, "--objects"]) == 1
+    assert "longvid boxes --embed" in capsys.readouterr().err
+    assert main(["boxes", "--store", made, "--embed"]) == 0
+    assert (part.read_bytes(), store.digest()) == (data, before)
     assert main(["boxes", "--store", made, "--remove"]) == 0
     assert not store.annotations.list_keys(video_id)[1:]
     with pytest.raises(QuestionError, match="No box"):

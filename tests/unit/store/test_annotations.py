@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from longvid.errors import StoreError
 from longvid.store import AnnotationKey, Store
+from longvid.store.annotation_writer import AnnotationWriter
+from longvid.store.detected_boxes import BoxWriter, read_boxes
 from longvid.store.seal import parse_json, seal, sealed_json
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import add_video
@@ -163,3 +166,41 @@ def test_a_sealed_document_is_json_and_fits_its_seal_only() -> None:
     for hostile in (b'{"a": NaN}', b'{"a": Infinity}', b"[" * 10**5, b'{"a":' * 10**5, b"3", b""):
         with pytest.raises(ValueError, match=r"\w"):
             parse_json(hostile)
+
+
+def test_a_second_writer_is_refused_and_takes_nothing_away(store: Store) -> None:
+    first, second = (BoxWriter(store, A, "detector", ["dog"]) for _ in range(2))
+    first.add([(0.0, [])])
+    with pytest.raises(StoreError, match=r"Another command has written .*; run the same command"):
+        second.add([(1.0, [])])
+    first.add([(2.0, [])])
+    third = BoxWriter(store, A, "detector", ["dog"])
+    assert third.done == {0.0, 2.0}
+    third.add([(1.0, [])])
+    with pytest.raises(StoreError, match="Another command"):
+        first.add([(3.0, [])])
+    assert list(read_boxes(store, A, "detector")) == [0.0, 1.0, 2.0]
+
+
+def test_of_many_writers_at_once_each_part_is_whole_or_refused(store: Store) -> None:
+    key, added = AnnotationKey(A, "boxes", "f"), []
+    start = threading.Barrier(4)
+
+    def write(number: int) -> None:
+        start.wait()
+        for place in range(10):
+            name = f"{number}-{place}"
+            try:
+                AnnotationWriter(store.annotations, key).add({name: name.encode()})
+            except StoreError as error:
+                assert "Another command" in str(error)  # noqa: PT017  # of many, not of one
+            else:
+                added.append(name)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert added
+    assert store.annotations.read(A, "boxes", "f") == {name: name.encode() for name in added}
