@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands
@@ -12,6 +15,7 @@ from longvid.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from longvid.config import Config
+    from longvid.indexing.report import OnPicture
     from longvid.store import Store
 
 
@@ -70,8 +74,8 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
     serves_mini = isinstance(config.grounder, DrawnShapes)
     finder = BoxFinder(config.grounder, options.things.split(","), config.run.device)
     pictures = boxes = 0
-    for video_id, name in videos.items():
-        seen, found = finder.find(store, video_id)
+    for video_id, name, on_picture in _shown(store, videos):
+        seen, found = finder.find(store, video_id, on_picture)
         pictures, boxes = pictures + seen, boxes + found
         remark(f"{name}: {counted(found, 'box')} in {counted(seen, 'new picture')}")
         if found and serves_mini:
@@ -83,6 +87,33 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
     else:
         say(f"{counted(boxes, 'box')} in {counted(pictures, 'new picture')}")
     return OK
+
+
+def _shown(store: Store, videos: dict[str, str]) -> Iterator[tuple[str, str, OnPicture]]:
+    """Yield id and name of each video, and what shows how far its pictures are worked on."""
+    from longvid.indexing.report import Progress
+    from longvid.progress import index_progress
+
+    known = {one.video.video_id: one.video for one in store.videos()}
+    done = 0.0
+    with index_progress(sys.stderr) as show:
+        for number, (video_id, name) in enumerate(videos.items()):
+            video = known[video_id]
+            begun = Progress(
+                videos_indexed=number,
+                videos_open=1,
+                seconds_known=done + video.duration_seconds,
+                current=video.path,
+                videos_listed=len(videos),
+            )
+
+            def on_picture(
+                seconds: float, begun: Progress = begun, first: float = done - video.start_seconds
+            ) -> None:
+                show(replace(begun, seconds_done=max(0.0, first + seconds)))
+
+            yield video_id, name, on_picture
+            done = begun.seconds_known
 
 
 def _footage_note(config: Config, store: Store, video_id: str) -> str:
@@ -118,8 +149,8 @@ def _embedded(config: Config, store: Store, videos: dict[str, str]) -> int:
     from longvid.indexing.object_embedder import ObjectEmbedder
 
     embedder, total = ObjectEmbedder(config, config.run.device), 0
-    for video_id, name in videos.items():
-        embedded = embedder.embed(store, video_id)
+    for video_id, name, on_picture in _shown(store, videos):
+        embedded = embedder.embed(store, video_id, on_picture)
         remark(f"{name}: {counted(embedded, 'new vector')}")
         total += embedded
     return total

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from longvid.config import Config, torch_device
+from longvid.indexing.report import OnPicture, ignore
 from longvid.lazy_import import torch
 from longvid.methods.phrase_tracks import pixels_of
 from longvid.models.transformers_logging import loading
@@ -42,8 +43,13 @@ class ObjectEmbedder:
         with loading():
             self._encode = config.encoder.setup(torch_device(device))
 
-    def embed(self, store: Store, video_id: str) -> int:
+    def embed(self, store: Store, video_id: str, on_picture: OnPicture = ignore) -> int:
         """Embed the boxes of a video that have no vector yet; return how many.
+
+        Args:
+            store: Keeps the boxes, and gets the vectors.
+            video_id: Of the video.
+            on_picture: Called with the presentation time of each picture whose boxes are embedded.
 
         Raises:
             StoreError: Boxes or pictures are damaged, or the store refuses.
@@ -59,6 +65,7 @@ class ObjectEmbedder:
                     boxes = [box for _, box in rows[picture.pts_seconds]]
                     done.append((picture.pts_seconds, self._vectors(pixels_of(picture), boxes)))
                     num_boxes += len(boxes)
+                    on_picture(picture.pts_seconds)
                 writer.add(done)
         return num_boxes
 

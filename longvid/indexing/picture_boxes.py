@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from longvid.config import torch_device
 from longvid.errors import ConfigError
+from longvid.indexing.report import OnPicture, ignore
 from longvid.methods.phrase_tracks import Detect, pixels_of
 from longvid.protocols import GrounderPart
 from longvid.store import Store
@@ -49,8 +50,13 @@ class BoxFinder:
         self._fingerprint = detector_fingerprint(part)
         self._detect = part.detector(torch_device(device))
 
-    def find(self, store: Store, video_id: str) -> tuple[int, int]:
+    def find(self, store: Store, video_id: str, on_picture: OnPicture = ignore) -> tuple[int, int]:
         """Look at the pictures of a video that were not looked at yet.
+
+        Args:
+            store: Keeps the pictures, and gets the boxes.
+            video_id: Of the video.
+            on_picture: Called with the presentation time of each picture that was looked at.
 
         Returns:
             How many pictures were looked at, and how many boxes were found in them.
@@ -66,10 +72,10 @@ class BoxFinder:
         num_boxes = 0
         for first in range(0, len(left), _PART):
             batch = left[first : first + _PART]
-            rows = [
-                (picture.pts_seconds, self._detect(pixels_of(picture), self._things))
-                for picture in read_pictures(store.annotations, video_id, batch)
-            ]
+            rows = []
+            for picture in read_pictures(store.annotations, video_id, batch):
+                rows.append((picture.pts_seconds, self._detect(pixels_of(picture), self._things)))
+                on_picture(picture.pts_seconds)
             writer.add(rows)
             num_boxes += sum(len(found) for _, found in rows)
         return len(left), num_boxes

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from longvid.types import Failure
+
+#: Is called with the presentation time of each picture that was worked on.
+OnPicture = Callable[[float], None]
+
+
+def ignore(seconds: float) -> None:
+    """Do nothing with a picture: nobody looks at the progress."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from longvid import progress
 from longvid.cli import main
 from longvid.config import load_config
 from longvid.errors import ConfigError, StoreError
@@ -64,8 +66,15 @@ def test_boxes_are_kept_and_used(
     assert main([*ask, "--json"]) == 0
     before = json.loads(capsys.readouterr().out)["tracks"]
     assert before
-    assert command(store, "--detector", "drawn_shapes", "--things", ", ".join(THINGS)) == 0
-    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        shown_at_once = partial(progress.index_progress, interval_seconds=0.0)
+        patched.setattr(progress, "index_progress", shown_at_once)
+        assert command(store, "--detector", "drawn_shapes", "--things", ", ".join(THINGS)) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "1 running" in line]
+    assert len(lines) > 3
+    assert all(
+        re.fullmatch(r"0 of 1 video, 1 running, [\d.]+x .*film.mp4", line) for line in lines[1:]
+    )
     assert command(store, "--json") == 0
     listed = {row["thing"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(listed) == set(THINGS)
