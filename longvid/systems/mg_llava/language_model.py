@@ -87,7 +87,8 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
         """Name the authors' file and the language model that it was trained from."""
         return (
             hub_checkpoint("mg_llava", "llm.model", self.model, find=self.file),
-            hub_checkpoint("llm", "llm.llm", self.llm),
+            # Mostly its weights are not read.
+            dataclasses.replace(hub_checkpoint("llm", "llm.llm", self.llm), has_weights=False),
         )
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
