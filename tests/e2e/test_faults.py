@@ -30,7 +30,7 @@ from longvid.inputs import list_videos
 from longvid.store import Store
 from tests.e2e.clips import make_clip
 
-KILLS = int(os.environ.get("LONGVID_KILLS", "50"))
+KILLS = int(os.environ.get("LONGVID_KILLS", "20"))
 SEED = int(os.environ.get("LONGVID_SEED", "20261121"))
 
 
