@@ -55,18 +55,20 @@ def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configuration(case: Case, folder: Path, embedder: Path, keep: str) -> Config:
-    tables = load_config("mini").to_dict()
-    encoder = {"name": "huggingface", "model": str(folder), "embedder": str(embedder)}
-    queries = {"name": COMPRESSORS[case.name], "model": str(folder)}
-    changes: dict[str, Any] = {
-        "encoder": {**encoder, "keep": keep},
-        "compressors": [queries] if keep == "tower" else [],
-        "selectors": [{"name": "uniform"}],
-        "llm": {"name": "huggingface", "model": str(folder), "max_new_tokens": 5},
-        "store": {**tables["store"], "tokens": "float32"},
-        "ask": {**tables["ask"], "budget": 40},
-    }
-    return Config.from_dict({**tables, **changes})
+    settings = [
+        f"encoder.model={folder}",
+        f"encoder.embedder={embedder}",
+        f"encoder.keep={keep}",
+        f"llm.model={folder}",
+        "llm.max_new_tokens=5",
+        "store.tokens=float32",
+        "ask.budget=40",
+    ]
+    queries = [
+        f"compressors.0.name={COMPRESSORS[case.name]}",
+        f"compressors.0.model={folder}",
+    ]
+    return load_config("idefics2", [*settings, *(queries if keep == "tower" else ())])
 
 
 def test_both_ways_store_the_same_and_answer_the_same(

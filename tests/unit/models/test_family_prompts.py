@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 from longvid.llm import prompt
+from longvid.models.families.idefics2 import IDEFICS2
 from longvid.models.families.internvl import INTERNVL
 from longvid.models.families.protocol import Family, Prompt
 from longvid.models.families.qwen2_5_vl import QWEN2_5_VL
@@ -31,6 +32,14 @@ def chat(video: str, system: str = "") -> str:
 
 
 MARKED = "<|vision_start|><|video_pad|><|vision_end|>"
+#: That of IDEFICS2: a picture is written without the space that its processor puts after it.
+PICTURES = (
+    "{% for message in messages %}{{ message['role'].capitalize() }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
 
@@ -42,6 +51,7 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         (QWEN3_VL_MOE, chat(MARKED)),
         (INTERNVL, chat("<video>\n")),
         (SMOLVLM, DEFAULT_CHAT_TEMPLATE),
+        (IDEFICS2, PICTURES),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "",
 )
