@@ -21,10 +21,19 @@ _LEAST_ROOM_BYTES = 1 << 24
 
 #: What decoders print at the level of debugging where they leave a part of a picture as it was
 #: before: memory of any older picture.
-_UNPAINTED = {
-    "mpeg1video": "motion vector out of boundary",
-    "mpeg2video": "motion vector out of boundary",
-}
+_OUTSIDE, _MISSING_SLICE = "motion vector out of boundary", "ignoring last missing slice"
+_UNPAINTED = {"mpeg1video": (_OUTSIDE,), "mpeg2video": (_OUTSIDE, _MISSING_SLICE)}
+_MACROBLOCK = 16
+
+
+def _unpainted(codec: str, height: int) -> tuple[str, ...]:
+    """Return the messages that tell of an unpainted part.
+
+    Some encoders leave out the last slice of 1080 lines, half of which is below the picture: where
+    the picture does not end with a macroblock, a missing one is no sign of damage.
+    """
+    texts = _UNPAINTED.get(codec, ())
+    return tuple(each for each in texts if each != _MISSING_SLICE or height % _MACROBLOCK == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class PacketDecoder:
         # H.264 marks what it makes up, and prints errors at sound places too: where an open group
         # of pictures is entered.
         self._counts = settings.count_messages and self._codec.name != "h264"
-        self._unpainted = _UNPAINTED.get(self._codec.name) if settings.count_messages else None
+        self._listens = settings.count_messages and self._codec.name in _UNPAINTED
         if settings.count_messages and av.logging.get_level() is None:
             av.logging.set_level(av.logging.PANIC)  # prints nothing, but counts
         if not self._codec.is_open:
@@ -76,17 +85,15 @@ class PacketDecoder:
         self.damaged_pts = []
         before = av.logging.get_last_error()[0] if self._counts else 0
         try:
-            if self._unpainted is not None:
-                return self._decode_listening(packet, self._unpainted)
+            if self._listens:
+                return self._decode_listening(packet)
             return self._decode(packet)
         finally:
             if self._counts:
                 self.num_errors += av.logging.get_last_error()[0] - before
 
-    def _decode_listening(
-        self, packet: Packet[VideoStream] | None, unpainted: str
-    ) -> list[VideoFrame]:
-        """Decode, and take a message of debugging with such a text for damage."""
+    def _decode_listening(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Decode, and take a message of debugging about an unpainted part for damage."""
         level = av.logging.get_level()
         av.logging.set_level(av.logging.DEBUG)
         try:
@@ -94,7 +101,8 @@ class PacketDecoder:
                 return self._decode(packet)
         finally:
             av.logging.set_level(level)
-            self.num_errors += any(unpainted in text for _, _, text in messages)
+            unpainted = _unpainted(self._codec.name, self._codec.height or 0)
+            self.num_errors += any(each in text for _, _, text in messages for each in unpainted)
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:

@@ -34,6 +34,10 @@ _RECOVERY_POINTS = ("h264", "hevc")
 #: Codecs whose decoder, once it has left out a picture, gives the time of that one to the next.
 _MISTAKES_TIMES = ("mpeg4",)
 
+#: Codecs whose decoder keeps more than pictures from damage: a score of how the encoder fills up
+#: packets, by which it takes later ones for sound or damaged (FFmpeg's `padding_bug_score`).
+_REMEMBERS_DAMAGE = ("h263", "h263p", "flv", "mpeg4", "wmv1", "wmv2", "msmpeg4v2", "msmpeg4")
+
 #: So many groups of pictures before damage are looked at for a sound one.
 _MOST_GROUPS_BACK = 8
 
@@ -103,6 +107,8 @@ class PlannedSource:
         for run in plan_runs(self._table, ranks):
             missing = yield from self._decode(run, drop=drop, sound_until=len(self._table.pts))
             if missing:
+                if self._stream.codec_context.name in _REMEMBERS_DAMAGE:
+                    raise PacketsMislead
                 missing = yield from self._decode_damaged(run, missing)
             for rank in missing:
                 yield rank, None

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from longvid.decode import PyAVDecoder
+from longvid.decode.codec import _unpainted
 from longvid.decode.decoder import RunningDecoder
+from longvid.decode.frame_source import PacketsMislead
 from longvid.decode.packet_checks import DisplayOrder
 from longvid.decode.planned_source import PlannedSource
 from longvid.decode.pyav_engine import PyAVEngine
@@ -126,6 +128,46 @@ def test_a_picture_that_is_not_painted_in_full_is_a_gap(tmp_path: Path, codec: s
     with decoder() as running:
         video = running.probe(str(clip), "damaged")
         assert failures(running.decode(one_segment(video, times)))
+
+
+def test_a_lost_last_slice_is_a_gap(tmp_path: Path) -> None:
+    """FFmpeg ignores that the last row of blocks is missing, and leaves it as memory was."""
+    clip = encode(tmp_path / "clip.m2v", 12, codec="mpeg2video", options=B_PICTURES, size=(48, 64))
+    content = bytearray(clip.read_bytes())
+    last_row, user_data = b"\0\0\1\3", 0xB2
+    second = content.index(last_row, content.index(last_row) + 4)
+    content[second + 3] = user_data
+    clip.write_bytes(content)
+    with decoder() as running:
+        video = running.probe(str(clip), "damaged")
+        times = [video.start_seconds + place / RATE for place in range(12)]
+        found = failures(running.decode(one_segment(video, times)))
+    assert [failure.kind for failure in found] == ["corrupt"]
+
+
+def test_the_last_slice_of_1080_lines_may_be_left_out() -> None:
+    assert len(_unpainted("mpeg2video", 1080)) == 1
+    assert len(_unpainted("mpeg2video", 720)) == 2
+
+
+def test_damage_of_h263_is_decoded_in_sequence(tmp_path: Path) -> None:
+    """What its decoder takes for damage depends on all that came before."""
+    clip = encode(tmp_path / "clip.avi", 26, codec="h263", options={"g": "8"}, size=(96, 128))
+    with av.open(str(clip)) as container:
+        data = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(clip.read_bytes())
+    at = content.index(data[3]) + len(data[3]) // 2
+    content[at : at + 16] = bytes(reversed(range(200, 216)))
+    clip.write_bytes(content)
+    assert is_planned(clip)
+    engine = PyAVEngine(PyAVDecoder(size=SIZE).engine_options(), lambda: None)
+    try:
+        source = engine._video(str(clip)).source
+        with pytest.raises(PacketsMislead):
+            list(source.frames([2, 4, 6]))
+    finally:
+        engine.close()
+    require_as_in_sequence(clip, [place / RATE for place in range(26)])
 
 
 def is_left_unpainted(path: Path) -> bool:
