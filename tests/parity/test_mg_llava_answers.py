@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
 import longvid
 from longvid.capacity import needs_of
 from longvid.config import Config, load_config
 from longvid.errors import ConfigError, ModelError
+from longvid.llm.generation import end_ids
 from longvid.methods.roi_pooling import join_levels, pool_boxes_reference
 from longvid.methods.tracking import Detection
 from longvid.models import detectors
+from longvid.models.families.protocol import TextPiece
 from longvid.systems.mg_llava.object_boxes import FrameBoxes, prepare_boxes
 from longvid.systems.mg_llava.square_frames import square_pixels
 from longvid.testing import check_language_model
@@ -182,6 +184,38 @@ def test_a_file_of_the_first_stage_takes_the_weights_of_the_folder(
     worker = part.setup()
     with pytest.raises(ModelError, match="are of mg_llava"):
         worker.answer(Question(QUESTION), selection_of(store))  # made by another file
+
+
+@torch.no_grad()
+def test_phi3_is_loaded_and_ends_as_it_was_trained(model: dict[str, Any], tmp_path: Path) -> None:
+    root = model["root"]
+    torch.manual_seed(6)
+    sizes = {**tiny.text_config(num_attention_heads=2, hidden_size=LLM).to_diff_dict()}
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
+    shared = {name: sizes[name] for name in (*names, "num_attention_heads", "initializer_range")}
+    text = Phi3ForCausalLM(Phi3Config(**shared, pad_token_id=0, eos_token_id=2)).eval()
+    folder = tmp_path / "phi3"
+    text.config.save_pretrained(folder)
+    tiny.write_byte_tokenizer(folder, with_image=False)
+    write_connector(tmp_path / "phi3.pth", llm=text.state_dict())
+    given = [
+        *settings(root),
+        f"llm.model={tmp_path / 'phi3.pth'}",
+        f"llm.llm={folder}",
+        "llm.conversation=phi3",
+    ]
+    part: Any = load_config("mg_llava", given).llm
+    with pytest.raises(ModelError, match=r"ends with <\|end\|>, which the tokenizer"):
+        part.setup()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    tokenizer.save_pretrained(folder)
+    worker = part.setup()
+    assert end_ids(worker._decoder) == (tokenizer.convert_tokens_to_ids("<|end|>"), 2)
+    ids = torch.tensor([tokenizer.encode("What is it?")])
+    piece = TextPiece(tuple(ids[0].tolist()))
+    got = worker._decoder.logits(worker._decoder.splice([piece], newline=False), keep=0)
+    torch.testing.assert_close(got, text(input_ids=ids).logits, atol=1e-5, rtol=0)
 
 
 def test_what_does_not_fit_is_refused(model: dict[str, Any], tmp_path: Path) -> None:

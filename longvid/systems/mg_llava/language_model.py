@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, ModelError
 from longvid.lazy_import import later
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -32,6 +32,9 @@ _PROMPTS = {
     ),
     "phi3": "<|user|>\n{video}\n{question}{choices}<|end|>\n<|assistant|>\n",
 }
+
+#: What ends an answer there before the tokenizer's own end, as it was trained.
+_ENDS = {"llama3": "<|eot_id|>", "phi3": "<|end|>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +124,13 @@ class Worker(PublishedWorker):
         super().__init__(part, folder, decoder)
         if part.context:
             decoder.context = part.context
-        # What ends an answer is the tokenizer's, whatever the language model says.
-        decoder.module.generation_config.eos_token_id = self._tokenizer.eos_token_id
+        # What ends an answer is the conversation's and the tokenizer's, not the language model's.
+        own = self._tokenizer.eos_token_id
+        end = _ENDS.get(part.conversation)
+        if end is not None and end not in self._tokenizer.get_vocab():
+            raise ModelError(
+                f"An answer of the conversation {part.conversation} ends with {end}, which the "
+                f"tokenizer of {folder} has not; set llm.conversation to that of the model."
+            )
+        ends = [own] if end is None else [self._tokenizer.convert_tokens_to_ids(end), own]
+        decoder.module.generation_config.eos_token_id = list(dict.fromkeys(ends))
