@@ -18,7 +18,7 @@ from longvid.timed_text.word_cutting import cut, runs
 from longvid.types import TextLine
 
 #: Another one means that texts are cut into other words: an index of them is made again.
-WORDS_VERSION = f"2, Snowball {importlib.metadata.version('snowballstemmer')}"
+WORDS_VERSION = f"3, Snowball {importlib.metadata.version('snowballstemmer')}"
 
 #: Those who direct, conduct and teach: Snowball leaves the ends of such nouns.
 _AGENT = re.compile(r"([a-z]{3,}(?:ct|nt|it|ss|ch|ld|nd|ak|ng))(?:or|er)")

@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from longvid.timed_text.lexical_search import LexicalIndex, rank
+from longvid.timed_text.word_cutting import cut
 from longvid.timed_text.words import words_of
 
 
@@ -28,6 +29,16 @@ from longvid.timed_text.words import words_of
 def test_words_of_the_scripts(text: str, words: list[str]) -> None:
     assert words_of(text) == words
     assert words_of(unicodedata.normalize("NFD", text)) == words
+
+
+@pytest.mark.parametrize("mark", ["'", "’", "`", "´"])
+def test_contractions_and_possessives_are_no_words(mark: str) -> None:
+    text = "NASA's dogs' collar isn't what they'll say; I'm sure we've can't".replace("'", mark)
+    whole = ["nasa", "dogs", "collar", "is", "what", "they", "say", "i", "sure", "we", "can"]
+    assert cut(text) == whole
+    line = f"NASA{mark}s telescope"
+    assert rank([line], f"what{mark}s on the dog{mark}s sign") == []
+    assert cut(f"l{mark}eau") == ["l", "eau"]
 
 
 @pytest.mark.parametrize(
