@@ -7,11 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import longvid
+from longvid.models import mini
+
+ROOT = Path(__file__).parents[2]
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -105,3 +109,43 @@ def test_a_limit_on_files_is_named_where_something_is_written(
     assert (result.returncode, result.stdout) == (1, "")
     assert "(ulimit -f)" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_few_descriptors_cost_no_segment(data: Path, tmp_path: Path) -> None:
+    """`ulimit -n`: as many waiting frames as descriptors, before an encoder that is slow."""
+    code = f"""
+        import resource
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        from benchmarks.speed.stand_ins import StandInEncoder, stand_in_config
+        from longvid.decode.pyav import PyAVDecoder
+        from longvid.indexing.local_runner import run_local
+        config = stand_in_config(
+            "sample.fps=5", "sample.segment_frames=1", "run.decode_workers=2",
+            decoder=PyAVDecoder(), encoder=StandInEncoder(seconds_per_frame=0.003),
+        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, hard))
+        report = run_local([{str(data / "bottles_40s.mp4")!r}], {str(tmp_path / "store")!r}, config)
+        print(report.segments, report.failures)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.stdout.strip() == "200 ()", done.stdout + done.stderr
+
+
+def test_loading_is_silent(tmp_path: Path) -> None:
+    """Nothing is written to a terminal, whatever the library has to say about itself."""
+    mini.save(tmp_path, seed=5)
+    code = (
+        "import sys, torch\n"
+        "from longvid.encode.huggingface import HuggingFaceEncoder\n"
+        "part = HuggingFaceEncoder(model=sys.argv[1])\n"
+        "part.frame_size(); part.setup(); part.setup_embedder()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
