@@ -30,7 +30,7 @@ from longvid.errors import ConfigError
 from longvid.store.faiss_index import load_faiss
 from longvid.store.index_compaction import LARGEST_QUANTIZED
 from longvid.store.index_rows import Rows
-from longvid.store.index_shard import Part, make_quantized_part, open_part
+from longvid.store.index_shard import Part, make_quantized_part, of_parts, open_part
 from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
 from longvid.store.quantized_index import QuantizedVectors
@@ -218,10 +218,12 @@ def _searched(
     truth: Places,
     as_drawn: Places,
 ) -> list[Row]:
-    def of_parts(find: _Find, query: Floats) -> Places:
-        pieces = [(first, *find(part, query)) for first, part in parts]
-        rows = np.concatenate([rows + first for first, rows, _ in pieces])
-        scores = np.concatenate([scores for *_, scores in pieces])
+    firsts = [first for first, _ in parts]
+
+    def found_by(find: _Find, query: Floats) -> Places:
+        pieces = of_parts([part for _, part in parts], lambda part: find(part, query))
+        rows = np.concatenate([a + first for first, (a, _) in zip(firsts, pieces, strict=True)])
+        scores = np.concatenate([scores for _, scores in pieces])
         best: Places = rows[np.argsort(-scores)[: options.top_k]]
         return best
 
@@ -230,11 +232,11 @@ def _searched(
         number = min(_SLOW, len(queries)) if subject == _NUMPY else len(queries)
         # What a question reads lies in the page cache, as the rest of a store that is asked often.
         for query in queries[:number] if subject != _NUMPY else ():
-            of_parts(find, query)
+            found_by(find, query)
         took, hits, of_drawn = [], [], []
         for query, wanted, real in zip(queries[:number], truth, as_drawn, strict=False):
             started = time.perf_counter()
-            found = of_parts(find, query)
+            found = found_by(find, query)
             took.append(1000 * (time.perf_counter() - started))
             hits.append(len(np.intersect1d(found, wanted)) / len(wanted))
             of_drawn.append(len(np.intersect1d(found, real)) / len(real))

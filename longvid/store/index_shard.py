@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +25,15 @@ from longvid.store.quantized_index import QuantizedVectors
 from longvid.store.seal import seal_file
 
 Floats = npt.NDArray[np.float32]
+_Found = TypeVar("_Found")
 
 #: FAISS may order scores that are closer than this either way; they are computed again.
 _ROUNDING = 1e-5
 _SPARE = 8
 #: Names of parts begin so: those of segments, and those of whole videos.
 STEMS = ("part", "videos")
+#: Parts of fewer vectors together are searched sooner than threads are started.
+_SIDE_BY_SIDE = 1 << 18
 _NAME = re.compile(rf"{VECTORS}/({'|'.join(STEMS)})-[0-9a-z]+\.(faiss|int8|parquet)")
 
 
@@ -119,6 +125,14 @@ class Part:
             found, rough = self.nearest.search(query, fetched, allowed, recall)
         products = self.nearest.vectors(found).astype(np.float64) * query.astype(np.float64)
         return found, products.sum(axis=1).astype(np.float32)
+
+
+def of_parts(parts: Sequence[Part], find: Callable[[Part], _Found]) -> list[_Found]:
+    """Return what is found in each part; several that are large are searched side by side."""
+    if sum(len(part.rows) for part in parts) < _SIDE_BY_SIDE or len(parts) < 2:
+        return [find(part) for part in parts]
+    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+        return list(pool.map(find, parts))
 
 
 def make_part(

@@ -42,7 +42,11 @@ class Int8Rows:
 
     def scores(self, query: Floats, rows: Places | slice) -> Floats:
         """Return the inner products of some rows and a query, (K,) float32."""
-        found: Floats = (self._codes[rows].astype(np.float32) @ query) * self._scales[rows]
+        vectors = self._codes[rows].astype(np.float32)
+        # A product by BLAS wakes its threads, and waits 30 ms for them where others keep the
+        # processor busy: too long for the few candidates of a search.
+        products = vectors @ query if isinstance(rows, slice) else np.einsum("ij,j", vectors, query)
+        found: Floats = products * self._scales[rows]
         return found
 
 

@@ -29,6 +29,7 @@ from longvid.store.index_shard import (
     Part,
     is_index_name,
     make_part,
+    of_parts,
     open_part,
     remove_parts,
 )
@@ -245,9 +246,12 @@ def search_parts(
     Raises:
         StoreError: A score is no number.
     """
+
+    def search(part: Part) -> tuple[npt.NDArray[np.int64], Floats]:
+        return part.search(query, top_k * most_vectors, video_ids, recall, times)
+
     best: list[Hit] = []
-    for part in parts:
-        found, scores = part.search(query, top_k * most_vectors, video_ids, recall, times)
+    for part, (found, scores) in zip(parts, of_parts(parts, search), strict=True):
         if not np.isfinite(scores).all():
             raise StoreError(
                 f"The search index of the store {uri} gave scores that are not numbers; make it "
