@@ -18,6 +18,9 @@ Row = dict[str, Any]
 
 _READ_CHARS = 1 << 16
 _LONGEST_ROW = 1 << 24
+#: Bytes of one text in a column, the default of Python's csv.
+_LONGEST_TEXT = 1 << 17
+_PARQUET_ROWS = 64
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -76,10 +79,38 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         # Arrow's own threads can outlive the interpreter and abort it, so none are used.
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=512, use_threads=False):
+            columns = [file.schema.column(number) for number in range(len(file.schema))]
+        # A text that many rows share is held once, until its length is seen.
+        texts = [one.path for one in columns if one.physical_type == "BYTE_ARRAY"]
+        with pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, use_threads=False):
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    longest = _longest_text(column)
+                    if longest > _LONGEST_TEXT:
+                        raise AnnotationError(
+                            f"{path} has a text of {longest} bytes in its column {name!r}, and "
+                            f"annotations have at most {_LONGEST_TEXT}; is it the right file?"
+                        )
                 yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
         raise AnnotationError(f"{path} is not a Parquet file: {error}.") from error
+
+
+def _longest_text(column: Any) -> int:
+    """Return the bytes of the longest text in an Arrow array, in lists and dictionaries too."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = column.flatten()
+    if pa.types.is_struct(column.type):
+        return max(map(_longest_text, column.flatten()), default=0)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary
+    is_text = pa.types.is_string(column.type) or pa.types.is_binary(column.type)
+    is_text |= pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
+    longest: int | None = pc.max(pc.binary_length(column)).as_py() if is_text else 0
+    return longest or 0
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

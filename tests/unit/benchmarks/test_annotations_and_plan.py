@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.harness.annotation_files import read_rows
@@ -187,3 +189,31 @@ def test_each_task_is_a_short_file_with_one_split_at_least() -> None:
         # Annotations of tubes are joined from several tables.
         most = 110 if task.grounds == "tube" else 60
         assert len((Path(__file__).parents[3] / path).read_text().splitlines()) <= most
+
+
+@pytest.mark.parametrize("where", ["text", "list", "struct"])
+def test_a_parquet_file_of_huge_texts_is_one_sentence(where: str, tmp_path: Path) -> None:
+    """A dictionary of one text of a MiB makes twenty GB of rows out of a file of a few kB."""
+    index = pa.array([0] * 20_000, pa.int32())
+    column = pa.DictionaryArray.from_arrays(index, pa.array(["x" * (1 << 20)]))
+    if where == "list":
+        column = pa.ListArray.from_arrays(pa.array(range(20_001), pa.int32()), column)
+    elif where == "struct":
+        column = pa.StructArray.from_arrays([column], ["inner"])
+    path = tmp_path / "questions.parquet"
+    pq.write_table(pa.table({"id": index, "question": column}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    before = pa.total_allocated_bytes()
+    rows = read_rows(path)
+    with pytest.raises(AnnotationError, match=r"text of 1048576 bytes in its column 'question'"):
+        next(rows)
+    assert pa.total_allocated_bytes() - before < 1 << 24
+
+
+def test_parquet_texts_are_read_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"id": place, "question": f"what is {place % 3}?", "options": ["a", f"b{place}"], "n": None}
+        for place in range(200)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert list(read_rows(tmp_path / "rows.parquet")) == rows
