@@ -19,6 +19,28 @@ from longvid.errors import ConfigError, VideoError, shown
 from longvid.types import Chunk, Failure, SegmentPlan, Video
 
 
+def _require_counts(least: int = 1, **counts: int) -> None:
+    """Refuse numbers of frames that are too small, or none.
+
+    Raises:
+        ConfigError: The sentence names the first of them.
+    """
+    for name, count in counts.items():
+        if not count >= least:
+            raise ConfigError(f"{name} must be at least {least}, got {shown(count)}.")
+
+
+def _require_rates(**rates: float) -> None:
+    """Refuse frames per second that are not positive and finite.
+
+    Raises:
+        ConfigError: The sentence names the first of them.
+    """
+    for name, rate in rates.items():
+        if not 0 < rate < math.inf:
+            raise ConfigError(f"{name} must be positive and finite, got {shown(rate)}.")
+
+
 def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
     """Return the middle frame of each of `num_samples` equal parts of a video.
 
@@ -37,6 +59,7 @@ def segment_midpoints(num_frames: int, num_samples: int) -> tuple[int, ...]:
     Source: SlowFast-LLaVA, `dataset.py` get_seq_frames; halves round to even, and the last frame
     is in general never sampled.
     """
+    _require_counts(num_frames=num_frames, num_samples=num_samples)
     count = min(num_frames, num_samples)
     step = (num_frames - 1) / count
     edges = [int(np.round(step * i)) for i in range(count + 1)]
@@ -57,6 +80,7 @@ def spread_indices(num_frames: int, num_samples: int) -> tuple[int, ...]:
 
     Source: MG-LLaVA, 8 frames a video.
     """
+    _require_counts(num_frames=num_frames, num_samples=num_samples)
     places = np.linspace(0, num_frames - 1, num_samples).astype(int).tolist()
     return tuple(dict.fromkeys(places))
 
@@ -78,6 +102,7 @@ def slow_indices(num_frames: int, num_slow: int) -> tuple[int, ...]:
 
     Source: SlowFast-LLaVA §3.2, `llava_arch.py` prepare_slowfast.
     """
+    _require_counts(0, num_frames=num_frames, num_slow=num_slow)
     return tuple(k * num_frames // num_slow for k in range(num_slow))
 
 
@@ -97,6 +122,8 @@ def fixed_step_indices(num_frames: int, average_fps: float, fps: float = 1.0) ->
 
     Source: LLaMA-VID `run_llamavid_movie.py`; LongVU `mm_datautils.py`. Halves round to even.
     """
+    _require_counts(num_frames=num_frames)
+    _require_rates(average_fps=average_fps, fps=fps)
     step = max(1, round(average_fps / fps))
     return tuple(range(0, num_frames, step))
 
@@ -117,6 +144,8 @@ def rounded_step_indices(
 
     Source: LongVU, `eval_videomme.py`; `eval_mlvu.py` and `eval_egoschema.py` thin above 1000.
     """
+    _require_counts(num_frames=num_frames)
+    _require_rates(average_fps=average_fps, fps=fps)
     step = max(1, round(max(1, round(average_fps)) / fps))
     indices = tuple(range(0, num_frames, step))
     if thin_above and len(indices) > thin_above:
@@ -303,7 +332,13 @@ def split_at(seconds: Sequence[float], starts: Sequence[float]) -> list[tuple[fl
 
     >>> split_at([0.5, 1.0, 7.0, 8.5], [0.0, 4.0, 8.0])
     [(0.5, 1.0), (7.0,), (8.5,)]
+
+    Raises:
+        ConfigError: A time is not a number.
     """
+    broken = next((at for at in (*seconds, *starts) if math.isnan(at)), None)
+    if broken is not None:
+        raise ConfigError(f"Times are split at times, got {broken}.")
     parts: dict[int, list[float]] = {}
     for at in seconds:
         parts.setdefault(bisect_right(starts, at), []).append(at)

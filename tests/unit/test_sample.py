@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,6 +17,7 @@ from longvid.sample import (
     fixed_step_indices,
     plan_chunks,
     plan_segments,
+    rounded_step_indices,
     segment_midpoints,
     slow_indices,
     split_at,
@@ -177,3 +180,26 @@ def test_wanted_times_are_split_where_groups_begin(wanted: list[float], more: li
         assert not any(part[0] < start <= part[-1] for start in starts)
     for before, after in pairwise(parts):
         assert any(before[-1] < start <= after[0] for start in starts)
+
+
+@pytest.mark.parametrize(
+    ("choose", "words", "named"),
+    [
+        (segment_midpoints, (100, 0), "num_samples"),
+        (segment_midpoints, (-3, 4), "num_frames"),
+        (spread_indices, (0, 8), "num_frames"),
+        (spread_indices, (100, -8), "num_samples"),
+        (spread_indices, (math.nan, 8), "num_frames"),
+        (slow_indices, (10, -1), "num_slow"),
+        (fixed_step_indices, (10, math.nan), "average_fps"),
+        (fixed_step_indices, (10, 25.0, 0.0), "fps"),
+        (rounded_step_indices, (10, math.inf, 1.0), "average_fps"),
+        (split_at, ([0.5, math.nan], [0.0]), "nan"),
+        (split_at, ([0.5], [0.0, math.nan]), "nan"),
+    ],
+)
+def test_numbers_that_choose_no_frames_are_named(
+    choose: Callable[..., object], words: tuple[object, ...], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        choose(*words)
