@@ -82,7 +82,7 @@ class QFormer:
         return LearnedQueries("qformer", self.space(), 1, loaded, device)
 
     def _facts(self) -> resamplers.ResamplerFacts:
-        return resamplers.read_facts(self.model, resamplers.QFORMERS)
+        return _facts_of(self.model, resamplers.QFORMERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Perceiver:
         return LearnedQueries("perceiver", self.space(), self.frames_per_call, loaded, device)
 
     def _facts(self) -> resamplers.ResamplerFacts:
-        return resamplers.read_facts(self.model, resamplers.PERCEIVERS)
+        return _facts_of(self.model, resamplers.PERCEIVERS)
 
 
 class LearnedQueries:
@@ -261,6 +261,12 @@ class LearnedQueries:
 
 def _batches(runs: Tensor, index: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(torch.split(runs, size), torch.split(index, size), strict=True))
+
+
+def _facts_of(model: str, families: tuple[str, ...]) -> resamplers.ResamplerFacts:
+    if not model:
+        raise ModelError("compressors.model is empty; name a folder or a hub name.")
+    return resamplers.read_facts(model, families)
 
 
 def _space(kind: str, facts: resamplers.ResamplerFacts) -> str:

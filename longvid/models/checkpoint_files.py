@@ -67,6 +67,11 @@ def locate(name: str) -> Path:
     Raises:
         ModelError: There is no such folder, and the name is not in the hub cache.
     """
+    if not name:
+        raise ModelError(
+            f"A checkpoint's name is empty; name {MINI!r}, an existing folder, or a Hugging Face "
+            "hub name of the form owner/model."
+        )
     if name == MINI:
         return _ASSETS / MINI if mini_is_trained() else _untrained_mini()
     folder = Path(name).expanduser()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from longvid.errors import ModelError
 from longvid.models import checkpoint_files
 from longvid.types.needs import CheckpointRef
 
@@ -25,6 +26,8 @@ def hub_checkpoint(
     """
 
     def find_folder() -> Path:
+        if not name:
+            raise ModelError(f"{setting} is empty; name a folder or a hub name.")
         folder = checkpoint_files.part_of(checkpoint_files.locate(name), inner)
         checkpoint_files.read_config(folder)
         return folder
