@@ -41,6 +41,15 @@ class AnswerGrounding:
         self._grounder: Grounder | None = None
         self._fingerprint = ""
 
+    def require_checkpoints(self) -> None:
+        """Find what the grounder needs, so that no question is answered for nothing.
+
+        Raises:
+            ModelError: A checkpoint is missing.
+        """
+        for checkpoint in self._part.checkpoints() if self._part is not None else ():
+            checkpoint.find()
+
     def add(
         self, question: Question, answer: Answer, selection: Selection, llm: LanguageModel
     ) -> Answer:

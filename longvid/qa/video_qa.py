@@ -115,6 +115,7 @@ class VideoQA(StoreSearch):
                 llm = self._llm
                 if llm is None:
                     self._require_same_space()
+                    self._grounding.require_checkpoints()
                     llm = self._llm = self.config.llm.setup(self.device)
         return llm
 

@@ -150,7 +150,13 @@ def test_a_run_that_was_killed_goes_on(store: Store, monkeypatch: pytest.MonkeyP
     assert whole.find(store, video.video.video_id) == (0, 0)
 
 
-def test_bad_input(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def unanswered(*_: object) -> None:
+    raise AssertionError("The question was answered before the grounder was found missing.")
+
+
+def test_bad_input(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words, sentence in (
         (["--things", "dog"], "No detector is named"),
         (["--detector", "drawn_shapes"], "--things"),
@@ -162,6 +168,11 @@ def test_bad_input(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[s
         capsys.readouterr()
         assert command(store, *words) == 1
         assert sentence in capsys.readouterr().err
+    monkeypatch.setattr(VideoQA, "_answered", unanswered)
+    ask = ["ask", "where is the star?", "--store", store.uri, "--ground", "open_vocabulary"]
+    capsys.readouterr()
+    assert main(ask) == 1
+    assert "hf download" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="finds boxes of answers only"):
         picture_boxes.BoxFinder(_Answering(), ["dog"], "cpu")
     (video,) = store.videos()
