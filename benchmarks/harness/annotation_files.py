@@ -44,6 +44,8 @@ def read_rows(path: Path) -> Iterator[Row]:
             )
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except csv.Error as error:
+        raise AnnotationError(f"{path} cannot be read as a table: {error}.") from error
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not UTF-8 text ({error.reason}).") from error
 

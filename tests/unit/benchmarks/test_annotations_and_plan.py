@@ -210,6 +210,12 @@ def test_a_parquet_file_of_huge_texts_is_one_sentence(where: str, tmp_path: Path
     assert pa.total_allocated_bytes() - before < 1 << 24
 
 
+def test_a_table_with_a_huge_text_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"id,question\n1,{'x' * 200_000}\n")
+    with pytest.raises(AnnotationError, match=r"cannot be read as a table: field larger"):
+        list(read_rows(tmp_path / "rows.csv"))
+
+
 def test_parquet_texts_are_read_as_they_are(tmp_path: Path) -> None:
     rows = [
         {"id": place, "question": f"what is {place % 3}?", "options": ["a", f"b{place}"], "n": None}
