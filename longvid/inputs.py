@@ -13,7 +13,7 @@ import os
 import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,17 @@ def holds_video(path: str, video_id: str) -> bool:
         video_id: Its `content_id` then.
     """
     try:
-        return os.path.isfile(path) and content_id(path) == video_id
+        status = os.stat(path)
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return stat.S_ISREG(status.st_mode) and _content_id_at(path, state) == video_id
     except OSError:
         return False
+
+
+@lru_cache(maxsize=4096)
+def _content_id_at(path: str, state: tuple[int, ...]) -> str:
+    """Hash a file once for each state that it has on its disk: a player asks again and again."""
+    return content_id(path)
 
 
 def input_names(videos: str | Path | Iterable[str | Path]) -> list[str]:

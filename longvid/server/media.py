@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from longvid.decode.clips import cut_clip, inspect_file, remux
 from longvid.errors import StoreError, VideoError
+from longvid.inputs import holds_video
 from longvid.server import openapi_fields as fields
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
@@ -32,7 +33,7 @@ _MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 async def playback(request: Request, video_id: str) -> JSONResponse:
     """Say how a browser can play a video: as it is, repackaged, or as clips around the evidence."""
     stored = await _stored(request, video_id)
-    path = _source(stored)
+    path = await asyncio.to_thread(_source, stored)
     if path is None:
         return JSONResponse({"mode": "missing", "url": None})
     mode = await asyncio.to_thread(_mode, str(path))
@@ -116,7 +117,7 @@ def _vtt_text(text: str) -> str:
 @router.get("/{video_id}/content", openapi_extra=fields.query(store="string"))
 async def content(request: Request, video_id: str) -> Response:
     """Return the video file, in ranges where a player asks for them."""
-    path = _needed(await _stored(request, video_id))
+    path = await _needed(await _stored(request, video_id))
     media_type = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
     return FileResponse(path, media_type=media_type, content_disposition_type="inline")
 
@@ -126,7 +127,7 @@ async def remuxed(request: Request, video_id: str) -> Response:
     """Return the video in an MP4 container, its pictures untouched."""
     state = state_of(request)
     stored = await _stored(request, video_id)
-    path = _needed(stored)
+    path = await _needed(stored)
     clock_start = stored.video.clock_start_seconds
     target = await cached_file(
         state,
@@ -144,7 +145,7 @@ async def clip(request: Request, video_id: str) -> Response:
     """Return a span as H.264, exact to the frame."""
     state = state_of(request)
     stored = await _stored(request, video_id)
-    path = _needed(stored)
+    path = await _needed(stored)
     start, end = query_number(request, "start"), query_number(request, "end")
     most = state.settings.limits.clip_seconds
     if not 0 <= start < end or end - start > most:
@@ -203,16 +204,23 @@ def _view(request: Request) -> StoreView:
 
 
 def _source(stored: StoredVideo) -> Path | None:
-    """Return the first of a video's names that is a file now."""
-    for name in stored.paths:
-        path = Path(name)
-        if path.is_file():
-            return path
+    """Return the first of a video's files that is as it was indexed, None where there is no file.
+
+    Raises:
+        ApiError: There are only others.
+    """
+    files = [name for name in stored.paths if Path(name).is_file()]
+    for name in files:
+        if holds_video(name, stored.video.video_id):
+            return Path(name)
+    if files:
+        message = "The video file has changed since it was indexed; index it again."
+        raise ApiError(409, "source_changed", message)
     return None
 
 
-def _needed(stored: StoredVideo) -> Path:
-    path = _source(stored)
+async def _needed(stored: StoredVideo) -> Path:
+    path = await asyncio.to_thread(_source, stored)
     if path is None:
         raise ApiError(404, "source_missing", "The video file is no longer at its place.")
     return path

@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="install longvid[server]")
 
+from longvid.inputs import content_id
 from longvid.server import files, media, slow_bodies, videos
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import LOCAL, Key
@@ -274,9 +275,8 @@ def test_clip_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = application(tmp_path, Limits(clip_seconds=10.0))
     film = tmp_path / "film.mp4"
     film.write_bytes(b"x")
-    stored = SimpleNamespace(
-        paths=[str(film)], video=SimpleNamespace(video_id="v", clock_start_seconds=0.0)
-    )
+    video = SimpleNamespace(video_id=content_id(str(film)), clock_start_seconds=0.0)
+    stored = SimpleNamespace(paths=[str(film)], video=video)
 
     async def found(_: str) -> Any:
         return stored
@@ -285,6 +285,13 @@ def test_clip_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media, "cut_clip", lambda *words: words[3].write_bytes(b"clip"))
     assert ask(app, "/api/videos/v/clip.mp4?start=1&end=11")[0] == 200
     assert ask(app, "/api/videos/v/clip.mp4?start=1&end=11.1")[0] == 400
+    film.write_bytes(b"another film of that name")
+    for wanted in ("clip.mp4?start=1&end=2", "content", "remux.mp4", "playback"):
+        status, body = ask(app, f"/api/videos/v/{wanted}")
+        assert status == 409
+        assert "has changed since it was indexed" in body["error"]["message"]
+    film.unlink()
+    assert ask(app, "/api/videos/v/content")[0] == 404
 
 
 @limit("num_event_clients")
