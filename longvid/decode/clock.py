@@ -63,7 +63,8 @@ def without_stray(dts: Int64s, pts: Int64s) -> Int64s:
     is_far = np.abs(pts - dts) > reordering
     if not is_far.any():
         return dts
-    goes_on = np.abs(np.diff(pts, prepend=pts[:1])) <= reordering
+    # Before the first packet there is none: it must go on to the second.
+    goes_on = np.abs(np.diff(pts, prepend=pts[:2][-1:])) <= reordering
     return np.where(is_far & goes_on, pts, dts)
 
 

@@ -12,9 +12,10 @@ Some files break that, and their keyframe flags and times do not say so:
     B-pictures      one that is shown after the later of the two pictures that it refers to: that
                     picture is lost, and a decoder puts an earlier one in its place
 
-Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before. Two
-codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
-(ITU-T T.81 annex B), and each block of a DV frame is numbered (SMPTE 314M §4.3).
+Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before.
+Three codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
+(ITU-T T.81 annex B), each block of a DV frame is numbered (SMPTE 314M §4.3), and so is each
+picture of H.264 (`frame_numbers`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 
+from longvid.decode.frame_numbers import FrameNumbers
 from longvid.decode.non_reference import nal_units
 
 _VOP = b"\0\0\1\xb6"
@@ -59,12 +61,18 @@ def _irregular_mpeg4(data: memoryview) -> bool:
     )
 
 
-def broken_test(codec: str) -> Callable[[memoryview], bool] | None:
-    """Return a test for packets whose structure is damaged; None where it does not show.
+def broken_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool] | None:
+    """Return a test for packets whose structure shows damage; None where it does not show.
 
     Args:
         codec: FFmpeg's name of the decoder.
+        extradata: The stream's headers.
+
+    Returns:
+        It must see every packet from a keyframe on.
     """
+    if codec == "h264":
+        return FrameNumbers(extradata)
     return {"mjpeg": _broken_jpeg, "dvvideo": _broken_dv}.get(codec)
 
 

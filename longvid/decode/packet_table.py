@@ -268,7 +268,8 @@ def scan(
         and not read.times_are_shifted
         and bool((np.diff(frame_pts) > 0).all())
         and bool((np.abs(own_pts - dts) <= _most_apart(frame_pts, longest_gap)).all())
-        and not _times_lack_reordering(container, stream, own_pts),
+        and not _times_lack_reordering(container, stream, own_pts)
+        and not (read.damaged and stream.codec_context.name in _DRAWN_OVER),
         join_places=carried.places,
         prints=np.array(read.prints, np.uint32),
         encrypted=read.encrypted,
@@ -279,6 +280,8 @@ def scan(
 
 
 _KEY, _SHOWN, _DISPOSABLE = 1, 2, 4
+#: Codecs whose pictures are drawn over the one before; a damaged one may leave parts of it.
+_DRAWN_OVER = ("apng",)
 _NO_TIME = -(1 << 63)
 
 

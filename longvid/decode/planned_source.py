@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from contextlib import closing
 
 import av.error
@@ -85,7 +85,7 @@ class PlannedSource:
         self._packets = packets(self._container, self._stream)
         self._next = -1  # the packet that reading on would give, where that is known
         self._whole_frames = self._packets_are_frames()
-        self._broken = broken_test(self._stream.codec_context.name)
+        self._broken = self._broken_test()
 
     def close(self) -> None:
         self._container.close()
@@ -137,6 +137,10 @@ class PlannedSource:
     def _groups_before(self, packet: int, groups: int) -> int:
         place = int(np.searchsorted(self._table.keys, packet)) - groups
         return int(self._table.keys[place]) if place >= 0 else 0
+
+    def _broken_test(self) -> Callable[[memoryview], bool] | None:
+        codec = self._stream.codec_context
+        return broken_test(codec.name, codec.extradata)
 
     def _packets_are_frames(self) -> bool:
         """False where a packet may be one field of a frame, whose other half must not be lost."""
@@ -214,6 +218,7 @@ class PlannedSource:
             self._open_again()
         self._go_to(run.start)
         self._decoder.flush()
+        self._broken = self._broken_test()  # of the packets from here on
         start_pts = self._table.pts[run.start]
         owed = 0  # pictures of the packets so far that did not come
         try:

@@ -99,7 +99,7 @@ class SequentialSource:
         container, stream = self._reopen()
         try:
             decoder = PacketDecoder(stream, self._settings, self._progress)
-            broken = broken_test(stream.codec_context.name)
+            broken = broken_test(stream.codec_context.name, stream.codec_context.extradata)
             for packet in packets(container, stream):
                 if packet is None:
                     damage.note(None)

@@ -92,6 +92,13 @@ def test_a_decoding_time_that_alone_is_wrong_moves_no_picture() -> None:
     assert not carried_on(mended, 50).offsets.any()
 
 
+def test_a_wrong_presentation_time_of_the_first_packet_moves_no_other() -> None:
+    pts = np.array([900, 5, 4, 3, 8, 7, 6, 10, 9], np.int64)
+    dts = np.arange(9, dtype=np.int64)
+    assert without_stray(dts, pts).tolist() == dts.tolist()
+    assert len(without_stray(dts[:1], pts[:1])) == 1
+
+
 def test_a_restart_moves_both_times_and_stays() -> None:
     pts = np.array([2, 3, 4, 902, 903, 904], np.int64)
     dts = pts - 2
