@@ -70,8 +70,7 @@ def run_demo(videos: Sequence[str], folder: str, config: Config, *, as_json: boo
             [film, *(videos or _clips(Path(folder)))], store=store, config=config, on_progress=show
         )
     tell(
-        f"   {report.videos_indexed} indexed, {report.videos_skipped} skipped, "
-        f"{report.videos_failed} failed; {counted(report.frames, 'frame')} became "
+        f"   {report.outcome}; {counted(report.frames, 'frame')} became "
         f"{counted(report.tokens, 'token')} "
         f"in {report.seconds:.1f} s"
     )

@@ -43,14 +43,11 @@ def print_report(report: IndexReport, as_json: bool, *, strict: bool = False) ->
     if as_json:
         dump(dataclasses.asdict(report))
     else:
-        num_gaps = sum(failure.is_gap for failure in report.failures)
-        gaps = f", {counted(num_gaps, 'gap')}" if num_gaps else ""
         speed = ""
         if report.video_seconds and report.seconds:
             speed = f" ({report.video_seconds / report.seconds:.0f} x realtime)"
         say(
-            f"{report.videos_indexed} indexed, {report.videos_skipped} skipped, "
-            f"{report.videos_failed} failed{gaps}: {counted(report.segments, 'segment')}, "
+            f"{report.outcome}: {counted(report.segments, 'segment')}, "
             f"{counted(report.frames, 'frame')}, {counted(report.tokens, 'token')} from "
             f"{clock(report.video_seconds)} of video in "
             f"{report.seconds:.1f} s{speed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from longvid.errors import counted
 from longvid.types import Failure
 
 #: Is called with the presentation time of each picture that was worked on.
@@ -121,6 +122,14 @@ class IndexReport:
     note: str
     skipped: tuple[str, ...] = ()
     max_failure_rate: float = 1.0
+
+    @property
+    def outcome(self) -> str:
+        """Say what became of the videos: "2 indexed, 0 skipped, 0 failed, 1 gap"."""
+        num_gaps = sum(failure.is_gap for failure in self.failures)
+        counts = f"{self.videos_indexed} indexed, {self.videos_skipped} skipped"
+        gaps = f", {counted(num_gaps, 'gap')}" if num_gaps else ""
+        return f"{counts}, {self.videos_failed} failed{gaps}"
 
     @property
     def failed_too_often(self) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
 from longvid.cli.output import clock, print_answer, printable, table, warn
+from longvid.indexing.report import IndexReport
+from longvid.types import Failure
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -140,3 +143,12 @@ def test_models_are_named_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -
     table(("named by", "model", "found"), rows)
     printed = ESCAPES.sub("", sys.stdout.getvalue()).split()  # type: ignore[attr-defined]
     assert all(word in printed for row in rows for cell in row for word in cell.split())
+
+
+def test_a_gap_is_counted_where_no_video_failed() -> None:
+    gap = Failure(
+        "a" * 32, "/cut.webm", "decode", "corrupt", "Broken.", start_seconds=1, end_seconds=2
+    )
+    report = IndexReport("s", 2, 0, 0, 4, 30, 99, 20.0, (gap,), 1.0, "")
+    assert report.outcome == "2 indexed, 0 skipped, 0 failed, 1 gap"
+    assert replace(report, failures=()).outcome == "2 indexed, 0 skipped, 0 failed"
