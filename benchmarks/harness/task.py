@@ -203,5 +203,5 @@ def _fits(path: Path, fields: frozenset[str]) -> bool:
     try:
         row: Mapping[str, object] = first_row(path)
     except AnnotationError:
-        return path.suffix in (".json", ".jsonl")
+        return path.suffix in (".json", ".jsonl", ".parquet")
     return fields <= row.keys()

@@ -208,6 +208,8 @@ def test_a_parquet_file_of_huge_texts_is_one_sentence(where: str, tmp_path: Path
     with pytest.raises(AnnotationError, match=r"text of 1048576 bytes in its column 'question'"):
         next(rows)
     assert pa.total_allocated_bytes() - before < 1 << 24
+    with pytest.raises(AnnotationError, match="text of 1048576 bytes"):
+        plan_of("video-mme", path, tmp_path)
 
 
 def test_a_table_with_a_huge_text_is_one_sentence(tmp_path: Path) -> None:
