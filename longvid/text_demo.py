@@ -16,7 +16,6 @@ from typing import Any
 from longvid.api import index
 from longvid.config import Config
 from longvid.errors import ConfigError
-from longvid.indexing.text_reader import TextReader
 from longvid.progress import busy, index_progress
 from longvid.qa.video_qa import VideoQA
 from longvid.timed_text.words import clock
@@ -76,14 +75,13 @@ def show_text(
     # NASA's clip has subtitles too; what is shown is what was heard and read.
     tables["ask"] = {**tables["ask"], "text_sources": ["speech", "screen"]}
     reading = Config.from_dict(tables)
+    store = str(folder / f"store-text-{config.fingerprint()[:8]}")
     try:
-        TextReader(reading).close()
-    except ConfigError as error:
+        with index_progress(sys.stderr) as show:
+            index(sorted(found.values()), store=store, config=reading, on_progress=show)
+    except ConfigError as error:  # a package is not installed
         tell(f"   left out: {error}")
         return []
-    store = str(folder / f"store-text-{config.fingerprint()[:8]}")
-    with index_progress(sys.stderr) as show:
-        index(sorted(found.values()), store=store, config=reading, on_progress=show)
     qa = VideoQA(store, reading)
     answers = [_ask(tell, qa, question) for question in QUESTIONS]
     tell(f"\n   {sum(one['right'] for one in answers)} of {len(answers)} right")
