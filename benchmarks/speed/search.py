@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shards", type=int, default=0, metavar="N", help="search codes by N Ray actors too"
     )
     parser.add_argument(
+        "--videos", type=int, metavar="N", help="films of 100 segments, the nearest searched first"
+    )
+    parser.add_argument(
         "--index", metavar="FOLDER", help="keep the index there, or search the one that is there"
     )
 
@@ -134,6 +137,10 @@ def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: st
 
 def run(options: argparse.Namespace) -> list[Row]:
     """Build an index of made-up vectors, search it, and search without it."""
+    if options.videos:
+        from benchmarks.speed.search_videos import run_videos
+
+        return run_videos(options)
     if options.codes or options.shards or options.vectors > _IN_MEMORY:
         options.codes = options.codes or "pq"
         from benchmarks.speed.search_codes import run_codes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed import search, search_codes
+from benchmarks.speed import search, search_codes, search_videos
 from benchmarks.speed.drawn_vectors import BLOCK, DrawnVectors, drawn, questions
 from longvid.errors import ConfigError
 from longvid.store.int8_rows import to_int8
@@ -81,3 +81,21 @@ def test_a_build_goes_on_behind_the_parts_that_are_there(
     assert len(calls) == 4
     with pytest.raises(ConfigError, match="name another folder"):
         search.run(options("--vectors", "2000", "--codes", "pq", "--index", str(tmp_path)))
+
+
+def test_films_are_whole_and_all_of_them_give_what_comparing_every_segment_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    films = search_videos.DrawnFilms(12, 16, 4, 0)
+    vectors = films.take(np.arange(1200))
+    assert vectors.shape == films.shape == (1200, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.02)
+    monkeypatch.setattr(search_videos, "_NEAREST", (2, 12))
+    rows = search.run(options("--videos", "12"))
+    found = {
+        (row.task[-12:], row.subject): row.value for row in rows if "of the best" in row.metric
+    }
+    for kind in ("text queries", "rame queries"):
+        assert found[kind, "segments of the 12 nearest films"] == 1
+        assert found[kind, "every segment"] == 1
+        assert found[kind, "segments of the 2 nearest films"] < 1
