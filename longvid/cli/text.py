@@ -152,4 +152,6 @@ def _lines(number: int, source: str) -> str:
     >>> _lines(1, "speech"), _lines(2, "screen")
     ('1 line of speech', '2 lines of screen text')
     """
-    return f"{counted(number, 'line')} of {'screen text' if source == 'screen' else source}"
+    from longvid.timed_text.words import text_name
+
+    return f"{counted(number, 'line')} of {text_name(source)}"

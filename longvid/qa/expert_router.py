@@ -23,7 +23,7 @@ from longvid.qa.text_search import TextHit, TextSearch
 from longvid.question_form import QuestionKind, kind_of, places_of
 from longvid.store import StoredVideo
 from longvid.systems.mova.expert_routing import chosen_experts
-from longvid.timed_text.words import asked_source, coverage
+from longvid.timed_text.words import asked_source, coverage, sources_asked
 from longvid.types import EXPERTS, TEXT_SOURCES, Question, Selection
 
 _DESCRIPTIONS = {
@@ -179,11 +179,11 @@ class ExpertRouter:
         self, text: str, ids: Sequence[str], held: Sequence[str]
     ) -> tuple[tuple[str, ...], bool]:
         """Return the texts that hold a question's words, and whether they hold most of them."""
-        named = asked_source(text)
+        asked = sources_asked(text, TEXT_SOURCES)
         shares = {
             name: self._share(text, ids, name)
-            for name in _SOURCES
-            if name in held and named in ("", name)
+            for name, sources in _SOURCES.items()
+            if name in held and not asked.isdisjoint(sources)
         }
         best = max(shares.values(), default=0.0)
         if best < _WEAK:

@@ -7,24 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from longvid.config import Ask
-from longvid.llm.quote import Quote, Quoter
+from longvid.llm.quote import Quote
 from longvid.llm.retrieved_text import line_text, with_lines
-from longvid.protocols import Generation, LanguageModel, LanguageModelPart
+from longvid.protocols import LanguageModel, LanguageModelPart
 from longvid.qa.text_search import TextHit, TextSearch, line_evidence
 from longvid.store import StoredVideo
-from longvid.timed_text.words import coverage
-from longvid.types import Evidence, Question, Selection
+from longvid.timed_text.words import coverage, names_source_alone
+from longvid.types import Evidence, Question
 
 #: A line that a clause is about holds at least this share of its words.
 _LEAST_COVERAGE = 0.5
-QUOTED_NOTE = (
-    "the language model does not know these words or this footage; the answer quotes a line of "
-    "the video's own text and is not understood"
-)
-NOTHING_QUOTED_NOTE = (
-    "the language model does not know these words or this footage, and no line of the videos' own "
-    "text has enough of the question's words to be quoted"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +116,14 @@ class RetrievedLines:
     def quotable(
         self, question: Question, videos: Mapping[str, StoredVideo]
     ) -> tuple[Evidence, ...]:
-        """Return the best lines of any source as evidence, for an answer that quotes."""
+        """Return the best lines of any source as evidence, for an answer that quotes.
+
+        As many as evidence holds; all that are found where a source is listed.
+        """
         ids = question.video_ids or tuple(videos)
         hits = self.search.search(question.text, ids, self.ask.text_lines)
-        return tuple(line_evidence(hit, videos) for hit in hits[: self.ask.num_evidence])
+        most = None if names_source_alone(question.text) else self.ask.num_evidence
+        return tuple(line_evidence(hit, videos) for hit in hits[:most])
 
     def on(
         self, clause: str, video_ids: Sequence[str], videos: Mapping[str, StoredVideo]
@@ -148,8 +144,3 @@ class RetrievedLines:
 
 def _num_tokens(text: str, llm: LanguageModel) -> int:
     return len(llm.embed_words(text)) or len(text.split())
-
-
-def quoted(question: Question, selection: Selection) -> Generation:
-    """Answer by a line of the evidence, as the language model `quote` does."""
-    return Quoter(Quote().min_score).answer(question, selection)

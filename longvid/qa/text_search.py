@@ -10,7 +10,7 @@ Source: Cormack et al. 2009, Reciprocal Rank Fusion, with their constant of 60.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,16 @@ from longvid.timed_text.words import (
     content_words,
     coverage,
     names_source_alone,
-    source_words,
+    sources_asked,
+    words_of,
 )
-from longvid.types import Evidence, Query, TextLine
+from longvid.types import TEXT_SOURCES, Evidence, Query, TextLine
 
-#: A line of the source that a question names counts as one whose score is so much higher.
-_PREFERENCE = 1.5
+#: A line of the source that a question names comes before all others, if it holds this share of
+#: the question's words.
+_LEAST_COVERAGE = 0.3
+#: Of more lines of a source than these, the first are looked at to list some.
+_MOST_LISTED = 10_000
 _RECOGNISED = ("speech", "screen")
 #: Lines of each search that are ranked together.
 _FUSED = 50
@@ -42,8 +46,8 @@ _FUSED = 50
 class TextHit:
     """A line that was found, with its BM25 score, or that of both searches.
 
-    The score is 0 where a question names a source of text, and no line has any word of the thing
-    that it asks about: then lines of that source are found, whatever they say.
+    The score is 0 where a question names a source of text, and no line of it has any word of the
+    thing that it asks about: then lines of that source are listed in time order, whatever they say.
     """
 
     video_id: str
@@ -81,12 +85,10 @@ class TextSearch:
         return bool(index.lines) if lines is None else bool(lines.any())
 
     def sources(self, video_ids: Sequence[str]) -> frozenset[str]:
-        """Return the sources that are searched and have lines of any of these videos."""
+        """Return the searched sources with lines of any of these videos; no ids mean all."""
         index = self._index()
-        of_source = {one: index.allowed(video_ids, (one,)) for one in self._ask.text_sources}
-        return frozenset(
-            source for source, lines in of_source.items() if lines is not None and lines.any()
-        )
+        ids = video_ids or index.video_ids
+        return _held(index, index.allowed(ids, self._ask.text_sources))
 
     def search(
         self, text: str, video_ids: Sequence[str], top_k: int, sources: Sequence[str] = ()
@@ -107,15 +109,22 @@ class TextSearch:
         for video_id in index.damaged:
             if video_id in video_ids:
                 raise StoreError(index.damaged[video_id])
-        preferred = asked_source(text)
+        names_source = bool(asked_source(text))
         sentences = self._sentences_searched()
         most = top_k if sentences is None else max(top_k, _FUSED)
         allowed = index.allowed(video_ids, sources or self._ask.text_sources)
-        found = index.words.search(content_words(text), 4 * most if preferred else most, allowed)
-        if preferred:
-            found = _of_source(index, text, preferred, found, most, allowed)
-        if times := clock_seconds(text):
-            found = _at_times(index, times, allowed, found, preferred)
+        own = sources_asked(text, _held(index, allowed))
+        times = clock_seconds(text)
+        if names_source and names_source_alone(text):
+            found = [] if times else _listed(index, own, most, allowed)
+        else:
+            found = index.words.search(
+                content_words(text), 4 * most if names_source else most, allowed
+            )
+            if names_source:
+                found = _of_source(index, text, own, found, most, allowed)
+        if times:
+            found = _at_times(index, times, allowed, found, own)
         if sentences is not None:
             nearest = sentences.search(index, text, most, allowed)
             weight = self._ask.text_embedder_weight
@@ -151,31 +160,51 @@ class TextSearch:
         return self._with_replaced[1]
 
 
+def _held(index: TextIndex, allowed: npt.NDArray[np.bool_] | None) -> frozenset[str]:
+    """Return the sources of the lines that may be found."""
+    places = np.unique(index.sources if allowed is None else index.sources[allowed])
+    return frozenset(TEXT_SOURCES[place] for place in places.tolist())
+
+
 def _of_source(
     index: TextIndex,
     text: str,
-    preferred: str,
-    found: list[tuple[float, int]],
+    own: Collection[str],
+    found: Sequence[tuple[float, int]],
     most: int,
     allowed: npt.NDArray[np.bool_] | None,
 ) -> list[tuple[float, int]]:
-    """Put the lines of the source that a question names first; some of them, if none was found.
+    """Put the lines of the sources that a question names first; list some if none has its words.
 
-    What is written on a thing need not name it: "what is written on the keys?" is answered by the
-    lines of the screen, the longest first, as is "what does the title say?".
+    What is written on a thing need not name it: "what is written on the keys?" may be answered by
+    lines of the screen that have none of its words.
     """
-    if not found:
-        found = index.words.search(source_words(preferred), 4 * most, allowed)
-    lines = {place: index.lines[place] for _, place in found}
-    is_screen = preferred == "screen"
-    own = {place for place, line in lines.items() if (line.source == "screen") == is_screen}
-    is_covered = any(coverage(text, line.text, line.source) for line in lines.values())
-    if not is_covered:
-        found = [(0.0, place) for _, place in found]
-    if not is_covered or (is_screen and names_source_alone(text)):
-        return sorted(found, key=lambda hit: (hit[1] not in own, -len(lines[hit[1]].text)))
-    raised = ((score * _PREFERENCE if place in own else score, place) for score, place in found)
-    return sorted(raised, key=lambda hit: -hit[0])
+    shares = {place: coverage(text, index.lines[place].text) for _, place in found}
+    ours = {place for place in shares if index.lines[place].source in own}
+    # A label may begin with "Label"; what is said holds "say" by chance.
+    words = set(words_of(content_words(text))) if own == {"screen"} else set[str]()
+    named = {place for place in ours if not words.isdisjoint(words_of(index.lines[place].text))}
+    found = [hit for hit in found if shares[hit[1]] or hit[1] in named]
+    first = {place for place in ours if shares[place] >= _LEAST_COVERAGE}
+    found = sorted(found, key=lambda hit: hit[1] not in first)
+    if any(place in ours for _, place in found):
+        return found
+    return [*found, *_listed(index, own, most, allowed)]
+
+
+def _listed(
+    index: TextIndex, own: Collection[str], most: int, allowed: npt.NDArray[np.bool_] | None
+) -> list[tuple[float, int]]:
+    """Return lines of some sources in time order, with score 0.
+
+    Of speech they are the first. Of many lines on the screen they are the longest: marks and pieces
+    that are read by mistake are short.
+    """
+    is_own = np.isin(index.sources, [TEXT_SOURCES.index(source) for source in own])
+    places = np.flatnonzero(is_own if allowed is None else is_own & allowed)[:_MOST_LISTED].tolist()
+    if own == {"screen"}:
+        places = sorted(sorted(places, key=lambda place: -len(index.lines[place].text))[:most])
+    return [(0.0, place) for place in places[:most]]
 
 
 def _at_times(
@@ -183,15 +212,14 @@ def _at_times(
     times: Sequence[float],
     allowed: npt.NDArray[np.bool_] | None,
     found: list[tuple[float, int]],
-    preferred: str,
+    own: Collection[str],
 ) -> list[tuple[float, int]]:
-    """Put the lines that are said or shown at some times first, those of a source before all."""
+    """Put the lines said or shown at some times first, those of some sources before all."""
     covering = np.zeros(len(index.lines), np.bool_)
     for time in times:
         covering |= (index.spans[:, 0] < time + 1) & (index.spans[:, 1] > time)
     places = np.flatnonzero(covering if allowed is None else covering & allowed).tolist()
-    if preferred:
-        places.sort(key=lambda at: (index.lines[at].source == "screen") != (preferred == "screen"))
+    places.sort(key=lambda at: index.lines[at].source not in own)
     best = max((score for score, _ in found), default=0.0)
     others = [hit for hit in found if hit[1] not in set(places)]
     return [*((best + 1.0, place) for place in places), *others]

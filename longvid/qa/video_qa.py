@@ -4,7 +4,7 @@ for boxes in full frames (`ask.ground_frames`).
 embed the question → search the store → load candidates → select under the budget → language model
 
 `candidate_segments.py` searches and loads, `evidence.py` chooses spans, `prompt_text.py` adds the
-subtitles.
+subtitles, `line_quotes.py` answers by lines.
 """
 
 from __future__ import annotations
@@ -26,14 +26,10 @@ from longvid.qa.box_lines import BoxLines
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
 from longvid.qa.expert_router import ExpertRouter
+from longvid.qa.line_quotes import LineQuotes, quote_note, supporting_lines
 from longvid.qa.moment_of_line import split_at_moment
 from longvid.qa.prepared import Clock, Prepared, Renumbered, failed_question
-from longvid.qa.retrieved_lines import (
-    NOTHING_QUOTED_NOTE,
-    QUOTED_NOTE,
-    RetrievedLines,
-    quoted,
-)
+from longvid.qa.retrieved_lines import RetrievedLines
 from longvid.qa.routing import route_of
 from longvid.qa.search_text import search_text
 from longvid.qa.second_look import SecondLook
@@ -41,7 +37,8 @@ from longvid.qa.shown_pictures import shown_pictures
 from longvid.qa.store_search import StoreSearch
 from longvid.qa.text_search import fused
 from longvid.store import Hit
-from longvid.types import Answer, Failure, Query, Question, Segment, Selection
+from longvid.timed_text.words import asked_source, names_source_alone
+from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
 
 
 class VideoQA(StoreSearch):
@@ -76,6 +73,7 @@ class VideoQA(StoreSearch):
         self._llm: LanguageModel | None = None
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
+        self._quotes = LineQuotes(self.store, self._text)
         self._boxes = BoxLines(self.store)
         self._router = ExpertRouter(self._text, self._boxes, self.config.ask)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
@@ -308,12 +306,18 @@ class VideoQA(StoreSearch):
         return self._answer_or_quote(prepared, generation)
 
     def _answer_or_quote(self, prepared: Prepared, generation: Generation) -> Answer:
-        """Prefer a line to an answer about footage that the language model cannot know."""
-        caveat = "" if self._only_quotes else generation.note
-        if caveat and any(span.text for span in prepared.selection.evidence):
-            quote = quoted(prepared.plain, prepared.selection)
-            if quote.text != NOTHING_FOUND:
-                return self._quoted(prepared, quote)
+        """Prefer a line to an answer about footage that the language model cannot know; where a
+        question asks for text and nothing else, such an answer is never given.
+        """
+        question, evidence = prepared.plain, prepared.selection.evidence
+        if self._only_quotes:
+            return self._quoted(prepared, self._quotes.explained(question, generation), evidence)
+        asks_text = names_source_alone(question.text) and not question.choices
+        if generation.note and (asks_text or any(span.text for span in evidence)):
+            lines = self._lines.quotable(prepared.plain, self._candidates.videos())
+            quote = self._quotes.quote(question, lines)
+            if asks_text or quote.text != NOTHING_FOUND:
+                return self._quoted(prepared, quote, lines)
         return self._answer(prepared, generation)
 
     def _without_lines(self, prepared: Prepared, error: UnknownWordsError) -> Answer:
@@ -321,26 +325,26 @@ class VideoQA(StoreSearch):
         show anything of the question; else by a line.
 
         Raises:
-            UnknownWordsError: There is no line.
+            UnknownWordsError: There is no line, and the question names no source of text.
         """
         at_moment = self._at_moment_of_line(prepared)
         if at_moment is not None:
             return at_moment
+        lines = self._lines.quotable(prepared.plain, self._candidates.videos())
+        is_unseen = prepared.is_unseen
         alone = prepared.question == prepared.plain  # no line and no box was written to it
         if alone and not any(span.text for span in prepared.selection.evidence):
             # Subtitles are not shown to this model unless it is told to; quoting needs no model.
-            lines = self._lines.quotable(prepared.plain, self._candidates.videos())
-            if not lines:
+            if not lines and (prepared.plain.choices or not asked_source(prepared.plain.text)):
                 raise error
-            selection = replace(prepared.selection, evidence=lines)
-            prepared = replace(prepared, selection=selection, is_unseen=True)
-        if not prepared.is_unseen:
+            is_unseen = True
+        if not is_unseen:
             try:
                 generation = self.llm.answer(prepared.plain, prepared.selection)
                 return self._answer_or_quote(prepared, generation)
             except UnknownWordsError:
                 pass  # not even the question
-        return self._quoted(prepared, quoted(prepared.plain, prepared.selection))
+        return self._quoted(prepared, self._quotes.quote(prepared.plain, lines), lines)
 
     def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
         """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""
@@ -359,22 +363,20 @@ class VideoQA(StoreSearch):
             return None
         return replace(answer, evidence=(found, *answer.evidence)[: self.config.ask.num_evidence])
 
-    def _quoted(self, prepared: Prepared, quote: Generation) -> Answer:
+    def _quoted(self, prepared: Prepared, quote: Generation, lines: Sequence[Evidence]) -> Answer:
         """Return an answer by a line: only lines support it, and none where nothing was found."""
-        found = quote.text != NOTHING_FOUND
-        lines = tuple(span for span in prepared.selection.evidence if span.text and found)
-        note = "; ".join(filter(None, (QUOTED_NOTE if found else NOTHING_QUOTED_NOTE, quote.note)))
-        return replace(self._answer(prepared, quote), evidence=lines, note=note)
+        note = quote_note(quote, in_place=not self._only_quotes)
+        evidence = supporting_lines(quote, lines)
+        return replace(self._answer(prepared, quote), evidence=evidence, note=note)
 
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
         selection, seconds = prepared.selection, prepared.clock.seconds
         seconds.setdefault("llm", sum(generation.seconds.values()))
+        num_shown = generation.visual_tokens
         answer = Answer(
             text=generation.text,
             evidence=selection.evidence,
-            visual_tokens=selection.num_tokens
-            if generation.visual_tokens is None
-            else generation.visual_tokens,
+            visual_tokens=selection.num_tokens if num_shown is None else num_shown,
             prompt_tokens=generation.prompt_tokens,
             output_tokens=generation.output_tokens,
             seconds={**seconds, **generation.seconds},

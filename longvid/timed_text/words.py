@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Collection
 from functools import lru_cache
 
 import snowballstemmer
@@ -67,20 +68,29 @@ def words_of(text: str) -> list[str]:
 #: Words that say nothing of what a question is about.
 _COMMON = frozenset(
     words_of(
-        "a an and are as at be been by can could did do does for from had has have he her his how "
-        "i in is it its me my name named of on our or she should so some that the their them there "
-        "these they this those time to us video was we were what when where which who whom whose "
-        "why will with would you your"
+        "a about an and are as at be been by can could did do does for from had has have he her "
+        "him his how i in is it its me my name named of on our or she should so some that the "
+        "their them there these they this those time to us video was we were what when where "
+        "which who whom whose why will with wo would you your"  # "wo" of "won't"
     )
 )
 _ASKED = {
     "screen": frozenset(
-        words_of("sign screen written write writing title caption read label print spell")
+        words_of("sign screen written write writing title caption read label print spell text")
     ),
     "speech": frozenset(
         words_of("say said mention speak spoken talk tell explain narrator speaker hear")
     ),
+    "subtitle": frozenset(words_of("subtitle")),
 }
+#: Signs say something, but they mention nothing, and no pronoun stands for them.
+_SPOKEN = frozenset(words_of("mention said spoken talk narrator speaker hear"))
+_SPEAKERS = frozenset(words_of("he she they who"))
+_IT_SAYS = re.compile(r"\bit sa(?:y|ys|id)\b", re.IGNORECASE)
+#: Where subtitles are all the text, they are what is on the screen.
+_ON_SCREEN = frozenset(words_of("screen caption"))
+#: With the name of a source, these are no words of what it says.
+_FORM = frozenset(words_of("first thing word text line phrase sentence"))
 
 
 def clock(seconds: float) -> str:
@@ -104,14 +114,58 @@ def source_words(source: str) -> str:
     return _SOURCE_WORDS[source]
 
 
+def text_name(source: str) -> str:
+    """Name the text of a source in a sentence.
+
+    >>> text_name("screen"), text_name("subtitle"), text_name("speech"), text_name("text")
+    ('screen text', 'subtitles', 'speech', 'text')
+    """
+    return {"screen": "screen text", "subtitle": "subtitles"}.get(source, source)
+
+
 def asked_source(query: str) -> str:
-    """Return the source that a question names, "screen" or "speech"; "" where it names none.
+    """Return the source that a question names, "" where it names none.
+
+    Returns:
+        "screen", "speech", "subtitle", or "text" for any of them.
 
     >>> asked_source("What does the sign say?"), asked_source("When does she mention whales?")
     ('screen', 'speech')
+    >>> asked_source("What do the subtitles say?"), asked_source("What does it say at 0:27?")
+    ('subtitle', 'text')
     """
     words = set(words_of(query))
-    return next((source for source, asked in _ASKED.items() if words & asked), "")
+    speaks = bool(words & _SPOKEN or words & _SPEAKERS) and bool(words & _ASKED["speech"])
+    for source in ("subtitle", *(("speech", "screen") if speaks else ("screen", "speech"))):
+        if words & _ASKED[source]:
+            return "text" if source == "speech" and _IT_SAYS.search(query) else source
+    return ""
+
+
+def sources_asked(query: str, held: Collection[str]) -> frozenset[str]:
+    """Return those of some sources that a question asks for: all of them if it names none.
+
+    A subtitle is speech. On the screen it counts only where a question names the screen itself, and
+    there is no other text.
+
+    Args:
+        query: The question.
+        held: Sources of which there are lines.
+
+    >>> sorted(sources_asked("When does he say it?", ("subtitle", "speech", "screen")))
+    ['speech', 'subtitle']
+    >>> sources_asked("What is written on the mug?", ("subtitle",))
+    frozenset()
+    """
+    sources = frozenset(held)
+    asked = asked_source(query)
+    if asked in ("", "text"):
+        return sources
+    if asked == "speech":
+        return sources - {"screen"}
+    if sources == {"subtitle"} and _ON_SCREEN.intersection(words_of(query)):
+        return sources
+    return sources & {asked}
 
 
 def content_words(query: str) -> str:
@@ -147,6 +201,8 @@ def names_source_alone(query: str) -> bool:
 
     >>> names_source_alone("What does the title say?"), names_source_alone("the sign at the pier")
     (True, False)
+    >>> names_source_alone("What is the first thing he says?")
+    True
     """
     return bool(asked_source(query)) and not _asked_words(query)
 
@@ -172,8 +228,7 @@ def coverage(query: str, text: str, source: str = "") -> float:
     """
     asked = _asked_words(query)
     if not asked:
-        wanted = asked_source(query)
-        return float(bool(wanted) and (source == "screen") == (wanted == "screen"))
+        return float(bool(asked_source(query)) and bool(sources_asked(query, {source} - {""})))
     held = set(words_of(text))
     return sum(word in held for word in asked) / len(asked)
 
@@ -181,5 +236,7 @@ def coverage(query: str, text: str, source: str = "") -> float:
 def _asked_words(query: str) -> list[str]:
     """Return the words of a question that a text may hold, each once."""
     named = _COMMON.union(*_ASKED.values())
+    if asked_source(query):
+        named |= _FORM
     words = dict.fromkeys(normal_form(word) for word in cut(query) if ":" not in word)
     return [word for word in words if word not in named]

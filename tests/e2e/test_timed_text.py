@@ -17,7 +17,7 @@ from longvid.config import Config, load_config
 from longvid.errors import ConfigError, QuestionError
 from longvid.indexing.text_reader import TextReader
 from longvid.llm.quote import Quote
-from longvid.qa.retrieved_lines import NOTHING_QUOTED_NOTE, QUOTED_NOTE
+from longvid.qa.line_quotes import NOTHING_QUOTED_NOTE, QUOTED_NOTE
 from longvid.qa.text_search import TextSearch
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, write_subtitles
@@ -282,9 +282,54 @@ def test_a_line_is_quoted_where_the_model_knows_no_word(talk: Path) -> None:
 
 
 def test_nothing_quoted_is_not_called_a_quote(talk: Path) -> None:
-    answer = VideoQA(talk).ask("What do the letters say?")
+    answer = VideoQA(talk).ask("What do the penguins say?")
     assert (answer.text, answer.evidence) == ("nothing found", ())
     assert answer.note == NOTHING_QUOTED_NOTE
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "note"),
+    [
+        ("when does he say swimming?", "nothing found", "screen text at 00:25: NO SWIMMING"),
+        ("what does the sign say about krill?", "nothing found", "subtitles at 00:10: a krill is"),
+        ("what is written on the sign?", "NO SWIMMING", "quoted, not understood"),
+        ("what is the first thing she says?", "they eat up to four tons of krill", "order of time"),
+        ("what do the subtitles say?", "a krill is a small animal", "quoted, not understood"),
+        ("what does it say at 0:26?", "NO SWIMMING", "quoted, not understood"),
+        ("what is said at 0:26?", "nothing found", "enough of the question's words"),
+    ],
+)
+@pytest.mark.parametrize("llm", ["mini", "quote"])
+def test_the_source_that_a_question_names_answers_it(
+    talk: Path, question: str, answer: str, note: str, llm: str
+) -> None:
+    settings = ["llm.name=quote"] if llm == "quote" else []
+    found = VideoQA(talk, load_config("mini", settings)).ask(question)
+    assert found.text.startswith(answer)
+    assert note in found.note
+    assert all(span.text in found.text for span in found.evidence)
+    starts = [span.start_seconds for span in found.evidence]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ("what does the sign say?", "no text source has read the screen text of bottles_40s.mp4"),
+        ("what does the man say?", "longvid text --store"),
+        ("what do the subtitles say?", "bottles_40s.mp4 holds no subtitles"),
+    ],
+)
+def test_a_video_without_the_text_that_is_asked_for_says_so(
+    talk: Path, question: str, note: str
+) -> None:
+    """Its pictures mean nothing to the model, and what it would make of them is no answer."""
+    for settings in ([], ["llm.name=quote"]):
+        found = VideoQA(talk, load_config("mini", settings)).ask(question, video="bottles_40s.mp4")
+        assert (found.text, found.evidence) == ("nothing found", ())
+        assert note in found.note
+    with pytest.raises(QuestionError, match="does not know"):
+        VideoQA(talk).ask("who says it?", video="bottles_40s.mp4", choices=("a man", "nobody"))
 
 
 def test_quote_as_the_language_model(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from longvid.llm.quote import LISTED_NOTE, NOTHING_FOUND, Quote
+from longvid.llm.quote import ALL_LISTED_NOTE, LISTED_NOTE, NOTHING_FOUND, Quote
 from longvid.types import Evidence, Question, Selection
 
 LINES = (
@@ -49,6 +49,33 @@ def test_what_is_written_is_listed_and_said_to_be_no_match() -> None:
     )
     assert (answer.text, answer.note) == ("AltGr; F9", LISTED_NOTE)
     assert not Quote().setup().answer(Question("What does the sign say?"), selection()).note
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "note"),
+    [
+        ("When does he say swimming?", NOTHING_FOUND, "no speech has the question's words"),
+        ("What does the sign say about krill?", NOTHING_FOUND, "they are in speech at 00:47"),
+        ("What does he say?", f"{LINES[0][0]}; {LINES[1][0]}", ALL_LISTED_NOTE),
+        ("What does it say?", "; ".join(line[0] for line in LINES), ALL_LISTED_NOTE),
+        ("When does he speak?", f"at 00:47: {LINES[0][0]}", ""),
+        ("What does he say about swimming in the museum?", LINES[1][0], ""),
+    ],
+)
+def test_the_source_that_is_named_wins(question: str, answer: str, note: str) -> None:
+    found = Quote().setup().answer(Question(question), selection())
+    assert found.text == answer
+    assert note in found.note
+
+
+def test_subtitles_are_on_the_screen_where_there_is_no_other_text() -> None:
+    line = Evidence("v", "v.mp4", 1, 4, 1.0, "pour it into the blue mug", "subtitle")
+    quoter, alone = Quote().setup(), Selection((), (line,), 512)
+    assert quoter.answer(Question("What is on the screen?"), alone).text == line.text
+    assert quoter.answer(Question("What is written on the mug?"), alone).text == NOTHING_FOUND
+    sign = Evidence("v", "v.mp4", 1, 4, 0.0, "CAFE", "screen")
+    both = Selection((), (line, sign), 512)
+    assert quoter.answer(Question("What is on the screen?"), both).text == "CAFE"
 
 
 def test_without_lines_nothing_is_found() -> None:
