@@ -2,16 +2,21 @@
 
 A detector reads the same title in every frame that shows it, each time a little differently, and
 reads single characters into bricks and leaves. Here a title becomes one line with the best of its
-readings, and what has the marks of junk is left out. Pure text and numbers; no picture is seen.
+readings, and what has the marks of junk is left out. A clock or a score that changes is a line for
+each of its numbers. Pure text and numbers; no picture is seen.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from longvid.types import TextLine
+
+#: Another one means that readings become other lines: text is then read again on request.
+LINES_VERSION = 2
 
 #: (left, top, right, bottom) as shares of the upright frame.
 Box = tuple[float, float, float, float]
@@ -137,6 +142,8 @@ class _Stay:
 
     def fits(self, reading: Reading) -> bool:
         """Tell whether a reading of the next frame is the same line."""
+        if _counts(self.best, reading):
+            return False
         overlap = iou(self.last.box, reading.box)
         if overlap >= _SAME_PLACE_IOU:
             return True
@@ -145,6 +152,12 @@ class _Stay:
             return True
         limit = int(_SAME_EDITS * max(len(ours), len(theirs)))
         return overlap >= _SAME_TEXT_IOU and edit_distance(ours, theirs, limit) <= limit
+
+    def is_misread(self, stay: _Stay) -> bool:
+        """Tell whether another line, here for one frame while this one was missed, is this one."""
+        once = stay.num_readings == 1 and not stay.num_misses
+        near = iou(stay.last.box, self.last.box) >= _SAME_TEXT_IOU
+        return once and near and _counts(stay.best, self.best)
 
     def is_part(self, reading: Reading) -> bool:
         """Tell whether a reading is a piece of this line: it fades out, or is half covered."""
@@ -203,12 +216,18 @@ class StayMerger:
         changed = self._change(pts_seconds)
         left = list(readings)
         missed: list[_Stay] = []
+        found_again: list[_Stay] = []
         for stay in self._open:
             match = next((index for index, item in enumerate(left) if stay.fits(item)), None)
             if match is None:
                 missed.append(stay)
-            else:
-                stay.add(left.pop(match))
+                continue
+            if stay.num_misses:
+                found_again.append(stay)
+            stay.add(left.pop(match))
+        wrong = [stay for stay in missed if any(one.is_misread(stay) for one in found_again)]
+        self._open = [stay for stay in self._open if stay not in wrong]
+        missed = [stay for stay in missed if stay not in wrong]
         missed = [stay for stay in missed if not _take_piece(stay, left)]
         for stay in missed:
             if not stay.num_misses:
@@ -263,6 +282,12 @@ class StayMerger:
             )
 
 
+def _counts(one: Reading, other: Reading) -> bool:
+    """Tell whether two readings hold different numbers."""
+    digits, others = (re.sub(r"\D", "", reading.text) for reading in (one, other))
+    return bool(digits and others) and digits != others
+
+
 def _take_piece(stay: _Stay, left: list[Reading]) -> bool:
     """Give a stay that no reading fits one that is a piece of it, or of which it was a piece."""
     for index, reading in enumerate(left):
@@ -280,7 +305,8 @@ def _is_part(piece: Reading, whole: Reading) -> bool:
     height = min(piece.box[3], whole.box[3]) - max(piece.box[1], whole.box[1])
     area = (piece.box[2] - piece.box[0]) * (piece.box[3] - piece.box[1])
     inside = max(0.0, width) * max(0.0, height) >= _PIECE_INSIDE * area
-    return inside and _normal(piece.text) in _normal(whole.text)
+    agrees = not _counts(piece, whole)  # else a clock whose last digit was not read
+    return inside and agrees and _normal(piece.text) in _normal(whole.text)
 
 
 def iou(one: Box, other: Box) -> float:

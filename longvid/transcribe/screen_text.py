@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from longvid.errors import ConfigError
 from longvid.transcribe.screen_lines import (
+    LINES_VERSION,
     READ_SCRIPTS,
     Box,
     Reading,
@@ -91,10 +92,10 @@ class ScreenText:
         return FrameSize(side, side, fit="pad")
 
     def identity(self) -> str:
-        """Name the engine; its wheel holds the weights."""
+        """Name the engine, whose wheel holds the weights, and how its readings become lines."""
         self._require_readable()
         try:
-            return f"rapidocr {importlib.metadata.version('rapidocr')}"
+            return f"rapidocr {importlib.metadata.version('rapidocr')}, lines {LINES_VERSION}"
         except importlib.metadata.PackageNotFoundError as error:
             raise _not_installed("rapidocr") from error
 
@@ -176,6 +177,7 @@ class ScreenTextReader:
         boxes = [box for box in found if box[2] - box[0] > _MIN_WIDTH]
         if changed is not None and memory.has_boxes(boxes):
             due = pts_seconds - memory.pts_seconds > 0.99 * self._part.read_seconds
+            due = due or memory.may_count
             if not (due and _touch(boxes, changed)):
                 return memory.readings
         readings = self._recognised(picture) if boxes else []
@@ -220,6 +222,11 @@ class _Memory:
             return None
         different: npt.NDArray[np.bool_] = _tiles(thumbnail, self._thumbnail) > _SAME_TILE
         return different
+
+    @property
+    def may_count(self) -> bool:
+        """Whether there is a number, which may be a clock's or a score's."""
+        return any(letter.isdigit() for reading in self.readings for letter in reading.text)
 
     def has_boxes(self, boxes: Sequence[Box]) -> bool:
         """Tell whether there is text where there was text, and nowhere else."""

@@ -73,6 +73,31 @@ def test_other_text_in_the_same_place_is_a_line_of_its_own() -> None:
     ]
 
 
+def test_a_clock_is_a_line_for_each_of_its_numbers() -> None:
+    frames = [[read(f"LAP 1 / 0:0{second}")] for second in range(4)]
+    assert [(line.text[-4:], line.start_seconds, line.end_seconds) for line in merged(frames)] == [
+        ("0:00", 0.0, 0.5),
+        ("0:01", 0.5, 1.5),
+        ("0:02", 1.5, 2.5),
+        ("0:03", 2.5, 4.0),
+    ]
+    clock = [[read(text)] for text in ("00:00:00", "00:00:0", "00:00:02")]
+    assert [line.text for line in merged(clock)] == ["00:00:00", "00:00:0", "00:00:02"]
+    words = [[read("GATE ten")], [read("GATE teu")], [read("GATE ten")]]
+    assert len(merged(words)) == 1
+
+
+def test_a_number_misread_in_one_frame_is_no_line() -> None:
+    right, wrong = "GATE 17 OPEN", "GATE 11 OPEN"
+    [line] = merged([[read(text)] for text in (right, wrong, right, right, wrong, right)])
+    assert (line.text, line.start_seconds, line.end_seconds) == (right, 0.0, 6.0)
+    twice = merged([[read(text)] for text in (right, wrong, wrong, right)])
+    assert [line.text for line in twice] == [right, wrong, right]
+    elsewhere = read(wrong, box=(0.2, 0.7, 0.6, 0.8))
+    both = merged([[read(right)], [elsewhere], [read(right)]])
+    assert sorted(line.text for line in both) == [wrong, right]
+
+
 def test_pieces_of_a_line_are_no_lines_of_their_own() -> None:
     """It fades in and out, and a hand covers it for a frame."""
     box = (0.2, 0.4, 0.8, 0.5)
