@@ -2,7 +2,7 @@
 
 encoder.py        the part: frames to fused tokens, with object tokens of slow frames
 language_model.py the part: answers from stored tokens, as the authors ask
-family.py         the language model of the authors' file
+authors_llm.py    the language model of the authors' file
 conv_gate.py      low- and high-resolution features into one grid
 object_tokens.py  a token a box
 object_boxes.py   boxes of a detector as the towers' square picture sees them

@@ -17,11 +17,11 @@ from longvid.systems.language_model import PublishedLanguageModel, PublishedWork
 from longvid.types import CheckpointRef, EncoderMemory, LanguageModelMemory
 
 if TYPE_CHECKING:
-    from longvid.systems.mg_llava import checkpoint, family
-    from longvid.systems.mg_llava.family import ConnectedFamily
+    from longvid.systems.mg_llava import authors_llm, checkpoint
+    from longvid.systems.mg_llava.authors_llm import ConnectedFamily
 else:
     _HERE = "longvid.systems.mg_llava"
-    checkpoint, family = later(f"{_HERE}.checkpoint"), later(f"{_HERE}.family")
+    checkpoint, authors_llm = later(f"{_HERE}.checkpoint"), later(f"{_HERE}.authors_llm")
 
 #: The authors' prompt for each kind of language model, without a system text, as they evaluate.
 _PROMPTS = {
@@ -79,7 +79,7 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
 
     def family(self) -> ConnectedFamily:
         """Return the family of the file's language model."""
-        return family.connected_family(self.file(), self.folder(), _PROMPTS[self.conversation])
+        return authors_llm.connected_family(self.file(), self.folder(), _PROMPTS[self.conversation])
 
     def spaces(self) -> tuple[str, ...]:
         """Name the spaces of projected and of fused tokens, without loading weights."""
