@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from longvid.llm.quote import NOTE, NOTHING_FOUND, Quote, Quoter
+from longvid.llm.quote import NOTE, NOTHING_FOUND, Quoter
 from longvid.protocols import Generation
 from longvid.qa.text_search import TextSearch
 from longvid.store import Store
@@ -33,18 +33,19 @@ class LineQuotes:
     Args:
         store: Holds the videos.
         search: Over its timed text.
+        min_score: As of `Quote`.
     """
 
     store: Store
     search: TextSearch
+    min_score: float
 
     def quote(self, question: Question, lines: Sequence[Evidence]) -> Generation:
-        """Answer by some lines, as the language model `quote` does."""
-        selection = Selection((), tuple(lines), 0)
-        return self.explained(question, Quoter(Quote().min_score).answer(question, selection))
+        """Answer by some lines, as the language model `quote` does.
 
-    def explained(self, question: Question, quote: Generation) -> Generation:
-        """Add to a quote for which nothing was found that there is no such text, if that is so."""
+        Where nothing is found because there is no such text, the note says so.
+        """
+        quote = Quoter(self.min_score).answer(question, Selection((), tuple(lines), 0))
         if quote.text != NOTHING_FOUND or quote.note:
             return quote
         return replace(quote, note=self._missing(question))

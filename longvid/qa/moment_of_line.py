@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import re
 
-from longvid.timed_text.words import asked_source
+from longvid.timed_text.words import asked_source, names_source_alone
 
 _LAST = re.compile(r"(?P<main>.+?),?\s+(?:when|while|as)\s+(?P<clause>.+?)[?.!\s]*", re.I | re.S)
 _FIRST = re.compile(r"\W*(?:when|while|as)\s+(?P<clause>[^,]+),\s*(?P<main>.+)", re.I | re.S)
+_BESIDE = re.compile(
+    r"(?P<main>.+?),?\s+(?:right\s+|just\s+)?(?P<side>after|before)\s+(?P<clause>.+?)[?.!\s]*",
+    re.I | re.S,
+)
+
+
+def split_beside(question: str) -> tuple[str, bool, str] | None:
+    """Split a question about the text before or after a line.
+
+    >>> split_beside("What is said after Greenbelt?")
+    ('What is said?', True, 'Greenbelt')
+    >>> split_beside("What does he say before he mentions ice?")
+    ('What does he say?', False, 'he mentions ice')
+    >>> split_beside("What does he say about whales after dinner?")
+
+    Returns:
+        What is asked, whether it is after the line, and what the line is about; None where the
+        question asks for anything else.
+    """
+    match = _BESIDE.fullmatch(question)
+    if match is None or not names_source_alone(match["main"]):
+        return None
+    return match["main"].rstrip("?.! ") + "?", match["side"].casefold() == "after", match["clause"]
 
 
 def split_at_moment(question: str) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from longvid.config import Ask
 from longvid.llm.quote import Quote
 from longvid.llm.retrieved_text import line_text, with_lines
 from longvid.protocols import LanguageModel, LanguageModelPart
+from longvid.qa.moment_of_line import split_beside
 from longvid.qa.text_search import TextHit, TextSearch, line_evidence
 from longvid.store import StoredVideo
 from longvid.timed_text.words import coverage, names_source_alone
@@ -115,15 +116,23 @@ class RetrievedLines:
 
     def quotable(
         self, question: Question, videos: Mapping[str, StoredVideo]
-    ) -> tuple[Evidence, ...]:
+    ) -> tuple[Question, tuple[Evidence, ...]]:
         """Return the best lines of any source as evidence, for an answer that quotes.
 
-        As many as evidence holds; all that are found where a source is listed.
+        As many as evidence holds; all that are found where a source is listed. Of a question about
+        the text before or after a line, those are found, and what they answer comes with them.
         """
         ids = question.video_ids or tuple(videos)
+        beside = split_beside(question.text)
+        line = beside and self.on(beside[2], ids, videos)
+        if beside and line:
+            asked, is_after, _ = beside
+            near = self.search.beside(asked, line, is_after, self.ask.num_evidence)
+            lines = tuple(line_evidence(hit, videos) for hit in near)
+            return replace(question, text=asked), lines
         hits = self.search.search(question.text, ids, self.ask.text_lines)
         most = None if names_source_alone(question.text) else self.ask.num_evidence
-        return tuple(line_evidence(hit, videos) for hit in hits[:most])
+        return question, tuple(line_evidence(hit, videos) for hit in hits[:most])
 
     def on(
         self, clause: str, video_ids: Sequence[str], videos: Mapping[str, StoredVideo]

@@ -38,6 +38,8 @@ _LEAST_COVERAGE = 0.3
 #: Of more lines of a source than these, the first are looked at to list some.
 _MOST_LISTED = 10_000
 _RECOGNISED = ("speech", "screen")
+#: A line that begins so much before another one ends comes after it.
+_TOUCHING_SECONDS = 0.25
 #: Lines of each search that are ranked together.
 _FUSED = 50
 
@@ -133,6 +135,33 @@ class TextSearch:
             TextHit(index.video_of(place), index.lines[place], score)
             for score, place in found[:top_k]
         ]
+
+    def beside(self, text: str, line: Evidence, is_after: bool, most: int) -> list[TextHit]:
+        """Return the lines that come next to one, in time order, with score 0.
+
+        Args:
+            text: Names the sources of the lines wanted; all if it names none.
+            line: Of one video.
+            is_after: Those after it, else those before it.
+            most: At most so many, the nearest.
+        """
+        index = self._index()
+        lines = [
+            one for one in index.lines_of(line.video_id) if one.source in self._ask.text_sources
+        ]
+        own = sources_asked(text, {one.source for one in lines})
+        near = [
+            one
+            for one in lines
+            if one.source in own
+            and (
+                one.start_seconds >= line.end_seconds - _TOUCHING_SECONDS
+                if is_after
+                else one.end_seconds <= line.start_seconds + _TOUCHING_SECONDS
+            )
+        ]
+        kept = near[:most] if is_after else near[-most:]
+        return [TextHit(line.video_id, one, 0.0) for one in kept]
 
     def _sentences_searched(self) -> SentenceSearch | None:
         """Return the search by meaning, where one is asked for; its weights are loaded once."""

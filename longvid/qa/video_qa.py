@@ -73,7 +73,8 @@ class VideoQA(StoreSearch):
         self._llm: LanguageModel | None = None
         self._allow_empty = allow_empty
         self._lines = RetrievedLines(self._text, self.config.ask, self.config.llm)
-        self._quotes = LineQuotes(self.store, self._text)
+        quote = self.config.llm if isinstance(self.config.llm, Quote) else Quote()
+        self._quotes = LineQuotes(self.store, self._text, quote.min_score)
         self._boxes = BoxLines(self.store)
         self._router = ExpertRouter(self._text, self._boxes, self.config.ask)
         self._second_look = SecondLook.of(self.store, self.config, self.device)
@@ -310,13 +311,12 @@ class VideoQA(StoreSearch):
         question asks for text and nothing else, such an answer is never given.
         """
         question, evidence = prepared.plain, prepared.selection.evidence
-        if self._only_quotes:
-            return self._quoted(prepared, self._quotes.explained(question, generation), evidence)
         asks_text = names_source_alone(question.text) and not question.choices
-        if generation.note and (asks_text or any(span.text for span in evidence)):
-            lines = self._lines.quotable(prepared.plain, self._candidates.videos())
-            quote = self._quotes.quote(question, lines)
-            if asks_text or quote.text != NOTHING_FOUND:
+        is_unknown = generation.note and (asks_text or any(span.text for span in evidence))
+        if self._only_quotes or is_unknown:
+            asked, lines = self._lines.quotable(question, self._candidates.videos())
+            quote = self._quotes.quote(asked, lines)
+            if self._only_quotes or asks_text or quote.text != NOTHING_FOUND:
                 return self._quoted(prepared, quote, lines)
         return self._answer(prepared, generation)
 
@@ -330,7 +330,7 @@ class VideoQA(StoreSearch):
         at_moment = self._at_moment_of_line(prepared)
         if at_moment is not None:
             return at_moment
-        lines = self._lines.quotable(prepared.plain, self._candidates.videos())
+        asked, lines = self._lines.quotable(prepared.plain, self._candidates.videos())
         is_unseen = prepared.is_unseen
         alone = prepared.question == prepared.plain  # no line and no box was written to it
         if alone and not any(span.text for span in prepared.selection.evidence):
@@ -344,7 +344,7 @@ class VideoQA(StoreSearch):
                 return self._answer_or_quote(prepared, generation)
             except UnknownWordsError:
                 pass  # not even the question
-        return self._quoted(prepared, self._quotes.quote(prepared.plain, lines), lines)
+        return self._quoted(prepared, self._quotes.quote(asked, lines), lines)
 
     def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
         """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""

@@ -296,6 +296,9 @@ def test_nothing_quoted_is_not_called_a_quote(talk: Path) -> None:
         ("what is the first thing she says?", "they eat up to four tons of krill", "order of time"),
         ("what do the subtitles say?", "a krill is a small animal", "quoted, not understood"),
         ("what does it say at 0:26?", "NO SWIMMING", "quoted, not understood"),
+        ("what is said after the krill?", "welcome to the <image> museum", "quoted, not"),
+        ("what do the subtitles say before the museum is mentioned?", "a krill is a", "quoted"),
+        ("what is written after she mentions the museum?", "NO SWIMMING", "quoted, not"),
         ("what is said at 0:26?", "nothing found", "enough of the question's words"),
     ],
 )
