@@ -158,7 +158,9 @@ class Listing:
         if self.skipped:
             ordered = sorted(self.skipped.items(), key=lambda item: (-item[1], item[0]))
             endings = ", ".join(f"{count} {ending}" for ending, count in ordered)
-            notes.append(f"{counted(self.skipped.total(), 'file')} skipped: {endings}.")
+            notes.append(
+                f"{counted(self.skipped.total(), 'file')} left out, no video by name: {endings}."
+            )
         return tuple(notes)
 
     def _expand(self, inputs: Iterable[str], lists: tuple[str, ...] = ()) -> Iterator[str]:

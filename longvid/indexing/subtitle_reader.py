@@ -46,12 +46,13 @@ class SubtitleReader:
         beside: tuple[TextLine, ...] = ()
         inside: tuple[TextLine, ...] = ()
         try:
-            beside = self._beside(video.path)
+            found = self._beside(video.path)  # in the time of a player
+            beside = _cut(found, video.player_seconds(video.end_seconds))
         except VideoError as error:
             failures.append(_failure(video, error))
         if not beside:
             try:
-                inside = self._read(local)
+                inside = _cut(self._read(local), video.end_seconds)
             except VideoError as error:
                 failure = _failure(video, error)
                 failures.append(replace(failure, error=failure.error.replace(local, video.path)))
@@ -87,6 +88,16 @@ class SubtitleReader:
             except VideoError as error:
                 sentence = str(error).replace(local, sidecar)
                 raise VideoError(sentence, kind=error.kind, path=path, stage="text") from error
+
+
+def _cut(lines: tuple[TextLine, ...], end_seconds: float) -> tuple[TextLine, ...]:
+    """End the lines that go on after the end of a video there."""
+    return tuple(
+        replace(line, end_seconds=end_seconds)
+        if line.start_seconds < end_seconds < line.end_seconds
+        else line
+        for line in lines
+    )
 
 
 def _failure(video: Video, error: VideoError) -> Failure:

@@ -163,7 +163,9 @@ def joined_lines(lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
 
 
 def _row(line: TextLine) -> list[object]:
-    words = [[word.start_seconds, word.end_seconds, word.text] for word in line.words]
+    words = [
+        [round(word.start_seconds, 3), round(word.end_seconds, 3), word.text] for word in line.words
+    ]
     box = None if line.box is None else [round(edge, 4) for edge in line.box]
     times = [round(line.start_seconds, 3), round(line.end_seconds, 3)]
     return [*times, line.text, line.language, round(line.confidence, 4), box, words]

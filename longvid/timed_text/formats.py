@@ -38,9 +38,10 @@ SUFFIXES = (*_SRT_SUFFIXES, *_PYSUBS2)
 _TIME = r"(?:(\d{1,5}):)?(\d{1,2}):(\d{2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"(?<![\d:]){_TIME}[ \t]*-->[ \t]*{_TIME}")
 _MARKUP = re.compile(
-    r"</?(?:b|i|u|s|c|v|font|lang|ruby|rt)(?:[.\s][^<>]*)?/?>|<\d[\d:.]*>|\{\\[^{}]*\}|\\[Nnh]",
-    re.IGNORECASE,
+    r"</?(?:b|i|u|s|c|v|font|lang|ruby)(?:[.\s][^<>]*)?/?>|<\d[\d:.]*>|\{\\[^{}]*\}", re.IGNORECASE
 )
+#: A break, a hard space, and what is written above a word.
+_BREAK = re.compile(r"</?rt(?:[.\s][^<>]*)?/?>|\\[Nnh]", re.IGNORECASE)
 _DRAWING = re.compile(r"\{[^{}]*\\p[1-9]")
 _SIDECAR = re.compile(r"(?:\.([a-z]{2,3}(?:-[a-z0-9]{2,8})?))?(\.[a-z]+)", re.IGNORECASE)
 
@@ -98,8 +99,10 @@ def plain_text(text: str) -> str:
 
     >>> plain_text("{\\\\an8}<b>Yes</b>\\\\NNo, an <image>")
     'Yes No, an <image>'
+    >>> plain_text("the <i>blue mug</i>.")
+    'the blue mug.'
     """
-    return " ".join(_MARKUP.sub(" ", text).split())
+    return " ".join(_MARKUP.sub("", _BREAK.sub(" ", text)).split())
 
 
 def _seconds(fields: Sequence[str | None]) -> float:

@@ -18,6 +18,7 @@ from longvid.decode.pyav import PyAVDecoder
 from longvid.decode.subtitle_engine import _text_of, may_hold_text
 from longvid.errors import StoreError, VideoError
 from longvid.indexing.messages import VideoText
+from longvid.indexing.subtitle_reader import SubtitleReader
 from longvid.indexing.subtitle_writer import add_subtitles
 from longvid.llm.huggingface import Worker
 from longvid.models.families.protocol import FramePiece, TextPiece
@@ -96,6 +97,20 @@ def test_subtitles_are_kept_with_their_video(store: Path) -> None:
     assert [line.start_seconds for line in inside] == pytest.approx([1.0, 20.0, 30.0], abs=0.01)
     assert read_subtitles(opened.objects, opened.find("silent.mkv")) == ()
     assert opened.verify() == []
+
+
+def test_a_subtitle_ends_where_its_video_ends(tmp_path: Path, data: Path) -> None:
+    path = shutil.copy(data / "bbb_rabbit_5s.mp4", tmp_path / "rabbit.mp4")
+    (tmp_path / "rabbit.srt").write_text(
+        "1\n00:00:01,000 --> 00:01:30,000\nthe <i>rabbit</i>.\n\n"
+        "2\n00:00:20,000 --> 00:00:21,000\nnever shown\n"
+    )
+    with PyAVDecoder().setup() as decoder:
+        video = decoder.probe(str(path))
+        assert SubtitleReader(decoder).read(video, str(path)).beside == (
+            TextLine(1.0, video.end_seconds, "the rabbit."),
+            TextLine(20.0, 21.0, "never shown"),
+        )
 
 
 def test_what_is_said_is_found_by_its_words(

@@ -80,7 +80,9 @@ def test_what_is_left_out_of_a_folder_is_counted(folder: Path) -> None:
     listing = Listing([str(folder)])
     assert names(list(listing), folder) == ["a.MKV", "b.mp4", "deep/c.webm"]
     assert listing.skipped == {".txt": 3, ".pdf": 1, "without ending": 1}
-    assert listing.notes() == ("5 files skipped: 3 .txt, 1 .pdf, 1 without ending.",)
+    assert listing.notes() == (
+        "5 files left out, no video by name: 3 .txt, 1 .pdf, 1 without ending.",
+    )
 
 
 def test_a_folder_gives_what_the_decoder_can_open(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_lines_are_read_back_as_they_were(store: Store) -> None:
     assert [finding.kind for finding in store.verify() if finding.kind != "orphan"] == []
 
 
+def test_times_are_kept_to_a_millisecond(store: Store) -> None:
+    word = Word(12.469999999999999, 13.3640000001, "say")
+    line = TextLine(12.469999999999999, 14.0, "say", "speech", words=(word,))
+    TextWriter(store, VIDEO, "speech", "one").add([line], 20.0)
+    [read] = read_recognised(store, VIDEO, "speech")
+    assert (read.start_seconds, read.words) == (12.47, (Word(12.47, 13.364, "say"),))
+
+
 def test_a_killed_writer_goes_on_where_it_stopped(store: Store) -> None:
     writer = TextWriter(store, VIDEO, "speech", "one")
     assert writer.done_seconds is None
