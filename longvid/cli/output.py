@@ -228,6 +228,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
+def text_lines(number: int, source: str) -> str:
+    """Write how many lines a source gave.
+
+    >>> text_lines(1, "speech"), text_lines(2, "screen")
+    ('1 line of speech', '2 lines of screen text')
+    """
+    from longvid.timed_text.words import text_name
+
+    return f"{counted(number, 'line')} of {text_name(source)}"
+
+
 def share(part: int, whole: int | None) -> str:
     """Write a part of a whole in percent, "" where the whole is unknown."""
     return f" ({100 * part / whole:.1f} % of the source files)" if whole else ""

@@ -19,6 +19,7 @@ from longvid.cli.output import (
     share,
     short_names,
     table,
+    text_lines,
 )
 from longvid.errors import ConfigError, counted
 
@@ -57,8 +58,9 @@ def _status(options: argparse.Namespace) -> int:
 
     store = Store.open(options.store)
     status = store.status()
+    num_lines = store.texts.current().num_lines
     if options.json:
-        shared = {"fingerprint": store.fingerprint, "space": store.space}
+        shared = {"fingerprint": store.fingerprint, "space": store.space, "text_lines": num_lines}
         dump({**dataclasses.asdict(status), **shared})
         return OK
     say(
@@ -68,6 +70,8 @@ def _status(options: argparse.Namespace) -> int:
         f"{counted(status.num_failures, 'failure')}"
     )
     say(f"fingerprint {store.fingerprint}, token space {store.space}")
+    if num_lines:
+        say(", ".join(text_lines(number, source) for source, number in num_lines.items()))
     columns = ("video", "id", "length", "segments", "tokens", "gaps")
     names = short_names([video.path for video in status.videos])
     table(columns if status.videos else (), [_row(video, names) for video in status.videos])

@@ -19,6 +19,7 @@ from longvid.cli.output import (
     say,
     short_names,
     table,
+    text_lines,
     warn,
 )
 from longvid.errors import ConfigError, counted
@@ -127,7 +128,8 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
         for source, number in result.num_lines.items():
             num_lines[source] = num_lines.get(source, 0) + number
             name = printable(names[paths[result.video_id]])
-            remark(f"{name}: {_lines(number, source)}")
+            is_silent = source == "speech" and result.is_silent
+            remark(f"{name}: {'no sound' if is_silent else text_lines(number, source)}")
 
     remark("reading; a video is named when it is done")
     with TextThreads(config, store, again=options.again) as threads:
@@ -138,20 +140,9 @@ def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
     if options.json:
         dump({"lines": num_lines, "failures": [dataclasses.asdict(one) for one in failures]})
     else:
-        counts = ", ".join(_lines(number, source) for source, number in num_lines.items())
+        counts = ", ".join(text_lines(number, source) for source, number in num_lines.items())
         say(counts or "nothing to read")
         header = ("video", "stage", "kind", "from", "to", "error")
         table(header, [failure_row(failure) for failure in failures])
     warn(note)
     return FAILURES if failures else OK
-
-
-def _lines(number: int, source: str) -> str:
-    """Write how many lines a source gave.
-
-    >>> _lines(1, "speech"), _lines(2, "screen")
-    ('1 line of speech', '2 lines of screen text')
-    """
-    from longvid.timed_text.words import text_name
-
-    return f"{counted(number, 'line')} of {text_name(source)}"

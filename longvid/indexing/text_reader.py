@@ -54,6 +54,7 @@ class TextResult:
         kept: Sources whose text by other settings was kept.
         complete: Names of the text sources of which the store holds all lines.
         failures: Of stage "text".
+        is_silent: Speech was looked for, and there is no sound.
     """
 
     video_id: str
@@ -61,6 +62,7 @@ class TextResult:
     kept: tuple[str, ...] = ()
     complete: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    is_silent: bool = False
 
 
 def summed(store: Store, results: Iterable[TextResult]) -> tuple[list[Failure], str]:
@@ -147,6 +149,7 @@ class TextReader:
         kept: list[str] = []
         complete: list[str] = []
         failures: list[Failure] = []
+        is_silent = False
         for source, part in self._parts.items():
             name = registry.name_of("text_source", part)
             fingerprint = self._fingerprints[source]
@@ -161,6 +164,7 @@ class TextReader:
             try:
                 with self._copies.open(video.path) as local:
                     num_lines[source] = self._write(writer, part, replace(video, path=local))
+                is_silent |= source == "speech" and writer.done_seconds is None
                 complete.append(name)
             except OSError as error:
                 kind, sentence = "unreadable", f"{video.path} cannot be read: {_reason(error)}."
@@ -174,7 +178,8 @@ class TextReader:
             failures.append(
                 Failure(video.video_id, video.path, "text", kind, sentence, decoder=name)
             )
-        return TextResult(video.video_id, num_lines, tuple(kept), tuple(complete), tuple(failures))
+        lists = (tuple(kept), tuple(complete), tuple(failures))
+        return TextResult(video.video_id, num_lines, *lists, is_silent)
 
     def _write(self, writer: TextWriter, part: TextSourcePart, video: Video) -> int:
         num_lines = 0

@@ -188,7 +188,13 @@ class StoreSearch:
         if paths:
             ids = self._of_paths(paths, ids)
         question = replace(Question(text, span=span), video_ids=ids)
-        self.embedder.require_known_words(text)
+        try:
+            self.embedder.require_known_words(text)
+        except UnknownWordsError as error:
+            if not self._text.sources(ids):
+                raise
+            hint = "The store also holds lines of text: --text, or search_text, searches them."
+            raise UnknownWordsError(f"{error} {hint}") from error
         query = Query(question, self._embedded(text), torch.empty(0, 0))
         videos = self._candidates.videos()
         return self._candidates.hits(query, top_k), videos

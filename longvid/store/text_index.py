@@ -109,6 +109,12 @@ class TextIndex:
         spans = _spans(together)
         return cls(stamps, video_ids, together, first, sources, spans, words, damaged or {})
 
+    @property
+    def num_lines(self) -> dict[str, int]:
+        """How many lines there are of each source that has any."""
+        counts = np.bincount(self.sources, minlength=len(TEXT_SOURCES)).tolist()
+        return {source: count for source, count in zip(TEXT_SOURCES, counts, strict=True) if count}
+
     def lines_of(self, video_id: str) -> Sequence[TextLine]:
         """Return the lines of a video in time order."""
         if video_id not in self.video_ids:

@@ -269,6 +269,25 @@ def test_frames_of_the_lines_moment_are_shown(talk: Path) -> None:
     assert len(moments[0].tokens)
 
 
+def test_what_text_a_store_holds_is_named(
+    talk: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--store", str(talk), "--json"]) == 0
+    counts = {"subtitle": 1, "speech": 2, "screen": 1}
+    assert json.loads(capsys.readouterr().out)["text_lines"] == counts
+    assert main(["status", "--store", str(talk)]) == 0
+    said = "1 line of subtitles, 2 lines of speech, 1 line of screen text"
+    assert said in capsys.readouterr().out
+    assert main(["search", "space telescope", "--store", str(talk)]) == 1
+    assert "--text" in capsys.readouterr().err
+    silent = tmp_path / "silent"
+    longvid.index([data / "sign_book_640x480.mkv"], store=silent, config="mini")
+    assert main(["text", "--store", str(silent), "--source", SPEECH]) == 0
+    assert "sign_book_640x480.mkv: no sound" in capsys.readouterr().err
+    assert main(["search", "space telescope", "--store", str(silent)]) == 1
+    assert "--text" not in capsys.readouterr().err
+
+
 def test_a_line_is_quoted_where_the_model_knows_no_word(talk: Path) -> None:
     answer = VideoQA(talk).ask("How much krill do they eat every day?")
     assert answer.text == "they eat up to four tons of krill every day"
