@@ -126,6 +126,8 @@ def text_name(source: str) -> str:
 def asked_source(query: str) -> str:
     """Return the source that a question names, "" where it names none.
 
+    Of several lines the last is the question: prompts list what is said in front of it.
+
     Returns:
         "screen", "speech", "subtitle", or "text" for any of them.
 
@@ -134,6 +136,7 @@ def asked_source(query: str) -> str:
     >>> asked_source("What do the subtitles say?"), asked_source("What does it say at 0:27?")
     ('subtitle', 'text')
     """
+    query = query.strip().rsplit("\n", 1)[-1]
     words = set(words_of(query))
     speaks = bool(words & _SPOKEN or words & _SPEAKERS) and bool(words & _ASKED["speech"])
     for source in ("subtitle", *(("speech", "screen") if speaks else ("screen", "speech"))):

@@ -67,7 +67,10 @@ def test_time_and_source_are_among_the_words() -> None:
         ("What is printed on the box?", "screen"),
         ("When does she mention the whales?", "speech"),
         ("What does the narrator explain?", "speech"),
+        ("What does he say about the sign?", "speech"),
+        ("What is the first subtitle?", "subtitle"),
         ("what color is the star?", ""),
+        ("The subtitles are listed below:\nhe said so\nwhat color is the star?", ""),
     ],
 )
 def test_the_source_that_a_question_names(question: str, source: str) -> None:
