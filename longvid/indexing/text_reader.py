@@ -18,6 +18,7 @@ from longvid.config.tables import part_table
 from longvid.decode.audio_decoder import SAMPLE_RATE, AudioReader
 from longvid.decode.cuts import read_cuts
 from longvid.errors import ConfigError, ModelError, VideoError, counted
+from longvid.inputs import holds_video
 from longvid.protocols import ScreenText, ScreenTextPart, Speech, SpeechPart, TextSourcePart
 from longvid.remote_files import LocalCopies
 from longvid.store import Store
@@ -163,6 +164,7 @@ class TextReader:
                 continue
             try:
                 with self._copies.open(video.path) as local:
+                    _require_as_indexed(local, video)
                     num_lines[source] = self._write(writer, part, replace(video, path=local))
                 is_silent |= source == "speech" and writer.done_seconds is None
                 complete.append(name)
@@ -241,6 +243,13 @@ class TextReader:
                 start = end
         finally:
             decoder.close()
+
+
+def _require_as_indexed(local: str, video: Video) -> None:
+    """Raise VideoError if a file is not the one whose text is wanted."""
+    if not holds_video(local, video.video_id):
+        message = f"{video.path} has changed since it was indexed; index it again."
+        raise VideoError(message, kind="unreadable", path=video.path, stage="text")
 
 
 def _fit_into(size: FrameSize, video: Video) -> FrameSize:

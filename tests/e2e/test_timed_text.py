@@ -63,6 +63,21 @@ def test_text_is_read_while_indexing(clip: Path, tmp_path: Path) -> None:
     assert fakes.CALLS["speech blocks"] == 1
 
 
+def test_no_text_is_taken_from_a_file_that_has_changed(
+    clip: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "store"
+    longvid.index([clip], store=path, config="mini")
+    digest = Store.open(path).digest()
+    shutil.copy(data / "flower_bloom.mp4", clip)
+    capsys.readouterr()
+    for source in (SPEECH, SCREEN):
+        assert main(["text", "--store", str(path), "--source", source]) == 3
+        told = capsys.readouterr()
+        assert "has changed since it was indexed; index it again" in told.out + told.err
+    assert Store.open(path).digest() == digest
+
+
 def test_text_is_added_later_and_nothing_is_encoded_again(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
