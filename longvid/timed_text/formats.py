@@ -158,7 +158,15 @@ def read_sidecar(path: str) -> tuple[TextLine, ...]:
     found = _foreign(text, suffix, path) if suffix in _PYSUBS2 else parse_subtitles(text)
     if len(found) >= MAX_LINES:
         raise _refusal(path, f"has {MAX_LINES:,} lines or more; shorten it", "too-large")
+    if not found and _should_hold_lines(text):
+        raise _refusal(path, "holds no line that can be read; remove or repair it", "corrupt")
     return in_time_order(found)
+
+
+def _should_hold_lines(text: str) -> bool:
+    """Return False for what is empty on purpose: nothing, or a head of WebVTT alone."""
+    text = text.removeprefix("\ufeff").strip()
+    return bool(text) and (not text.startswith("WEBVTT") or "-->" in text)
 
 
 def _decoded(data: bytes) -> str:

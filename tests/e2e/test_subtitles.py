@@ -200,11 +200,14 @@ def test_hostile_files_have_no_subtitles(tmp_path: Path) -> None:
     fake.write_bytes(b"\x1a\x45\xdf\xa3" + b"S_TEXT/UTF8" * 9)
     playlist = tmp_path / "list.mkv"
     playlist.write_text("#EXTM3U\nS_TEXT/\nfile:///etc/passwd\n")
-    (tmp_path / "dead.srt").write_bytes(b"\x00\xff\xfe" * 99)
+    dead = tmp_path / "dead.srt"
+    dead.write_bytes(b"\x00\xff\xfe" * 99)
     (tmp_path / "dead.mp4").write_bytes(b"")
-    for name in ("dead.mp4", "gone.mkv", "dead.srt"):
+    (tmp_path / "empty.srt").write_text("\n")
+    (tmp_path / "head.vtt").write_text("WEBVTT\n\nNOTE nothing is said\n")
+    for name in ("dead.mp4", "gone.mkv", "empty.srt", "head.vtt"):
         assert read_text(tmp_path / name) == ()
-    for path in (fake, playlist):
+    for path in (fake, playlist, dead):
         with pytest.raises(VideoError, match=str(path)) as caught:
             read_text(path)
         assert caught.value.stage == "text"
