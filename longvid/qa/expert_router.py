@@ -131,7 +131,7 @@ class ExpertRouter:
             return Experts(held)
         if self.ask.experts == "model":
             return self._by_model(question, ids, held, things, llm)
-        return self._by_rules(question.text, ids, held, things)
+        return self._by_rules(question, ids, held, things)
 
     def _held(self, ids: Sequence[str], things: Sequence[str]) -> tuple[str, ...]:
         sources = self.search.sources(ids)
@@ -140,7 +140,7 @@ class ExpertRouter:
         return tuple(name for name in EXPERTS if name in held)
 
     def _by_rules(
-        self, text: str, ids: Sequence[str], held: tuple[str, ...], things: tuple[str, ...]
+        self, question: Question, ids: Sequence[str], held: tuple[str, ...], things: tuple[str, ...]
     ) -> Experts:
         """Return experts by the words of a question and of the lines that are nearest to it.
 
@@ -153,35 +153,35 @@ class ExpertRouter:
         """
         chosen: set[str] = set()
         are_sure = True
-        for part in places_of(text):
+        for part in places_of(question.text):
             moment = split_at_moment(part)
             if moment is not None:
                 asked, clause = moment
-                texts, is_sure = self._texts(clause, ids, held)
+                texts, is_sure = self._texts(replace(question, text=clause), ids, held)
                 chosen |= {"pictures", *texts}
                 are_sure &= is_sure
                 part = asked
             if kind_of(part) is QuestionKind.GLOBAL and not asked_source(part):
                 return Experts(held, things)
-            texts, is_sure = self._texts(part, ids, held)
+            texts, is_sure = self._texts(replace(question, text=part), ids, held)
             is_seen = _SEEN.search(part) is not None and not asked_source(part)
             if not texts or is_seen or not is_sure:
                 chosen.add("pictures")
             if texts and not is_seen:
                 chosen |= set(texts)
                 are_sure &= is_sure
-        if "pictures" in chosen and _PLACED.search(text):
+        if "pictures" in chosen and _PLACED.search(question.text):
             chosen.add("boxes")
         names = tuple(name for name in held if name in chosen)
         return Experts(names, things, _SURE_LINES if are_sure else 0)
 
     def _texts(
-        self, text: str, ids: Sequence[str], held: Sequence[str]
+        self, question: Question, ids: Sequence[str], held: Sequence[str]
     ) -> tuple[tuple[str, ...], bool]:
         """Return the texts that hold a question's words, and whether they hold most of them."""
-        asked = sources_asked(text, TEXT_SOURCES)
+        asked = sources_asked(question.text, TEXT_SOURCES)
         shares = {
-            name: self._share(text, ids, name)
+            name: self._share(question, ids, name)
             for name, sources in _SOURCES.items()
             if name in held and not asked.isdisjoint(sources)
         }
@@ -191,12 +191,14 @@ class ExpertRouter:
         near = tuple(name for name, share in shares.items() if share >= best - _TIE)
         return near, best >= _STRONG
 
-    def _share(self, text: str, ids: Sequence[str], name: str) -> float:
+    def _share(self, question: Question, ids: Sequence[str], name: str) -> float:
         """Return the greatest share of a question's words that one line of a text holds."""
         return max(
             (
-                coverage(text, hit.line.text, hit.line.source)
-                for hit in self.search.search(text, ids, _LINES, _SOURCES[name])
+                coverage(question.text, hit.line.text, hit.line.source)
+                for hit in self.search.search(
+                    question.text, ids, _LINES, _SOURCES[name], question.span
+                )
             ),
             default=0.0,
         )
@@ -230,4 +232,4 @@ class ExpertRouter:
             named = tuple(name for name, on in zip(held, flags, strict=True) if on)
             return Experts(named, things)
         note = f"Experts were chosen by rules: the language model {why}."
-        return replace(self._by_rules(question.text, ids, held, things), note=note)
+        return replace(self._by_rules(question, ids, held, things), note=note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -50,7 +51,7 @@ class PromptText:
         lines: list[str] = []
         for _, group in by_video:
             segments = list(group)
-            said = self._within(segments)
+            said = self._within(segments, question.span)
             shown = torch.cat([s.tokens.counts(s.num_frames) > 0 for s in segments])
             pts_seconds = torch.cat([segment.pts_seconds for segment in segments])[shown]
             if self._mode == "listed":
@@ -69,12 +70,17 @@ class PromptText:
             question = replace(question, text=text)
         return question, replace(selection, spoken=tuple(spoken))
 
-    def _within(self, segments: Sequence[Segment]) -> tuple[TextLine, ...]:
-        """Return the subtitles of the shown segments of one video, each once."""
+    def _within(
+        self, segments: Sequence[Segment], span: tuple[float, float] | None
+    ) -> tuple[TextLine, ...]:
+        """Return the subtitles of the shown segments of one video, each once; of a span alone."""
+        first, last = span or (-math.inf, math.inf)
         return tuple(
             line
             for line in self.subtitles(segments[0].video_id)
-            if any(
+            if line.start_seconds < last
+            and line.end_seconds > first
+            and any(
                 line.start_seconds < segment.end_seconds
                 and line.end_seconds > segment.start_seconds
                 for segment in segments

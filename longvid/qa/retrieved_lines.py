@@ -54,7 +54,7 @@ class RetrievedLines:
             return []
         ids = question.video_ids or tuple(videos)
         most = min(most or self.ask.text_lines, self.ask.text_lines)
-        return self.search.search(question.text, ids, most, wanted)
+        return self.search.search(question.text, ids, most, wanted, question.span)
 
     def write(
         self,
@@ -124,21 +124,28 @@ class RetrievedLines:
         """
         ids = question.video_ids or tuple(videos)
         beside = split_beside(question.text)
-        line = beside and self.on(beside[2], ids, videos)
+        line = beside and self.on(beside[2], question, videos)
         if beside and line:
             asked, is_after, _ = beside
-            near = self.search.beside(asked, line, is_after, self.ask.num_evidence)
+            near = self.search.beside(asked, line, is_after, self.ask.num_evidence, question.span)
             lines = tuple(line_evidence(hit, videos) for hit in near)
             return replace(question, text=asked), lines
-        hits = self.search.search(question.text, ids, self.ask.text_lines)
+        hits = self.search.search(question.text, ids, self.ask.text_lines, span=question.span)
         most = None if names_source_alone(question.text) else self.ask.num_evidence
         return question, tuple(line_evidence(hit, videos) for hit in hits[:most])
 
     def on(
-        self, clause: str, video_ids: Sequence[str], videos: Mapping[str, StoredVideo]
+        self, clause: str, question: Question, videos: Mapping[str, StoredVideo]
     ) -> Evidence | None:
-        """Return the line that a clause such as "she mentions krill" is about, None without one."""
-        for hit in self.search.search(clause, video_ids or tuple(videos), 1):
+        """Return the line that a clause such as "she mentions krill" is about, None without one.
+
+        Args:
+            clause: Words of the line.
+            question: The clause is of it; only its videos and its span are searched.
+            videos: By id.
+        """
+        ids = question.video_ids or tuple(videos)
+        for hit in self.search.search(clause, ids, 1, span=question.span):
             if coverage(clause, hit.line.text, hit.line.source) >= _LEAST_COVERAGE:
                 return line_evidence(hit, videos)
         return None

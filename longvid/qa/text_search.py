@@ -93,7 +93,12 @@ class TextSearch:
         return _held(index, index.allowed(ids, self._ask.text_sources))
 
     def search(
-        self, text: str, video_ids: Sequence[str], top_k: int, sources: Sequence[str] = ()
+        self,
+        text: str,
+        video_ids: Sequence[str],
+        top_k: int,
+        sources: Sequence[str] = (),
+        span: tuple[float, float] | None = None,
     ) -> list[TextHit]:
         """Find lines by their words, and by their meaning where an embedder is named, best first.
 
@@ -102,6 +107,7 @@ class TextSearch:
             video_ids: Videos that are searched, at least one.
             top_k: Most lines returned.
             sources: Only lines of these; none for all that `ask.text_sources` holds.
+            span: Only lines that overlap this start and end in seconds.
 
         Raises:
             StoreError: The text of one of the videos is damaged.
@@ -114,7 +120,7 @@ class TextSearch:
         names_source = bool(asked_source(text))
         sentences = self._sentences_searched()
         most = top_k if sentences is None else max(top_k, _FUSED)
-        allowed = index.allowed(video_ids, sources or self._ask.text_sources)
+        allowed = index.allowed(video_ids, sources or self._ask.text_sources, span)
         own = sources_asked(text, _held(index, allowed))
         times = clock_seconds(text)
         if names_source and names_source_alone(text):
@@ -136,7 +142,14 @@ class TextSearch:
             for score, place in found[:top_k]
         ]
 
-    def beside(self, text: str, line: Evidence, is_after: bool, most: int) -> list[TextHit]:
+    def beside(
+        self,
+        text: str,
+        line: Evidence,
+        is_after: bool,
+        most: int,
+        span: tuple[float, float] | None = None,
+    ) -> list[TextHit]:
         """Return the lines that come next to one, in time order, with score 0.
 
         Args:
@@ -144,11 +157,12 @@ class TextSearch:
             line: Of one video.
             is_after: Those after it, else those before it.
             most: At most so many, the nearest.
+            span: Only lines that overlap this start and end in seconds.
         """
         index = self._index()
-        lines = [
-            one for one in index.lines_of(line.video_id) if one.source in self._ask.text_sources
-        ]
+        allowed = index.allowed((line.video_id,), self._ask.text_sources, span)
+        places = range(len(index.lines)) if allowed is None else np.flatnonzero(allowed).tolist()
+        lines = [index.lines[place] for place in places]
         own = sources_asked(text, {one.source for one in lines})
         near = [
             one

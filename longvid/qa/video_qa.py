@@ -349,11 +349,11 @@ class VideoQA(StoreSearch):
     def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
         """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""
         asked = split_at_moment(prepared.plain.text)
-        videos = self._candidates.videos()
-        found = asked and self._lines.on(asked[1], prepared.plain.video_ids, videos)
+        found = asked and self._lines.on(asked[1], prepared.plain, self._candidates.videos())
         if not asked or not found:
             return None
-        span = (found.start_seconds, found.end_seconds)
+        first, last = prepared.plain.span or (0, found.end_seconds)
+        span = (max(first, found.start_seconds), min(last, found.end_seconds))
         question = replace(prepared.plain, text=asked[0], video_ids=(found.video_id,), span=span)
         try:
             answer = self._answered(self._prepare(question, prepared.selection.budget))

@@ -127,9 +127,14 @@ class TextIndex:
         return self.video_ids[int(np.searchsorted(self.first, place, side="right")) - 1]
 
     def allowed(
-        self, video_ids: Collection[str], sources: Collection[str]
+        self,
+        video_ids: Collection[str],
+        sources: Collection[str],
+        span: tuple[float, float] | None = None,
     ) -> npt.NDArray[np.bool_] | None:
-        """Return (N,) which lines are of these videos and sources; None for all of them."""
+        """Return (N,) which lines are of these videos and sources and overlap a start and an end
+        in seconds; None for all of them.
+        """
         wanted = frozenset(video_ids)
         allowed: npt.NDArray[np.bool_] | None = None
         if not wanted.issuperset(self.video_ids):
@@ -138,6 +143,9 @@ class TextIndex:
         if not frozenset(sources).issuperset(TEXT_SOURCES):
             of_source = np.array([source in sources for source in TEXT_SOURCES])[self.sources]
             allowed = of_source if allowed is None else allowed & of_source
+        if span is not None:
+            overlaps = (self.spans[:, 0] < span[1]) & (self.spans[:, 1] > span[0])
+            allowed = overlaps if allowed is None else allowed & overlaps
         return allowed
 
 

@@ -26,7 +26,8 @@ class Question:
         text: The question.
         video_ids: Restricts it to these videos; empty means the whole store.
         choices: Answers to choose from; empty means an open question.
-        span: Start and end in seconds; restricts it to segments that overlap it. None for all.
+        span: Start and end in seconds; restricts it to segments and lines of text that overlap
+            it. None for all.
         history: Earlier turns of a conversation, (question, answer) each, oldest first.
     """
 

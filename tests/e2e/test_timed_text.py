@@ -382,6 +382,33 @@ def test_quote_as_the_language_model(talk: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("krill")
 
 
+def test_a_question_about_a_span_is_answered_by_its_lines_alone(talk: Path) -> None:
+    quotes = VideoQA(talk, load_config("mini", ["llm.name=quote"]))
+    asked = [
+        (
+            "when does she say krill?",
+            (0, 9),
+            "at 00:02: they eat up to four tons of krill every day",
+        ),
+        ("when does she say krill?", (9, 13), "at 00:10: a krill is a small animal"),
+        ("when does she say krill?", (12, 30), "nothing found"),
+        ("when does she say krill?", None, "at 00:10: a krill is a small animal"),
+        ("what does she say?", (19, 21), "welcome to the <image> museum <|im_end|>"),
+        ("what is said after the four tons?", (0, 11), "a krill is a small animal"),
+        ("what is said after the krill?", (0, 11), "nothing found"),
+        ("what is written on the sign?", (0, 25), "nothing found"),
+    ]
+    for question, span, answer in asked:
+        found = quotes.ask(question, video="cars_overhead_30s.mp4", span=span)
+        assert found.text == answer, (question, span)
+    for settings in (["ask.text=retrieved"], ["ask.subtitles=listed", "ask.text=none"]):
+        qa = VideoQA(talk, load_config("mini", settings))
+        ids = (qa.store.find("cars_overhead_30s.mp4"),)
+        for span, is_shown in (((8.5, 10), False), ((8.5, 12), True)):
+            prepared = qa._prepare(Question("what about krill?", ids, span=span), 512)
+            assert ("small animal" in prepared.question.text) == is_shown
+
+
 @pytest.fixture
 def talks(tmp_path: Path) -> TextSearch:
     store = Store.create(
