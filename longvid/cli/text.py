@@ -60,6 +60,8 @@ def add_commands(commands: Commands) -> None:
 def _text(options: argparse.Namespace) -> int:
     from longvid.store import Store
 
+    if options.remove and (options.source or options.set or options.again):
+        raise ConfigError("--remove removes text and reads none; give it alone.")
     store = Store.open(options.store)
     ids = [store.find(name) for name in options.videos]
     videos = {stored.video.video_id: stored.video for stored in store.videos()}

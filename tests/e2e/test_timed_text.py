@@ -100,7 +100,10 @@ def test_text_is_added_later_and_nothing_is_encoded_again(
     assert main(["text", "--store", str(path), *other, "--again"]) == 0
     video = store.find("rabbit.mp4")
     assert [one.text for one in read_recognised(store, video, "speech")] == ["closed"]
-    assert main(["text", "--store", str(path), "--remove", "speech"]) == 0
+    remove = ["text", "--store", str(path), "--remove", "speech"]
+    for beside in (["--again"], ["--source", SPEECH], ["--set", "text_sources.0.model=x"]):
+        assert main([*remove, *beside]) == 1
+    assert main(remove) == 0
     assert Store.open(path).digest() == before
     assert store.verify() == []
 
