@@ -91,12 +91,11 @@ class SubtitleReader:
 
 
 def _cut(lines: tuple[TextLine, ...], end_seconds: float) -> tuple[TextLine, ...]:
-    """End the lines that go on after the end of a video there."""
+    """End the lines that go on after the end of a video there; those that begin after it go."""
     return tuple(
-        replace(line, end_seconds=end_seconds)
-        if line.start_seconds < end_seconds < line.end_seconds
-        else line
+        replace(line, end_seconds=min(line.end_seconds, end_seconds))
         for line in lines
+        if line.start_seconds < end_seconds
     )
 
 
