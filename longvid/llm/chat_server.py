@@ -183,7 +183,7 @@ class ChatServer:
             if response.status != 200:
                 raise self._refused(response)
             if "json" in response.headers.get("Content-Type", ""):
-                self._take(_parsed(self, response.read(_MOST_REPLY_CHARACTERS)), stream)
+                self._take(self._parsed(response.read(_MOST_REPLY_CHARACTERS)), stream)
                 stream.finished = True
                 progress("".join(stream.text))
                 return stream.reply()
@@ -217,18 +217,18 @@ class ChatServer:
             payload = text.removeprefix("data:").strip()
             if payload == "[DONE]":
                 return
-            yield _parsed(self, payload.encode())
+            yield self._parsed(payload.encode())
 
     def _take(self, event: Mapping[str, Any], stream: _Stream) -> None:
         """Take one event in, or a whole reply."""
         if event.get("error"):
             raise ServerFault(
                 f"The server {self.url} reports an error in the middle of an answer: "
-                f"{_message(event)}.",
+                f"{self._message(event)}.",
                 again=True,
             )
         try:
-            stream.model = str(event.get("model") or stream.model)
+            stream.model = self.masked(str(event.get("model") or stream.model))
             stream.usage = event.get("usage") or stream.usage
             for choice in (event.get("choices") or ())[:1]:
                 if choice.get("logprobs") and not stream.logprobs and not stream.text:
@@ -255,7 +255,7 @@ class ChatServer:
     def _refused(self, response: http.client.HTTPResponse) -> ServerFault:
         """Name a reply that is none."""
         status = response.status
-        text = _error_text(response.read(1 << 16))
+        text = self._error_text(response.read(1 << 16))
         tail = f" It says: {text}" if text else ""
         if status in (401, 403):
             have = f"refuses the key in {self.key_variable}" if self.key else "wants a key"
@@ -293,9 +293,44 @@ class ChatServer:
                 again=True,
             )
         return ServerFault(
-            f"The connection to {self.url} failed: {str(error) or type(error).__name__}.",
+            f"The connection to {self.url} failed: "
+            f"{self.masked(str(error)) or type(error).__name__}.",
             again=True,
         )
+
+    def masked(self, text: str) -> str:
+        """Return what a server said without the key, which some repeat."""
+        # What is shorter than this stands in place of a key ("x") and in many words.
+        return text.replace(self.key, "…") if len(self.key) >= 4 else text
+
+    def _parsed(self, data: bytes) -> Mapping[str, Any]:
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            said = self.masked(data.decode(errors="replace"))[:60]
+            raise ServerFault(
+                f"The server {self.url} sent something that is not JSON ({said!r}).", again=True
+            ) from error
+        if not isinstance(event, dict):
+            raise ServerFault(f"The server {self.url} sent {type(event).__name__}, not an object.")
+        return event
+
+    def _message(self, event: Mapping[str, Any]) -> str:
+        error = event.get("error")
+        text = error.get("message") if isinstance(error, dict) else error
+        said = text or event.get("message") or event.get("detail") or ""
+        return self._line(str(said))
+
+    def _error_text(self, data: bytes) -> str:
+        """Return what an error reply says, in one line."""
+        try:
+            event = json.loads(data)
+        except ValueError:
+            return self._line(data.decode(errors="replace"))
+        return self._message(event) if isinstance(event, dict) else ""
+
+    def _line(self, text: str) -> str:
+        return " ".join(self.masked(text).split())[:300]
 
 
 def _shut(opened: socket.socket, late: threading.Event) -> None:
@@ -303,20 +338,6 @@ def _shut(opened: socket.socket, late: threading.Event) -> None:
     # A socket that was closed in the meantime is what was wanted.
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
-
-
-def _parsed(server: ChatServer, data: bytes) -> Mapping[str, Any]:
-    try:
-        event = json.loads(data)
-    except ValueError as error:
-        raise ServerFault(
-            f"The server {server.url} sent something that is not JSON "
-            f"({data[:60].decode(errors='replace')!r}).",
-            again=True,
-        ) from error
-    if not isinstance(event, dict):
-        raise ServerFault(f"The server {server.url} sent {type(event).__name__}, not an object.")
-    return event
 
 
 def _first_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
@@ -331,21 +352,6 @@ def _first_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
         if math.isfinite(value):
             found[str(entry["token"])] = value
     return found
-
-
-def _message(event: Mapping[str, Any]) -> str:
-    error = event.get("error")
-    text = error.get("message") if isinstance(error, dict) else error
-    return " ".join(str(text or event.get("message") or event.get("detail") or "").split())[:300]
-
-
-def _error_text(data: bytes) -> str:
-    """Return what an error reply says, in one line."""
-    try:
-        event = json.loads(data)
-    except ValueError:
-        return " ".join(data.decode(errors="replace").split())[:300]
-    return _message(event) if isinstance(event, dict) else ""
 
 
 def _wait_seconds(text: str) -> float:

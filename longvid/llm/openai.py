@@ -114,7 +114,7 @@ class OpenAILanguageModel:
         """Return what asks; the server is not called yet.
 
         Raises:
-            ConfigError: No model is named.
+            ConfigError: No model is named, or the key is none.
         """
         if not self.model:
             raise ConfigError(
@@ -150,7 +150,7 @@ class Worker:
         self._server = ChatServer(
             url=part.url,
             model=part.model,
-            key=os.environ.get(part.key_variable, "") if part.key_variable else "",
+            key=_key(part.key_variable),
             key_variable=part.key_variable,
             timeout_seconds=part.timeout_seconds,
             retries=part.retries,
@@ -326,12 +326,28 @@ class Worker:
                 return max(range(len(scores)), key=lambda i: (scores[i], -i)), scores
         index = _letter_in(reply.text, letters, question.choices)
         if index is None:
+            said = self._server.masked(reply.text.strip())[:80]
             raise ModelError(
-                f"The model {self._part.model!r} answered {reply.text.strip()[:80]!r}, which "
+                f"The model {self._part.model!r} answered {said!r}, which "
                 f"names none of {', '.join(letters)}; raise llm.max_new_tokens if it thinks "
                 "before it answers."
             )
         return index, ()
+
+
+def _key(variable: str) -> str:
+    """Read the key; its text stands in no message.
+
+    Raises:
+        ConfigError: It holds characters that no header can carry, or that came with copying.
+    """
+    key = os.environ.get(variable, "") if variable else ""
+    if not all("!" <= character <= "~" for character in key):
+        raise ConfigError(
+            f"The environment variable {variable} holds a space, a line end or another character "
+            "that no key has; set it to the key alone."
+        )
+    return key
 
 
 def _letter_in(text: str, letters: Sequence[str], choices: Sequence[str]) -> int | None:

@@ -208,6 +208,34 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["sk-s3cret\n", "sk s3cret", "sk-s3crét"])
+def test_a_key_that_no_header_can_carry_is_named_by_its_variable(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match="MY_KEY holds a space, a line end") as caught:
+        part("http://127.0.0.1:1/v1", key_variable="MY_KEY").setup()
+    assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        Play(status=401, body=b'{"error": {"message": "no such key: sk-s3cret"}}'),
+        Play(status=500, body=b"x" * 290 + b" sk-s3cret"),
+        Play(body=b"<html>" + b"x" * 45 + b" sk-s3cret"),
+        Play([{"error": "sk-s3cret has no credit"}]),
+        Play(replies.ollama("The key sk-s3cret names nothing")),
+    ],
+    ids=["refused", "cut", "no JSON", "in the middle", "no option"],
+)
+def test_a_key_that_a_server_repeats_is_masked(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-s3cret")
+    with pytest.raises(ModelError, match="…") as caught:
+        ask(play, CLOSED)
+    assert "sk-s3" not in str(caught.value)
+
+
 def test_a_reply_in_one_piece_is_read_too() -> None:
     found, _, _ = ask(Play(replies.whole("Three bottles.")))
     assert (found.text, found.prompt_tokens) == ("Three bottles.", 120)
