@@ -11,7 +11,14 @@ from longvid.protocols import Generation
 from longvid.qa.text_search import TextSearch
 from longvid.store import Store
 from longvid.store.timed_text import RECOGNISED, text_fingerprints
-from longvid.timed_text.words import asked_source, sources_asked, text_name
+from longvid.timed_text.words import (
+    asked_source,
+    asked_spans,
+    clock,
+    names_source_alone,
+    sources_asked,
+    text_name,
+)
 from longvid.types import Evidence, Question, Selection
 
 _UNREAD = "the language model does not know these words or this footage"
@@ -43,12 +50,13 @@ class LineQuotes:
     def quote(self, question: Question, lines: Sequence[Evidence]) -> Generation:
         """Answer by some lines, as the language model `quote` does.
 
-        Where nothing is found because there is no such text, the note says so.
+        Where nothing is found because there is no such text, or none at that time, the note says
+        so.
         """
         quote = Quoter(self.min_score).answer(question, Selection((), tuple(lines), 0))
         if quote.text != NOTHING_FOUND or quote.note:
             return quote
-        return replace(quote, note=self._missing(question))
+        return replace(quote, note=self._missing(question) or _untimely(question))
 
     def _missing(self, question: Question) -> str:
         """Say that a video has no line of the source that a question names, "" where it has."""
@@ -69,6 +77,19 @@ class LineQuotes:
             return f"{name} holds no {text_name(asked)}"
         command = f"longvid text --store {self.store.uri} --source {_READERS[asked]}"
         return f"no text source has read the {text_name(asked)} of {name}; {command} does"
+
+
+def _untimely(question: Question) -> str:
+    """Say at what time there is no text of the source that a question names and nothing else."""
+    if not names_source_alone(question.text):
+        return ""
+    times = [
+        f"at {clock(start)}" if end - start <= 1 else f"from {clock(start)} to {clock(end)}"
+        for start, end in asked_spans(question.text) or filter(None, [question.span])
+    ]
+    if not times:
+        return ""
+    return f"there is no {text_name(asked_source(question.text))} {' or '.join(times)}"
 
 
 def quote_note(quote: Generation, *, in_place: bool) -> str:

@@ -23,7 +23,7 @@ from longvid.store import Hit, Store, StoredVideo
 from longvid.store.text_index import TextIndex
 from longvid.timed_text.words import (
     asked_source,
-    clock_seconds,
+    asked_spans,
     content_words,
     coverage,
     names_source_alone,
@@ -122,7 +122,7 @@ class TextSearch:
         most = top_k if sentences is None else max(top_k, _FUSED)
         allowed = index.allowed(video_ids, sources or self._ask.text_sources, span)
         own = sources_asked(text, _held(index, allowed))
-        times = clock_seconds(text)
+        times = asked_spans(text)
         if names_source and names_source_alone(text):
             found = [] if times else _listed(index, own, most, allowed)
         else:
@@ -252,15 +252,15 @@ def _listed(
 
 def _at_times(
     index: TextIndex,
-    times: Sequence[float],
+    times: Sequence[tuple[float, float]],
     allowed: npt.NDArray[np.bool_] | None,
     found: list[tuple[float, int]],
     own: Collection[str],
 ) -> list[tuple[float, int]]:
     """Put the lines said or shown at some times first, those of some sources before all."""
     covering = np.zeros(len(index.lines), np.bool_)
-    for time in times:
-        covering |= (index.spans[:, 0] < time + 1) & (index.spans[:, 1] > time)
+    for start, end in times:
+        covering |= (index.spans[:, 0] < end) & (index.spans[:, 1] > start)
     places = np.flatnonzero(covering if allowed is None else covering & allowed).tolist()
     places.sort(key=lambda at: index.lines[at].source not in own)
     best = max((score for score, _ in found), default=0.0)

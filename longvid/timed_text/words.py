@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -86,6 +87,15 @@ _ASKED = {
 #: Signs say something, but they mention nothing, and no pronoun stands for them.
 _SPOKEN = frozenset(words_of("mention said spoken talk narrator speaker hear"))
 _SPEAKERS = frozenset(words_of("he she they who"))
+_CLOCK, _NUMBER = r"\d{1,4}(?::\d\d){1,2}", r"\d{1,6}(?:\.\d{1,3})?"
+_UNIT = r"\s*(?:s|secs?|seconds?)"
+#: A span between clocks or numbers of seconds, a number of seconds, or a clock.
+_TIMES = re.compile(
+    rf"\b(?:between|from)\s+({_CLOCK})\s+(?:and|to)\s+({_CLOCK})\b"
+    rf"|\b(?:between|from)\s+({_NUMBER})(?:{_UNIT})?\s+(?:and|to)\s+({_NUMBER}){_UNIT}\b"
+    rf"|\bat\s+({_NUMBER}){_UNIT}\b|(?<![\d:])({_CLOCK})",
+    re.IGNORECASE,
+)
 _IT_SAYS = re.compile(r"\bit sa(?:y|ys|id)\b", re.IGNORECASE)
 #: Where subtitles are all the text, they are what is on the screen.
 _ON_SCREEN = frozenset(words_of("screen caption"))
@@ -183,20 +193,26 @@ def content_words(query: str) -> str:
     return " ".join([word for word in words if normal_form(word) not in left_out] or words)
 
 
-def clock_seconds(query: str) -> list[float]:
-    """Return the times that a question names by the clock, in seconds.
+def asked_spans(query: str) -> list[tuple[float, float]]:
+    """Return the times that a question names, as start and end in seconds; a moment lasts 1 s.
 
-    >>> clock_seconds("what is said at 1:07 and 1:02:05?")
-    [67.0, 3725.0]
+    >>> asked_spans("what is said at 1:07 and 1:02:05?")
+    [(67.0, 68.0), (3725.0, 3726.0)]
+    >>> asked_spans("between 0:03 and 0:08, from 2 to 4 s, at 5 seconds, in 10 seconds")
+    [(3.0, 8.0), (2.0, 4.0), (5.0, 6.0)]
     """
-    found = []
-    for word in runs(query):
-        if ":" in word:
-            seconds = 0
-            for field in word.split(":"):
-                seconds = 60 * seconds + int(field)
-            found.append(float(seconds))
-    return found
+    spans = []
+    for match in _TIMES.finditer(unicodedata.normalize("NFKC", query)):
+        times = [_seconds(group) for group in match.groups() if group]
+        spans.append((min(times), max(*times, min(times) + 1)))
+    return spans
+
+
+def _seconds(time: str) -> float:
+    seconds = 0.0
+    for field in time.split(":"):
+        seconds = 60 * seconds + float(field)
+    return seconds
 
 
 def names_source_alone(query: str) -> bool:
@@ -241,5 +257,7 @@ def _asked_words(query: str) -> list[str]:
     named = _COMMON.union(*_ASKED.values())
     if asked_source(query):
         named |= _FORM
-    words = dict.fromkeys(normal_form(word) for word in cut(query) if ":" not in word)
+    words = dict.fromkeys(
+        normal_form(word) for word in cut(_TIMES.sub(" ", query)) if ":" not in word
+    )
     return [word for word in words if word not in named]

@@ -336,7 +336,7 @@ def test_nothing_quoted_is_not_called_a_quote(talk: Path) -> None:
         ("what is said after the krill?", "welcome to the <image> museum", "quoted, not"),
         ("what do the subtitles say before the museum is mentioned?", "a krill is a", "quoted"),
         ("what is written after she mentions the museum?", "NO SWIMMING", "quoted, not"),
-        ("what is said at 0:26?", "nothing found", "enough of the question's words"),
+        ("what is said at 0:26?", "nothing found", "there is no speech at 00:26"),
     ],
 )
 @pytest.mark.parametrize("llm", ["mini", "quote"])
@@ -412,6 +412,23 @@ def test_a_question_about_a_span_is_answered_by_its_lines_alone(talk: Path) -> N
             assert ("small animal" in prepared.question.text) == is_shown
 
 
+def test_lines_of_a_time_are_listed_and_none_is_said_to_be_there(talk: Path) -> None:
+    quotes = VideoQA(talk, load_config("mini", ["llm.name=quote"]))
+    krill = "they eat up to four tons of krill every day; a krill is a small animal"
+    for question, answer, note in (
+        ("what does she say between 0:03 and 0:11?", krill, ""),
+        ("What does she say from 0:03 to 0:11?", krill, ""),
+        ("what does she say at 11 seconds?", "a krill is a small animal", ""),
+        ("what does she say at 0:30?", "nothing found", "there is no speech at 00:30"),
+        ("what is written from 3 to 8 s?", "nothing found", "no screen text from 00:03 to 00:08"),
+    ):
+        found = quotes.ask(question, video="cars_overhead_30s.mp4")
+        assert found.text == answer, question
+        assert note in found.note
+    found = quotes.ask("what does she say?", video="cars_overhead_30s.mp4", span=(13, 18))
+    assert found.note == "there is no speech from 00:13 to 00:18"
+
+
 @pytest.fixture
 def talks(tmp_path: Path) -> TextSearch:
     store = Store.create(
@@ -439,6 +456,9 @@ def talks(tmp_path: Path) -> TextSearch:
     [
         ("What does the title say?", "THE LONG NIGHT / PRESENTS"),
         ("what is said at 0:05?", "whales say nothing"),
+        ("0\uff1a05 said", "whales say nothing"),
+        ("what is said at 5 seconds?", "whales say nothing"),
+        ("what does she say between 4 and 6 seconds?", "whales say nothing"),
         ("what is written on the screen at 0:08?", "OK"),
         ("who says nothing?", "whales say nothing"),
     ],
