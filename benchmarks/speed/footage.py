@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 
 from longvid.errors import ConfigError
 
@@ -24,12 +25,12 @@ def loop_clip(source: str, target: str, seconds: float) -> str:
         The target.
 
     Raises:
-        ConfigError: The source has no video stream.
+        ConfigError: The source cannot be read, or has no video stream.
     """
     if Path(target).exists():
         return target
     partial = f"{target}.part{Path(target).suffix}"
-    with av.open(source) as given:
+    with _opened(source) as given:
         if not given.streams.video:
             raise ConfigError(f"{source} has no video stream to repeat.")
         stream = given.streams.video[0]
@@ -51,3 +52,10 @@ def loop_clip(source: str, target: str, seconds: float) -> str:
                     made.mux(packet)
     Path(partial).rename(target)
     return target
+
+
+def _opened(source: str) -> InputContainer:
+    try:
+        return av.open(source)
+    except (OSError, av.error.FFmpegError) as error:
+        raise ConfigError(f"{source} cannot be read as a video: {error.strerror}.") from error
