@@ -21,6 +21,7 @@ from longvid.errors import ModelError
 
 _MOST_LINE_BYTES = 1 << 20
 _MOST_REPLY_CHARACTERS = 1 << 20
+_MOST_TOKENS = 1 << 40
 _MOST_WAIT_SECONDS = 60.0
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
@@ -93,8 +94,8 @@ class _Stream:
             text="".join(self.text),
             model=self.model,
             first_logprobs=self.logprobs,
-            prompt_tokens=int(self.usage.get("prompt_tokens") or 0),
-            output_tokens=int(self.usage.get("completion_tokens") or 0),
+            prompt_tokens=_count(self.usage.get("prompt_tokens")),
+            output_tokens=_count(self.usage.get("completion_tokens")),
             first_seconds=self.first_seconds,
             total_seconds=time.perf_counter() - self.started,
             stopped=stopped,
@@ -229,7 +230,8 @@ class ChatServer:
             )
         try:
             stream.model = self.masked(str(event.get("model") or stream.model))
-            stream.usage = event.get("usage") or stream.usage
+            usage = event.get("usage")
+            stream.usage = usage if isinstance(usage, dict) else stream.usage
             for choice in (event.get("choices") or ())[:1]:
                 if choice.get("logprobs") and not stream.logprobs and not stream.text:
                     stream.logprobs = _first_logprobs(choice["logprobs"])
@@ -241,7 +243,7 @@ class ChatServer:
                     )
                     stream.text.append(str(piece))
                 stream.finished = stream.finished or bool(choice.get("finish_reason"))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ServerFault(
                 f"The server {self.url} answered with no chat completion that can be read "
                 f"({type(error).__name__}); it must speak OpenAI's protocol."
@@ -306,7 +308,7 @@ class ChatServer:
     def _parsed(self, data: bytes) -> Mapping[str, Any]:
         try:
             event = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = self.masked(data.decode(errors="replace"))[:60]
             raise ServerFault(
                 f"The server {self.url} sent something that is not JSON ({said!r}).", again=True
@@ -325,7 +327,7 @@ class ChatServer:
         """Return what an error reply says, in one line."""
         try:
             event = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._line(data.decode(errors="replace"))
         return self._message(event) if isinstance(event, dict) else ""
 
@@ -352,6 +354,13 @@ def _first_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
         if math.isfinite(value):
             found[str(entry["token"])] = value
     return found
+
+
+def _count(value: object) -> int:
+    """Return a number of tokens, 0 where a server sends none that can be."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else 0
 
 
 def _wait_seconds(text: str) -> float:

@@ -71,16 +71,7 @@ class OpenAILanguageModel:
     output_price: float = field(default=0.0, metadata=RUN_ONLY)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"llm.url must be an address such as http://127.0.0.1:8000/v1, got {self.url!r}."
-            )
-        if parts.username or parts.password:
-            raise ConfigError(
-                "llm.url holds a name or a password, which would be stored with the "
-                "configuration; put the key into the environment (llm.key_variable)."
-            )
+        _require_address(self.url)
         if self.choice_answer not in ("auto", "letter"):
             raise ConfigError(f"llm.choice_answer is {self.choice_answer!r}; use auto or letter.")
         for name, least in (
@@ -333,6 +324,27 @@ class Worker:
                 "before it answers."
             )
         return index, ()
+
+
+def _require_address(url: str) -> None:
+    """Refuse an address that leads nowhere, or that would store a key with the configuration.
+
+    Raises:
+        ConfigError: It does.
+    """
+    example = "llm.url must be an address such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read here: an impossible one is an error only when it is read
+    except ValueError as error:
+        raise ConfigError(f"{example}; this one cannot be read: {error}.") from error
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            "llm.url holds a name or a password, or something after ? or #, which would be "
+            "stored with the configuration; put the key into the environment (llm.key_variable)."
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\0]", url):
+        raise ConfigError(f"{example}, got {url!r}.")
 
 
 def _key(variable: str) -> str:

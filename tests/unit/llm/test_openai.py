@@ -241,6 +241,38 @@ def test_a_reply_in_one_piece_is_read_too() -> None:
     assert (found.text, found.prompt_tokens) == ("Three bottles.", 120)
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        b"[1]",
+        b'{"completion_tokens": 1e400}',
+        b'{"completion_tokens": "many"}',
+        b'{"completion_tokens": NaN}',
+        b'{"completion_tokens": 1.5}',
+        b'{"completion_tokens": -3}',
+        b'{"completion_tokens": true}',
+        b'{"completion_tokens": 1' + b"0" * 400 + b"}",
+    ],
+)
+def test_counts_that_cannot_be_are_unknown(usage: bytes) -> None:
+    body = b'{"choices": [{"message": {"content": "Three."}}], "usage": ' + usage + b"}"
+    found, _, _ = ask(Play(body=body), output_price=1.0)
+    assert (found.text, found.output_tokens) == ("Three.", 0)
+
+
+@pytest.mark.parametrize(
+    ("play", "sentence"),
+    [
+        (Play(body=b"[" * 200_000), "is not JSON"),
+        (Play(status=400, body=b"[" * 60_000), r"status 400\. It says: \[\["),
+    ],
+    ids=["reply", "error"],
+)
+def test_json_of_endless_depth_is_a_sentence(play: Play, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence):
+        ask(play)
+
+
 def test_nothing_to_show_is_a_sentence() -> None:
     with pytest.raises(QuestionError, match=r"store\.pictures = frame"):
         part("http://127.0.0.1:1/v1").setup().answer(OPEN, selection(0))
@@ -336,6 +368,11 @@ def test_a_fault_that_stays_is_named_when_the_attempts_are_used_up(
     [
         ({"url": "127.0.0.1:8000"}, "llm.url must be an address"),
         ({"url": "http://me:pw@host/v1"}, "llm.url holds a name or a password"),
+        ({"url": "http://host/v1?key=s3cret"}, r"llm.url holds .* after \? or #"),
+        ({"url": "http://host:99999/v1"}, "cannot be read: Port out of range"),
+        ({"url": "http://host:abc/v1"}, "cannot be read: Port could not be cast"),
+        ({"url": "http://[::1/v1"}, "cannot be read: Invalid IPv6"),
+        ({"url": "http://a host/v1"}, "llm.url must be an address"),
         ({"choice_answer": "text"}, "use auto or letter"),
         ({"max_pictures": 0}, "llm.max_pictures must be at least 1"),
         ({"retries": -1}, "llm.retries must be at least 0"),
