@@ -21,6 +21,7 @@ from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.chat_server import ChatServer, Reply, ServerFault
+from longvid.llm.named_option import named_option
 from longvid.protocols import RUN_ONLY, AnswerListener, Generation
 from longvid.types import (
     CheckpointRef,
@@ -315,7 +316,7 @@ class Worker:
                 least = min(reply.first_logprobs.values())
                 scores = tuple(best.get(letter, least) for letter in letters)
                 return max(range(len(scores)), key=lambda i: (scores[i], -i)), scores
-        index = _letter_in(reply.text, letters, question.choices)
+        index = named_option(reply.text, question.choices)
         if index is None:
             said = self._server.masked(reply.text.strip())[:80]
             raise ModelError(
@@ -360,19 +361,6 @@ def _key(variable: str) -> str:
             "that no key has; set it to the key alone."
         )
     return key
-
-
-def _letter_in(text: str, letters: Sequence[str], choices: Sequence[str]) -> int | None:
-    """Find the option that an answer names: its letter first, else its words, the last time."""
-    alone = re.findall(r"(?<![A-Za-z])\(?([A-Z])\)?(?![A-Za-z'])", text)
-    named = [letter for letter in alone if letter in letters]
-    stripped = text.strip()
-    if named and (stripped[:1] == named[0] or stripped[1:2] == named[0]):
-        return letters.index(named[0])
-    if named:
-        return letters.index(named[-1])
-    lowered = [choice.strip().lower() in text.lower() for choice in choices]
-    return lowered.index(True) if sum(lowered) == 1 else None
 
 
 def _with_words(selection: Selection, most: int) -> list[tuple[Picture, str]]:

@@ -109,7 +109,7 @@ def test_choices_are_compared_by_log_probabilities(shape: Callable[..., Any]) ->
         ("B", 1),
         ("B. dark blue", 1),
         ("(C)", 2),
-        ("A thing that is green, so the answer is C.", 0),
+        ("A thing that is green, so the answer is C.", 2),
         ("The answer is C.", 2),
         ("It looks dark blue to me.", 1),
     ],
