@@ -1,8 +1,10 @@
-"""Checks of numbers on a benchmark's command line: a wrong one is one sentence."""
+"""Checks of a benchmark's command line before it works for hours: what is wrong is one sentence."""
 
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 
 from longvid.errors import ConfigError
 
@@ -37,3 +39,44 @@ def require_count(option: str, value: int) -> None:
     """
     if value < 1:
         raise ConfigError(f"{option} must be 1 or more, not {value}.")
+
+
+def require_folder(option: str, folder: Path) -> None:
+    """Make a folder where there is none, and refuse one in which nothing can be written.
+
+    Args:
+        option: Its name on the command line.
+        folder: What was given.
+
+    Raises:
+        ConfigError: Nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {folder}: nothing can be written there ({error.strerror})."
+        ) from error
+
+
+def require_file(option: str, path: Path) -> None:
+    """Refuse a file that cannot be written; one that is there is left as it is.
+
+    Args:
+        option: Its name on the command line.
+        path: What was given; its folder is made where there is none.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written ({error.strerror}).") from error

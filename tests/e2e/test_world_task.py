@@ -356,16 +356,30 @@ def test_the_command_writes_rows_and_a_page(
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_an_unknown_length_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["world", "--quick", "--lengths", "2 days"]) == 1
-    assert "There are no films of '2 days'" in capsys.readouterr().err
-
-
-def test_a_number_of_films_below_one_is_told_in_one_sentence(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "--lengths 2d",
+            "There are no films of '2d'; lengths are '10 s', '1 min', '10 min', '1 h', '3 h'.",
+        ),
+        ("--quick --films 0", "--films must be 1 or more, not 0."),
+        ("--quick --threads 0", "--threads must be 1 or more, not 0."),
+        ("--text --minutes nan", "--minutes must be a number above 0, not nan."),
+        ("--text --minutes 0", "--minutes must be a number above 0, not 0."),
+        ("--quick --cost", "--cost is measured with --ground; give both."),
+        ("--quick --html /proc/x.html", "--html /proc/x.html cannot be written (No such file"),
+        ("--quick --json .", "--json . cannot be written (Is a directory)."),
+        ("--quick --cache /proc/xx", "--cache /proc/xx: nothing can be written there (No such"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_sentence(
+    words: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["world", "--quick", "--films", "0"]) == 1
-    assert "--films must be 1 or more, not 0" in capsys.readouterr().err
+    assert main(["world", *words.split()]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"benchmarks: {sentence}")
+    assert error.count("\n") == 1
 
 
 def test_an_interrupted_run_asks_only_what_is_left(

@@ -15,6 +15,12 @@ from benchmarks.harness.plan import Selection
 from benchmarks.harness.predict import infer
 from benchmarks.harness.video_folder import open_videos
 from benchmarks.measurements import Row, print_table, write_json
+from benchmarks.option_checks import (
+    require_count,
+    require_file,
+    require_folder,
+    require_positive,
+)
 from benchmarks.tasks.world.answer_check import Reader
 from benchmarks.tasks.world.arm_asker import ArmAsker, embedding
 from benchmarks.tasks.world.arms import cut_of
@@ -84,10 +90,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the yardstick and print what it found.
 
     Raises:
-        ConfigError: A length is not known, or the configuration is wrong.
+        ConfigError: An option or the configuration is wrong, or a length is not known.
     """
-    if options.films is not None and options.films < 1:
-        raise ConfigError(f"--films must be 1 or more, not {options.films}.")
+    _check(options)
     if options.text:
         return _run_text(options)
     if options.ground:
@@ -105,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         if unknown := [name for name in options.lengths if name not in known]:
             raise ConfigError(
                 f"There are no films of {unknown[0]!r}; lengths are "
-                f"{', '.join(repr(one.suite.name) for one in trials)}."
+                f"{', '.join(map(repr, dict.fromkeys(one.suite.name for one in trials)))}."
             )
         trials = [one for one in trials if one.suite.name in options.lengths]
     if options.films:
@@ -134,6 +139,21 @@ def run(options: argparse.Namespace) -> int:
     _print_verdicts(found)
     _say(f"{time.perf_counter() - started:.0f} s in all")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what would end a run after hours, or be ignored."""
+    if options.films is not None:
+        require_count("--films", options.films)
+    require_count("--threads", options.threads)
+    require_positive("--minutes", options.minutes)
+    if options.cost and not options.ground:
+        raise ConfigError("--cost is measured with --ground; give both.")
+    for option, path in (("--json", options.json), ("--html", options.html)):
+        if path:
+            require_file(option, Path(path))
+    if not options.text:
+        require_folder("--cache", options.cache or cache_home() / "world")
 
 
 def _of_fewer_films(trial: Trial, most: int) -> Trial:
