@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from longvid.errors import ModelError
+from longvid.llm.chat_reply import ContentError, Reply, Stream
 
 _MOST_LINE_BYTES = 1 << 20
 _MOST_REPLY_CHARACTERS = 1 << 20
-_MOST_TOKENS = 1 << 40
 _MOST_WAIT_SECONDS = 60.0
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
@@ -51,55 +51,6 @@ class ServerFault(ModelError):
         self.wait_seconds = wait_seconds
         self.status = status
         self.said = said
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a server answered.
-
-    Args:
-        text: The message.
-        model: The model that the server says it is.
-        first_logprobs: Log-probability by token text, of the first token; empty where not offered.
-        prompt_tokens, output_tokens: As the server counts them; 0 where it does not.
-        first_seconds: Until the first text.
-        total_seconds: Until the end.
-        stopped: Whether nobody waited for the rest.
-    """
-
-    text: str
-    model: str
-    first_logprobs: dict[str, float]
-    prompt_tokens: int
-    output_tokens: int
-    first_seconds: float
-    total_seconds: float
-    stopped: bool = False
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What has arrived of a reply."""
-
-    started: float
-    text: list[str] = field(default_factory=list)
-    model: str = ""
-    logprobs: dict[str, float] = field(default_factory=dict)
-    usage: Mapping[str, Any] = field(default_factory=dict)
-    first_seconds: float = 0.0
-    finished: bool = False
-
-    def reply(self, *, stopped: bool = False) -> Reply:
-        return Reply(
-            text="".join(self.text),
-            model=self.model,
-            first_logprobs=self.logprobs,
-            prompt_tokens=_count(self.usage.get("prompt_tokens")),
-            output_tokens=_count(self.usage.get("completion_tokens")),
-            first_seconds=self.first_seconds,
-            total_seconds=time.perf_counter() - self.started,
-            stopped=stopped,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +120,7 @@ class ChatServer:
             headers["Authorization"] = f"Bearer {self.key}"
         late = threading.Event()
         watch: threading.Timer | None = None
-        stream = _Stream(time.perf_counter())
+        stream = Stream(time.perf_counter())
         opened = contextlib.ExitStack()
         opened.callback(connection.close)
         try:
@@ -186,9 +137,10 @@ class ChatServer:
             if "json" in response.headers.get("Content-Type", ""):
                 self._take(self._parsed(response.read(_MOST_REPLY_CHARACTERS)), stream)
                 stream.finished = True
-                progress("".join(stream.text))
-                return stream.reply()
-            for event in self._events(response):
+                reply = self._ended(stream)
+                progress(reply.text)
+                return reply
+            for event in self._events(response, stream):
                 before = len(stream.text)
                 self._take(event, stream)
                 if len(stream.text) > before and not progress("".join(stream.text)):
@@ -207,9 +159,19 @@ class ChatServer:
                 f"{len(''.join(stream.text))} characters; ask again, or look at its log.",
                 again=True,
             )
+        return self._ended(stream)
+
+    def _ended(self, stream: Stream) -> Reply:
+        if not "".join(stream.text).strip():
+            raise ServerFault(
+                f"The model {self.model!r} of the server {self.url} gave no answer: "
+                f"{self._line(stream.why_empty())}."
+            )
         return stream.reply()
 
-    def _events(self, response: http.client.HTTPResponse) -> Iterator[Mapping[str, Any]]:
+    def _events(
+        self, response: http.client.HTTPResponse, stream: Stream
+    ) -> Iterator[Mapping[str, Any]]:
         """Yield the events of a stream until its end mark or its end."""
         while line := response.readline(_MOST_LINE_BYTES):
             text = line.decode(errors="replace").strip()
@@ -217,10 +179,11 @@ class ChatServer:
                 continue  # comments and names of events
             payload = text.removeprefix("data:").strip()
             if payload == "[DONE]":
+                stream.finished = True
                 return
             yield self._parsed(payload.encode())
 
-    def _take(self, event: Mapping[str, Any], stream: _Stream) -> None:
+    def _take(self, event: Mapping[str, Any], stream: Stream) -> None:
         """Take one event in, or a whole reply."""
         if event.get("error"):
             raise ServerFault(
@@ -229,25 +192,16 @@ class ChatServer:
                 again=True,
             )
         try:
-            stream.model = self.masked(str(event.get("model") or stream.model))
-            usage = event.get("usage")
-            stream.usage = usage if isinstance(usage, dict) else stream.usage
-            for choice in (event.get("choices") or ())[:1]:
-                if choice.get("logprobs") and not stream.logprobs and not stream.text:
-                    stream.logprobs = _first_logprobs(choice["logprobs"])
-                message = choice.get("delta") or choice.get("message") or {}
-                piece = message.get("content") or ""
-                if piece:
-                    stream.first_seconds = stream.first_seconds or (
-                        time.perf_counter() - stream.started
-                    )
-                    stream.text.append(str(piece))
-                stream.finished = stream.finished or bool(choice.get("finish_reason"))
+            stream.take(event)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            why = (
+                self.masked(str(error)) if isinstance(error, ContentError) else type(error).__name__
+            )
             raise ServerFault(
                 f"The server {self.url} answered with no chat completion that can be read "
-                f"({type(error).__name__}); it must speak OpenAI's protocol."
+                f"({why}); it must speak OpenAI's protocol."
             ) from error
+        stream.model = self.masked(stream.model)
         if sum(map(len, stream.text)) > _MOST_REPLY_CHARACTERS:
             raise ServerFault(
                 f"The server {self.url} answered with more than {_MOST_REPLY_CHARACTERS} "
@@ -281,7 +235,7 @@ class ChatServer:
         wait = _wait_seconds(response.headers.get("Retry-After", ""))
         return ServerFault(sentence, again=again, wait_seconds=wait, status=status, said=text)
 
-    def _failed(self, error: Exception, late: bool, stream: _Stream) -> ServerFault:
+    def _failed(self, error: Exception, late: bool, stream: Stream) -> ServerFault:
         if late or isinstance(error, TimeoutError):
             got = f" {len(''.join(stream.text))} characters came." if stream.text else ""
             return ServerFault(
@@ -340,27 +294,6 @@ def _shut(opened: socket.socket, late: threading.Event) -> None:
     # A socket that was closed in the meantime is what was wanted.
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
-
-
-def _first_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
-    """Return log-probabilities by token of the first place, in the shapes of chat servers."""
-    content = given.get("content") or ()
-    if not content:
-        return {}
-    listed = content[0].get("top_logprobs") or [content[0]]
-    found: dict[str, float] = {}
-    for entry in listed:
-        value = float(entry["logprob"])
-        if math.isfinite(value):
-            found[str(entry["token"])] = value
-    return found
-
-
-def _count(value: object) -> int:
-    """Return a number of tokens, 0 where a server sends none that can be."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else 0
 
 
 def _wait_seconds(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from longvid.llm import prompt as prompts
 
@@ -43,6 +43,8 @@ def named_option(text: str, choices: Sequence[str]) -> int | None:
     if sum(whole) == 1:
         return whole.index(True)
     letters = prompts.letters(len(choices))
+    if (alone := _bare(text).strip("()").upper()) in letters:
+        return letters.index(alone)
     named = [
         (found.start(), letters.index(found[1]))
         for found in _LETTER.finditer(text)
@@ -55,6 +57,37 @@ def named_option(text: str, choices: Sequence[str]) -> int | None:
         return named[0][1] if at_beginning else named[-1][1]
     options = {index for start, end, index in _said(text, choices) if not _denied(text, start, end)}
     return options.pop() if len(options) == 1 else None
+
+
+def scored_option(
+    places: Sequence[tuple[str, Mapping[str, float]]], named: int, letters: Sequence[str]
+) -> tuple[int, tuple[float, ...]]:
+    """Compare the options' letters where the letter of the one that is named stands.
+
+    Args:
+        places: Each token of the reply and the log-probabilities by token text at its place.
+        named: The option that the reply names.
+        letters: Of the options.
+
+    Returns:
+        The most probable option and the log-probability of each; the one named and (), where its
+        letter has none.
+    """
+    for token, listed in places:
+        if _letter(token) == letters[named] and listed:
+            best: dict[str, float] = {}
+            for other, value in listed.items():
+                best[_letter(other)] = max(value, best.get(_letter(other), value))
+            # A letter that is not among those listed is less likely than any that is.
+            least = min(listed.values())
+            scores = tuple(best.get(letter, least) for letter in letters)
+            offered = [index for index, letter in enumerate(letters) if letter in best]
+            return max(offered, key=lambda index: (scores[index], -index), default=named), scores
+    return named, ()
+
+
+def _letter(token: str) -> str:
+    return token.strip().strip("().*:").upper()
 
 
 def _bare(text: str) -> str:

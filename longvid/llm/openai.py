@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
-from longvid.llm.chat_server import ChatServer, Reply, ServerFault
-from longvid.llm.named_option import named_option
+from longvid.llm.chat_reply import Reply
+from longvid.llm.chat_server import ChatServer, ServerFault
+from longvid.llm.named_option import named_option, scored_option
 from longvid.protocols import RUN_ONLY, AnswerListener, Generation
 from longvid.types import (
     CheckpointRef,
@@ -216,11 +217,18 @@ class Worker:
             },
         )
         if not question.choices or reply.stopped:
-            return generation
+            return replace(generation, note=self._cut(reply.finish_reason))
         choice, scores = self._chosen(question, reply)
         return replace(
             generation, text=question.choices[choice], choice=choice, choice_scores=scores
         )
+
+    def _cut(self, finish_reason: str) -> str:
+        if finish_reason == "length":
+            return f"The answer was cut at llm.max_new_tokens ({self._part.max_new_tokens})."
+        if finish_reason == "content_filter":
+            return "The answer was cut by the server's content filter."
+        return ""
 
     def _messages(self, question: Question, selection: Selection) -> list[dict[str, Any]]:
         """Lay out pictures, each after its clock, what is said after each, and the question."""
@@ -306,16 +314,6 @@ class Worker:
             ModelError: The answer names no option.
         """
         letters = prompts.letters(len(question.choices))
-        if self._logprobs and reply.first_logprobs:
-            best: dict[str, float] = {}
-            for token, value in reply.first_logprobs.items():
-                letter = token.strip().strip("().*").upper()
-                best[letter] = max(value, best.get(letter, value))
-            if any(letter in best for letter in letters):
-                # A letter that is not among those listed is less likely than any that is.
-                least = min(reply.first_logprobs.values())
-                scores = tuple(best.get(letter, least) for letter in letters)
-                return max(range(len(scores)), key=lambda i: (scores[i], -i)), scores
         index = named_option(reply.text, question.choices)
         if index is None:
             said = self._server.masked(reply.text.strip())[:80]
@@ -324,7 +322,7 @@ class Worker:
                 f"names none of {', '.join(letters)}; raise llm.max_new_tokens if it thinks "
                 "before it answers."
             )
-        return index, ()
+        return scored_option(reply.places if self._logprobs else (), index, letters)
 
 
 def _require_address(url: str) -> None:

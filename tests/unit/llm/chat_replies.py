@@ -1,4 +1,4 @@
-"""Replies of chat servers, in the shapes that each of them sends, and a server that plays them."""
+"""Replies of chat servers, in the shapes each sends, and a server that plays them to a question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from longvid.llm.openai import OpenAILanguageModel
+from longvid.testing.synthetic import make_segment
+from longvid.types import Picture, Question, Selection
+
 Event = dict[str, Any]
+OPEN = Question("what is on the table ?")
+CLOSED = Question("what color is it ?", choices=("red", "dark blue", "green"))
 
 
 def logprobs(tokens: dict[str, float]) -> Event:
@@ -135,6 +141,12 @@ def whole(text: str) -> Event:
     }
 
 
+def whole_message(message: Event, finish_reason: str = "stop") -> Event:
+    """One object around a message as it is."""
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return {**whole(""), "choices": [choice]}
+
+
 def _pieces(text: str) -> list[str]:
     return [text[at : at + 4] for at in range(0, len(text), 4)]
 
@@ -220,3 +232,24 @@ def serve(choose: Callable[[int, dict[str, Any]], Play]) -> Iterator[Served]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def selection(num_pictures: int = 3, video_id: str = "a") -> Selection:
+    segment = make_segment(4, 2, 2, video_id=video_id)
+    pictures = tuple(
+        Picture(video_id, float(60 * k), b"\xff\xd8picture%d" % k, 8, 8)
+        for k in range(num_pictures)
+    )
+    return Selection((segment,), (), 1000, pictures=pictures)
+
+
+def part(url: str, **changes: Any) -> OpenAILanguageModel:
+    settings: dict[str, Any] = {"model": "m", "timeout_seconds": 20.0, "retries": 0}
+    return OpenAILanguageModel(url=url, **{**settings, **changes})
+
+
+def ask(play: Play | list[Play], question: Question = OPEN, **changes: Any) -> Any:
+    plays = play if isinstance(play, list) else [play]
+    with serve(lambda number, request: plays[min(number, len(plays) - 1)]) as served:
+        worker = part(served.url, **changes).setup()
+        return worker.answer(question, selection()), served, worker

@@ -19,6 +19,7 @@ COLORS = ("red", "blue")
         ("A red", COLORS, 0),
         ("A is the answer", COLORS, 0),
         ("A", COLORS, 0),
+        ("(b)", COLORS, 1),
         ("(A) red", COLORS, 0),
         ("A. A careful look shows no blue.", COLORS, 0),
         ("The answer is A", COLORS, 0),

@@ -16,34 +16,11 @@ from longvid.llm import openai
 from longvid.llm.chat_server import ChatServer
 from longvid.llm.openai import OpenAILanguageModel
 from longvid.testing.synthetic import make_segment
-from longvid.types import Picture, Question, Selection
+from longvid.types import Selection
 from tests.unit.llm import chat_replies as replies
-from tests.unit.llm.chat_replies import Play, serve
+from tests.unit.llm.chat_replies import CLOSED, OPEN, Play, ask, part, selection, serve
 
-OPEN = Question("what is on the table ?")
-CLOSED = Question("what color is it ?", choices=("red", "dark blue", "green"))
 SHAPES = [replies.openai, replies.vllm, replies.ollama, replies.llama_cpp]
-
-
-def selection(num_pictures: int = 3, video_id: str = "a") -> Selection:
-    segment = make_segment(4, 2, 2, video_id=video_id)
-    pictures = tuple(
-        Picture(video_id, float(60 * k), b"\xff\xd8picture%d" % k, 8, 8)
-        for k in range(num_pictures)
-    )
-    return Selection((segment,), (), 1000, pictures=pictures)
-
-
-def part(url: str, **changes: Any) -> OpenAILanguageModel:
-    settings: dict[str, Any] = {"model": "m", "timeout_seconds": 20.0, "retries": 0}
-    return OpenAILanguageModel(url=url, **{**settings, **changes})
-
-
-def ask(play: Play | list[Play], question: Question = OPEN, **changes: Any) -> Any:
-    plays = play if isinstance(play, list) else [play]
-    with serve(lambda number, request: plays[min(number, len(plays) - 1)]) as served:
-        worker = part(served.url, **changes).setup()
-        return worker.answer(question, selection()), served, worker
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
@@ -239,38 +216,6 @@ def test_a_key_that_a_server_repeats_is_masked(play: Play, monkeypatch: pytest.M
 def test_a_reply_in_one_piece_is_read_too() -> None:
     found, _, _ = ask(Play(replies.whole("Three bottles.")))
     assert (found.text, found.prompt_tokens) == ("Three bottles.", 120)
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        b"[1]",
-        b'{"completion_tokens": 1e400}',
-        b'{"completion_tokens": "many"}',
-        b'{"completion_tokens": NaN}',
-        b'{"completion_tokens": 1.5}',
-        b'{"completion_tokens": -3}',
-        b'{"completion_tokens": true}',
-        b'{"completion_tokens": 1' + b"0" * 400 + b"}",
-    ],
-)
-def test_counts_that_cannot_be_are_unknown(usage: bytes) -> None:
-    body = b'{"choices": [{"message": {"content": "Three."}}], "usage": ' + usage + b"}"
-    found, _, _ = ask(Play(body=body), output_price=1.0)
-    assert (found.text, found.output_tokens) == ("Three.", 0)
-
-
-@pytest.mark.parametrize(
-    ("play", "sentence"),
-    [
-        (Play(body=b"[" * 200_000), "is not JSON"),
-        (Play(status=400, body=b"[" * 60_000), r"status 400\. It says: \[\["),
-    ],
-    ids=["reply", "error"],
-)
-def test_json_of_endless_depth_is_a_sentence(play: Play, sentence: str) -> None:
-    with pytest.raises(ModelError, match=sentence):
-        ask(play)
 
 
 def test_nothing_to_show_is_a_sentence() -> None:
