@@ -50,6 +50,10 @@ _TOKENIZER_FILES = (
 )
 _MOST_JSON_BYTES = 64 << 20
 _MOST_LAYERS, _MOST_NUMBER = 2048, 2**40
+#: Numbers that no model does without.
+_POSITIVE = frozenset(
+    {"patch_size", "image_size", "hidden_size", "num_hidden_layers", "num_attention_heads"}
+)
 
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
@@ -168,16 +172,19 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _absurd_number(table: dict[str, Any]) -> tuple[str, object] | None:
-    """Find a number of layers or a width that would keep a library busy for ever."""
+    """Find a size that is 0 or less, or that would keep a library busy for ever."""
     for name, value in table.items():
         if isinstance(value, dict):
             found = _absurd_number(value)
             if found is not None:
                 return found
-        elif isinstance(value, int) and not isinstance(value, bool):
-            most = _MOST_LAYERS if name.endswith(("layers", "depth")) else _MOST_NUMBER
-            if abs(value) > most:
-                return name, value if abs(value) < 10**15 else "a number of many digits"
+            continue
+        most = _MOST_LAYERS if name.endswith(("layers", "depth")) else _MOST_NUMBER
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, int) or isinstance(one, bool):
+                continue
+            if abs(one) > most or (one < 1 and name in _POSITIVE):
+                return name, one if abs(one) < 10**15 else "a number of many digits"
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,13 @@ def load_parameters(module: Module, state: dict[str, Tensor], checkpoint: str, h
     module.load_state_dict({name: plain[name] for name in wanted})
 
 
+#: What torch raises for a file that is no pickle: its letters are read as instructions.
+_NO_PICKLE = (
+    *(pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError),
+    *(LookupError, TypeError, AttributeError),
+)
+
+
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a `.bin` or `.pth` file, without running what else it may hold.
 
@@ -70,7 +78,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _NO_PICKLE as error:
         raise ModelError(
             f"{path} is damaged or holds more than tensors, and what else it holds is not run; "
             "download it again from its authors."

@@ -18,6 +18,7 @@ from longvid.capacity import needs_of
 from longvid.config import load_config
 from longvid.errors import LongvidError, ModelError
 from longvid.models import checkpoint_files
+from longvid.models.weights import read_pickle
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "longvid" / "assets" / "mini"
@@ -115,6 +116,30 @@ def test_a_damaged_checkpoint_is_one_sentence(damage: str, model: Path) -> None:
     assert said
     assert not any("\n" in sentence for sentence in said)
     assert not (model / "vlm" / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [
+        ("vision_config", "patch_size", 0),
+        ("vision_config", "image_size", -4),
+        ("vision_config", "image_size", [32, 0]),
+        ("text_config", "num_hidden_layers", -1),
+    ],
+)
+def test_a_size_below_one_is_named(table: str, field: str, value: object, model: Path) -> None:
+    config_with(**{table: {field: value}})(model / "vlm")
+    config = load_config("mini", [f"encoder.model='{model}'", f"llm.model='{model}'"])
+    with pytest.raises(ModelError, match=rf"vlm/config\.json states {field} = (0|-4|-1), which"):
+        needs_of(config, 1)
+
+
+@pytest.mark.parametrize("data", [b"hello\n", b"GS", b"\x80\x02Q%", b""])
+def test_a_file_that_is_no_pickle_is_one_sentence(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match=r"weights\.pth is damaged or holds more than tensors"):
+        read_pickle(file)
 
 
 def test_a_tokenizer_without_the_video_token_is_found_before_indexing(model: Path) -> None:
