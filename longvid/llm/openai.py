@@ -217,7 +217,7 @@ class Worker:
             },
         )
         if not question.choices or reply.stopped:
-            return replace(generation, note=self._cut(reply.finish_reason))
+            return replace(generation, cut=self._cut(reply.finish_reason))
         choice, scores = self._chosen(question, reply)
         return replace(
             generation, text=question.choices[choice], choice=choice, choice_scores=scores

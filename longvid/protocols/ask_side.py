@@ -70,7 +70,8 @@ class Generation:
         seconds: Wall time by step ("prefill", "decode").
         visual_tokens: Visual tokens shown, where the model makes others of those selected (the
             published systems do); None where they are those.
-        note: A caveat about this answer, "" for none.
+        note: What makes this answer doubtful (footage that the model cannot know), "" for nothing.
+        cut: What ended the answer before the model did, "" where nothing did.
     """
 
     text: str
@@ -81,6 +82,12 @@ class Generation:
     choice_scores: tuple[float, ...] = ()
     visual_tokens: int | None = None
     note: str = ""
+    cut: str = ""
+
+    @property
+    def caveats(self) -> str:
+        """The note, and what cut the answer short, in one line."""
+        return " ".join(filter(None, (self.note, self.cut)))
 
 
 class AnswerListener(Protocol):

@@ -382,7 +382,7 @@ class VideoQA(StoreSearch):
             seconds={**seconds, **generation.seconds},
             choice=generation.choice,
             choice_scores=generation.choice_scores,
-            note=" ".join(filter(None, (self.llm.note, generation.note, prepared.note))),
+            note=" ".join(filter(None, (self.llm.note, generation.caveats, prepared.note))),
             experts=selection.experts,
         )
         return self._grounding.add(prepared.plain, answer, selection, self.llm)

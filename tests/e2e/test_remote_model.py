@@ -44,6 +44,19 @@ def test_a_server_is_shown_the_stored_pictures(
     assert told["to sglang"] == "pictures"
 
 
+def test_an_answer_that_was_cut_is_given_with_a_note(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    longvid.index([str(CLIP)], store=store, config=load_config("mini", ["store.pictures=frame"]))
+    with serve(lambda *_: Play(replies.whole_message({"content": "A red"}, "length"))) as served:
+        settings = ["llm.name=openai", f'llm.url="{served.url}"', "llm.model=m"]
+        with longvid.VideoQA(store, load_config("mini", settings)) as qa:
+            # Of a question about text alone, an answer whose note doubts it is replaced by a line.
+            for question in ("What is shown?", "What does he say?"):
+                answer = qa.ask(question)
+                assert answer.text == "A red"
+                assert "cut at llm.max_new_tokens (256)" in answer.note
+
+
 def test_a_store_without_pictures_is_a_sentence(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     longvid.index([str(CLIP)], store=store, config=load_config("mini", ["store.pictures=none"]))
