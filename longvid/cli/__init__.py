@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from longvid import __version__
 from longvid.cli import asking, detection, indexing, info, serving, store_commands, text
-from longvid.cli.command import Commands
+from longvid.cli.command import Commands, require_utf8
 from longvid.cli.limits import check_memory_limit, limits_note, resource_sentence
 from longvid.cli.output import (
     ERROR,
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         check_memory_limit()
+        require_utf8(options)
         status: int = options.run(options)
         flush()
         if status == FAILURES:

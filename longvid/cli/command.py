@@ -6,6 +6,17 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from longvid.errors import ConfigError, shown
+
+#: Options that hold text. The others may name files, and a file's name need not be UTF-8.
+_TEXTS = {
+    "question": "The question",
+    "text": "The text",
+    "choice": "--choice",
+    "set": "--set",
+    "things": "--things",
+}
+
 
 class Commands:
     """The subcommands of a parser, and the options that several of them take.
@@ -58,3 +69,25 @@ def load(options: argparse.Namespace) -> Any:
     from longvid.config import load_config
 
     return load_config(options.config or "mini", options.set)
+
+
+def require_utf8(options: argparse.Namespace) -> None:
+    """Refuse text of the command line whose bytes are no UTF-8.
+
+    Args:
+        options: As parsed; Python has put half a surrogate pair for each such byte.
+
+    Raises:
+        ConfigError: An option that holds text has such bytes.
+    """
+    for name, called in _TEXTS.items():
+        given = getattr(options, name, None)
+        for word in given if isinstance(given, list) else [given]:
+            if not isinstance(word, str):
+                continue
+            try:
+                word.encode()
+            except UnicodeEncodeError as error:
+                raise ConfigError(
+                    f"{called} holds bytes that are no UTF-8: {shown(word)}; write it in UTF-8."
+                ) from error

@@ -149,3 +149,25 @@ def test_loading_is_silent(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (r"boxes --store {store} --detector drawn_shapes --things $'\xff star'", "--things"),
+        (r"ask 'where is it?' --store {store} --set llm.template=$'\xff'", "--set"),
+        (r"ask $'where is \xff?' --store {store}", "The question"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(command: str, name: str, small_store: Path) -> None:
+    result = shell(f"longvid {command.format(store=small_store)}")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"longvid: {name} holds bytes that are no UTF-8: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_file_s_name_may_be_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.mp4")).write_text("no video")
+    result = shell(rf"longvid index {tmp_path}/caf$'\xe9'.mp4 --store {tmp_path}/store")
+    assert "UTF-8" not in result.stderr
+    assert "1 failed" in result.stdout + result.stderr
