@@ -143,7 +143,7 @@ def test_subtitles_of_videos_in_a_bucket(bucket: str, folder: Path, tmp_path: Pa
     assert (line.start_seconds, line.end_seconds, line.text) == (1.0, 2.0, "over there")
     assert read_subtitles(opened.objects, opened.find(f"{BUCKET}/said/b.mp4")) == ()
     inside = read_subtitles(opened.objects, opened.find(f"{BUCKET}/said/c.mkv"))
-    assert [line.text for line in inside] == [line.text for line in SAID]
+    assert [line.text for line in inside] == [SAID[0].text]  # the others begin behind its end
 
 
 @pytest.mark.parametrize("kind", ["mkv", "mp4"])
@@ -163,7 +163,7 @@ def test_subtitles_inside_a_video_in_a_bucket(
     system.put(str(film), uri)
     reader = Reader(config())
     opened = reader.open(uri)
-    assert [line.text for line in opened.text.inside][:2] == [line.text for line in SAID][:2]
+    assert [line.text for line in opened.text.inside] == [SAID[0].text]
     (copy,) = [path for path in own_copies.iterdir() if path.suffix != ".lock"]
     assert copy.read_bytes() == film.read_bytes()
     assert reader.open(f"{bucket}/a.mp4").text == VideoText()
