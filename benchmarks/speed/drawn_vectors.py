@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from longvid.store.index_rows import Rows
 from longvid.store.int8_rows import to_int8
 
 Floats = npt.NDArray[np.float32]
@@ -140,3 +141,23 @@ def questions(count: int, width: int, number: int, seed: int) -> dict[str, Float
         "text": _unit(_CONE * texts + (1 - _CONE) * content),
         "frame": _unit(np.array(seen) + _directions(random, len(seen), width)),
     }
+
+
+def rows_of_videos(first: int, count: int, per_video: int) -> Rows:
+    """Say that so many vectors each are a video, of segments of a second.
+
+    Args:
+        first: The first vector; a video's id is the place of its own first.
+        count: Of vectors.
+        per_video: Segments of a video; the last may have fewer.
+    """
+    places = np.arange(count)
+    number = -(-count // per_video)
+    return Rows(
+        video_ids=tuple(f"{first + k * per_video:032x}" for k in range(number)),
+        digests=("",) * number,
+        video=(places // per_video).astype(np.int32),
+        segment_index=(places % per_video).astype(np.int32),
+        start_seconds=(places % per_video).astype(np.float64),
+        end_seconds=(places % per_video + 1).astype(np.float64),
+    )

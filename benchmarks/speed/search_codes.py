@@ -25,11 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measurements import Row
-from benchmarks.speed.drawn_vectors import BLOCK, DrawnVectors, drawn, questions
+from benchmarks.speed.drawn_vectors import (
+    BLOCK,
+    DrawnVectors,
+    drawn,
+    questions,
+    rows_of_videos,
+)
 from longvid.errors import ConfigError
 from longvid.store.faiss_index import load_faiss
 from longvid.store.index_compaction import LARGEST_QUANTIZED
-from longvid.store.index_rows import Rows
 from longvid.store.index_shard import Part, make_quantized_part, of_parts, open_part
 from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
@@ -112,7 +117,9 @@ def _build(objects: LocalObjects, options: argparse.Namespace) -> list[BuiltPart
     for first, count in list(_slices(options))[len(built) :]:
         started = time.perf_counter()
         source = DrawnVectors(first, count, options.width, options.seed)
-        part = make_quantized_part(objects, _rows(first, count), source, options.codes)
+        part = make_quantized_part(
+            objects, rows_of_videos(first, count, _PER_VIDEO), source, options.codes
+        )
         seconds = time.perf_counter() - started - source.seconds
         built.append(BuiltPart(part.name, first, count, seconds, source.seconds))
         kept = {"of": wanted, "built": [asdict(one) for one in built]}
@@ -134,20 +141,6 @@ def _slices(options: argparse.Namespace) -> Iterator[tuple[int, int]]:
     number = max(-(-options.vectors // LARGEST_QUANTIZED), options.shards)
     bounds = [options.vectors * k // number for k in range(number + 1)]
     yield from ((a, b - a) for a, b in itertools.pairwise(bounds))
-
-
-def _rows(first: int, count: int) -> Rows:
-    """Say that a thousand vectors each are a video, of segments of a second."""
-    places = np.arange(count)
-    number = -(-count // _PER_VIDEO)
-    return Rows(
-        video_ids=tuple(f"{first + k * _PER_VIDEO:032x}" for k in range(number)),
-        digests=("",) * number,
-        video=(places // _PER_VIDEO).astype(np.int32),
-        segment_index=(places % _PER_VIDEO).astype(np.int32),
-        start_seconds=(places % _PER_VIDEO).astype(np.float64),
-        end_seconds=(places % _PER_VIDEO + 1).astype(np.float64),
-    )
 
 
 def _truth(

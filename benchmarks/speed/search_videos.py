@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measurements import Row
-from longvid.store.index_rows import Rows
+from benchmarks.speed.drawn_vectors import rows_of_videos
 from longvid.store.index_shard import make_quantized_part
 from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
@@ -92,7 +92,7 @@ def run_videos(options: argparse.Namespace) -> list[Row]:
     size = f"{options.videos} films of {_PER_FILM} segments"
     with tempfile.TemporaryDirectory(prefix="longvid-videos-") as temporary:
         objects = LocalObjects(temporary)
-        rows = _rows(options.videos)
+        rows = rows_of_videos(0, options.videos * _PER_FILM, _PER_FILM)
         make_quantized_part(objects, rows, films, options.codes or "pq")
         manifests = dict.fromkeys(rows.video_ids, "")
         segments = VectorIndex(objects, options.width, lambda *_: ())
@@ -151,19 +151,6 @@ def _searched(
 
 def _keys(hits: list[Hit]) -> list[tuple[str, int]]:
     return [(hit.video_id, hit.segment_index) for hit in hits]
-
-
-def _rows(num_films: int) -> Rows:
-    """Say that the segments of a film last a second each."""
-    places = np.arange(num_films * _PER_FILM)
-    return Rows(
-        video_ids=tuple(f"{film:032x}" for film in range(num_films)),
-        digests=("",) * num_films,
-        video=(places // _PER_FILM).astype(np.int32),
-        segment_index=(places % _PER_FILM).astype(np.int32),
-        start_seconds=(places % _PER_FILM).astype(np.float64),
-        end_seconds=(places % _PER_FILM + 1).astype(np.float64),
-    )
 
 
 def _unit(vectors: Floats) -> Floats:
