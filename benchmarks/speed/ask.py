@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measurements import Row
-from benchmarks.speed.footage import loop_clip
+from benchmarks.speed.footage import CLIP, QUESTIONS, loop_clip
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import Config, load_config, torch_device
 from longvid.indexing.decode_workers import DecodeWorkers
@@ -43,13 +43,6 @@ from longvid.types import (
     Video,
 )
 
-_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
-_QUESTIONS = (
-    "what shape is the sign?",
-    "where is the star?",
-    "what color is the circle?",
-    "how many circles are there?",
-)
 _BESIDE_THE_MODEL = ("embed", "search", "load", "select")
 
 
@@ -71,7 +64,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="longvid-ask-") as folder:
         if options.random_weights:
             config = with_random_weights(config, folder, options.depth)
-        clip = str(options.video or _CLIP)
+        clip = str(options.video or CLIP)
         rows = []
         for minutes in dict.fromkeys((options.minutes, options.short_minutes)):
             video = loop_clip(clip, f"{folder}/{minutes:g}{Path(clip).suffix}", minutes * 60)
@@ -96,17 +89,17 @@ def _speed(video: str, store: str, config: Config, options: argparse.Namespace) 
     with DecodeWorkers(config) as threads:
         usual = _UsualWay(video, qa, config, threads)
         usual.first_token(usual.spread)  # starts the decoding processes
-        qa.ask(_QUESTIONS[0])  # loads models and the index
+        qa.ask(QUESTIONS[0])  # loads models and the index
         for _ in range(options.repeat):
-            for text in _QUESTIONS:
+            for text in QUESTIONS:
                 seconds = qa.ask(text).seconds
                 for step, values in beside.items():
                     values.append(1000 * seconds[step])
                 preparing = sum(seconds[step] for step in _BESIDE_THE_MODEL)
                 first_token.append(preparing + seconds["llm"] - seconds["decode"])
-            shown = qa.select(Question(_QUESTIONS[0]))
-            qa.llm.answer(Question(_QUESTIONS[0]), shown)
-            same_selection += [_about_the_same(qa, text, shown) for text in _QUESTIONS[1:]]
+            shown = qa.select(Question(QUESTIONS[0]))
+            qa.llm.answer(Question(QUESTIONS[0]), shown)
+            same_selection += [_about_the_same(qa, text, shown) for text in QUESTIONS[1:]]
             by_spread_frames.append(usual.first_token(usual.spread))
         by_every_frame = usual.first_token(usual.every)
     rows = [_row(task, "longvid", step, values, "ms") for step, values in beside.items()]
@@ -169,7 +162,7 @@ class _UsualWay:
         os.link(video.path, name)
         renamed = replace(video, path=str(name))
         nothing = Selection((), (), self._budget)
-        self._qa.llm.answer(Question(_QUESTIONS[1]), nothing)  # forget what was read
+        self._qa.llm.answer(Question(QUESTIONS[1]), nothing)  # forget what was read
         started = time.perf_counter()
         segments = _encode(
             self._threads,
@@ -178,7 +171,7 @@ class _UsualWay:
             self._device,
         )
         shown = _within(segments, self._budget)
-        seconds = self._qa.llm.answer(Question(_QUESTIONS[0]), shown).seconds
+        seconds = self._qa.llm.answer(Question(QUESTIONS[0]), shown).seconds
         taken = time.perf_counter() - started - seconds["decode"]
         name.unlink()
         return taken
@@ -253,6 +246,6 @@ def _child(subject: Any, store: str, config: Config, answers: Any) -> None:
 
 def _peak_of_asking(store: str, config: Config) -> float:
     qa = VideoQA(store, config, config.run.device)
-    for text in _QUESTIONS:
+    for text in QUESTIONS:
         qa.ask(text)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

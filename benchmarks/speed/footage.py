@@ -9,6 +9,16 @@ from av.container import InputContainer
 
 from longvid.errors import ConfigError
 
+#: A clip of the tests that is repeated where no other footage is named.
+CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
+#: Questions in words that `mini` knows, whatever is seen.
+QUESTIONS = (
+    "what shape is the sign?",
+    "where is the star?",
+    "what color is the circle?",
+    "how many circles are there?",
+)
+
 
 def loop_clip(source: str, target: str, seconds: float) -> str:
     """Write `source` again and again until the result lasts at least `seconds`.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measurements import Row
-from benchmarks.speed.footage import loop_clip
+from benchmarks.speed.footage import CLIP, loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from benchmarks.speed.runners import compare_runners
 from longvid.config import Config, load_config, torch_device
@@ -37,8 +37,6 @@ _ARRANGEMENTS: dict[str, list[str]] = {
     "a core for each half": ["run.decode_workers=1"],
     "a decoding process a core": [],
 }
-
-_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +60,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     load_config(options.config, options.set)  # a wrong setting shows before any work
     rows = []
     with tempfile.TemporaryDirectory(prefix="longvid-speed-") as folder:
-        clip = str(options.video or _CLIP)
+        clip = str(options.video or CLIP)
         video = loop_clip(clip, f"{folder}/short{Path(clip).suffix}", options.minutes * 60)
         if options.runner == "ray":
             return compare_runners(

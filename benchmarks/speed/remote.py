@@ -21,18 +21,11 @@ from typing import Any
 
 from benchmarks.measurements import Row
 from benchmarks.option_checks import require_count, require_positive
-from benchmarks.speed.footage import loop_clip
+from benchmarks.speed.footage import CLIP, QUESTIONS, loop_clip
 from longvid.config import load_config
 from longvid.indexing.local_runner import run_local
 from longvid.qa.video_qa import VideoQA
 
-_CLIP = Path(__file__).parents[2] / "tests" / "data" / "cars_overhead_30s.mp4"
-_QUESTIONS = (
-    "what shape is the sign?",
-    "where is the star?",
-    "what color is the circle?",
-    "how many circles are there?",
-)
 _REPLY = ("A ", "red ", "car", ".")
 #: So many seconds a reply may take to be noted after it was read.
 _PATIENCE = 60.0
@@ -88,7 +81,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     """
     require_positive("--minutes", options.minutes)
     require_count("--questions", options.questions)
-    clip = str(options.video or _CLIP)
+    clip = str(options.video or CLIP)
     server = _Server()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="longvid-remote-") as folder:
@@ -98,14 +91,14 @@ def run(options: argparse.Namespace) -> list[Row]:
             sys.exit(report.failures[0].error)
         settings = ["llm.name=openai", f'llm.url="{server.url}"', "llm.model=m"]
         with VideoQA(f"{folder}/store", load_config("mini", settings)) as qa:
-            qa.ask(_QUESTIONS[0])  # loads the embedder and the index
+            qa.ask(QUESTIONS[0])  # loads the embedder and the index
             server.served.get(timeout=_PATIENCE)
             beside: list[float] = []
             served: list[tuple[float, int]] = []
             prepared: list[float] = []
             for number in range(options.questions):
                 started = time.perf_counter()
-                answer = qa.ask(_QUESTIONS[number % len(_QUESTIONS)])
+                answer = qa.ask(QUESTIONS[number % len(QUESTIONS)])
                 seconds = time.perf_counter() - started
                 # The reply is read before the server's thread has stopped its clock.
                 served.append(server.served.get(timeout=_PATIENCE))
