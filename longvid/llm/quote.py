@@ -6,6 +6,7 @@ demonstrations on real footage.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -156,7 +157,8 @@ def _listed(lines: Sequence[Evidence], most: int, note: str) -> Generation:
 
 def _elsewhere_note(asked: str, line: Evidence) -> str:
     """Say that the source asked for does not have a question's words, and where another has."""
-    found = f"{text_name(line.source)} at {clock(line.start_seconds)}: {line.text}"
+    video = f" of {os.path.basename(line.path)}" if line.path else ""
+    found = f"{text_name(line.source)} at {clock(line.start_seconds)}{video}: {line.text}"
     return f"no {text_name(asked_source(asked))} has the question's words; they are in {found}"
 
 

@@ -112,7 +112,7 @@ def supporting_lines(quote: Generation, lines: Sequence[Evidence]) -> tuple[Evid
         lines: Among which it was chosen.
 
     Returns:
-        None where nothing was found; all where an option was chosen by them.
+        No line where nothing was found; all where an option was chosen by them.
     """
     if quote.text == NOTHING_FOUND:
         return ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from longvid.llm.quote import ALL_LISTED_NOTE, LISTED_NOTE, NOTHING_FOUND, Quote
@@ -66,6 +68,11 @@ def test_the_source_that_is_named_wins(question: str, answer: str, note: str) ->
     found = Quote().setup().answer(Question(question), selection())
     assert found.text == answer
     assert note in found.note
+
+
+def test_a_line_of_another_source_is_named_with_its_video() -> None:
+    found = Quote().setup().answer(Question("What does the sign say about krill?"), selection())
+    assert f"at 00:47 of {os.path.basename(selection().evidence[0].path)}: " in found.note
 
 
 def test_subtitles_are_on_the_screen_where_there_is_no_other_text() -> None:
