@@ -35,13 +35,6 @@ from tests.parity.recent_families import RECENT
 QUESTION = "what color is it ?"
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    tiny.write_embedder(folder)
-    return folder
-
-
 #: Largest difference of logits. On one processor Gemma 4's own float32 logits are 1.2e-5 away from
 #: its float64 ones.
 TOLERANCE, TOLERANCES = 1e-5, {"gemma4": 2e-5}
@@ -52,13 +45,6 @@ ALL = (*cases.ALL, *RECENT, *OTHERS, *QUERIED)
 @pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(case.name)
-    case.save(folder)
-    return folder
 
 
 def _prompt(case: Case, question: str = QUESTION, choices: str = "") -> str:

@@ -28,25 +28,11 @@ QUESTION = Question("what color is it ?")
 GRID = (3, 5)
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    tiny.write_embedder(folder)
-    return folder
-
-
 @pytest.fixture(
     scope="module", params=[QWEN2_5, QWEN3, QWEN3_MOE, *GRIDS, OMNI], ids=lambda case: case.name
 )
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(case.name)
-    case.save(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -85,13 +85,6 @@ CASES = (
 )
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    tiny.write_embedder(folder)
-    return folder
-
-
 @pytest.fixture(scope="module", params=CASES, ids=lambda one: one.name)
 def asked(request: pytest.FixtureRequest) -> StartCase:
     return request.param

@@ -35,23 +35,9 @@ QUESTION = "what color is it ?"
 COMPRESSORS = {"blip-2": "qformer", "idefics2": "perceiver"}
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    tiny.write_embedder(folder)
-    return folder
-
-
 @pytest.fixture(scope="module", params=QUERIED, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
-
-
-@pytest.fixture(scope="module")
-def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(case.name)
-    case.save(folder)
-    return folder
 
 
 def configuration(case: Case, folder: Path, embedder: Path, keep: str) -> Config:
