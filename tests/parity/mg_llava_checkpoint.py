@@ -7,10 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
-    CLIPConfig,
     CLIPModel,
-    CLIPTextConfig,
-    CLIPVisionConfig,
     ConvNextConfig,
     ConvNextModel,
 )
@@ -70,28 +67,8 @@ def write_connector(
 
 def write_towers(root: Path) -> dict[str, Any]:
     """Write both towers, the second as transformers and as open_clip have it."""
-    sizes = {"hidden_size": LOW, "intermediate_size": 24, "num_attention_heads": 2}
-    torch.manual_seed(1)
-    clip = CLIPModel(
-        CLIPConfig(
-            text_config=CLIPTextConfig(
-                vocab_size=300,
-                num_hidden_layers=1,
-                max_position_embeddings=64,
-                eos_token_id=2,
-                bos_token_id=1,
-                pad_token_id=0,
-                **sizes,
-            ).to_dict(),
-            vision_config=CLIPVisionConfig(
-                image_size=SIDE, patch_size=8, num_hidden_layers=3, **sizes
-            ).to_dict(),
-            projection_dim=12,
-        )
-    ).eval()
-    clip.save_pretrained(root / "clip")
-    tiny.write_byte_tokenizer(root / "clip")
-    tiny.write_preprocessor(root / "clip", SIDE)
+    tiny.write_embedder(root / "clip", SIDE, LOW, vision_layers=3)
+    clip = CLIPModel.from_pretrained(root / "clip").eval()
     high = ConvNextModel(ConvNextConfig(hidden_sizes=list(WIDTHS), depths=[1, 1, 2, 1])).eval()
     randomize(high, 2)
     high.save_pretrained(root / "convnext")

@@ -90,15 +90,15 @@ def write_preprocessor(folder: Path, side: int, mean: Any = CLIP_MEAN, std: Any 
     (folder / "preprocessor_config.json").write_text(json.dumps(table))
 
 
-def write_embedder(folder: Path, side: int = 16) -> Path:
+def write_embedder(folder: Path, side: int = 16, width: int = 16, vision_layers: int = 1) -> Path:
     """Write a CLIP that reads bytes."""
     folder.mkdir(parents=True)
     torch.manual_seed(1)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    sizes = {"hidden_size": width, "intermediate_size": 24, "num_attention_heads": 2}
     config = CLIPConfig(
         text_config=CLIPTextConfig(
             vocab_size=300,
-            num_attention_heads=2,
+            num_hidden_layers=1,
             max_position_embeddings=64,
             eos_token_id=2,
             bos_token_id=1,
@@ -106,7 +106,7 @@ def write_embedder(folder: Path, side: int = 16) -> Path:
             **sizes,
         ).to_dict(),
         vision_config=CLIPVisionConfig(
-            image_size=side, patch_size=8, num_attention_heads=2, **sizes
+            image_size=side, patch_size=8, num_hidden_layers=vision_layers, **sizes
         ).to_dict(),
         projection_dim=12,
     )
