@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,12 @@ def load(
                 f"{folder} lacks {len(missing)} weights of {model_class.__name__}, the first is "
                 f"{missing[0]!r}; the checkpoint is incomplete or of another architecture."
             )
+        beyond = weights_beyond(model, info["unexpected_keys"])
+        if beyond:
+            raise ModelError(
+                f"{folder} holds {len(beyond)} weights of layers that its config.json does not "
+                f"count, the first is {beyond[0]!r}; a part of the model would be left out."
+            )
         if one_place:
             model = model.to(device)
         return model.requires_grad_(False).eval()
@@ -210,6 +216,25 @@ def load(
         raise ModelError(
             f"{folder} could not be loaded as {model_class.__name__}: {first_line(error)}"
         ) from error
+
+
+def weights_beyond(model: torch.nn.Module, unexpected: Iterable[str]) -> list[str]:
+    """Return which weights that a model has no place for continue one of its lists of layers.
+
+    Other weights without a place are usual (optimizers, heads of other tasks); these say that the
+    configuration is of a smaller model than the weights, which then answers wrongly in silence.
+    """
+    lists = {
+        name: len(part)
+        for name, part in model.named_modules()
+        if isinstance(part, torch.nn.ModuleList)
+    }
+    return sorted(
+        key
+        for key in unexpected
+        for found in re.finditer(r"(?<=\.)\d+(?=\.)", key)
+        if int(found.group()) >= lists.get(key[: found.start() - 1], 1 << 62)
+    )
 
 
 def _without(

@@ -18,6 +18,7 @@ from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import first_line
+from longvid.models.from_pretrained import weights_beyond
 from longvid.models.transformers_logging import quiet
 
 _BATCH = 32
@@ -55,14 +56,26 @@ class SentenceEmbedder:
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
-                model: Any = AutoModel.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+                model, info = AutoModel.from_pretrained(
+                    folder,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    dtype=torch.float32,
+                    output_loading_info=True,
                 )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(
                 f"{folder} cannot be loaded to embed sentences: {first_line(error)}"
             ) from error
-        self._model = model.eval().to(device)
+        # What BERT puts on top of its states is not read here, and many folders leave it out.
+        missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+        beyond = weights_beyond(model, info["unexpected_keys"])
+        if missing or beyond:
+            raise ModelError(
+                f"The weights of {folder} do not fit its config.json: {(missing + beyond)[0]!r} "
+                f"is {'missing' if missing else 'of a layer that is not counted there'}."
+            )
+        self._model: Any = model.eval().to(device)
         self._device = device
         positions = int(getattr(model.config, "max_position_embeddings", _LONGEST))
         longest = _table(folder / "sentence_bert_config.json").get("max_seq_length") or _LONGEST

@@ -88,6 +88,18 @@ def test_what_is_not_read(tmp_path: Path) -> None:
         SentenceEmbedder(str(tmp_path / "none"))
 
 
+@pytest.mark.parametrize(("layers", "sentence"), [(3, "is missing"), (1, "is not counted there")])
+def test_weights_that_do_not_fit_the_configuration(
+    layers: int, sentence: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, "pooling_mode_mean_tokens")
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] = layers
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=sentence):
+        SentenceEmbedder(str(folder))
+
+
 def test_a_search_by_meaning_joins_that_by_words(tmp_path: Path) -> None:
     folder = str(write(tmp_path / "model", "pooling_mode_mean_tokens"))
     store = Store.create(
