@@ -15,7 +15,7 @@ _MOST_TOKENS = 1 << 40
 
 
 class ContentError(ValueError):
-    """A message's content is no text."""
+    """A message's content cannot be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,14 @@ class Stream:
         """Take one event in, or a whole reply.
 
         Raises:
-            ContentError: The content is no text; the sentence says what it is.
+            ContentError: The content is no text, or of two models; the sentence says what it is.
             ArithmeticError, AttributeError, KeyError, TypeError, ValueError: It is no chat
                 completion.
         """
-        self.model = str(event.get("model") or self.model)
+        named = str(event.get("model") or self.model)
+        if self.model and named != self.model:
+            raise ContentError(f"its model is {shown(self.model)} and then {shown(named)}")
+        self.model = named
         usage = event.get("usage")
         self.usage = usage if isinstance(usage, dict) else self.usage
         for choice in (event.get("choices") or ())[:1]:
@@ -87,10 +90,19 @@ class Stream:
             self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
             self.finished = self.finished or bool(self.finish_reason)
 
+    def whole_text(self) -> str:
+        """Return the pieces as one text.
+
+        A character outside the first 65,536 may be cut into the halves of a surrogate pair, which
+        two pieces bring; a half that stays alone is replaced.
+        """
+        text = "".join(self.text)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
     def reply(self, *, stopped: bool = False) -> Reply:
         """Return what has arrived as a reply."""
         return Reply(
-            text="".join(self.text),
+            text=self.whole_text(),
             model=self.model,
             places=tuple(self.places),
             finish_reason=self.finish_reason,

@@ -143,7 +143,7 @@ class ChatServer:
             for event in self._events(response, stream):
                 before = len(stream.text)
                 self._take(event, stream)
-                if len(stream.text) > before and not progress("".join(stream.text)):
+                if len(stream.text) > before and not progress(stream.whole_text()):
                     return stream.reply(stopped=True)
             if late.is_set():  # a connection that was shut looks like a reply that ended
                 raise TimeoutError
@@ -156,13 +156,13 @@ class ChatServer:
         if not stream.finished:
             raise ServerFault(
                 f"The server {self.url} broke off in the middle of an answer, after "
-                f"{len(''.join(stream.text))} characters; ask again, or look at its log.",
+                f"{len(stream.whole_text())} characters; ask again, or look at its log.",
                 again=True,
             )
         return self._ended(stream)
 
     def _ended(self, stream: Stream) -> Reply:
-        if not "".join(stream.text).strip():
+        if not stream.whole_text().strip():
             raise ServerFault(
                 f"The model {self.model!r} of the server {self.url} gave no answer: "
                 f"{self._line(stream.why_empty())}."
@@ -237,7 +237,7 @@ class ChatServer:
 
     def _failed(self, error: Exception, late: bool, stream: Stream) -> ServerFault:
         if late or isinstance(error, TimeoutError):
-            got = f" {len(''.join(stream.text))} characters came." if stream.text else ""
+            got = f" {len(stream.whole_text())} characters came." if stream.text else ""
             return ServerFault(
                 f"The server {self.url} did not answer within {self.timeout_seconds:g} s; raise "
                 f"llm.timeout_seconds, or look at its log.{got}",

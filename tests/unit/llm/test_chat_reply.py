@@ -29,6 +29,10 @@ def test_an_article_is_not_a_letter_with_log_probabilities_either() -> None:
     assert (found.text, found.choice_scores) == ("green", ())
 
 
+def renamed(events: list[replies.Event]) -> list[replies.Event]:
+    return [*events[:-1], {**events[-1], "model": "other"}]
+
+
 @pytest.mark.parametrize(
     ("play", "sentence"),
     [
@@ -50,6 +54,10 @@ def test_an_article_is_not_a_letter_with_log_probabilities_either() -> None:
             Play(replies.whole_message({"content": [{"type": "image_url"}]})),
             "a part of type 'image_url' that is no text",
         ),
+        (
+            Play(renamed(replies.openai("Three bottles."))),
+            "its model is 'gpt-4o-2024-08-06' and then 'other'",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, Play) else value[:24],
 )
@@ -62,6 +70,17 @@ def test_content_in_parts_is_joined() -> None:
     parts = [{"type": "text", "text": "Three "}, {"type": "text", "text": "bottles."}]
     found, _, _ = ask(Play(replies.whole_message({"content": parts})))
     assert (found.text, found.cut) == ("Three bottles.", "")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [(["a \ud83d", "\ude00 face"], "a \U0001f600 face"), (["a \ud83d", " face"], "a \ufffd face")],
+)
+def test_a_character_that_was_cut_in_two_is_joined(pieces: list[str], text: str) -> None:
+    start, *_, stop, usage = replies.openai("")
+    events = [{**start, "choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+    found, _, _ = ask(Play([start, *events, stop, usage]))
+    assert found.text == text
 
 
 def test_an_answer_that_was_cut_is_kept_with_a_note() -> None:
