@@ -62,6 +62,8 @@ def _text(options: argparse.Namespace) -> int:
 
     if options.remove and (options.source or options.set or options.again):
         raise ConfigError("--remove removes text and reads none; give it alone.")
+    if options.again and not (options.source or options.set):
+        raise ConfigError("--again reads text anew; name what reads it with --source.")
     store = Store.open(options.store)
     ids = [store.find(name) for name in options.videos]
     videos = {stored.video.video_id: stored.video for stored in store.videos()}

@@ -68,6 +68,8 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
 
     with quiet(), checkpoint_errors(folder, "The tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+    # A prompt that is too long is refused by our own sentence, which says what to do.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     # Of some architectures transformers makes a tokenizer without any words where the file is gone.
     if tokenizer.vocab_size <= 1:
         raise ModelError(

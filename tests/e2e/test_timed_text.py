@@ -90,6 +90,8 @@ def test_text_is_added_later_and_nothing_is_encoded_again(
     assert (line["source"], line["text"]) == ("speech", "the harbor opens at nine")
     # Another setting is said, and done on request.
     other = ["--source", SPEECH, "--set", "text_sources.0.sentence=closed"]
+    assert main(["text", "--store", str(path), "--again"]) == 1
+    assert "name what reads it with --source" in capsys.readouterr().err
     assert main(["text", "--store", str(path), *other]) == 0
     assert "--again" in capsys.readouterr().err
     assert main(["text", "--store", str(path), *other, "--again"]) == 0

@@ -149,6 +149,8 @@ def _check(options: argparse.Namespace) -> None:
     require_positive("--minutes", options.minutes)
     if options.cost and not options.ground:
         raise ConfigError("--cost is measured with --ground; give both.")
+    if options.html and (options.ground or options.search is not None or options.text):
+        raise ConfigError("--ground, --search and --text write no page; leave --html out.")
     for option, path in (("--json", options.json), ("--html", options.html)):
         if path:
             require_file(option, Path(path))
