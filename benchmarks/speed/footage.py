@@ -44,21 +44,26 @@ def loop_clip(source: str, target: str, seconds: float) -> str:
         if not given.streams.video:
             raise ConfigError(f"{source} has no video stream to repeat.")
         stream = given.streams.video[0]
-        packets = [packet for packet in given.demux(stream) if packet.pts is not None]
-        if not packets:
-            raise ConfigError(f"{source} has no packet to repeat.")
-        first = min(packet.pts for packet in packets)
-        length = max(packet.pts + (packet.duration or 1) for packet in packets) - first
-        times = [(packet.pts - first, packet.dts - first) for packet in packets]
-        repeats = max(1, -(-int(seconds / stream.time_base) // length))
+        time_base = stream.time_base
+        packets = [
+            (packet, packet.pts, packet.dts)
+            for packet in given.demux(stream)
+            if packet.pts is not None and packet.dts is not None
+        ]
+        if not packets or time_base is None:
+            raise ConfigError(f"{source} has no packet with a time to repeat.")
+        first = min(pts for _, pts, _ in packets)
+        length = max(pts + (packet.duration or 1) for packet, pts, _ in packets) - first
+        repeats = max(1, -(-int(seconds / time_base) // length))
         with av.open(partial, "w") as made:
             copy = made.add_stream_from_template(stream)
             for repeat in range(repeats):
-                for packet, (pts, dts) in zip(packets, times, strict=True):
+                later = repeat * length - first
+                for packet, pts, dts in packets:
                     packet.stream = copy
-                    packet.time_base = stream.time_base
-                    packet.pts = pts + repeat * length
-                    packet.dts = dts + repeat * length
+                    packet.time_base = time_base
+                    packet.pts = pts + later
+                    packet.dts = dts + later
                     made.mux(packet)
     Path(partial).rename(target)
     return target

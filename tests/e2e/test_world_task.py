@@ -361,7 +361,8 @@ def test_the_command_writes_rows_and_a_page(
     [
         (
             "--lengths 2d",
-            "There are no films of '2d'; lengths are '10 s', '1 min', '10 min', '1 h', '3 h'.",
+            "There are no films of '2d'; lengths are '10 s', '1 min', '10 min', '1 h', '3 h', "
+            "'10 h'.",
         ),
         ("--quick --films 0", "--films must be 1 or more, not 0."),
         ("--quick --threads 0", "--threads must be 1 or more, not 0."),

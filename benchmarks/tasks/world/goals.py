@@ -57,7 +57,7 @@ def goals(found: Mapping[str, Findings]) -> list[Goal]:
                 share >= 0.75,
             )
         )
-    for name, least in (("1 h", 0.8), ("3 h", 0.75)):
+    for name, least in (("1 h", 0.8), ("3 h", 0.75), ("10 h", 0.75)):
         if name in found:
             rows += _needles(found[name], least)
     if "1 h" in found:

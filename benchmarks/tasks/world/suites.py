@@ -1,4 +1,4 @@
-"""The films and questions of the yardstick: five lengths, two ranges of seeds.
+"""The films and questions of the yardstick: six lengths, two ranges of seeds.
 
 A film and its questions follow from (seed, suite, index) alone. Films of ten minutes and more hold
 needles: signs shown in one shot only, and shapes in a colour that they have in one shot only, so
@@ -93,6 +93,7 @@ SUITES = {
         Suite("10 min", 600, 16, 16, 4, 5, 96, 2.0, 4, (*_NEEDLE_TYPES, "first_last")),
         Suite("1 h", 3600, 8, 26, 6, 2, 64, 1.0, 4, _NEEDLE_TYPES),
         Suite("3 h", 10_800, 6, 34, 6, 2, 64, 1.0, 4, _NEEDLE_TYPES),
+        Suite("10 h", 36_000, 3, 34, 6, 2, 64, 1.0, 4, _NEEDLE_TYPES),
     )
 }
 
