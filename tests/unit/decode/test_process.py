@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,6 @@ def test_a_child_imports_no_torch(data: Path) -> None:
 @pytest.mark.parametrize(
     ("misdeed", "kind", "word"),
     [
-        ("sleep", "decode-timeout", "no progress for 2 s"),
-        ("spin_without_releasing_the_interpreter", "decode-timeout", "no progress for 2 s"),
-        ("work_for_ever", "decode-timeout", "within 2 s"),
         ("allocate_without_end", "out-of-memory", "memory"),
         ("abort", "decoder-crash", "SIGABRT"),
         ("be_killed", "out-of-memory", "killed"),
@@ -120,14 +118,27 @@ def test_a_misdeed_is_one_failure(misdeed: str, kind: str, word: str) -> None:
         assert [type(item) for item in only] == [FrameBatch]
 
 
-@pytest.mark.parametrize(
-    ("misdeed", "kind"),
-    [("sleep", "decode-timeout"), ("allocate_without_end", "out-of-memory")],
-)
+@pytest.mark.parametrize(("misdeed", "kind"), [("allocate_without_end", "out-of-memory")])
 def test_a_misdeed_while_probing_is_an_error(misdeed: str, kind: str) -> None:
     with hostile(misdeed, at=-1) as decoder, pytest.raises(VideoError) as caught:
         decoder.probe("clip.mp4", video_id="id")
     assert (caught.value.kind, caught.value.stage) == (kind, "probe")
+
+
+def test_whatever_is_late_is_stopped() -> None:
+    """All at once: each runs into its limit of two seconds."""
+    words = dict.fromkeys(STALLED, "no progress for 2 s") | {"work_for_ever": "within 2 s"}
+    late = "decode-timeout"
+    with ThreadPoolExecutor(4) as pool:
+        waited = [
+            *(
+                pool.submit(test_a_misdeed_is_one_failure, misdeed, late, word)
+                for misdeed, word in words.items()
+            ),
+            pool.submit(test_a_misdeed_while_probing_is_an_error, "sleep", late),
+        ]
+        for one in waited:
+            one.result()
 
 
 @pytest.mark.skipif(
