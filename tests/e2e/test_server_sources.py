@@ -42,7 +42,7 @@ class _Files(SimpleHTTPRequestHandler):
 def films() -> Iterator[str]:
     """A web server on loopback."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(DATA)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

@@ -73,7 +73,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.reached = 0  # type: ignore[attr-defined]  # of this test
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -117,7 +117,7 @@ def test_a_redirect_to_a_private_address_is_refused(
             return
 
     first = ThreadingHTTPServer(("127.0.0.1", 0), Redirect)
-    thread = threading.Thread(target=first.serve_forever, daemon=True)
+    thread = threading.Thread(target=first.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.setattr(fetch_guard, "is_public", lambda address: address == "127.0.0.1")
 

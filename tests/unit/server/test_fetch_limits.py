@@ -56,7 +56,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("LONGVID_ALLOW_PRIVATE_HOSTS", "1")
     monkeypatch.setattr(fetching, "run_fetch", here)  # without a process, which takes a second
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     stalled.set()
     server.shutdown()

@@ -218,7 +218,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("longvid.transcribe.remote.time.sleep", lambda _: None)
     Server.script, Server.seen = [], []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{serving.server_port}/v1"
         serving.shutdown()
