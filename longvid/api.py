@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from longvid.config import Config, load_config
@@ -22,6 +22,7 @@ def index(
     store: str | Path,
     config: str | Path | Config = "mini",
     on_progress: Callable[[Progress], None] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> IndexReport:
     """Index videos into a store, on this machine.
 
@@ -33,6 +34,7 @@ def index(
         store: Folder or URI; made when it does not exist.
         config: A preset's name, a TOML file, or a Config.
         on_progress: Called in this thread whenever something was finished.
+        tags: Values by key that every one of the videos is given, as {"camera": "2"}.
 
     Returns:
         The report.
@@ -46,7 +48,7 @@ def index(
     names = input_names(videos)
     if not isinstance(config, Config):
         config = load_config(config)
-    return run_local(Listing(names), uri, config, on_progress)
+    return run_local(Listing(names), uri, config, on_progress, tags=tags)
 
 
 def ask(
@@ -56,6 +58,8 @@ def ask(
     video: str | Path | None = None,
     choices: Sequence[str] = (),
     config: str | Path | Config | None = None,
+    paths: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> Answer:
     """Answer one question; without a store, the video is indexed into the user's cache first.
 
@@ -65,6 +69,8 @@ def ask(
         video: With a store, which of its videos is asked; without one, the file to index.
         choices: For multiple choice.
         config: None takes the store's own, or "mini" without a store.
+        paths, tags: With a store, only videos with a path like the pattern, and with these values
+            by key.
 
     Raises:
         QuestionError: Neither a store nor a video is named, or the video could not be indexed.
@@ -72,12 +78,22 @@ def ask(
     if store is None:
         if video is None:
             raise QuestionError("Name a store, or a video to ask about.")
+        if paths or tags:
+            raise QuestionError("paths and tags choose videos of a store; name it.")
         store, video = index_into_cache(video_name(video), config)
-    return VideoQA(store, config).ask(text, video=video, choices=choices)
+    qa = VideoQA(store, config)
+    return qa.ask(text, video=video, choices=choices, paths=paths, tags=tags)
 
 
 def search(
-    text: str, *, store: str | Path, video: str | Path | None = None, top_k: int = 5
+    text: str,
+    *,
+    store: str | Path,
+    video: str | Path | None = None,
+    top_k: int = 5,
+    paths: str = "",
+    span: tuple[float, float] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> list[Evidence]:
     """Find the segments of a store nearest to a text.
 
@@ -86,12 +102,15 @@ def search(
         store: Folder or URI of a store.
         video: Restricts the search to one stored video.
         top_k: How many segments.
+        paths, span, tags: Only videos with a path like the pattern, only segments that overlap
+            this start and end in seconds, only videos with these values by key.
 
     Raises:
-        QuestionError: The text is empty, or top_k is below 1.
+        QuestionError: The text is empty, top_k is below 1, or the filters leave nothing.
         StoreError: There is no such store, or no such video in it.
     """
-    return VideoQA(store).search(text, video=video, top_k=top_k)
+    qa = VideoQA(store)
+    return qa.search(text, video=video, top_k=top_k, paths=paths, span=span, tags=tags)
 
 
 def index_into_cache(video: str, config: str | Path | Config | None) -> tuple[str, str]:

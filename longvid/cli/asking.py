@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longvid.cli.command import Commands, load
+from longvid.cli.command import Commands, add_tag, load
 from longvid.cli.output import (
     OK,
     dump,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: No video is longer, in seconds.
 _LATEST = 1e9
+_PATH = "only videos with a path like it, such as */a*"
+_TAG = "only videos that longvid tag or index --tag gave this value"
 
 
 def add_commands(commands: Commands) -> None:
@@ -40,7 +42,8 @@ def add_commands(commands: Commands) -> None:
     ask.add_argument("--video", help="name, path or id of one video")
     ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
     ask.add_argument("--budget", type=int, help="the most visual tokens shown")
-
+    ask.add_argument("--path", default="", help=_PATH)
+    add_tag(ask, _TAG)
     ask.add_argument(
         "--ground",
         metavar="GROUNDER",
@@ -64,7 +67,8 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("text")
     search.add_argument("--video", help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5)
-    search.add_argument("--path", default="", help="only videos with a path like it, such as */a*")
+    search.add_argument("--path", default="", help=_PATH)
+    add_tag(search, _TAG)
     search.add_argument("--after", help="only what is shown after this time, as 90 or 1:30")
     search.add_argument("--before", help="only what is shown before this time")
     search.add_argument(
@@ -88,6 +92,9 @@ def _ask(options: argparse.Namespace) -> int:
     from longvid.progress import busy
     from longvid.qa.video_qa import VideoQA
 
+    tags = _tags(options)
+    if options.store is None and (tags or options.path):
+        raise ConfigError("--path and --tag choose videos of a --store; name it.")
     if options.store is None and options.video is None:
         raise ConfigError("Name a --store, or a --video to ask about.")
     if options.overlay is not None and options.ground is None:
@@ -106,7 +113,12 @@ def _ask(options: argparse.Namespace) -> int:
         qa = _open_qa(options)
     with busy(sys.stderr, "loading the models and asking"):
         answer = qa.ask(
-            options.question, video=video, choices=options.choice, budget=options.budget
+            options.question,
+            video=video,
+            choices=options.choice,
+            budget=options.budget,
+            paths=options.path,
+            tags=tags,
         )
     warn(answer.note)
     _warn_of_damage(qa)
@@ -185,7 +197,7 @@ def _search(options: argparse.Namespace) -> int:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
     qa = VideoQA(options.store)
     by_words = options.subtitles or options.text_lines or options.source
-    span = _span(options)
+    span, tags = _span(options), _tags(options)
     if (options.path or span) and (by_words or options.objects):
         raise ConfigError("--path, --after and --before filter the search of pictures alone.")
     if options.objects and by_words:
@@ -195,10 +207,16 @@ def _search(options: argparse.Namespace) -> int:
     notes: list[str] = []
     with busy(sys.stderr, "searching"):
         if options.subtitles:
-            found = qa.search_subtitles(options.text, video=options.video, top_k=options.top_k)
+            found = qa.search_subtitles(
+                options.text, video=options.video, top_k=options.top_k, tags=tags
+            )
         elif options.text_lines or options.source:
             found = qa.search_text(
-                options.text, video=options.video, top_k=options.top_k, source=options.source or ""
+                options.text,
+                video=options.video,
+                top_k=options.top_k,
+                source=options.source or "",
+                tags=tags,
             )
         else:
             found, notes = qa.search_noted(
@@ -207,6 +225,7 @@ def _search(options: argparse.Namespace) -> int:
                 top_k=options.top_k,
                 paths=options.path,
                 span=span,
+                tags=tags,
             )
     for note in notes:
         warn(note)
@@ -221,7 +240,9 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _search_objects(options: argparse.Namespace, qa: VideoQA) -> int:
-    found, notes = qa.search_objects_noted(options.text, video=options.video, top_k=options.top_k)
+    found, notes = qa.search_objects_noted(
+        options.text, video=options.video, top_k=options.top_k, tags=_tags(options)
+    )
     for note in notes:
         warn(note)
     if options.json:
@@ -229,6 +250,12 @@ def _search_objects(options: argparse.Namespace, qa: VideoQA) -> int:
     else:
         print_objects(found)
     return OK
+
+
+def _tags(options: argparse.Namespace) -> dict[str, str]:
+    from longvid.store.tags import parsed_tags
+
+    return parsed_tags(options.tag)
 
 
 def _span(options: argparse.Namespace) -> tuple[float, float] | None:

@@ -15,7 +15,14 @@ _TEXTS = {
     "choice": "--choice",
     "set": "--set",
     "things": "--things",
+    "tag": "--tag",
+    "tags": "A tag",
 }
+
+
+def add_tag(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add the option that names tags, any number of times."""
+    parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help=meaning)
 
 
 class Commands:

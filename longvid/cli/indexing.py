@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from longvid.cli.command import Commands, load
+from longvid.cli.command import Commands, add_tag, load
 from longvid.cli.output import OK, print_report, remark
 from longvid.cli.store_commands import known_kind
 from longvid.errors import ConfigError
@@ -32,6 +32,7 @@ def add_commands(commands: Commands) -> None:
         metavar="SHARE",
         help="stop when a larger share of the videos fails (default: never stop)",
     )
+    add_tag(index, "give every one of the videos this tag, to search by it")
     add_strict(index)
 
     retry = commands.add("retry", _retry, "Index failed videos once more.", commands.store)
@@ -67,9 +68,13 @@ def _index(options: argparse.Namespace) -> int:
         from longvid.api import index
     config = load(options)
     from longvid.progress import index_progress
+    from longvid.store.tags import parsed_tags
 
+    tags = parsed_tags(options.tag)
     with index_progress(sys.stderr) as show:
-        report = index(options.videos, store=options.store, config=config, on_progress=show)
+        report = index(
+            options.videos, store=options.store, config=config, on_progress=show, tags=tags
+        )
     return print_report(report, options.json, strict=options.strict)
 
 

@@ -40,6 +40,12 @@ def add_commands(commands: Commands) -> None:
     remove = commands.add("remove", _remove, "Remove videos from a store.", commands.store)
     remove.add_argument("videos", nargs="+", metavar="VIDEO", help="path, file name or id")
 
+    tag = commands.add("tag", _tag, "Give a video tags, to search by them.", commands.store)
+    tag.add_argument("video", metavar="VIDEO", help="path, file name or id")
+    tag.add_argument(
+        "tags", nargs="*", metavar="KEY=VALUE", help="no value takes the key away; none shows them"
+    )
+
     store = commands.add("store", _store, "Verify or repair a store.", commands.store)
     store.add_argument(
         "action",
@@ -55,6 +61,7 @@ def add_commands(commands: Commands) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from longvid.store import Store
+    from longvid.store.tags import tags_text
 
     store = Store.open(options.store)
     status = store.status()
@@ -78,6 +85,8 @@ def _status(options: argparse.Namespace) -> int:
     for video in status.videos:
         if video.aliases:
             say(printable(f"{video.path} is also named {', '.join(video.aliases)}"))
+        if video.tags:
+            say(printable(f"{video.path} has the tags {tags_text(video.tags)}"))
     for sentence in status.damaged.values():
         remark(sentence)
     return OK
@@ -140,6 +149,24 @@ def _remove(options: argparse.Namespace) -> int:
         dump({"removed": video_ids})
     else:
         say(f"{len(video_ids)} removed, {store.status().num_videos} left")
+    return OK
+
+
+def _tag(options: argparse.Namespace) -> int:
+    from longvid.store import Store
+    from longvid.store.tags import parsed_tags, tags_text
+
+    given = parsed_tags(options.tags)
+    store = Store.open(options.store)
+    video_id = store.find(options.video)
+    store.tag(video_id, given)
+    [tags] = [stored.tags for stored in store.videos() if stored.video.video_id == video_id]
+    if options.json:
+        dump({"video_id": video_id, "tags": tags})
+    elif tags:
+        say(printable(tags_text(tags)))
+    else:
+        remark("The video has no tags.")
     return OK
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ def index(
     config: str | Path | Config = "mini",
     on_progress: Callable[[Progress], None] | None = None,
     actors: Actors | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> IndexReport:
     """Index videos into a store on the Ray cluster that is found, else on this machine.
 
@@ -48,6 +49,7 @@ def index(
         config: A preset's name, a TOML file, or a Config.
         on_progress: Called every second, in a thread of its own.
         actors: Of `start`, when it was called before the configuration was read. They are ended.
+        tags: As `longvid.index` has them.
 
     Raises:
         ConfigError: The configuration is wrong, no video is named, or the cluster is too small
@@ -62,7 +64,7 @@ def index(
         config = load_config(config)
     if actors is None:
         actors = start(config)
-    return run_job(names, str(store), config, actors, on_progress)
+    return run_job(names, str(store), config, actors, on_progress, tags=tags)
 
 
 def run_job(
@@ -73,6 +75,7 @@ def run_job(
     on_progress: Callable[[Progress], None] | None = None,
     *,
     together: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> IndexReport:
     """Do what `index` does with actors that were started; with `together`, begin when all are up.
 
@@ -83,6 +86,7 @@ def run_job(
         actors: Ended when this returns, or raises.
         on_progress: As `index` has it.
         together: As a measurement wants it.
+        tags: As `index` has them.
     """
     from longvid.cluster.job import Job
     from longvid.cluster.progress_thread import ProgressThread
@@ -96,7 +100,7 @@ def run_job(
         Reader(config).close()  # a decoder that cannot be used is refused before a store is made
         TextReader(config).close()  # and so is a text source that lacks a package
         opened = open_store(store_uri, config)
-        ledger = Ledger(opened, config.run)
+        ledger = Ledger(opened, config.run, tags=tags)
         few = few_files(inputs)
         plan = replace(actors.plan, frame_batches=room_for_frames(actors.plan, config))
         policy = RetryPolicy(plan.frame_batches, config.run.max_attempts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from longvid.inputs import VIDEO_SUFFIXES
 from longvid.remote_files import file_state
 from longvid.store import ChunkRecord, Store
 from longvid.store.player_time import in_player_time
+from longvid.store.tags import require_tags
 from longvid.store.video_paths import stored_path
 from longvid.types import Failure, Video
 
@@ -82,9 +83,16 @@ class Ledger:
         run: Says how many videos may fail.
         again: Videos that are indexed anew although the store holds them. What it holds stays
             until the new is complete.
+        tags: Given to every video, those that the store holds among them.
     """
 
-    def __init__(self, store: Store, run: Run | None = None, again: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run | None = None,
+        again: Collection[str] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         self.store = store
         self.progress = Progress()
         #: Videos that are in the store since this was last emptied, old ones among them.
@@ -92,7 +100,7 @@ class Ledger:
         self.failures: list[Failure] = []
         self.segments = self.frames = self.tokens = self.num_bytes = 0
         self._run = run or Run()
-        self._again = set(again)
+        self._again, self._tags = set(again), require_tags(tags or {})
         # What the names meant before this run: one that means something else now has moved on.
         self._owners = store.names()
         self._without_subtitles = {f.video_id for f in store.failures() if _is_subtitles(f)}
@@ -111,7 +119,7 @@ class Ledger:
         if video.video_id in self._open:
             self._open[video.video_id].names[video.path] = opened
         elif not anew and self.store.has(video.video_id):
-            self.finished.append(video)
+            self._keep(video)
             self._take_in_text(video, opened)
             self._add_path(video.video_id, video.path)
         else:
@@ -208,12 +216,18 @@ class Ledger:
             replace=video.video_id in self._again,
         )
         self._again.discard(video.video_id)
-        self.finished.append(video)
+        self._keep(video)
         for path in entry.names:
             self._add_path(video.video_id, path)
         of_text = (each for text in texts.values() for each in text.failures)
         self._record([*gaps, *of_text], video.clock_start_seconds)
         self._count(videos_indexed=1, video_seconds=video.duration_seconds, current=video.path)
+
+    def _keep(self, video: Video) -> None:
+        """Take in a video that the store has by now."""
+        self.finished.append(video)
+        if self._tags:
+            self.store.tag(video.video_id, self._tags)
 
     def _add_path(self, video_id: str, path: str) -> None:
         """Name a video, and take the name from the video that had it: the file was changed."""

@@ -7,7 +7,7 @@ The stages are the same for every runner: `Reader.open` â†’ `try_plan_chunks` â†
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -33,6 +33,7 @@ def run_local(
     config: Config,
     on_progress: Callable[[Progress], None] | None = None,
     again: Collection[str] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> IndexReport:
     """Index videos on this machine: decoding processes beside one encoder.
 
@@ -45,12 +46,13 @@ def run_local(
         config: The whole configuration.
         on_progress: Called in this thread whenever a file was opened or a chunk finished.
         again: Videos to index anew although the store holds them.
+        tags: Given to every video, those that the store holds among them.
     """
     started = time.perf_counter()
     # Before the store is made: a decoder that cannot be used leaves none behind.
     with ExitStack() as running, DecodeWorkers(config) as decoding:
         store = open_store(store_uri, config)
-        ledger = Ledger(store, config.run, again)
+        ledger = Ledger(store, config.run, again, tags)
         listed = running.enter_context(closing(ListedPaths(paths)))
         if on_progress is not None:
             on_progress(_with_listing(ledger.progress, listed))

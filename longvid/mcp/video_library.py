@@ -76,6 +76,7 @@ class VideoLibrary:
             "path": stored.paths[0] if stored.paths else "",
             "duration_seconds": stored.video.duration_seconds,
             "num_segments": stored.num_segments,
+            "tags": dict(stored.tags),
             "stale": _is_stale(stored),
         }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
@@ -12,7 +11,7 @@ from longvid.errors import QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
-from longvid.qa.arguments import require_top_k, store_name, video_name
+from longvid.qa.arguments import require_top_k, store_name
 from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
 from longvid.qa.evidence import evidence_of
 from longvid.qa.footage_note import LOOKED_AT, footage_note, segments_at
@@ -21,6 +20,7 @@ from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
+from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
 from longvid.store import Hit, Store, StoredVideo
 from longvid.timed_text.lexical_search import rank
@@ -96,29 +96,6 @@ class StoreSearch:
             return [query]
         return [replace(query, embedding=self._embedded(place)) for place in route.places]
 
-    def _of_paths(self, paths: str, among: Sequence[str]) -> tuple[str, ...]:
-        """Return the ids of the videos with a path that fits a pattern.
-
-        Raises:
-            QuestionError: There is none.
-        """
-        found = tuple(
-            stored.video.video_id
-            for stored in self.store.videos()
-            if (not among or stored.video.video_id in among)
-            and any(fnmatchcase(path, paths) for path in (stored.video.path, *stored.paths))
-        )
-        if not found:
-            raise QuestionError(
-                f"No video of {self.store.uri} has a path like {paths!r}; longvid status lists "
-                "them, and * stands for any characters, folders too."
-            )
-        return found
-
-    def _ids(self, video: str | Path | None) -> tuple[str, ...]:
-        """Return the id of the one video that is asked about, none for the whole store."""
-        return () if video is None else (self.store.find(video_name(video)),)
-
     def search(
         self,
         text: str,
@@ -127,6 +104,7 @@ class StoreSearch:
         top_k: int = 5,
         paths: str = "",
         span: tuple[float, float] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
         """Find the segments nearest to a text, without a language model.
 
@@ -137,6 +115,7 @@ class StoreSearch:
             paths: Only videos with a path that fits this pattern, in which * stands for any
                 characters; "" for all.
             span: Only segments that overlap this start and end in seconds of their video.
+            tags: Only videos with these values, by key.
 
         Returns:
             Spans with their similarity, best first; neighbours are not merged.
@@ -145,7 +124,8 @@ class StoreSearch:
             QuestionError: The text or top_k is none, the store is empty, or nothing is left of it.
             StoreError: No such video.
         """
-        hits, videos = self._search(text, video, top_k, paths, span)
+        require_top_k(top_k)
+        hits, videos = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
         return [evidence_of(hit, videos) for hit in hits]
 
     def search_noted(
@@ -156,12 +136,14 @@ class StoreSearch:
         top_k: int = 5,
         paths: str = "",
         span: tuple[float, float] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> tuple[list[Evidence], list[str]]:
         """Find the segments nearest to a text, with the caveats that a person must see.
 
         Arguments and errors as of `search`.
         """
-        hits, videos = self._search(text, video, top_k, paths, span)
+        require_top_k(top_k)
+        hits, videos = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
         keys = [(hit.video_id, hit.segment_index) for hit in hits]
         notes = self._notes([hit.score for hit in hits], keys)
         return [evidence_of(hit, videos) for hit in hits], notes
@@ -178,15 +160,10 @@ class StoreSearch:
     def _search(
         self,
         text: str,
-        video: str | Path | None,
         top_k: int,
-        paths: str,
+        ids: tuple[str, ...],
         span: tuple[float, float] | None,
     ) -> tuple[list[Hit], Mapping[str, StoredVideo]]:
-        require_top_k(top_k)
-        ids = self._ids(video)
-        if paths:
-            ids = self._of_paths(paths, ids)
         question = replace(Question(text, span=span), video_ids=ids)
         try:
             self.embedder.require_known_words(text)
@@ -200,7 +177,12 @@ class StoreSearch:
         return self._candidates.hits(query, top_k), videos
 
     def search_objects(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        tags: Mapping[str, str] | None = None,
     ) -> list[ObjectEvidence]:
         """Find the frames with an object, and where it is in them.
 
@@ -208,6 +190,7 @@ class StoreSearch:
             text: What to look for.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many frames.
+            tags: Only videos with these values, by key.
 
         Returns:
             Boxes with their similarity, best first, one a frame.
@@ -217,23 +200,33 @@ class StoreSearch:
             StoreError: No such video, or its boxes are damaged.
         """
         require_top_k(top_k)
-        ids = self._ids(video) or tuple(self._candidates.videos())
+        ids = chosen_ids(self.store, video, tags=tags) or tuple(self._candidates.videos())
         self.embedder.require_known_words(Question(text).text)
         return search_objects(self.store, self._embedded(text), ids, top_k)
 
     def search_objects_noted(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        tags: Mapping[str, str] | None = None,
     ) -> tuple[list[ObjectEvidence], list[str]]:
         """Find the frames with an object, with the caveats that a person must see.
 
         Arguments and errors as of `search_objects`.
         """
-        found = self.search_objects(text, video=video, top_k=top_k)
+        found = self.search_objects(text, video=video, top_k=top_k, tags=tags)
         keys = segments_at(self.store, [(one.video_id, one.seconds) for one in found[:LOOKED_AT]])
         return found, self._notes([one.score for one in found], keys)
 
     def search_subtitles(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
         """Find what is said by its words, without a model.
 
@@ -241,6 +234,7 @@ class StoreSearch:
             text: Words to look for.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines.
+            tags: Only videos with these values, by key.
 
         Returns:
             Lines that share words with the text, best first, each with its span and what is said.
@@ -251,7 +245,7 @@ class StoreSearch:
         require_top_k(top_k)
         text = Question(text).text
         videos = self._candidates.videos()
-        ids = self._ids(video) or tuple(videos)
+        ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
         lines = [
             (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
         ]
@@ -268,7 +262,12 @@ class StoreSearch:
         ]
 
     def search_all(
-        self, text: str, *, video: str | Path | None = None, top_k: int = 5
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
         """Find lines of timed text and moments of pictures: lines first, each best first.
 
@@ -279,14 +278,15 @@ class StoreSearch:
             text: What to look for.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines, and how many moments.
+            tags: Only videos with these values, by key.
 
         Raises:
             QuestionError: The text or top_k is none, or the model knows no word and no line fits.
             StoreError: No such video, or its text is damaged.
         """
-        lines = self.search_text(text, video=video, top_k=top_k)
+        lines = self.search_text(text, video=video, top_k=top_k, tags=tags)
         try:
-            return [*lines, *self.search(text, video=video, top_k=top_k)]
+            return [*lines, *self.search(text, video=video, top_k=top_k, tags=tags)]
         except UnknownWordsError:
             if not lines:
                 raise
@@ -299,6 +299,7 @@ class StoreSearch:
         video: str | Path | None = None,
         top_k: int = 5,
         source: str = "",
+        tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
         """Find lines of speech, screen text and subtitles by their words, without a model.
 
@@ -306,6 +307,7 @@ class StoreSearch:
             text: Words to look for; one that names a source, such as "sign", prefers it.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines.
+            tags: Only videos with these values, by key.
             source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
 
         Returns:
@@ -319,7 +321,7 @@ class StoreSearch:
         if source not in ("", *TEXT_SOURCES):
             raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
         videos = self._candidates.videos()
-        ids = self._ids(video) or tuple(videos)
+        ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
         sources = (source,) if source else ()
         hits = self._text.search(Question(text).text, ids, top_k, sources)
         return [line_evidence(hit, videos) for hit in hits]

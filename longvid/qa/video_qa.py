@@ -9,7 +9,7 @@ subtitles, `line_quotes.py` answers by lines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from longvid.qa.second_look import SecondLook
 from longvid.qa.shown_pictures import shown_pictures
 from longvid.qa.store_search import StoreSearch
 from longvid.qa.text_search import fused
+from longvid.qa.video_filter import chosen_ids
 from longvid.store import Hit
 from longvid.timed_text.words import asked_source, names_source_alone
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
@@ -119,18 +120,13 @@ class VideoQA(StoreSearch):
         return llm
 
     @property
-    def _reads_pictures(self) -> bool:
-        """Whether the language model is shown stored pictures in place of tokens."""
-        return self.config.llm.reads_pictures
-
-    @property
     def _only_quotes(self) -> bool:
         """Whether answers are lines of text, which need no picture."""
         return isinstance(self.config.llm, Quote)
 
     def _require_same_space(self) -> None:
         """Refuse a language model that cannot read the store, before its weights are read."""
-        if self._reads_pictures:
+        if self.config.llm.reads_pictures:
             return
         spaces = self.config.llm.spaces()
         if spaces and self.store.space not in spaces:
@@ -149,6 +145,8 @@ class VideoQA(StoreSearch):
         budget: int | None = None,
         span: tuple[float, float] | None = None,
         history: Sequence[tuple[str, str]] = (),
+        paths: str = "",
+        tags: Mapping[str, str] | None = None,
     ) -> Answer:
         """Answer one question from stored tokens.
 
@@ -159,6 +157,7 @@ class VideoQA(StoreSearch):
             budget: The most visual tokens shown; None takes the configuration's.
             span: Start and end in seconds that the question is about; None for all.
             history: Earlier turns of a conversation, (question, answer) each, oldest first.
+            paths, tags: Ask these videos alone, as `search` has them.
 
         Returns:
             The answer with its evidence, token counts and seconds by step.
@@ -169,7 +168,8 @@ class VideoQA(StoreSearch):
             BudgetError: The budget cannot hold even one frame.
         """
         question = Question(text, choices=choices, span=span, history=history)  # type: ignore[arg-type]  # lists become tuples there
-        return self._answered(self._prepare(replace(question, video_ids=self._ids(video)), budget))
+        ids = chosen_ids(self.store, video, paths, tags)
+        return self._answered(self._prepare(replace(question, video_ids=ids), budget))
 
     def ask_many(
         self,
@@ -283,7 +283,7 @@ class VideoQA(StoreSearch):
             plain, selection = self._prompt_text.add(question, selection)
             written, text_tokens = self._lines.write(plain, lines, videos, llm, boxes)
             selection = replace(selection, text_tokens=text_tokens)
-            if self._reads_pictures:
+            if self.config.llm.reads_pictures:
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
         note = "" if lines else unconfirmed or search.note(query, hits)

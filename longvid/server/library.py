@@ -23,6 +23,7 @@ from longvid.server.question_fields import (
     parse_history,
     parse_names,
     parse_range,
+    parse_tags,
     whole_number,
 )
 from longvid.server.requests import json_body, query_number
@@ -144,6 +145,18 @@ async def delete_video(request: Request, video_id: str) -> JSONResponse:
     return JSONResponse(job.public(), 202)
 
 
+@router.put("/videos/{video_id}/tags", openapi_extra=fields.TAGS)
+async def tag_video(request: Request, video_id: str) -> JSONResponse:
+    """Give a video values by key; an empty value takes its key away."""
+    state = state_of(request)
+    require_role(request, "user")
+    body = await json_body(request, state.settings.limits.body_bytes)
+    view = state.store_of(request, str(body.get("store", "")))
+    stored, tags = await view.video(video_id), parse_tags(body.get("tags"))
+    await asyncio.to_thread(view.tag, stored.video.video_id, tags)
+    return JSONResponse(view.described(await view.video(video_id)))
+
+
 @router.get(
     "/videos/{video_id}/relevance",
     openapi_extra=fields.query(question="string!", points="integer", store="string"),
@@ -202,7 +215,8 @@ async def search(request: Request) -> JSONResponse:
     if body.get("video") is not None:
         video_id = (await view.video(str(body["video"]))).video.video_id
     worker, key = state.workers[view.name], state.share_of(key_of(request))
-    found = await worker.call("search", key, text=text, video=video_id, top_k=top_k)
+    tags = parse_tags(body.get("tags", {}))
+    found = await worker.call("search", key, text=text, video=video_id, top_k=top_k, tags=tags)
     spans = [
         {**{n: v for n, v in span.items() if n != "path"}, "filename": view.label(span["path"])}
         for span in found
@@ -241,13 +255,16 @@ async def _asked(request: Request, view: StoreView, body: dict[str, Any]) -> Ask
         most = limits.question_chars
         raise ApiError(400, "invalid_value", f"Give a question of 1 to {most} characters.")
     parts = [VideoPart("stored", name) for name in parse_names(body.get("videos", []))]
+    ids = await resolve_videos(state, view, key_of(request), parts)
+    if tags := parse_tags(body.get("tags", {})):
+        ids = await view.tagged(tags, ids)
     return Asked(
         text.strip(),
         choices=parse_choices(body.get("choices", []), limits),
         budget=parse_budget(body.get("budget"), limits),
         history=parse_history(body.get("history", []), limits),
         time_range=parse_range(body.get("time_range")),
-        video_ids=await resolve_videos(state, view, key_of(request), parts),
+        video_ids=ids,
     )
 
 

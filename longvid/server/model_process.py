@@ -221,7 +221,10 @@ class _Server:
         try:
             if request["kind"] == "search":
                 found = self._qa.search_all(
-                    request["text"], video=request["video"], top_k=request["top_k"]
+                    request["text"],
+                    video=request["video"],
+                    top_k=request["top_k"],
+                    tags=request["tags"],
                 )
                 result: Any = [dataclasses.asdict(span) for span in found]
             elif request["kind"] == "refresh":

@@ -11,6 +11,7 @@ from typing import Any
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_TAGS = {"type": "object", "additionalProperties": _TEXT}
 _BYTES = {"type": "string", "format": "binary"}
 
 
@@ -137,6 +138,7 @@ ASK = _body(
         budget={"type": "integer", "minimum": 1},
         history=_HISTORY,
         time_range=_SPAN,
+        tags=_TAGS,
         stream={"type": "boolean"},
     )
 )
@@ -147,8 +149,10 @@ SEARCH = _body(
         store=_TEXT,
         video=_TEXT,
         top_k={"type": "integer", "minimum": 1, "maximum": 1000},
+        tags=_TAGS,
     )
 )
+TAGS = _body(_object(("tags",), tags=_TAGS, store=_TEXT))
 VIDEO = _body(_object(file_id=_TEXT, path=_TEXT, url=_TEXT, store=_TEXT))
 SESSION = _body(_object(("key",), key=_TEXT))
 FILE = _body(_object(("file",), file=_BYTES, purpose=_TEXT), "multipart/form-data")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from longvid.errors import StoreError
 from longvid.server.openai_parts import require_text, wrong
 from longvid.server.settings import Limits
+from longvid.store.tags import require_tags
 
 
 def parse_choices(value: Any, limits: Limits, where: str = "") -> tuple[str, ...]:
@@ -36,6 +38,18 @@ def parse_names(value: Any, where: str = "") -> tuple[str, ...]:
     if not isinstance(value, list):
         raise wrong("videos must be a list of ids.", f"{where}videos")
     return tuple(require_text(name, f"{where}videos") for name in value)
+
+
+def parse_tags(value: Any) -> dict[str, str]:
+    """Read tags, values by key.
+
+    Raises:
+        ApiError: 400.
+    """
+    try:
+        return require_tags(value)
+    except StoreError as error:
+        raise wrong(str(error), "tags") from error
 
 
 def parse_budget(value: Any, limits: Limits, where: str = "") -> int | None:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from starlette.requests import Request
 
 from longvid.errors import ConfigError, LongvidError, StoreError
-from longvid.server.api_errors import ApiError
+from longvid.server.api_errors import ApiError, api_error_of
 from longvid.server.auth import Key, Keys, RateLimiter, key_of
 from longvid.server.files import FileTable
 from longvid.server.jobs import JobRunner, JobTable
@@ -22,6 +22,7 @@ from longvid.server.model_worker import ModelWorker
 from longvid.server.settings import ServerSettings
 from longvid.server.upload_table import UploadTable
 from longvid.store import Store, StoredVideo
+from longvid.store.tags import tags_text
 
 
 class StoreView:
@@ -77,6 +78,35 @@ class StoreView:
                 404, "video_not_found", f"This store holds no video {name[:80]!r}."
             ) from None
 
+    async def tagged(self, tags: dict[str, str], among: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the ids of the videos with these tags, of some videos where any are named.
+
+        Raises:
+            ApiError: 400, there is none.
+        """
+        videos = (await self.videos()).values()
+        found = tuple(
+            stored.video.video_id
+            for stored in videos
+            if tags.items() <= dict(stored.tags).items()
+            and (not among or stored.video.video_id in among)
+        )
+        if not found:
+            sentence = f"No video that is asked about has the tags {tags_text(tags)}."
+            raise ApiError(400, "invalid_value", sentence, "tags")
+        return found
+
+    def tag(self, video_id: str, tags: dict[str, str]) -> None:
+        """Change the tags of a video; blocks.
+
+        Raises:
+            ApiError: 400, they are too many.
+        """
+        try:
+            self.open().tag(video_id, tags)
+        except StoreError as error:
+            raise api_error_of(error) from error
+
     def label(self, path: str) -> str:
         """Return the name that people see for a path."""
         file = self._files.of_path(path)
@@ -99,6 +129,7 @@ class StoreView:
             "num_bytes": stored.num_bytes,
             "source_bytes": stored.source_bytes,
             "source_exists": source is not None and source.is_file(),
+            "tags": dict(stored.tags),
             "gaps": [
                 {"start_seconds": gap.start_seconds, "end_seconds": gap.end_seconds}
                 for gap in stored.gaps

@@ -1,8 +1,8 @@
 """The catalog: one entry a video, kept up to date from the manifests.
 
-It is a cache. A listing of the videos' folders tells which entries are still valid; only
-manifests that are new or were replaced are read. Whatever is wrong with catalog.parquet, it is
-made again from the manifests. A video whose manifest is damaged is named, and the others stay.
+It is a cache. A listing of the videos' folders tells which entries are still valid; only what is
+new or was replaced is read. Whatever is wrong with catalog.parquet, it is made again from the
+manifests. A video whose manifest is damaged is named, and the others stay.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import pyarrow as pa
 from longvid.errors import LongvidError, StoreError
 from longvid.store.layout import (
     CATALOG,
+    TAGS_FILE,
     VIDEOS,
     checksum,
-    dump_json,
     from_column,
     is_video_id,
     manifest_name,
-    path_name,
     to_column,
 )
 from longvid.store.manifest import Manifest, parse_manifest
 from longvid.store.objects import Objects
 from longvid.store.parquet import MAX_TABLE_BYTES, parse_table, write_table
-from longvid.store.seal import parse_json
 from longvid.store.sealed_manifest import fits_seals, is_seal, read_manifest_bytes
+from longvid.store.tags import Tags, read_tags
+from longvid.store.video_paths import parse_path
 from longvid.types import Failure, Video
 
 _BATCH = 256
@@ -56,6 +56,8 @@ _SCHEMA = pa.schema(
         ("gaps", pa.string()),
         ("clock_jumps", pa.string()),
         ("clock_start_seconds", pa.float64()),
+        ("tags_stamp", pa.string()),
+        ("tags", pa.string()),
     ]
 )
 
@@ -70,6 +72,7 @@ class StoredVideo:
         num_segments, num_tokens, num_bytes: Counts of what is stored.
         gaps: Spans that could not be indexed.
         source_bytes: Size of the video file, 0 if it was not known.
+        tags: Values that people gave it, by key.
     """
 
     video: Video
@@ -79,6 +82,7 @@ class StoredVideo:
     num_bytes: int
     gaps: tuple[Failure, ...]
     source_bytes: int = 0
+    tags: Tags = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,14 @@ class Listed:
         stamp: Of the manifest.
         num_bytes: Of the manifest and its seals.
         path_names, seal_names: Of the objects, sorted.
+        tags_stamp: Of the tags, "" without any.
     """
 
     stamp: str
     num_bytes: int
     path_names: tuple[str, ...]
     seal_names: tuple[str, ...]
+    tags_stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +142,11 @@ def list_videos(objects: Objects) -> dict[str, Listed]:
     num_bytes: Counter[str] = Counter()
     names: dict[str, list[str]] = {}
     seals: dict[str, list[str]] = {}
+    tags: dict[str, str] = {}
 
     def wanted(name: str) -> bool:
-        return name.endswith("/manifest.json") or "/paths/" in name or is_seal(name)
+        of_video = name.endswith(("/manifest.json", f"/{TAGS_FILE}"))
+        return of_video or "/paths/" in name or is_seal(name)
 
     for info in objects.listing(VIDEOS, wanted):
         parts = info.name.split("/")
@@ -147,6 +155,8 @@ def list_videos(objects: Objects) -> dict[str, Listed]:
         if len(parts) == 3 and parts[2] == "manifest.json":
             stamps[parts[1]] = info.stamp
             num_bytes[parts[1]] += info.num_bytes
+        elif len(parts) == 3 and parts[2] == TAGS_FILE:
+            tags[parts[1]] = info.stamp
         elif len(parts) == 3:
             seals.setdefault(parts[1], []).append(info.name)
             num_bytes[parts[1]] += info.num_bytes
@@ -158,6 +168,7 @@ def list_videos(objects: Objects) -> dict[str, Listed]:
             num_bytes[video_id],
             path_names=tuple(sorted(names.get(video_id, ()))),
             seal_names=tuple(sorted(seals.get(video_id, ()))),
+            tags_stamp=tags.get(video_id, ""),
         )
         for video_id in sorted(stamps)
     }
@@ -187,10 +198,12 @@ def refresh(objects: Objects, known: Catalog) -> Catalog:
         found = objects.read_many([manifest_name(video_id) for video_id in batch])
         listed_batch = {video_id: listing[video_id] for video_id in batch}
         paths = _read_paths(objects, listed_batch, damaged_names)
+        tags = read_tags(objects, [v for v in batch if listing[v].tags_stamp], damaged_names)
         for video_id, data in zip(batch, found, strict=True):
             listed = listing[video_id]
             try:
-                entry = _read_entry(objects, video_id, data, listed, paths[video_id])
+                names = paths[video_id], tags.get(video_id, {})
+                entry = _read_entry(objects, video_id, data, listed, names)
             except StoreError as error:
                 damaged[video_id] = str(error)
             else:
@@ -204,7 +217,7 @@ def _read_entry(
     video_id: str,
     data: bytes | StoreError | None,
     listed: Listed,
-    paths: tuple[str, ...],
+    names: tuple[tuple[str, ...], Tags],
 ) -> Entry | None:
     """Make an entry of a manifest that was read; None if it was removed since the listing.
 
@@ -218,12 +231,12 @@ def _read_entry(
     try:
         if fits_seals(video_id, data, listed.seal_names):
             manifest = parse_manifest(data, video_id)
-            return _entry(manifest, checksum(data), listed, paths)
+            return _entry(manifest, checksum(data), listed, *names)
     except ValueError:
         pass
     # It says why, or finds that the manifest was replaced since the listing.
     again = read_manifest_bytes(objects, video_id)
-    return None if again is None else _entry(again[0], checksum(again[1]), listed, paths)
+    return None if again is None else _entry(again[0], checksum(again[1]), listed, *names)
 
 
 def _read_paths(
@@ -249,18 +262,9 @@ def _read_paths(
     return {video_id: tuple(sorted(paths)) for video_id, paths in found.items()}
 
 
-def parse_path(video_id: str, name: str, data: bytes | StoreError | None) -> str | None:
-    """Return the path in an object that names a video; None if it is not whole."""
-    try:
-        path = parse_json(data)["path"] if isinstance(data, bytes) else None
-    except (ValueError, KeyError):
-        return None
-    if not isinstance(path, str) or "\0" in path or path_name(video_id, path) != name:
-        return None
-    return path if data == dump_json({"path": path}) else None
-
-
-def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ...]) -> Entry:
+def _entry(
+    manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ...], tags: Tags
+) -> Entry:
     path = paths[0] if paths else manifest.video_id
     stored = StoredVideo(
         video=replace(manifest.video, path=path),
@@ -270,6 +274,7 @@ def _entry(manifest: Manifest, digest: str, listed: Listed, paths: tuple[str, ..
         num_bytes=manifest.num_bytes + listed.num_bytes,
         gaps=tuple(replace(gap, path=path) for gap in manifest.gaps),
         source_bytes=manifest.source_bytes,
+        tags=tags,
     )
     return Entry(stored, digest, listed)
 
@@ -308,6 +313,8 @@ def _row(entry: Entry) -> dict[str, object]:
         "gaps": json.dumps(gaps),
         "clock_jumps": json.dumps(video.clock_jumps),
         "clock_start_seconds": video.clock_start_seconds,
+        "tags_stamp": entry.listed.tags_stamp,
+        "tags": json.dumps(dict(stored.tags)),
     }
 
 
@@ -369,7 +376,14 @@ def _entries(table: pa.Table) -> Iterable[Entry]:
                     row["num_bytes"],
                     gaps,
                     row["source_bytes"],
+                    json.loads(row["tags"]),
                 ),
                 row["manifest"],
-                Listed(stamp, int(num_bytes), tuple(row["path_names"]), tuple(row["seal_names"])),
+                Listed(
+                    stamp,
+                    int(num_bytes),
+                    tuple(row["path_names"]),
+                    tuple(row["seal_names"]),
+                    row["tags_stamp"],
+                ),
             )

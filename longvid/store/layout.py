@@ -5,6 +5,7 @@
     videos/{video_id}/segments-*.safetensors      tokens and embeddings, one object a chunk
     videos/{video_id}/paths/{hash}.json           one name of the video each
     videos/{video_id}/subtitles.json              its subtitles, if it has any
+    videos/{video_id}/tags.json                   keys and values that people gave it
     videos/{video_id}/annotations/…               further objects: see annotations.py
     videos/{video_id}/seal-{hash}.json            checksums of the manifest and chunk pieces
     videos/{video_id}/manifest.json               written last: the video is in the store
@@ -15,8 +16,8 @@
                                                   videos-* those of whole videos
     text/lines.parquet, words.parquet             cache: the words of all timed text
 
-Everything but the caches is immutable, so writers never wait for each other. Every object is
-compared with a checksum when it is read. It is kept in the object itself (first line of JSON
+Everything but the caches and tags is immutable, so writers never wait for each other. Every object
+is compared with a checksum when it is read. It is kept in the object itself (first line of JSON
 documents, footer of Parquet tables), in its name (paths), or in the object named above.
 """
 
@@ -40,6 +41,7 @@ TEXT_LINES = "text/lines.parquet"
 TEXT_WORDS = "text/words.parquet"
 FAILURES = "failures"
 RUNS = "runs"
+TAGS_FILE = "tags.json"
 
 _ESCAPED = "escaped:"
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -97,6 +99,11 @@ def subtitles_name(video_id: str) -> str:
     """Name the object with what is said in a video."""
     check_video_id(video_id)
     return f"{VIDEOS}/{video_id}/subtitles.json"
+
+
+def tags_name(video_id: str) -> str:
+    """Name the object with the tags of a video."""
+    return f"{VIDEOS}/{check_video_id(video_id)}/{TAGS_FILE}"
 
 
 def manifest_name(video_id: str) -> str:

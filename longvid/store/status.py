@@ -24,6 +24,7 @@ class VideoStatus:
         num_bytes: Of its chunks and manifest.
         num_gaps: Spans that could not be indexed.
         source_bytes: Size of the video file, None if it is not known.
+        tags: Values that people gave it, by key.
     """
 
     path: str
@@ -35,6 +36,7 @@ class VideoStatus:
     num_bytes: int
     num_gaps: int
     source_bytes: int | None
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def _video_status(stored: StoredVideo) -> VideoStatus:
         num_bytes=stored.num_bytes,
         num_gaps=len(stored.gaps),
         source_bytes=_source_bytes(stored),
+        tags=stored.tags,
     )
 
 

@@ -141,8 +141,6 @@ class Store:
         """Objects of the videos besides their segments, each kind with its own fingerprint."""
         return Annotations(self.objects)
 
-    # Writing
-
     def write_chunk(self, video_id: str, segments: Sequence[Segment]) -> ChunkRecord:
         """Write the segments of one chunk as one object; return what `finish` needs to know.
 
@@ -200,6 +198,15 @@ class Store:
             self._videos.remove_path(video_id, name)
         self._catalogs.changed()
 
+    def tag(self, video_id: str, tags: Mapping[str, str]) -> None:
+        """Give a video values by key, as {"camera": "2"}; an empty value takes its key away.
+
+        Raises:
+            StoreError: No such video, a tag is no short text, or they cannot be written.
+        """
+        if self._videos.tag(video_id, tags):
+            self._catalogs.changed()
+
     def record_run(self, summary: Mapping[str, object]) -> None:
         """Write a summary of a run, of plain JSON types, under a name that begins with the time."""
         write_run(self.objects, summary)
@@ -214,8 +221,6 @@ class Store:
             self._videos.remove(video_ids)
         finally:
             self._catalogs.changed()
-
-    # Reading
 
     def videos(self) -> list[StoredVideo]:
         """Return the finished videos in order of path; of several names, those that exist first."""
@@ -311,8 +316,6 @@ class Store:
         """
         return store_digest(self.objects, self.fingerprint)
 
-    # Failures
-
     def record_failures(self, failures: Sequence[Failure]) -> None:
         """Record failures, with local paths made absolute; attempts at the same add up."""
         self._failures.record(failures)
@@ -337,12 +340,9 @@ class Store:
         """Forget the failures of these video ids or paths, None means all, that `only` chooses."""
         self._failures.clear(names, only)
 
-    # Caches
-
     def refresh(self) -> None:
-        """Bring the catalog and the search indexes up to date, reading only what changed.
-
-        Videos of a store from before there were seals are sealed, and so is its header.
+        """Bring the catalog and the search indexes up to date, reading only what changed, and seal
+        what is of a store from before there were seals.
 
         Raises:
             StoreError: They cannot be written.

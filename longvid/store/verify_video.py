@@ -12,14 +12,15 @@ from longvid.store.annotations import (
     key_of,
     part_names,
 )
-from longvid.store.catalog import parse_path
 from longvid.store.chunk_reader import verify_chunk
-from longvid.store.layout import VIDEOS, is_video_id
+from longvid.store.layout import VIDEOS, is_video_id, tags_name
 from longvid.store.manifest import Manifest
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import seal
 from longvid.store.sealed_manifest import is_seal, parse_seals, read_manifest
 from longvid.store.subtitles import read_subtitles
+from longvid.store.tags import tags_are_whole
+from longvid.store.video_paths import parse_path
 
 #: Kind, name and sentence of something that is not as it should be.
 Found = tuple[str, str, str]
@@ -100,6 +101,9 @@ def _verify_object(
                 yield "damaged", name, message
         elif name == f"{VIDEOS}/{video_id}/subtitles.json":
             read_subtitles(objects, video_id)
+        elif name == tags_name(video_id):
+            if not tags_are_whole(objects, name):
+                yield "damaged", name, f"{name} is not whole; give the video its tags again."
         elif is_annotation_index(name):
             Annotations(objects).verify(key_of(name))
         elif not (_is_manifest(name) or _is_chunk(name) or is_annotation_part(name)):
@@ -142,7 +146,7 @@ def _is_foreign(video_id: str, name: str) -> bool:
         or is_seal(name)
         or is_annotation_index(name)
         or is_annotation_part(name)
-        or name == f"{VIDEOS}/{video_id}/subtitles.json"
+        or name in (f"{VIDEOS}/{video_id}/subtitles.json", tags_name(video_id))
     )
 
 

@@ -15,6 +15,7 @@ from longvid.store.manifest import Manifest, make_manifest
 from longvid.store.objects import DamagedObjectError, Objects, write_once
 from longvid.store.pictures import publish_pictures, write_pictures
 from longvid.store.sealed_manifest import is_seal, read_manifest, seal_name, write_seals
+from longvid.store.tags import Tags, write_tags
 from longvid.types import Failure, Segment, Video
 
 
@@ -69,6 +70,15 @@ class VideoObjects:
     def remove_path(self, video_id: str, path: str) -> None:
         """Forget a name of a video."""
         self._objects.remove([path_name(video_id, path)])
+
+    def tag(self, video_id: str, tags: Tags) -> bool:
+        """Change the tags of a video; False if it has those already."""
+        if self._objects.size(manifest_name(video_id)) is None:
+            raise StoreError(
+                f"The store {self._objects.uri} holds no video {video_id}, so it cannot be tagged; "
+                "longvid status lists what is there."
+            )
+        return write_tags(self._objects, video_id, tags)
 
     def remove(self, video_ids: Iterable[str]) -> None:
         """Remove videos: first what makes each visible, then its objects."""

@@ -52,7 +52,20 @@ def test_index_ask_search_status(
         (span["score"] for span in found), reverse=True
     )
 
+    tagged = ("--store", store, "--tag", "camera=2")
+    run_json(capsys, "tag", "bottles_40s.mp4", "camera=2", "place=yard", "--store", store)
+    assert run(capsys, "tag", "bottles_40s.mp4", "place=", "--store", store) == "camera=2\n"
+    found = run_json(capsys, "search", "a red star", *tagged, "--top-k", 3)
+    assert len(found) == 3
+    assert all(span["path"].endswith("bottles_40s.mp4") for span in found)
+    answer = run_json(capsys, "ask", "what color is the sign?", *tagged, "--path", "*")
+    assert all(span["path"].endswith("bottles_40s.mp4") for span in answer["evidence"])
+    assert main(["search", "a red star", "--store", str(store), "--tag", "camera=3"]) == 1
+    assert "has the tags camera=3; longvid status lists them" in capsys.readouterr().err
+    run_json(capsys, "index", few_clips, *tagged[:2], "--tag", "camera=3")
+
     status = run_json(capsys, "status", "--store", store)
+    assert [video["tags"] for video in status["videos"]] == [{"camera": "3"}] * 3
     assert status["num_videos"] == 3
     assert len(status["videos"]) == 3
     assert run_json(capsys, "failures", "--store", store) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,6 +162,23 @@ def test_embeddings_that_are_not_finite_find_nothing(
     monkeypatch.setattr(type(qa.embedder), "embed_text", lambda *given: nan)
     with pytest.raises(QuestionError, match="numbers that are not finite"):
         qa.ask("where is the star ?")
+
+
+def test_videos_are_chosen_by_tags(small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(shutil.copytree(small_store, tmp_path / "store"))
+    first, second, *_ = store.videos()
+    store.tag(first.video.video_id, {"camera": "2", "place": "yard"})
+    store.tag(second.video.video_id, {"camera": "2"})
+    qa = VideoQA(store.uri)
+    both = {first.video.video_id, second.video.video_id}
+    assert {span.video_id for span in qa.search("a red ring", tags={"camera": "2"})} == both
+    tags = {"camera": "2", "place": "yard"}
+    found = qa.search_all("a red ring", tags=tags, top_k=100)
+    assert {span.video_id for span in found} == {first.video.video_id}
+    answer = qa.ask("where is the star ?", tags=tags)
+    assert {span.video_id for span in answer.evidence} == {first.video.video_id}
+    with pytest.raises(QuestionError, match="No video of those"):
+        qa.ask("where is the star ?", video=second.video.path, tags=tags)
 
 
 def test_a_search_is_filtered_by_path_and_time(small_store: Path) -> None:

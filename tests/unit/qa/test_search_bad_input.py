@@ -18,12 +18,19 @@ def search(small_store: Path) -> StoreSearch:
 
 
 def test_filters_that_leave_nothing_are_named(search: StoreSearch) -> None:
+    known = search.store.videos()[0].video.path
     with pytest.raises(QuestionError, match=r"No video of .* has a path like 'nowhere/\*'"):
         search.search("a red ring", paths="nowhere/*")
     with pytest.raises(QuestionError, match="Nothing is indexed from 9000 to 9001 s"):
         search.search("a red ring", span=(9000.0, 9001.0))
     with pytest.raises(QuestionError, match="Nothing is indexed"):
         search.search("a red ring", paths="*", span=(9000.0, 9001.0))
+    with pytest.raises(QuestionError, match=r"No video in .* has the tags camera=2;"):
+        search.search("a red ring", tags={"camera": "2"})
+    with pytest.raises(QuestionError, match="No video of those in"):
+        search.search_text("a red ring", video=known, tags={"camera": "2"})
+    with pytest.raises(QuestionError, match="Tags are keys with values"):
+        search.search("a red ring", tags=["camera=2"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["a", "red " * 2_500])

@@ -99,7 +99,7 @@ def test_a_cancelled_answer_stops_within_one_token_and_searches_do_not_wait_for_
     models.next_token.release()
     outbox.wait(id=1, event="text", text="x")
     # The model is busy; a search is answered meanwhile.
-    pipe.send(id=2, kind="search", text="star", video=None, top_k=1)
+    pipe.send(id=2, kind="search", text="star", video=None, top_k=1, tags={})
     assert outbox.wait(id=2, event="done")["result"] == []
     pipe.send(id=1, kind="cancel")
     while not inbox.cancelled(1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("fastapi", reason="install longvid[server]")
 from longvid.server.api_errors import ApiError
 from longvid.server.job_routes import news
 from longvid.server.openai_reply import citations
-from tests.unit.server.asgi import FakeModels, application, ask, state_of
+from tests.unit.server.asgi import ANSWER, FakeModels, application, ask, state_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -102,6 +103,27 @@ def test_every_body_and_query_is_in_the_document(tmp_path: Path) -> None:
             assert set(re.findall(r"{(\w+)}", path)) <= named
 
 
+def test_videos_are_tagged_and_asked_by_tags(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = application(tmp_path)
+    shutil.copytree(small_store, tmp_path / "store")
+    [first, *_] = ask(app, "/api/videos")[1]["videos"]
+    path = f"/api/videos/{first['video_id']}/tags"
+    status, video = ask(app, path, {"tags": {"camera": "2"}}, "PUT")
+    assert (status, video["tags"]) == (200, {"camera": "2"})
+    assert ask(app, path, {"tags": {"": "2"}}, "PUT")[0] == 400
+    asked: list[dict[str, Any]] = []
+
+    async def stream(self: FakeModels, kind: str, key: str, **request: Any) -> Any:
+        asked.append(request)
+        yield {"event": "done", "answer": dict(ANSWER)}
+
+    monkeypatch.setattr(FakeModels, "stream", stream)
+    assert ask(app, "/api/ask", {"question": "?", "tags": {"camera": "2"}})[0] == 200
+    assert asked[0]["video_ids"] == [first["video_id"]]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
@@ -114,6 +136,9 @@ def test_every_body_and_query_is_in_the_document(tmp_path: Path) -> None:
         ("/api/ask", {"question": "?", "videos": "v"}, "videos"),
         ("/api/ask", {"question": "?", "budget": True}, "budget"),
         ("/api/search", {"text": "?", "top_k": 0}, "top_k"),
+        ("/api/search", {"text": "?", "tags": ["a"]}, "tags"),
+        ("/api/ask", {"question": "?", "tags": {"a": 1}}, "tags"),
+        ("/api/ask", {"question": "?", "tags": {"a": "1"}}, "tags"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(
