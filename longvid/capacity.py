@@ -1,12 +1,8 @@
 """Add up what a configuration needs before anything of it is loaded.
 
-    parts.py         what is known of a system: the numbers that the sums are made of
-    huggingface.py   a checkpoint of transformers: config.json is enough
-    published.py     LLaMA-VID and LongVU: the heads of their weight files, which say the sizes
-
-Activations are estimates, a little generous; keys, values and the store are exact for parts whose
-output does not depend on what a video shows, and an upper bound for the others. This module does
-not know how a model is run.
+Every part says what it needs (its `memory` and `outline`), from config.json or the heads of its
+weight files. Activations are estimates, a little generous; keys, values and the store are exact for
+parts whose output does not depend on what a video shows, and an upper bound for the others.
 """
 
 from __future__ import annotations

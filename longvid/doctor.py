@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import platform
@@ -57,8 +56,7 @@ def examine_cluster(config: Config) -> list[Finding]:
         config: Its [ray] table is what the plan is made from.
     """
     try:
-        # By name: the runner lives above this floor and needs an optional package.
-        explain = importlib.import_module("longvid.cluster.ray_runner").explain
+        from longvid.cluster.ray_runner import explain  # needs an optional package
     except ImportError as error:
         return [Finding("error", "ray", "not installed", f"install longvid[ray] ({error})")]
     try:

@@ -79,25 +79,23 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _ray_runner(options: argparse.Namespace) -> Callable[..., IndexReport]:
-    """Load the Ray runner by name: it lives above this floor and needs an optional package.
-
-    Its processes are started at once, to import what they need beside this one.
-    """
+    """Return the Ray runner, whose processes are started at once, to import beside this one."""
     import functools
-    import importlib
 
     from longvid.config import load_layout
 
     try:
-        module = importlib.import_module("longvid.cluster.ray_runner")
+        from longvid.cluster import ray_runner
     except ImportError as error:
         raise ConfigError(
             f"--runner ray needs Ray, which is not installed ({error}); install longvid[ray]."
         ) from error
-    importlib.import_module("longvid.cluster.stdout").reserve_stdout()
+    from longvid.cluster.stdout import reserve_stdout
+
+    reserve_stdout()
     layout = load_layout(options.config or "mini", options.set)
-    actors = module.start(layout, lambda sentence: remark(f"longvid: {sentence}"))
-    return functools.partial(module.index, actors=actors)
+    actors = ray_runner.start(layout, lambda sentence: remark(f"longvid: {sentence}"))
+    return functools.partial(ray_runner.index, actors=actors)
 
 
 def _retry(options: argparse.Namespace) -> int:

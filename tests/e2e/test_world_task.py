@@ -45,7 +45,6 @@ from benchmarks.tasks.world.suites import (
     draw_questions,
     named_by,
 )
-from benchmarks.tasks.world.trials import trials_of
 from longvid import registry
 from longvid.compress.pooling import SlowFastPooling
 from longvid.config import load_config
@@ -322,10 +321,10 @@ def test_the_plan_of_equal_budgets_names_each_cell_once() -> None:
 
 def test_the_full_plan_names_each_cell_once() -> None:
     for quick in (False, True):
-        for one in trials_of(CONFIG, quick=quick):
+        for one in trials.trials_of(CONFIG, quick=quick):
             names = [(arm.name, budget) for arm, budget in one.cells]
             assert len(names) == len(set(names))
-    short = [one for one in trials_of(CONFIG, quick=False) if one.suite.seconds < 600]
+    short = [one for one in trials.trials_of(CONFIG, quick=False) if one.suite.seconds < 600]
     for one in short:
         assert one.suite.num_films * one.suite.questions_per_film >= 200
 

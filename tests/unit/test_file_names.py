@@ -1,7 +1,8 @@
-"""Files: none is long, none shares its name with another, and the README's tree names real ones."""
+"""Files: none is long, none shares its name with another, and the trees that list them are true."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -19,6 +20,10 @@ SHARED = {
     "huggingface.py",
     "flashvid.py",
 }
+
+
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text()), clean=False) or ""
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -46,4 +51,14 @@ def test_the_tree_of_the_readme_names_files_that_exist() -> None:
             missing += [] if place.exists() else [line]
             if indent == 2:
                 room = place if place.is_dir() else place.parent
+    assert not missing, "\n".join(missing)
+
+
+def test_the_files_that_a_docstring_lists_are_beside_it() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)} lists {name}"
+        for path in SOURCES
+        for name in re.findall(r"^    (\w+\.py)  ", docstring(path), re.MULTILINE)
+        if not (path.parent / name).exists()
+    ]
     assert not missing, "\n".join(missing)
