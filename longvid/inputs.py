@@ -20,7 +20,7 @@ from typing import Any
 from longvid.errors import ConfigError, counted, shown
 from longvid.fetch_guard import filesystem_options
 from longvid.remote_files import foreign_errors, is_remote, remote_file
-from longvid.timed_text.formats import SUFFIXES as SUBTITLE_SUFFIXES
+from longvid.timed_text.subtitle_formats import SUFFIXES as SUBTITLE_SUFFIXES
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness.errors import AnnotationError
 from longvid.errors import LongvidError, VideoError
-from longvid.timed_text.formats import in_time_order, plain_text, read_sidecar
+from longvid.timed_text.subtitle_formats import in_time_order, plain_text, read_sidecar
 from longvid.types import TextLine
 
 

@@ -20,7 +20,7 @@ from longvid.decode.process import ChildFailure, ChildProcess, Limits
 from longvid.errors import VideoError
 from longvid.inputs import content_id
 from longvid.lazy_import import torch
-from longvid.timed_text.formats import Line, text_lines
+from longvid.timed_text.subtitle_formats import Line, text_lines
 from longvid.types import Chunk, Failure, FrameBatch, Picture, SegmentPlan, TextLine, Video
 
 

@@ -21,7 +21,7 @@ from av.stream import Discard
 
 from longvid.decode.container import FORMATS
 from longvid.errors import VideoError
-from longvid.timed_text.formats import MAX_BYTES, MAX_LINES, SUFFIXES, Line, read_sidecar
+from longvid.timed_text.subtitle_formats import MAX_BYTES, MAX_LINES, SUFFIXES, Line, read_sidecar
 
 _TEXT_CODECS = ("srt", "subrip", "mov_text", "webvtt", "ass", "ssa", "text")
 _WEBVTT_BOXES = "wvtt"

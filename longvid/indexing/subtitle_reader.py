@@ -17,7 +17,7 @@ from longvid.errors import VideoError
 from longvid.indexing.messages import DECODER_DIED, VideoText
 from longvid.protocols import Decoder
 from longvid.remote_files import foreign_errors, is_remote, remote_file
-from longvid.timed_text.formats import MAX_BYTES, SUFFIXES, sidecar_of
+from longvid.timed_text.subtitle_formats import MAX_BYTES, SUFFIXES, sidecar_of
 from longvid.types import Failure, TextLine, Video
 
 _MAX_FOLDERS = 64

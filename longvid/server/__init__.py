@@ -22,7 +22,7 @@
     videos.py         videos that a request names; what is new is indexed first
     question_fields.py  what questions of both APIs have
     openai_parts.py   parts of OpenAI's messages: text, videos, images
-    openai_wire.py    OpenAI's requests as questions
+    openai_request.py  OpenAI's requests as questions
     openai_reply.py   answers in OpenAI's shapes
     chat.py           /v1/models, /v1/chat/completions, /v1/decisions
     decisions.py      typed questions, answers with probabilities

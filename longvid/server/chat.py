@@ -12,12 +12,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from longvid.server import openai_reply as reply
-from longvid.server import openai_wire as wire
 from longvid.server import openapi_fields as fields
 from longvid.server.answers import Asked, answer_events, whole_answer
 from longvid.server.api_errors import ApiError
 from longvid.server.auth import Key, key_of
 from longvid.server.decisions import Decision, parse_decisions
+from longvid.server.openai_request import ChatRequest, parse_chat
 from longvid.server.requests import json_body
 from longvid.server.state import ServerState, StoreView, state_of
 from longvid.server.streams import EventStream, keep_alive
@@ -63,9 +63,7 @@ async def chat_completions(request: Request) -> Response:
     """Answer a chat about stored videos, whole or as a stream."""
     state = state_of(request)
     key = key_of(request)
-    asked = wire.parse_chat(
-        await json_body(request, state.settings.limits.body_bytes), _limits(state)
-    )
+    asked = parse_chat(await json_body(request, state.settings.limits.body_bytes), _limits(state))
     view = _view(state, request, asked)
     request_id = secrets.token_hex(12)
     if asked.stream:
@@ -90,7 +88,7 @@ async def _chat_events(
     state: ServerState,
     view: StoreView,
     key: Key,
-    asked: wire.ChatRequest,
+    asked: ChatRequest,
     request_id: str,
     base_url: str,
 ) -> AsyncIterator[str]:
@@ -148,7 +146,7 @@ def _limits(state: ServerState) -> Any:
     return state.settings.limits
 
 
-def _view(state: ServerState, request: Request, asked: wire.ChatRequest) -> StoreView:
+def _view(state: ServerState, request: Request, asked: ChatRequest) -> StoreView:
     key = key_of(request)
     known = [name for name in state.stores if key.may_use(name)]
     if asked.model and asked.model not in known:
@@ -157,7 +155,7 @@ def _view(state: ServerState, request: Request, asked: wire.ChatRequest) -> Stor
     return state.store_of(request, asked.store or asked.model)
 
 
-def _question(asked: wire.ChatRequest, video_ids: tuple[str, ...]) -> Asked:
+def _question(asked: ChatRequest, video_ids: tuple[str, ...]) -> Asked:
     return Asked(
         asked.question,
         video_ids,

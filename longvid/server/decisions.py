@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longvid.server.api_errors import ApiError
-from longvid.server.openai_wire import ChatRequest, parse_chat
+from longvid.server.openai_request import ChatRequest, parse_chat
 from longvid.server.settings import Limits
 
 _MOST_QUESTIONS = 32

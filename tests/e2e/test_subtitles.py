@@ -25,7 +25,7 @@ from longvid.models.families.protocol import FramePiece, TextPiece
 from longvid.models.tokenizer import Span
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, read_subtitles, write_subtitles
-from longvid.timed_text.formats import MAX_BYTES, parse_subtitles, sidecar_of
+from longvid.timed_text.subtitle_formats import MAX_BYTES, parse_subtitles, sidecar_of
 from longvid.types import Question, TextLine
 
 SRT = """1

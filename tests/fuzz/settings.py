@@ -37,7 +37,12 @@ from longvid.inputs import list_videos
 from longvid.qa.video_qa import VideoQA
 from longvid.registry import PARTS
 from longvid.sample import try_plan_chunks
-from longvid.timed_text.formats import SUFFIXES, in_time_order, parse_subtitles, read_sidecar
+from longvid.timed_text.subtitle_formats import (
+    SUFFIXES,
+    in_time_order,
+    parse_subtitles,
+    read_sidecar,
+)
 from longvid.types import Question, TextLine, Video, Word
 
 __all__ = ["FAULTS", "KINDS", "Tally", "fuzz", "make_store"]

@@ -22,7 +22,7 @@ from longvid.server.api_errors import ApiError
 from longvid.server.auth import LOCAL, Key
 from longvid.server.model_worker import ModelWorker
 from longvid.server.openai_parts import VideoPart
-from longvid.server.openai_wire import parse_chat
+from longvid.server.openai_request import parse_chat
 from longvid.server.settings import Limits
 from longvid.server.streams import keep_alive
 from tests.unit.server.asgi import FakeModels, application, ask, state_of

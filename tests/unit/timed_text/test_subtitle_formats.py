@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from longvid.errors import VideoError
-from longvid.timed_text.formats import (
+from longvid.timed_text.subtitle_formats import (
     MAX_BYTES,
     MAX_LINES,
     parse_subtitles,
