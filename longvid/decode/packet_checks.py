@@ -7,6 +7,10 @@ Some files break that, and their keyframe flags and times do not say so:
                     and an empty picture of a few bytes into the packet that is left over
     headers         a parameter set that changes in mid-stream and is not repeated at each keyframe
     Motion JPEG     a picture without tables, which are those of an earlier picture
+    H.264           one field of a picture whose other field has a packet of its own; or a keyframe
+                    that is not of I-slices: a gradual refresh begins there, and what its encoder
+                    says of the place where the picture is whole again need not be true
+    HEVC            a keyframe that is no IRAP picture
     MPEG-1 and 2    times in another order than the pictures' own numbers: a reader counts them from
                     the types of pictures, and one damaged type shifts its neighbours
     B-pictures      one that is shown after the later of the two pictures that it refers to: that
@@ -27,6 +31,7 @@ from collections.abc import Callable, Container, Sequence
 import numpy as np
 
 from longvid.decode.frame_numbers import FrameNumbers
+from longvid.decode.h264_headers import FRAME, SliceReader
 from longvid.decode.non_reference import nal_units
 
 _VOP = b"\0\0\1\xb6"
@@ -36,23 +41,66 @@ _PACKED = re.compile(rb"\x00\x00\x01\xb2DivX\d+[bB]\d+p")
 _EMPTY_PICTURE_BYTES = 9
 
 
-def irregular_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool] | None:
-    """Return a test for packets that are not exactly one picture; None where nothing is known.
+#: Called with a packet, and whether it is called a keyframe.
+IrregularTest = Callable[[memoryview, bool], bool]
+
+
+def irregular_test(codec: str, extradata: bytes | None) -> IrregularTest | None:
+    """Return a test for packets that are not exactly one picture, or no start for a decoder.
 
     Args:
         codec: FFmpeg's name of the decoder.
         extradata: The stream's headers.
+
+    Returns:
+        It must see every packet; None where nothing is known.
     """
     if codec == "mjpeg":
         return _InheritedTables()
+    if codec == "h264":
+        return _IrregularH264(extradata)
+    if codec == "hevc":
+        length_bytes = _length_bytes_hevc(extradata or b"")
+        return lambda data, is_keyframe: is_keyframe and not _is_irap(data, length_bytes)
     if codec != "mpeg4":
         return None
     if _PACKED.search(extradata or b""):
-        return lambda _: True
+        return lambda *_: True
     return _irregular_mpeg4
 
 
-def _irregular_mpeg4(data: memoryview) -> bool:
+class _IrregularH264:
+    def __init__(self, extradata: bytes | None) -> None:
+        self._reader = SliceReader(extradata)
+
+    def __call__(self, data: memoryview, is_keyframe: bool) -> bool:
+        if not (is_keyframe or self._reader.has_fields):
+            return False
+        slices = list(self._reader.slices(data))
+        fields = {each.field for each in slices}
+        if len(fields) == 1 and FRAME not in fields:
+            return True
+        # Of a pair of fields the second may refer to the first.
+        return is_keyframe and any(
+            not each.is_intra for each in slices if each.field == slices[0].field
+        )
+
+
+_HEVC_SLICES, _HEVC_IRAP = range(32), range(16, 24)
+
+
+def _is_irap(data: memoryview, length_bytes: int) -> bool:
+    """Return whether the first slice of a packet is of a picture at which decoding may start."""
+    kinds = (unit[0] >> 1 & 63 for unit in nal_units(data, length_bytes) if len(unit))
+    return next((kind for kind in kinds if kind in _HEVC_SLICES), 0) in _HEVC_IRAP
+
+
+def _length_bytes_hevc(extradata: bytes) -> int:
+    """Return the width of the lengths in front of NAL units; 0 for start codes."""
+    return (extradata[21] & 3) + 1 if extradata[:1] == b"\1" and len(extradata) > 22 else 0
+
+
+def _irregular_mpeg4(data: memoryview, _: bool) -> bool:
     content = bytes(data)
     return (
         len(content) < _EMPTY_PICTURE_BYTES
@@ -106,7 +154,7 @@ class _InheritedTables:
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
-    def __call__(self, data: memoryview) -> bool:
+    def __call__(self, data: memoryview, _: bool) -> bool:
         markers = _jpeg_markers(data)
         if markers is None:
             return False  # damage
@@ -236,9 +284,10 @@ def _headers_of(codec: str, extradata: bytes) -> Callable[[memoryview], bytes] |
         length_bytes = (extradata[4] & 3) + 1 if extradata[:1] == b"\1" else 0
         return lambda packet: _parameter_sets(packet, length_bytes, 0, 31, range(1, 6), (7, 8))
     if codec == "hevc":
-        is_record = extradata[:1] == b"\1" and len(extradata) > 22
-        length_bytes = (extradata[21] & 3) + 1 if is_record else 0
-        return lambda packet: _parameter_sets(packet, length_bytes, 1, 63, range(32), (32, 33, 34))
+        length_bytes = _length_bytes_hevc(extradata)
+        return lambda packet: _parameter_sets(
+            packet, length_bytes, 1, 63, _HEVC_SLICES, (32, 33, 34)
+        )
     if codec in _START_CODES:
         first, ends = _START_CODES[codec]
         return lambda packet: _between(bytes(packet), first, ends)

@@ -154,7 +154,7 @@ class _Packets:
         codec = stream.codec_context
         self._extradata = codec.extradata
         self._disposable = disposable
-        self._invisible = invisible_test(codec.name)
+        self._invisible = invisible_test(codec.name, codec.extradata)
         self._irregular = irregular_test(codec.name, codec.extradata)
         self._headers = HeaderCheck(codec.name, codec.extradata)
         self._order = DisplayOrder(codec.name)
@@ -180,7 +180,7 @@ class _Packets:
         hidden = packet.is_discard or (self._invisible is not None and self._invisible(data))
         if packet.pts is None or self._says_once(packet):
             self.regular = False
-        if self._irregular is not None and self._irregular(data):
+        if self._irregular is not None and self._irregular(data, packet.is_keyframe):
             self.regular = False
         if packet.is_keyframe:
             self._headers.add(data)
@@ -245,9 +245,9 @@ def scan(
     numerator, denominator = (base.numerator, base.denominator) if base else (1, 90_000)
     own_pts, dts = np.array(read.pts, np.int64), _known(read.dts, read.pts)
     longest_gap = longest_gap_ticks(container, numerator, denominator)
-    carried = carried_on(without_stray(dts, own_pts), longest_gap)
-    table_pts = own_pts + carried.offsets
     shown = np.flatnonzero(bits & _SHOWN)
+    carried = _carried_on(dts, own_pts, shown, longest_gap)
+    table_pts = own_pts + carried.offsets
     packet_of = shown[np.argsort(table_pts[shown], kind="stable")]
     frame_pts = table_pts[packet_of]
     times = FrameTimes(
@@ -283,6 +283,20 @@ _KEY, _SHOWN, _DISPOSABLE = 1, 2, 4
 #: Codecs whose pictures are drawn over the one before; a damaged one may leave parts of it.
 _DRAWN_OVER = ("apng",)
 _NO_TIME = -(1 << 63)
+
+
+def _carried_on(dts: Int64s, pts: Int64s, shown: Int64s, longest_gap: int) -> CarriedTimes:
+    """Find the offsets of all packets from the times of those that are shown.
+
+    The times of the others may mean nothing: behind an edit, a decoder is given packets from the
+    keyframe before it on, with times that go back.
+    """
+    found = carried_on(without_stray(dts[shown], pts[shown]), longest_gap)
+    if not found.places:
+        return CarriedTimes(np.zeros(len(pts), np.int64))
+    before = np.maximum(np.searchsorted(shown, np.arange(len(pts)), side="right") - 1, 0)
+    places = tuple(shown[list(found.places)].tolist())
+    return CarriedTimes(found.offsets[before], places, found.jumps)
 
 
 def longest_gap_ticks(container: InputContainer, numerator: int, denominator: int) -> int:

@@ -165,9 +165,8 @@ def _in_order_of_display(
     """Give pictures, which come in order of display, times that increase.
 
     The clock is carried on where it is discontinuous, and missing times are filled in. H.264 in
-    AVI has its times in decoding order: the right ones, in the wrong places. Where times are
-    double, a picture that does not come later than the one before is left out: it is shown for no
-    time.
+    AVI has its times in decoding order: the right ones, in the wrong places, so they are sorted.
+    Of pictures with one time all but the first are left out: they are shown for no time.
 
     Args:
         ticks: What each picture says of itself.
@@ -184,13 +183,8 @@ def _in_order_of_display(
     filled = np.array(filled_in(ticks, interval), np.int64)
     carried = carried_on(filled, longest_gap)
     times = filled + carried.offsets
-    places = np.arange(len(times))
-    if len(np.unique(times)) == len(times):
-        times = np.sort(times)
-    elif len(times):
-        latest = np.maximum.accumulate(times)
-        later = np.concatenate([[True], times[1:] > latest[:-1]])
-        places, times = places[later], times[later]
+    times, firsts = np.unique(times, return_index=True)
+    places = np.sort(firsts)
     last = int(np.median(np.diff(times))) if len(times) > 1 else interval
     end = int(times[-1]) + max(last, 1) if len(times) else 0
     found = joins(filled + carried.offsets, carried)

@@ -59,8 +59,8 @@ def test_jpeg_tables_that_come_once_forbid_a_plan(tmp_path: Path) -> None:
     length = 2 + int.from_bytes(sound[tables + 2 : tables + 4], "big")
     is_irregular = irregular_test("mjpeg", b"")
     assert is_irregular is not None
-    assert not is_irregular(memoryview(sound))
-    assert is_irregular(memoryview(sound[:tables] + sound[tables + length :]))
+    assert not is_irregular(memoryview(sound), True)
+    assert is_irregular(memoryview(sound[:tables] + sound[tables + length :]), True)
 
 
 def test_blocks_of_a_dv_frame_are_numbered(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
-from longvid.decode.frame_numbers import FrameNumbers, _Bits
+from longvid.decode.frame_numbers import FrameNumbers
+from longvid.decode.h264_headers import Bits
 from tests.unit.decode.footage import decoded, encode, failures, one_segment
 from tests.unit.decode.test_lost_pictures import decoder, without_packet
 
@@ -86,11 +87,11 @@ def test_what_refers_to_a_lost_picture_is_a_gap(tmp_path: Path) -> None:
 
 
 def test_codes_are_read_as_the_standard_writes_them() -> None:
-    bits = _Bits(memoryview(bytes([0b1_010_011_0, 0b0100_0010, 0b1_0000000])))
+    bits = Bits(memoryview(bytes([0b1_010_011_0, 0b0100_0010, 0b1_0000000])))
     assert [bits.unsigned() for _ in range(4)] == [0, 1, 2, 3]
     assert bits.signed() == -2
-    assert _Bits(memoryview(b"\x01\0\0\3\1")).take(32) == 0x01000001
-    empty = _Bits(memoryview(b""))
+    assert Bits(memoryview(b"\x01\0\0\3\1")).take(32) == 0x01000001
+    empty = Bits(memoryview(b""))
     assert empty.unsigned() == 0
     assert empty.ran_out
 
