@@ -81,7 +81,7 @@ PARTS: dict[str, dict[str, str]] = {
         "llama_vid": "longvid.systems.llama_vid.language_model:LlamaVidLanguageModel",
         "longvu": "longvid.systems.longvu.language_model:LongVULanguageModel",
         "slowfast_llava": "longvid.systems.slowfast_llava.language_model:SlowFastLanguageModel",
-        "instructblip": ("longvid.systems.instructblip.language_model:InstructBlipLanguageModel"),
+        "instructblip": "longvid.systems.instructblip.language_model:InstructBlipLanguageModel",
         "mg_llava": "longvid.systems.mg_llava.language_model:MgLlavaLanguageModel",
         "quote": "longvid.llm.quote:Quote",
     },

@@ -35,7 +35,6 @@ _ANSWER_WORDS = (
     r"|정답|답변|답|الإجابة|الاجابة|الجواب|जवाब|उत्तर|উত্তর|כתשובה|התשובה|תשובה|ค[ำํา]+ตอบ|پاسخ"
     r"|பதில்"
 )
-ANSWER = re.compile(_ANSWER_WORDS)
 
 # What may stand between a word for "answer" and what it is.
 _IS = (

@@ -203,7 +203,6 @@ class DifferentialTokenDrop(_Ranking):
 
     name: ClassVar[str] = "dtd"
     compares_all: ClassVar[bool] = True
-    causal: ClassVar[bool] = True
 
     threshold: float = 0.5
     share: float = 0.0

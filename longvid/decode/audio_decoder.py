@@ -38,16 +38,6 @@ class AudioReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def languages(self, path: str) -> tuple[str, ...]:
-        """Return the languages of the sound tracks, "" for one that is not known.
-
-        Raises:
-            VideoError: The file cannot be opened; the stage is "text".
-        """
-        for message, _ in self._ask({"kind": "probe", "path": path}, path):
-            return tuple(message["languages"])
-        return ()
-
     def blocks(
         self,
         path: str,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -84,15 +83,8 @@ _THREE_LETTERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AudioFacts:
-    """What a file says of its sound tracks, in order: "" for a language that is not known."""
-
-    languages: tuple[str, ...] = ()
-
-
 class AudioEngine:
-    """Answers `probe` with the sound tracks of a file and `decode` with blocks of one of them.
+    """Answers `decode` with blocks of one of the sound tracks of a file.
 
     Args:
         options: {"language": ISO 639-1 or -2 code of the track that is wanted, "" for any}.
@@ -102,15 +94,6 @@ class AudioEngine:
     def __init__(self, options: dict[str, Any], tick: Callable[[], None]) -> None:
         self._language = str(options.get("language", ""))
         self._tick = tick
-
-    def probe(self, path: str) -> AudioFacts:
-        """List the sound tracks.
-
-        Raises:
-            VideoError: The file cannot be opened as a container.
-        """
-        with _opened(path) as container:
-            return AudioFacts(tuple(_language(stream) for stream in container.streams.audio))
 
     def decode(
         self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate

@@ -85,31 +85,6 @@ def pool_boxes(features: Tensor, boxes: Tensor, scale: float, bins: int = 56) ->
     return pooled
 
 
-def pool_boxes_reference(features: Tensor, boxes: Tensor, scale: float, bins: int = 56) -> Tensor:
-    """Compute the same sample by sample, as the original's loops do: the slow twin."""
-    height, width = features.shape[1:]
-    means = []
-    for box in (boxes.float() * scale).tolist():
-        grid = []
-        for low, high, size in ((box[1], box[3], height), (box[0], box[2], width)):
-            step = max(high - low, 1.0) / bins
-            per_bin = max(1, int(-(-step // 1)))
-            grid.append(
-                [
-                    (low + b * step + (k + 0.5) * step / per_bin, size)
-                    for b in range(bins)
-                    for k in range(per_bin)
-                ]
-            )
-        total = torch.zeros(features.shape[0])
-        for y, _ in grid[0]:
-            for x, _ in grid[1]:
-                if -1.0 <= y <= height and -1.0 <= x <= width:
-                    total += _bilinear(features, y, x)
-        means.append(total / (len(grid[0]) * len(grid[1])))
-    return torch.stack(means) if means else torch.zeros(0, features.shape[0])
-
-
 def join_levels(stages: list[Tensor]) -> Tensor:
     """Join the maps of a pyramid at the size of the first: (B, sum of C, H, W).
 
@@ -144,14 +119,3 @@ def _weights(features: Tensor, boxes: Tensor, scale: float, bins: int) -> tuple[
         )
     x1, y1, x2, y2 = cells.unbind(1)
     return axis_weights(y1, y2, height, bins), axis_weights(x1, x2, width, bins)
-
-
-def _bilinear(features: Tensor, y: float, x: float) -> Tensor:
-    height, width = features.shape[1:]
-    y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
-    top, left = int(y), int(x)
-    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-    dy, dx = y - top, x - left
-    upper = features[:, top, left] * (1 - dx) + features[:, top, right] * dx
-    lower = features[:, bottom, left] * (1 - dx) + features[:, bottom, right] * dx
-    return (upper * (1 - dy) + lower * dy).float()

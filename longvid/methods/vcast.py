@@ -109,17 +109,6 @@ def outstanding(means: Tensor, dot: Tensor, square: Tensor) -> Tensor:
     return 1 - cosine + (length - low) / (high - low + _EPS)
 
 
-def outstanding_slowly(x: Tensor) -> Tensor:
-    """Do what `outstanding` does from the tokens (T, n, D) alone, as it is published."""
-    tokens = x.float()
-    direction = F.normalize(tokens.mean(1, keepdim=True), dim=2, eps=_EPS)
-    cosine = (F.normalize(tokens, dim=2, eps=_EPS) * direction).sum(2)
-    length = tokens.norm(dim=2)
-    low, high = length.amin(1, keepdim=True), length.amax(1, keepdim=True)
-    scores: Tensor = 1 - cosine + (length - low) / (high - low + _EPS)
-    return scores
-
-
 def keep_outstanding(x: Tensor, ratio: float, min_k: int = 1) -> Tensor:
     """Mark the tokens that V-CAST keeps; a single frame is kept whole.
 

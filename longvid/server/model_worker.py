@@ -83,11 +83,6 @@ class ModelWorker:
             )
             self._reader = asyncio.create_task(self._read(self._process))
 
-    async def restart(self) -> None:
-        """End the process, so that the next question opens the store again."""
-        await self.close()
-        await self.start()
-
     async def close(self) -> None:
         """End the process; questions in it fail."""
         process, self._process = self._process, None

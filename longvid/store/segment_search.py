@@ -20,7 +20,7 @@ from longvid.store.index_rows import TimeFilter
 from longvid.store.objects import Objects
 from longvid.store.player_time import in_player_time
 from longvid.store.segment_vectors import gather_segments
-from longvid.store.vectors import Hit, VectorIndex, best_hits, exact_search
+from longvid.store.vectors import Hit, VectorIndex, best_hits
 from longvid.store.video_index import VideoIndex
 
 #: A store of fewer vectors is searched in all its videos, whatever is asked for.
@@ -98,16 +98,6 @@ class SegmentSearch:
         else:
             hits = self._vectors.search(query, top_k, most, video_ids, recall, times)
         return _shown(hits, catalog)
-
-    def search_slowly(
-        self, embedding: torch.Tensor, top_k: int, video_ids: Sequence[str]
-    ) -> list[Hit]:
-        """Search by reading every vector from its chunk."""
-        catalog = self._catalogs.current()
-        manifests = catalog.manifests()
-        self._require_known(video_ids, manifests)
-        query = self._query(embedding, top_k)
-        return _shown(exact_search(self._objects, manifests, query, top_k, video_ids), catalog)
 
     def refresh(self, catalog: Catalog) -> None:
         """Cover the videos of a catalog, and write new parts of the index to the store."""

@@ -34,8 +34,8 @@ from longvid.store.index_shard import (
     remove_parts,
 )
 from longvid.store.layout import VECTORS
-from longvid.store.objects import DamagedObjectError, Objects
-from longvid.store.segment_vectors import LARGEST_PART, vectors_of
+from longvid.store.objects import Objects
+from longvid.store.segment_vectors import LARGEST_PART
 
 Floats = npt.NDArray[np.float32]
 
@@ -269,7 +269,8 @@ def best_hits(hits: Iterable[Hit], top_k: int) -> list[Hit]:
         key = (hit.video_id, hit.segment_index)
         if key not in best or best[key].score < hit.score:
             best[key] = hit
-    return _in_order(list(best.values()), top_k)
+    in_order = sorted(best.values(), key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))
+    return in_order[:top_k]
 
 
 def open_parts(
@@ -296,47 +297,6 @@ def open_parts(
             )
         parts.append(part)
     return _mark_alive(parts, manifests)
-
-
-def exact_search(
-    objects: Objects,
-    manifests: Mapping[str, str],
-    query: Floats,
-    top_k: int,
-    video_ids: Sequence[str] = (),
-) -> list[Hit]:
-    """Compare the query with every vector of every chunk: the readable twin of a search.
-
-    A video with a damaged chunk is left out, as in a search.
-
-    Args:
-        objects: The store's.
-        manifests: Checksum of the manifest by video id.
-        query: (E,) float32.
-        top_k: Segments wanted.
-        video_ids: Restricts the search; empty means everywhere.
-    """
-    hits: list[Hit] = []
-    for video_id in video_ids or sorted(manifests):
-        try:
-            read = vectors_of(objects, video_id, manifests[video_id])
-        except DamagedObjectError:
-            continue
-        if read is None:
-            continue
-        rows, vectors = read
-        scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
-        best: dict[int, Hit] = {}
-        for row, score in enumerate(scores.astype(np.float32).tolist()):
-            hit = Hit(*rows.span(row), score)
-            if hit.segment_index not in best or best[hit.segment_index].score < score:
-                best[hit.segment_index] = hit
-        hits += best.values()
-    return _in_order(hits, top_k)
-
-
-def _in_order(hits: list[Hit], top_k: int) -> list[Hit]:
-    return sorted(hits, key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))[:top_k]
 
 
 def _mark_alive(parts: Sequence[Part], manifests: Mapping[str, str]) -> list[Part]:

@@ -16,7 +16,7 @@ from longvid.capacity import needs_of
 from longvid.config import Config, load_config
 from longvid.errors import ConfigError, ModelError
 from longvid.llm.generation import end_ids
-from longvid.methods.roi_pooling import join_levels, pool_boxes_reference
+from longvid.methods.roi_pooling import join_levels
 from longvid.methods.tracking import Detection
 from longvid.models import detectors
 from longvid.models.families.protocol import TextPiece
@@ -28,6 +28,7 @@ from tests.conftest import DATA
 from tests.parity import published_checkpoints as tiny
 from tests.parity.mg_llava_checkpoint import HIGH_SIDE, LLM, SIDE, write_connector, write_towers
 from tests.parity.test_published_slowfast import frames_of
+from tests.reference.methods import pool_boxes_slowly
 
 CLIP = DATA / "bbb_rabbit_5s.mp4"
 QUESTION = "What does the rabbit do?"
@@ -107,7 +108,7 @@ def original(model: dict[str, Any], config: Config, question: str) -> torch.Tens
     embed = text.get_input_embeddings()
     pieces = [embed(torch.tensor(before))]
     for frame, of_frame in zip(tokens, joined, strict=True):
-        pooled = pool_boxes_reference(of_frame, boxes, of_frame.shape[-1] / HIGH_SIDE, 56)
+        pooled = pool_boxes_slowly(of_frame, boxes, of_frame.shape[-1] / HIGH_SIDE, 56)
         pieces += [frame, connector.bbox_projector(pooled)]
     return torch.cat([*pieces, embed(torch.tensor(after))])[None]
 

@@ -21,8 +21,6 @@ from longvid.types import Question, Segment, Selection, Tokens
 from tests.parity import family_cases as cases
 from tests.parity import published_checkpoints as published
 
-PLAIN = Question("what color is it ?", choices=("red", "dark blue"))
-
 
 def hostile(worker: Any) -> str:
     """Return every added token of a tokenizer as text."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError, ModelError
-from longvid.methods.roi_pooling import join_levels, pool_boxes_reference
+from longvid.methods.roi_pooling import join_levels
 from longvid.methods.tracking import Detection
 from longvid.models import detectors
 from longvid.models.weights import read_file
@@ -33,6 +33,7 @@ from tests.parity.mg_llava_checkpoint import (
     write_connector,
     write_towers,
 )
+from tests.reference.methods import pool_boxes_slowly
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +154,10 @@ def test_slow_frames_have_a_token_a_box(
             levels_of = joined[frame].split(levels)
             layers = zip(connector.levels.multi_level_linear, levels_of, strict=True)
             pooled = torch.stack(
-                [one(pool_boxes_reference(m, wanted, scale, 56)) for one, m in layers]
+                [one(pool_boxes_slowly(m, wanted, scale, 56)) for one, m in layers]
             ).sum(dim=0)
         else:
-            pooled = pool_boxes_reference(joined[frame], wanted, scale, 56)
+            pooled = pool_boxes_slowly(joined[frame], wanted, scale, 56)
         got = tokens.data[start : start + len(wanted)]
         expected = connector.bbox_projector(pooled)
         # Two layers of random weights, sums of a thousand terms: what is pooled is held to 2e-6 by

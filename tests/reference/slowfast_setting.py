@@ -6,8 +6,6 @@ import re
 
 from longvid.methods.slowfast_pooling import _POOLS, SlowFastLayout
 
-__all__ = ["parse_setting"]
-
 _SETTING = re.compile(r"slowfast-slow_(\d+)frms_(\w+)-fast_(\d+)x(\d+)")
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from longvid.errors import OpError
-from longvid.methods.roi_pooling import axis_weights, pool_boxes, pool_boxes_reference
+from longvid.methods.roi_pooling import axis_weights, pool_boxes
+from tests.reference.methods import pool_boxes_slowly
 
 
 def boxes_of_every_kind() -> torch.Tensor:
@@ -31,7 +32,7 @@ def test_equals_the_slow_twin(bins: int, size: tuple[int, int]) -> None:
     features = torch.randn(5, *size, generator=torch.Generator().manual_seed(0))
     boxes = boxes_of_every_kind()
     fast = pool_boxes(features, boxes, 0.125, bins)
-    slow = pool_boxes_reference(features, boxes, 0.125, bins)
+    slow = pool_boxes_slowly(features, boxes, 0.125, bins)
     torch.testing.assert_close(fast, slow, atol=1e-6, rtol=0)
 
 

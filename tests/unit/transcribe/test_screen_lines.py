@@ -21,7 +21,6 @@ from longvid.transcribe.screen_lines import (
 from longvid.types import TextLine
 
 BOX = (0.2, 0.4, 0.6, 0.5)
-LATIN = scripts_of("latin")
 
 
 def merged(frames: Sequence[Sequence[Reading]], **settings: float) -> list[TextLine]:
