@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["DAMAGES"]
-
 
 def _flip(data: bytes, draw: random.Random) -> bytes:
     changed = bytearray(data)

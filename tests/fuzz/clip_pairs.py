@@ -7,8 +7,6 @@ from pathlib import Path
 
 from tests.unit.decode.footage import encode
 
-__all__ = ["PAIRS", "Pair"]
-
 
 @dataclass(frozen=True)
 class Pair:

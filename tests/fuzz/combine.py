@@ -17,8 +17,6 @@ from pathlib import Path
 
 from benchmarks.measurements import Row, print_table, write_json
 
-__all__ = ["combined", "read_rows"]
-
 
 def read_rows(file: Path) -> tuple[list[Row], dict[str, object]]:
     """Read what a harness wrote: its rows, and the commit and the settings that it ran with."""

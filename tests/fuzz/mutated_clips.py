@@ -42,8 +42,6 @@ from longvid.sample import Sampling, plan_chunks
 from longvid.types import Chunk, Failure, FrameSize, SegmentPlan
 from tests.fuzz.clip_pairs import PAIRS, Pair
 
-__all__ = ["FAULTS", "Tally", "base_clips", "fuzz", "mutated", "try_batch"]
-
 FAULTS = ("wrong pictures", "hangs", "child errors", "parent errors")
 
 _SIZE = FrameSize(24, 32)

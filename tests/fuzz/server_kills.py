@@ -33,8 +33,6 @@ from longvid.errors import StoreError
 from longvid.store import Store
 from tests.e2e.test_server import Server, start
 
-__all__ = ["main", "run"]
-
 FAULTS = ("lost", "half", "stuck")
 DATA = Path(__file__).parents[1] / "data"
 CLIPS = ("bbb_rabbit_5s.mp4", "sign_book_640x480.mkv", "stream_title_vfr_vp8.webm")

@@ -23,8 +23,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["Outcome", "attack", "main"]
-
 SECRET = "the secret of a file outside"
 _TEXTS = (
     *("", " ", "what color is the star?", "\0", "\ud800", "‮", "a" * 9000, "<script>", "%00"),

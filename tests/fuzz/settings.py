@@ -45,8 +45,6 @@ from longvid.timed_text.subtitle_formats import (
 )
 from longvid.types import Question, TextLine, Video, Word
 
-__all__ = ["FAULTS", "KINDS", "Tally", "fuzz", "make_store"]
-
 FAULTS = ("foreign errors", "long sentences", "slow answers")
 _STOP_SECONDS = 60.0  # of waiting, after which a case counts as slow
 _MOST_SECONDS, _MOST_CHARACTERS = 5.0, 6000  # a path may have 4,096

@@ -22,8 +22,6 @@ from tests.parity.family_checkpoints import (
     write_word_tokenizer,
 )
 
-__all__ = ["Case", "model"]
-
 
 @dataclass(frozen=True)
 class Case:

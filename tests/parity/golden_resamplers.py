@@ -11,8 +11,6 @@ from longvid.models.flamingo import FlamingoResampler
 from tests.parity.golden_file import GoldenFile
 from tests.parity.golden_weights import TOLERANCE, weights_of, widths_of
 
-__all__ = ["check_blip2", "check_flamingo", "check_idefics", "check_idefics2", "check_instructblip"]
-
 
 @torch.no_grad()
 def check_flamingo(golden: GoldenFile) -> None:

@@ -8,9 +8,6 @@ import torch
 
 from tests.parity.golden_file import GoldenFile
 
-__all__ = ["TOLERANCE", "weights_of", "widths_of"]
-
-
 TOLERANCE = 2e-6
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["interleave_subtitles"]
-
 
 def interleave_subtitles(
     end_seconds: Sequence[float],

@@ -29,9 +29,6 @@ from tests.parity.family_checkpoints import (
     tower,
 )
 
-__all__ = ["INTERNVL", "SMOLVLM"]
-
-
 # InternVL3 and SmolVLM2: square frames whose patches are shuffled four to a token.
 _SHUFFLED_SIDE = 24
 

@@ -35,7 +35,6 @@ from longvid.systems.longvu.padded_grid import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["IMAGE_TOKEN_ID", "LongVU", "PreparedInputs", "VisualBlock"]
 
 # The id that stands for the video in a tokenised prompt.
 IMAGE_TOKEN_ID = -200

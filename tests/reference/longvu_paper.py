@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from longvid.methods.longvu_config import LongVUConfig
 
-__all__ = ["PAPER"]
-
 #: Windows of 8 frames, compared with the others only and with no frame forced, always reduced and
 #: without a limit; the low resolution when over budget; threshold 0.75 for STC; padding cut the
 #: right way round. Source: LongVU sections 3.2 to 3.4.

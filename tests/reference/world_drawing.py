@@ -29,8 +29,6 @@ from longvid.world.scene import (
     Shot,
 )
 
-__all__ = ["draw_one"]
-
 
 def draw_one(shot: Shot, fraction: float, size: int = 64) -> np.ndarray:
     """Draw one frame the slow way, thing by thing over the whole frame: (3, size, size) uint8."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["write_fields"]
-
 _SIZE = 64
 _BLOCKS = 8  # of a field: four wide, two high
 _TOP, _BOTTOM = 0, 1

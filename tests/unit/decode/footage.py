@@ -14,8 +14,6 @@ from av.video.reformatter import Interpolation
 
 from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, Video
 
-__all__ = ["all_frames", "as_rgb", "decoded", "encode", "failures", "one_segment", "picture"]
-
 
 def picture(index: int, height: int = 96, width: int = 128) -> np.ndarray[Any, Any]:
     """Draw a picture that differs from every other: (H, W, 3) uint8."""

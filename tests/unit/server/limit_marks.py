@@ -9,9 +9,6 @@ import pytest
 
 from longvid.server.api_errors import ApiError
 
-__all__ = ["TESTED", "Test", "limit", "refused"]
-
-
 Test = Callable[..., None]
 TESTED: dict[str, Test] = {}
 
