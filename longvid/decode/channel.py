@@ -1,4 +1,18 @@
-"""Messages between a decoder and its child process: JSON with file descriptors beside it."""
+"""Messages between a decoder and its child process: JSON with file descriptors beside it.
+
+The first message of the parent (`process.py`) names the engine, its options and its limits; the
+child (`child.py`) answers `ready`, or `error`. Then one request at a time, by its `kind`:
+
+    parent         child
+    probe      →   facts             what a file says of itself
+    groups     →   starts            when its groups of pictures begin
+    text       →   lines             its subtitles
+    decode     →   segment | gap …   a segment's frames are in a file, whose descriptor travels
+    read       →                     the parent has read a segment, its slot is free
+
+Every answer ends with `end`, or with `error`: a kind of failure and a sentence. While the child
+works it sends `tick`, which keeps the parent from killing it.
+"""
 
 from __future__ import annotations
 

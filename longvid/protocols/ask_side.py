@@ -47,7 +47,10 @@ class Selector(Protocol):
     def __call__(
         self, query: Query, segments: Sequence[Segment], budget: int, /
     ) -> Sequence[Segment]:
-        """Return segments in time order whose tokens fit the budget."""
+        """Return segments in time order whose tokens fit the budget, none without a token.
+
+        `longvid.select.candidate_frames` lists frames and cuts segments down to some of them.
+        """
 
 
 class SelectorPart(Part, Protocol):

@@ -19,7 +19,7 @@ import longvid
 from longvid import registry
 from longvid.cli import _parser
 from longvid.config import load_config
-from longvid.testing import check_compressor
+from longvid.testing import check_compressor, check_selector
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -81,6 +81,13 @@ def test_the_example_works_from_a_package_of_its_own(
     registry._entry_points.cache_clear()
     assert load_config("mini", ["compressors.0.name=every_other"]) == by_place
     registry._entry_points.cache_clear()
+
+
+def test_the_selector_keeps_the_laws_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("mypackage_first")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(blocks("python")[2], module.__dict__)
+    check_selector(module.First())
 
 
 def test_every_command_it_tells_to_type_is_known() -> None:
