@@ -91,6 +91,7 @@ class PacketTable:
             foretell frames.
         join_places: The packets at which the clock was carried on.
         encrypted: Packets say that they are.
+        says_once: A packet changes the decoder for all that follow: a palette, new headers.
         claimed_end_seconds: Where the header says the video ends, if it was found to end earlier
             because the file is cut or damaged.
         prints: (K,) uint32, `fingerprint` of each packet.
@@ -104,6 +105,7 @@ class PacketTable:
     reliable: bool
     join_places: tuple[int, ...]
     encrypted: bool
+    says_once: bool
     claimed_end_seconds: float | None
     prints: npt.NDArray[np.uint32]
 
@@ -166,6 +168,7 @@ class _Packets:
         self.encrypted = False
         #: Every packet has a time and is one picture, and nothing is said only once.
         self.regular = True
+        self.says_once = False
 
     def add(self, packet: Packet[VideoStream] | None) -> None:
         """Note the next packet; None is a read error."""
@@ -178,7 +181,8 @@ class _Packets:
         data = memoryview(packet)
         # An edit list discards a packet, or the codec hides it: decoded, never shown.
         hidden = packet.is_discard or (self._invisible is not None and self._invisible(data))
-        if packet.pts is None or self._says_once(packet):
+        self.says_once |= self._says_once(packet)
+        if packet.pts is None or self.says_once:
             self.regular = False
         if self._irregular is not None and self._irregular(data, packet.is_keyframe):
             self.regular = False
@@ -273,6 +277,7 @@ def scan(
         join_places=carried.places,
         prints=np.array(read.prints, np.uint32),
         encrypted=read.encrypted,
+        says_once=read.says_once,
         claimed_end_seconds=_missing_tail(container, stream, times, read.num_packets, read.damaged)
         if not carried.places
         else None,

@@ -17,7 +17,13 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from longvid.decode.codec import DecoderSettings, first_picture
-from longvid.decode.container import clock_start_seconds, encrypted, open_video, undecodable
+from longvid.decode.container import (
+    clock_start_seconds,
+    encrypted,
+    open_video,
+    undecodable,
+    unusable,
+)
 from longvid.decode.engine import (
     Allocate,
     DecodedSegment,
@@ -257,6 +263,13 @@ class PyAVEngine:
         if not len(times):
             raise undecodable(path, "corrupt", "holds no frame that can be read.")
         if self._other_source is not None:
+            if table.says_once:  # whoever reads a packet before decoding it takes that away
+                raise unusable(
+                    path,
+                    "unsupported",
+                    "says only once what its decoder needs, such as a palette, which other "
+                    "libraries lose; use the decoder pyav.",
+                )
             keyframes = np.flatnonzero(table.keyframe[table.packet_of]).tolist()
             source = self._other_source(path, times, keyframes if planned else None, container_name)
         return _OpenVideo(

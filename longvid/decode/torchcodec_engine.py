@@ -1,7 +1,8 @@
 """Pictures from torchcodec, at times that the packets tell.
 
 torchcodec seeks by presentation time, and FFmpeg seeks in MPEG-TS by decoding time: with B-frames
-it then misses every keyframe, the first too. Such a file is refused.
+it then misses every keyframe, the first too. Such a file is refused, and so is one whose packets
+foretell no pictures: it has to be decoded in order, and torchcodec seeks.
 """
 
 from __future__ import annotations
@@ -46,12 +47,20 @@ class _TorchcodecSource:
         self,
         path: str,
         times: FrameTimes,
-        keyframes: Sequence[int] | None,  # not needed: torchcodec's own scan finds them
+        keyframes: Sequence[int] | None,
         container: str,
         num_threads: int,
         progress: Progress,
     ) -> None:
         self._times, self._progress = times, progress
+        if keyframes is None:
+            raise VideoError(
+                f"{path} cannot be read by torchcodec: its pictures have to be decoded in order "
+                "from the first, and torchcodec seeks; use the decoder pyav.",
+                kind="unsupported",
+                path=path,
+                stage="probe",
+            )
         decoders = importlib.import_module("torchcodec.decoders")
         try:
             self._decoder: Any = decoders.VideoDecoder(

@@ -260,3 +260,23 @@ def test_torchcodec_refuses_what_it_cannot_seek_in(tmp_path: Path) -> None:
         assert caught.value.kind == "unsupported"
         video = decoder.probe(str(plain))
         assert not failures(decoder.decode(one_segment(video, [0.0, 0.5, 1.1])))
+
+
+def test_other_libraries_refuse_a_palette_that_comes_once(other: Any) -> None:
+    _, decoder = other
+    with pytest.raises(VideoError, match="such as a palette"):
+        decoder.probe(str(DATA / "cases" / "imagej_gray8.avi"))
+
+
+def test_a_gradual_refresh_is_read_in_order_or_refused(other: Any, tmp_path: Path) -> None:
+    options = {"g": "10", "bf": "0", "x264-params": "intra-refresh=1"}
+    path = encode(tmp_path / "clip.mkv", 40, options=options)
+    name, decoder = other
+    if name == "torchcodec":
+        with pytest.raises(VideoError, match="decoded in order from the first"):
+            decoder.probe(str(path))
+        return
+    frames = {pts: as_rgb(frame, 96, 128) for pts, frame in all_frames(path)}
+    times = [list(frames)[rank] for rank in (3, 17, 36)]
+    found = decoded(decoder.decode(one_segment(decoder.probe(str(path)), times)))
+    assert all((found[pts] == frames[pts]).all() for pts in times)
