@@ -79,7 +79,8 @@ def _find(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> 
         pictures, boxes = pictures + seen, boxes + found
         remark(f"{name}: {counted(found, 'box')} in {counted(seen, 'new picture')}")
         if found and serves_mini:
-            warn(_footage_note(config, store, video_id))
+            for note in _footage_notes(config, store, video_id):
+                warn(note)
     embedded = _embedded(config, store, videos) if options.embed else 0
     if options.json:
         vectors = {"vectors": embedded} if options.embed else {}
@@ -116,15 +117,15 @@ def _shown(store: Store, videos: dict[str, str]) -> Iterator[tuple[str, str, OnP
             done = begun.seconds_known
 
 
-def _footage_note(config: Config, store: Store, video_id: str) -> str:
-    """Return the caveat about a video's pictures, "" where the drawn world is what they show."""
+def _footage_notes(config: Config, store: Store, video_id: str) -> list[str]:
+    """Return the caveats about a video's pictures, none where the drawn world is what they show."""
     from longvid.qa.candidate_segments import evenly
-    from longvid.qa.footage_note import LOOKED_AT, footage_note, segments_at
+    from longvid.qa.footage_note import LOOKED_AT, footage_notes, segments_at
     from longvid.store import stored_picture_times
 
     times = stored_picture_times(store, video_id)
     places = [(video_id, times[place]) for place in evenly(len(times), LOOKED_AT)]
-    return footage_note(store, config.llm, segments_at(store, places))
+    return footage_notes(store, config.llm, segments_at(store, places))
 
 
 def _embed(options: argparse.Namespace, store: Store, videos: dict[str, str]) -> int:

@@ -9,7 +9,8 @@ from longvid.lazy_import import torch
 from longvid.llm.known_footage import KnownFootage
 from longvid.protocols import LanguageModelPart
 from longvid.store import Store
-from longvid.types import Selection
+from longvid.store.objects import DamagedObjectError
+from longvid.types import Segment, Selection
 
 #: Segments that a caveat is made of.
 LOOKED_AT = 8
@@ -17,8 +18,10 @@ LOOKED_AT = 8
 _MOMENT = 1e-3
 
 
-def footage_note(store: Store, llm: LanguageModelPart, keys: Sequence[tuple[str, int]]) -> str:
-    """Return the caveat about the first of some segments, "" where there is nothing to say.
+def footage_notes(
+    store: Store, llm: LanguageModelPart, keys: Sequence[tuple[str, int]]
+) -> list[str]:
+    """Return the caveats about the first of some segments: the footage, and which are damaged.
 
     Args:
         store: Holds the segments.
@@ -27,7 +30,7 @@ def footage_note(store: Store, llm: LanguageModelPart, keys: Sequence[tuple[str,
 
     Raises:
         ModelError: What the checkpoint says is damaged.
-        StoreError: The segments are.
+        StoreError: A segment is not in the store.
     """
     for checkpoint in llm.checkpoints():
         try:
@@ -36,10 +39,27 @@ def footage_note(store: Store, llm: LanguageModelPart, keys: Sequence[tuple[str,
             continue
         known = KnownFootage.read(folder)
         if known is not None:
-            segments = store.load(list(dict.fromkeys(keys[:LOOKED_AT])))
+            segments, notes = _readable(store, list(dict.fromkeys(keys[:LOOKED_AT])))
             num_tokens = sum(len(segment.tokens) for segment in segments)
-            return known.note(Selection(tuple(segments), (), num_tokens))
-    return ""
+            if segments:
+                notes.append(known.note(Selection(tuple(segments), (), num_tokens)))
+            return [note for note in notes if note]
+    return []
+
+
+def _readable(store: Store, keys: list[tuple[str, int]]) -> tuple[list[Segment], list[str]]:
+    """Load segments; return those that are sound, and a sentence for each damaged object."""
+    try:
+        return store.load(keys), []
+    except DamagedObjectError:
+        segments: list[Segment] = []
+        sentences: list[str] = []
+        for key in keys:
+            try:
+                segments += store.load([key])
+            except DamagedObjectError as error:
+                sentences.append(str(error))
+        return segments, list(dict.fromkeys(sentences))
 
 
 def segments_at(store: Store, places: Iterable[tuple[str, float]]) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name
 from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
 from longvid.qa.evidence import evidence_of
-from longvid.qa.footage_note import LOOKED_AT, footage_note, segments_at
+from longvid.qa.footage_note import LOOKED_AT, footage_notes, segments_at
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
@@ -153,7 +153,7 @@ class StoreSearch:
         notes = (
             self.embedder.note,
             nothing_fits(scores, self.config.ask.min_score),
-            footage_note(self.store, self.config.llm, keys),
+            *footage_notes(self.store, self.config.llm, keys),
         )
         return [note for note in notes if note]
 

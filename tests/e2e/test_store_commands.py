@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -115,6 +116,22 @@ def test_verify_names_what_is_damaged_and_rebuild_mends_the_caches(
     index(videos, store)
     assert run_json(capsys, "store", "verify", "--store", store) == []
     assert Store.open(store).digest() == before
+
+
+def test_a_search_goes_on_where_a_video_that_it_finds_is_damaged(
+    small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    sound = run_json(capsys, "search", "a red circle", "--store", store)
+    chunk = next(store.glob("videos/*/segments-*"))
+    content = bytearray(chunk.read_bytes())
+    content[-100] ^= 0xFF
+    chunk.write_bytes(content)
+    assert main(["search", "a red circle", "--store", str(store), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == sound
+    assert printed.err.count(f"{chunk.name} of the store") == 1
 
 
 def test_failures_by_kind_with_the_decoders_last_words(
