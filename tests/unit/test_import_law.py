@@ -7,6 +7,7 @@ The table of floors in CONTRIBUTING.md is made of FLOORS and KNOWS: after a chan
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import os
 import subprocess
@@ -102,14 +103,17 @@ def room_of(module: str) -> str | None:
     return None
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield every module named in an import statement, lazy ones included."""
+@functools.cache
+def imports(path: Path) -> list[str]:
+    """Return every module named in an import statement, lazy ones included."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield f"{'.' * node.level}{node.module or ''}"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.append(f"{'.' * node.level}{node.module or ''}")
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
 def sources() -> list[Path]:
