@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import os
@@ -41,6 +42,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what starts Ray: one process runs all of it, which takes the longest."""
     items.sort(key=lambda item: not starts_ray(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what imports have made out of garbage collection: it lives for ever."""
+    gc.freeze()
 
 
 @functools.cache
