@@ -153,12 +153,17 @@ def test_no_server_is_a_sentence() -> None:
         part(url).setup().answer(OPEN, selection())
 
 
-def test_faults_that_pass_are_tried_again_and_retry_after_is_kept() -> None:
-    limited = Play(status=429, body=b"{}", headers={"Retry-After": "0.01"})
+def test_faults_that_pass_are_tried_again_and_retry_after_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("longvid.llm.chat_server.time.sleep", waited.append)
+    limited = Play(status=429, body=b"{}", headers={"Retry-After": "7"})
     broken = Play(replies.vllm("Three"), cut=True)
     found, served, _ = ask([limited, broken, Play(replies.vllm("Three"))], retries=2)
     assert found.text == "Three"
     assert len(served.requests) == 3
+    assert [seconds for seconds in waited if seconds] == [7.0, 1.0]
 
 
 def test_a_changed_model_is_refused() -> None:
