@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from longvid.types import Answer, Question
 
 pytest.importorskip("fastapi", reason="install longvid[server]")
 
-from tests.e2e.test_server import Server, start
+from tests.e2e.test_server import Server
 
 pytestmark = pytest.mark.server
 
@@ -46,10 +45,8 @@ def spans(evidence: Any) -> Spans:
 
 
 @pytest.fixture(scope="module")
-def store(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("doors") / "store"
-    shutil.copytree(small_store, folder)
-    return folder
+def store(served: Server) -> Path:
+    return served.folder / "store"
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +65,6 @@ def expected(qa: longvid.VideoQA) -> list[Spans]:
     return found
 
 
-@pytest.fixture(scope="module")
-def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("server"), "--store", str(store))
-    server.wait("/readyz", lambda status, _: status == 200)
-    yield server
-    server.process.terminate()
-    server.process.wait(30)
-
-
 def test_the_command_line(
     qa: longvid.VideoQA,
     store: Path,
@@ -92,10 +80,10 @@ def test_the_command_line(
     assert found == expected
 
 
-def test_http(server: Server, expected: list[Spans]) -> None:
+def test_http(served: Server, expected: list[Spans]) -> None:
     def ask(text: str) -> Spans:
         messages = [{"role": "user", "content": text}]
-        status, body = server.call("/v1/chat/completions", {"messages": messages})
+        status, body = served.call("/v1/chat/completions", {"messages": messages})
         assert status == 200, body
         return spans(body["choices"][0]["message"]["evidence"])
 
@@ -128,7 +116,7 @@ def test_agents(store: Path, expected: list[Spans]) -> None:
 
 
 @pytest.mark.browser
-def test_the_page(server: Server, expected: list[Spans]) -> None:
+def test_the_page(served: Server, expected: list[Spans]) -> None:
     from tests.e2e.test_page import ARGUMENTS, sync_api
 
     chromium = shutil.which("chromium")
@@ -139,7 +127,7 @@ def test_the_page(server: Server, expected: list[Spans]) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_page()
         page.set_default_timeout(120_000)
-        page.goto(server.url)
+        page.goto(served.url)
         page.wait_for_selector("#videos .video")
         for place, text in enumerate(QUESTIONS):
             page.locator("#fresh").dispatch_event("click")  # each question stands alone

@@ -312,6 +312,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(browser: Any, tmp_path: P
     again = servers.start(tmp_path, *words, port=port)
     try:
         page.locator("#videos .name", has_text="film.mp4").wait_for()
+        page.wait_for_function("() => !document.querySelector('.transfer')")
         [stored] = (tmp_path / "data" / "files").glob("*.mp4")
         assert stored.read_bytes() == film.read_bytes()
         assert list((tmp_path / "data" / "parts").iterdir()) == []

@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("fastapi", reason="install longvid[server]")
 
-from tests.e2e.test_server import Server, start
+from tests.e2e.test_server import Server
 
 pytestmark = pytest.mark.server
 
@@ -23,29 +22,18 @@ QUESTION = "what color is the star?"
 
 
 @pytest.fixture(scope="module")
-def server(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("clients")
-    shutil.copytree(small_store, folder / "store")
-    server = start(folder, "--store", str(folder / "store"))
-    server.wait("/readyz", lambda status, _: status == 200, 120)
-    yield server
-    server.process.terminate()
-    server.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def answer(server: Server) -> str:
-    status, body = server.call("/api/ask", {"question": QUESTION})
+def answer(served: Server) -> str:
+    status, body = served.call("/api/ask", {"question": QUESTION})
     assert status == 200
     found = body["answer"]  # a chat shows the caveat, too
     return f"{found['text']}\n\n({found['note']})" if found["note"] else str(found["text"])
 
 
-def test_async_openai(server: Server, answer: str) -> None:
+def test_async_openai(served: Server, answer: str) -> None:
     openai = pytest.importorskip("openai", reason="install openai")
 
     async def run() -> None:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none") as client:
             messages = [{"role": "user", "content": QUESTION}]
             whole, stream = await asyncio.gather(
                 client.chat.completions.create(model="store", messages=messages),
@@ -65,19 +53,19 @@ def test_async_openai(server: Server, answer: str) -> None:
     asyncio.run(run())
 
 
-def test_langchain(server: Server, answer: str) -> None:
+def test_langchain(served: Server, answer: str) -> None:
     chat_models = pytest.importorskip("langchain_openai", reason="install langchain-openai")
     model = chat_models.ChatOpenAI(
-        base_url=f"{server.url}/v1", api_key="none", model="store", max_retries=0
+        base_url=f"{served.url}/v1", api_key="none", model="store", max_retries=0
     )
     assert model.invoke(QUESTION).content == answer
     assert "".join(str(chunk.content) for chunk in model.stream(QUESTION)) == answer
 
 
-def test_the_llm_tool(server: Server, answer: str, tmp_path: Path) -> None:
+def test_the_llm_tool(served: Server, answer: str, tmp_path: Path) -> None:
     pytest.importorskip("llm", reason="install llm")
     (tmp_path / "extra-openai-models.yaml").write_text(
-        f"- model_id: films\n  model_name: store\n  api_base: {server.url}/v1\n"
+        f"- model_id: films\n  model_name: store\n  api_base: {served.url}/v1\n"
     )
     environment = {
         **os.environ,
@@ -97,13 +85,13 @@ def test_the_llm_tool(server: Server, answer: str, tmp_path: Path) -> None:
         assert run.stdout.strip() == answer
 
 
-def test_curl(server: Server, answer: str) -> None:
+def test_curl(served: Server, answer: str) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not installed")
     body = json.dumps({"model": "store", "messages": [{"role": "user", "content": QUESTION}]})
     run = subprocess.run(
-        [curl, "-sS", f"{server.url}/v1/chat/completions", "--json", body],
+        [curl, "-sS", f"{served.url}/v1/chat/completions", "--json", body],
         capture_output=True,
         check=True,
         timeout=120,

@@ -15,8 +15,7 @@ from tests.fuzz.server_requests import SECRET, attack
 pytestmark = pytest.mark.server
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_hostile_requests_harm_nothing(small_store: Path, tmp_path: Path, seed: int) -> None:
+def test_hostile_requests_harm_nothing(small_store: Path, tmp_path: Path) -> None:
     shutil.copytree(small_store, tmp_path / "store")
     (tmp_path / "outside.mp4").write_text(SECRET)
     (tmp_path / "root").mkdir()
@@ -25,11 +24,12 @@ def test_hostile_requests_harm_nothing(small_store: Path, tmp_path: Path, seed: 
     try:
         server.wait("/readyz", lambda status, _: status == 200, 120)
         host, _, port = server.url.removeprefix("http://").partition(":")
-        outcome = attack(host, int(port), 250, seed)
-        print(f"seed {seed}: {dict(outcome.statuses)}")
-        assert outcome.faults == []
-        assert outcome.num_requests > 200
-        assert server.process.poll() is None
+        for seed in (1, 2):
+            outcome = attack(host, int(port), 250, seed)
+            print(f"seed {seed}: {dict(outcome.statuses)}")
+            assert outcome.faults == []
+            assert outcome.num_requests > 200
+            assert server.process.poll() is None
     finally:
         server.process.terminate()
         server.process.wait(30)

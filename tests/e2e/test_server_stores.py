@@ -63,13 +63,27 @@ def test_a_store_in_a_bucket(s3_server: str, small_store: Path, tmp_path: Path) 
         assert system.exists(f"served/store/videos/{video_id}")
 
 
-def test_two_servers_on_one_store(small_store: Path, tmp_path: Path) -> None:
+def test_two_servers_on_one_store_are_asked_while_it_is_indexed(
+    small_store: Path, tmp_path: Path
+) -> None:
     shutil.copytree(small_store, tmp_path / "store")
     words = ("--store", str(tmp_path / "store"), "--root", str(DATA))
     with serving(tmp_path / "a", *words) as first, serving(tmp_path / "b", *words) as second:
-        first.call("/api/ask", {"question": STAR})
-        second.call("/api/ask", {"question": STAR})
-        video_id = index(first, "flower_bloom.mp4")
+        before = first.call("/api/videos")[1]["total"]
+        status, job = first.call("/api/videos", {"path": str(DATA / "flower_bloom.mp4")})
+        assert status == 202, job
+        asked = 0
+        until = time.monotonic() + 300
+        while job["state"] != "done" and time.monotonic() < until:
+            for server in (first, second):  # both are asked while one of them indexes
+                status, body = server.call("/api/ask", {"question": STAR})
+                assert status == 200, body
+            asked += 1
+            job = first.call(f"/api/jobs/{job['id']}")[1]
+            assert job["state"] in ("queued", "running", "done")
+        assert asked >= 1
+        assert first.call("/api/videos")[1]["total"] == before + 1
+        video_id = job["video_id"]
         for server in (first, second):  # the other one sees it, too
             status, body = server.call("/api/ask", {"question": STAR, "videos": [video_id]})
             assert status == 200, body
@@ -86,24 +100,6 @@ def test_two_servers_on_one_store(small_store: Path, tmp_path: Path) -> None:
         )
         assert third.returncode == 1
         assert "is used by another server" in third.stderr
-
-
-def test_a_store_is_asked_while_it_is_indexed(small_store: Path, tmp_path: Path) -> None:
-    shutil.copytree(small_store, tmp_path / "store")
-    with serving(tmp_path, "--store", str(tmp_path / "store"), "--root", str(DATA)) as server:
-        before = server.call("/api/videos")[1]["total"]
-        _, job = server.call("/api/videos", {"path": str(DATA / "flower_bloom.mp4")})
-        asked = 0
-        until = time.monotonic() + 300
-        state = ""
-        while state != "done" and time.monotonic() < until:
-            status, body = server.call("/api/ask", {"question": STAR})
-            assert status == 200, body
-            asked += 1
-            state = server.call(f"/api/jobs/{job['id']}")[1]["state"]
-            assert state in ("queued", "running", "done")
-        assert asked >= 1
-        assert server.call("/api/videos")[1]["total"] == before + 1
 
 
 def test_a_model_that_cannot_be_loaded_says_why(small_store: Path, tmp_path: Path) -> None:
