@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import glob
 import hashlib
+import io
 import os
 import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from longvid.errors import ConfigError, counted, shown
 from longvid.fetch_guard import filesystem_options
@@ -36,6 +37,7 @@ _TEXT_SUFFIXES = frozenset({".ts", ".mts", ".mod"})
 _SNIFFED_BYTES = 512
 
 _MOST_LISTS = 8
+_MOST_LINE_BYTES = 32_768
 _HASH_BYTES = 16
 _READ_BYTES = 1 << 20
 
@@ -296,13 +298,24 @@ def _lines(name: str) -> Iterator[str]:
     try:
         if is_remote(name):
             system, path = remote_file(name)
-            lines = system.cat_file(path).decode().splitlines()
-            yield from (line.strip() for line in lines if line.strip())
+            file: BinaryIO = io.BytesIO(system.cat_file(path))
         else:
             if not os.path.isfile(name) and os.path.exists(name):
                 raise ConfigError(f"The list {name} is not a regular file; name a text file.")
-            with open(name, encoding="utf-8") as file:
-                yield from (line.strip() for line in file if line.strip())
+            file = open(name, "rb")  # noqa: SIM115  # closed below
+        with file:
+            mark = file.read(len(codecs.BOM_UTF8))
+            if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ConfigError(f"The list {name} is UTF-16; save it as UTF-8.")
+            file.seek(len(mark) if mark == codecs.BOM_UTF8 else 0)
+            while line := file.readline(_MOST_LINE_BYTES):
+                if len(line) == _MOST_LINE_BYTES:
+                    raise ConfigError(
+                        f"The list {name} has a line of more than {_MOST_LINE_BYTES:,} bytes; "
+                        "write a path a line."
+                    )
+                if path := os.fsdecode(line).strip():
+                    yield path
     except foreign_errors() as error:
         raise ConfigError(f"The list {name} cannot be read: {_reason(error)}.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,21 @@ def test_a_folder_that_cannot_be_read_is_told(
     listing = Listing([str(folder)])
     assert names(list(listing), folder) == ["a.MKV", "b.mp4"]
     assert listing.notes()[0] == f"The folder {folder}/deep cannot be read: permission denied."
+
+
+def test_a_list_may_begin_with_a_mark_and_name_files_of_any_bytes(folder: Path) -> None:
+    odd = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")
+    Path(odd).touch()
+    lines = [f"{folder}/b.mp4".encode(), os.fsencode(odd), b"", b"  "]
+    (folder / "list.txt").write_bytes(codecs.BOM_UTF8 + b"\r\n".join(lines))
+    assert list(list_videos([f"@{folder}/list.txt"])) == [f"{folder}/b.mp4", odd]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [("a.mp4\n".encode("utf-16"), "is UTF-16"), (b"\0" * 100_000, "a line of more than 32,768")],
+)
+def test_what_is_no_list_is_one_sentence(folder: Path, content: bytes, why: str) -> None:
+    (folder / "list.txt").write_bytes(content)
+    with pytest.raises(ConfigError, match=why):
+        list(list_videos([f"@{folder}/list.txt"]))
