@@ -10,7 +10,7 @@ other libraries are mapped here by the one room that calls the library (`raise .
     ├── ClusterError       a Ray cluster cannot be reached, or broke down during a run
     ├── VideoError         one video cannot be used; carries kind, stage and path
     ├── ModelError         a checkpoint is missing, incomplete, or does not fit the request
-    ├── StoreError         a store cannot be opened, is of another make, or cannot be written
+    ├── StoreError         a store cannot be opened, was made otherwise, or cannot be written
     ├── BudgetError        a token budget cannot be met
     ├── QuestionError      a question cannot be asked of this store or model
     └── OpError            wrong dtype, shape or device given to a tensor operation
@@ -18,22 +18,7 @@ other libraries are mapped here by the one room that calls the library (`raise .
 
 from __future__ import annotations
 
-__all__ = [
-    "BudgetError",
-    "ClusterError",
-    "ConfigError",
-    "FailureRateError",
-    "LawError",
-    "LongvidError",
-    "ModelError",
-    "OpError",
-    "QuestionError",
-    "StoreError",
-    "UnknownWordsError",
-    "VideoError",
-    "counted",
-    "shown",
-]
+from collections.abc import Collection
 
 
 class LongvidError(Exception):
@@ -112,6 +97,27 @@ def shown(value: object) -> str:
     except ValueError:  # Python's limit on the digits of an integer
         return "an integer of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def require_one_of(setting: str, value: object, known: Collection[object]) -> None:
+    """Refuse a value that a setting does not know.
+
+    Raises:
+        ConfigError: It names the setting, the value and what is known.
+    """
+    if value not in known:
+        *others, last = [str(one) or "''" for one in known]
+        raise ConfigError(f"{setting} is {shown(value)}; use {', '.join(others)} or {last}.")
+
+
+def require_at_least(setting: str, value: float, least: float) -> None:
+    """Refuse a number of a setting that is too small, or none.
+
+    Raises:
+        ConfigError: It names the setting, the least and the number.
+    """
+    if not value >= least:
+        raise ConfigError(f"{setting} must be at least {least}, got {shown(value)}.")
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_at_least
 from longvid.lazy_import import F, torch
 from longvid.methods.longvu_config import LongVUConfig
 from longvid.methods.temporal_reduction import select_frames
@@ -83,8 +83,7 @@ class TemporalReduction:
             raise ConfigError(
                 f"longvu_temporal.side must be 0 or a number of pixels, got {self.side}."
             )
-        if self.window < 1:
-            raise ConfigError(f"longvu_temporal.window must be at least 1, got {self.window}.")
+        require_at_least("longvu_temporal.window", self.window, 1)
         if not 0 < self.threshold <= 2:
             raise ConfigError(
                 f"longvu_temporal.threshold must be in (0, 2], got {self.threshold}; above 1 "

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from longvid.errors import ConfigError, VideoError, shown
+from longvid.errors import ConfigError, VideoError, require_at_least, require_one_of, shown
 from longvid.types import Chunk, Failure, SegmentPlan, Video
 
 
@@ -26,8 +26,7 @@ def _require_counts(least: int = 1, **counts: int) -> None:
         ConfigError: The sentence names the first of them.
     """
     for name, count in counts.items():
-        if not count >= least:
-            raise ConfigError(f"{name} must be at least {least}, got {shown(count)}.")
+        require_at_least(name, count, least)
 
 
 def _require_rates(**rates: float) -> None:
@@ -194,8 +193,7 @@ class Sampling:
     max_frames: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.grid not in _GRIDS:
-            raise ConfigError(f"sample.grid is {self.grid!r}; use {', '.join(_GRIDS)}.")
+        require_one_of("sample.grid", self.grid, _GRIDS)
         if not (self.fps >= _LEAST_FPS and math.isfinite(self.fps)):
             raise ConfigError(
                 f"sample.fps must be above 0 (at least {_LEAST_FPS:g}), got {self.fps}."

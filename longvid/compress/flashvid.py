@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from longvid.compress.grid import Placed, gather, same_grid
-from longvid.compress.ranking import require_num_segments, require_width, scored
+from longvid.compress.ranking import require_width, scored
+from longvid.errors import require_at_least
 from longvid.lazy_import import torch
 from longvid.methods import flashvid
 from longvid.methods.token_pooling import require_finite
@@ -51,7 +52,7 @@ class FlashVID:
     def __post_init__(self) -> None:
         self.settings()  # refuses what is out of range
         require_width("flashvid", self.score_width)
-        require_num_segments("flashvid", self.num_segments)
+        require_at_least("flashvid.num_segments", self.num_segments, 1)
 
     def settings(self) -> flashvid.FlashVIDSettings:
         """Return the settings of the method."""

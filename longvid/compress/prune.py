@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from longvid.compress.grid import Placed, equal_groups, gather, same_grid
-from longvid.errors import ConfigError, OpError
+from longvid.errors import ConfigError, OpError, require_at_least
 from longvid.lazy_import import ops, torch
 from longvid.methods.token_pooling import require_finite
 from longvid.types import Segment, Tokens
@@ -88,8 +88,7 @@ class SpatialTokenCompression(GridPruning):
     threshold: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.window < 1:
-            raise ConfigError(f"stc.window must be at least 1 frame, got {self.window}.")
+        require_at_least("stc.window", self.window, 1)
         if not -1 <= self.threshold <= 1:
             raise ConfigError(f"stc.threshold is a cosine in [-1, 1], got {self.threshold}.")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from longvid.compress.prune import GridPruning
-from longvid.errors import ConfigError, OpError
+from longvid.errors import ConfigError, OpError, require_at_least
 from longvid.lazy_import import ops
 from longvid.methods import dtd, evs, vcast, vidcom2
 from longvid.protocols import ADDED_LATER
@@ -47,16 +47,6 @@ def require_width(name: str, score_width: int) -> None:
         raise ConfigError(
             f"{name}.score_width must be 0 (all channels) or more, got {score_width}."
         )
-
-
-def require_num_segments(name: str, num_segments: int) -> None:
-    """Refuse a number of segments that is none.
-
-    Raises:
-        ConfigError: It is below 1.
-    """
-    if num_segments < 1:
-        raise ConfigError(f"{name}.num_segments must be at least 1, got {num_segments}.")
 
 
 class _Ranking(GridPruning):
@@ -109,7 +99,7 @@ class EfficientVideoSampling(_Ranking):
                 f"evs.ratio is the share of the tokens that go, in [0, 1), got {self.ratio}."
             )
         require_width(self.name, self.score_width)
-        require_num_segments(self.name, self.num_segments)
+        require_at_least(f"{self.name}.num_segments", self.num_segments, 1)
 
     def _keep(self, x: Tensor) -> Tensor:
         return evs.keep_changed(x, self.ratio)
@@ -142,7 +132,7 @@ class VidCom2(_Ranking):
                 f"vidcom2.ratio is the share of the tokens that stay, in (0, 1], got {self.ratio}."
             )
         require_width(self.name, self.score_width)
-        require_num_segments(self.name, self.num_segments)
+        require_at_least(f"{self.name}.num_segments", self.num_segments, 1)
 
     def _keep(self, x: Tensor) -> Tensor:
         return vidcom2.keep_unlike(x, self.ratio)
@@ -178,7 +168,7 @@ class VCast(_Ranking):
         if self.min_k < 0:
             raise ConfigError(f"vcast.min_k must be 0 or a number of tokens, got {self.min_k}.")
         require_width(self.name, self.score_width)
-        require_num_segments(self.name, self.num_segments)
+        require_at_least(f"{self.name}.num_segments", self.num_segments, 1)
 
     def _keep(self, x: Tensor) -> Tensor:
         return vcast.keep_outstanding(x, self.ratio, self.min_k)
@@ -217,7 +207,7 @@ class DifferentialTokenDrop(_Ranking):
                 f"dtd.share is the share of a frame's tokens that go, in [0, 1], got {self.share}."
             )
         require_width(self.name, self.score_width)
-        require_num_segments(self.name, self.num_segments)
+        require_at_least(f"{self.name}.num_segments", self.num_segments, 1)
 
     def _keep(self, x: Tensor) -> Tensor:
         if self.share:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from longvid.compress.grid import Placed, concatenate, equal_groups, gather
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_at_least, require_one_of
 from longvid.lazy_import import ops, torch
 from longvid.methods.token_pooling import mean_rows, require_finite
 from longvid.types import Segment, Tokens
@@ -55,8 +55,7 @@ class TokenMerging:
     heads: int = 1
 
     def __post_init__(self) -> None:
-        if self.unit not in _UNITS:
-            raise ConfigError(f"tome.unit is {self.unit!r}; use {', '.join(_UNITS)}.")
+        require_one_of("tome.unit", self.unit, _UNITS)
         if self.unit == "ratio" and not 0 <= self.amount < 1:
             raise ConfigError(f"tome.amount must be a ratio in [0, 1), got {self.amount}.")
         least = {"ratio": 0, "r": 0, "target": 1, "kth": 2}[self.unit]
@@ -66,10 +65,7 @@ class TokenMerging:
                 f"got {self.amount}."
             )
         for name, lowest in (("frames_per_clip", 1), ("protected", 0), ("heads", 1)):
-            if getattr(self, name) < lowest:
-                raise ConfigError(
-                    f"tome.{name} must be at least {lowest}, got {getattr(self, name)}."
-                )
+            require_at_least(f"tome.{name}", getattr(self, name), lowest)
 
     def setup(self, device: str = "cpu") -> TokenMerging | Placed:
         """Return the part itself, or its worker on a device."""

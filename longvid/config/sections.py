@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_at_least, require_one_of
 from longvid.sample import Sampling
 
 #: Types in which a store can keep tokens.
@@ -40,23 +40,31 @@ class StoreOptions:
     pictures: str = field(default="segment", metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
-        if self.tokens not in TOKEN_KINDS:
-            raise ConfigError(
-                f"store.tokens is {self.tokens!r}; use one of {', '.join(TOKEN_KINDS)}."
-            )
-        if self.embeddings not in _EMBEDDING_KINDS:
-            raise ConfigError(
-                f"store.embeddings is {self.embeddings!r}; use one of "
-                f"{', '.join(_EMBEDDING_KINDS)}."
-            )
-        if self.pictures not in PICTURE_CHOICES:
-            raise ConfigError(
-                f"store.pictures is {self.pictures!r}; use one of {', '.join(PICTURE_CHOICES)}."
-            )
+        require_one_of("store.tokens", self.tokens, TOKEN_KINDS)
+        require_one_of("store.embeddings", self.embeddings, _EMBEDDING_KINDS)
+        require_one_of("store.pictures", self.pictures, PICTURE_CHOICES)
         if self.vectors_per_segment < 1:
             raise ConfigError(
                 f"store.vectors_per_segment is {self.vectors_per_segment}; use 1 or more."
             )
+
+
+#: The words that a setting of `Ask` knows.
+_ASK_WORDS = {
+    "query_forms": ("question", "caption", "both"),
+    "route": ("none", "auto"),
+    "text": ("auto", "none", "retrieved"),
+    "experts": ("all", "rules", "model"),
+    "ground_frames": ("stored", "decoded"),
+    "subtitles": ("none", "listed", "interleaved", "covering"),
+}
+#: The least of its counts.
+_ASK_LEAST = {
+    **dict.fromkeys(("budget", "num_evidence", "batch_questions", "rerank_segments"), 1),
+    **dict.fromkeys(("num_rescored", "text_lines", "text_tokens"), 1),
+    **dict.fromkeys(("num_segments", "num_videos", "context_segments", "confirm_segments"), 0),
+    **dict.fromkeys(("max_shot_frames", "max_neighbor_shot_frames"), 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +158,10 @@ class Ask:
     text_embedder_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.query_forms not in ("question", "caption", "both"):
-            raise ConfigError(
-                f"ask.query_forms is {self.query_forms!r}; use question, caption or both."
-            )
-        if self.rerank_segments < 1 or self.confirm_segments < 0:
-            raise ConfigError(
-                "ask needs rerank_segments of at least 1 and confirm_segments of at least 0, got "
-                f"{self.rerank_segments} and {self.confirm_segments}."
-            )
+        for name, known in _ASK_WORDS.items():
+            require_one_of(f"ask.{name}", getattr(self, name), known)
+        for name, least in _ASK_LEAST.items():
+            require_at_least(f"ask.{name}", getattr(self, name), least)
         if self.confirm_prompt.replace("{caption}", "", 1).count("{") or (
             "{caption}" not in self.confirm_prompt
         ):
@@ -166,54 +169,18 @@ class Ask:
                 "ask.confirm_prompt needs the field {caption}, once, and no other, got "
                 f"{self.confirm_prompt!r}."
             )
-        if self.route not in ("none", "auto"):
-            raise ConfigError(f"ask.route is {self.route!r}; use none or auto.")
-        if not 0 <= self.moment_share <= 1 or self.num_rescored < 1:
-            raise ConfigError(
-                "ask needs moment_share from 0 to 1 and num_rescored of at least 1, got "
-                f"{self.moment_share} and {self.num_rescored}."
-            )
-        if self.text not in ("auto", "none", "retrieved"):
-            raise ConfigError(f"ask.text is {self.text!r}; use auto, none or retrieved.")
-        if self.experts not in ("all", "rules", "model"):
-            raise ConfigError(f"ask.experts is {self.experts!r}; use all, rules or model.")
-        if self.ground_frames not in ("stored", "decoded"):
-            raise ConfigError(
-                f"ask.ground_frames is {self.ground_frames!r}; use stored or decoded."
-            )
+        if not 0 <= self.moment_share <= 1:
+            raise ConfigError(f"ask.moment_share must be from 0 to 1, got {self.moment_share}.")
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
         if unknown:
             raise ConfigError(
                 f"ask.text_sources holds {sorted(unknown)}; use subtitle, speech and screen."
             )
-        if self.text_lines < 1 or self.text_tokens < 1 or not 0 <= self.text_weight < math.inf:
-            raise ConfigError(
-                "ask needs text_lines and text_tokens of at least 1 and text_weight of at least "
-                f"0, got {self.text_lines}, {self.text_tokens} and {self.text_weight}."
-            )
-        if not 0 <= self.text_embedder_weight < math.inf:
-            raise ConfigError(
-                f"ask.text_embedder_weight must be at least 0, got {self.text_embedder_weight}."
-            )
-        if self.subtitles not in ("none", "listed", "interleaved", "covering"):
-            raise ConfigError(
-                f"ask.subtitles is {self.subtitles!r}; use none, listed, interleaved or covering."
-            )
-        counts = (self.budget, self.num_evidence, self.batch_questions)
-        others = (
-            self.num_segments,
-            self.num_videos,
-            self.context_segments,
-            self.max_shot_frames,
-            self.max_neighbor_shot_frames,
-        )
-        if min(counts) < 1 or min(others) < 0:
-            raise ConfigError(
-                "ask needs budget, num_evidence and batch_questions of at least 1, and "
-                "num_segments, num_videos, context_segments, max_shot_frames and "
-                "max_neighbor_shot_frames of "
-                f"at least 0, got {', '.join(map(str, counts))}, and {', '.join(map(str, others))}."
-            )
+        for name in ("text_weight", "text_embedder_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"ask.{name} must be at least 0 and finite, got {getattr(self, name)}."
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from longvid.decode.decoder import InProcessDecoder, RunningDecoder
 from longvid.decode.process import Limits
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_one_of
 from longvid.protocols import RUN_ONLY
 from longvid.types import FrameSize
 
@@ -54,10 +54,7 @@ class PyAVDecoder:
     isolate: bool = field(default=True, metadata=RUN_ONLY)
 
     def __post_init__(self) -> None:
-        if self.approximate not in ("none", "reference", "keyframe"):
-            raise ConfigError(
-                f"decoder.approximate is {self.approximate!r}; use none, reference or keyframe."
-            )
+        require_one_of("decoder.approximate", self.approximate, ("none", "reference", "keyframe"))
         if self.tolerance_seconds < 0:
             raise ConfigError(
                 f"decoder.tolerance_seconds must not be negative, got {self.tolerance_seconds}."

@@ -15,7 +15,7 @@ from typing import Any
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
 from longvid.encode.shared_tower import SharedTower, see_alike
 from longvid.encode.video_embedder import VideoEmbedder
-from longvid.errors import ConfigError, ModelError
+from longvid.errors import ConfigError, ModelError, require_at_least, require_one_of
 from longvid.lazy_import import F, torch
 from longvid.methods.tome_tower import MergeSchedule, merge_inside
 from longvid.models import checkpoint_files
@@ -105,18 +105,13 @@ class HuggingFaceEncoder:
     query_instruction: str = field(default="", metadata=RUN_ONLY)
 
     def __post_init__(self) -> None:
-        if self.fit not in ("auto", "squash", "pad", "crop"):
-            raise ConfigError(f"encoder.fit is {self.fit!r}; use auto, squash, pad or crop.")
-        if self.resize not in ("swscale", "pillow"):
-            raise ConfigError(f"encoder.resize is {self.resize!r}; use swscale or pillow.")
+        require_one_of("encoder.fit", self.fit, ("auto", "squash", "pad", "crop"))
+        require_one_of("encoder.resize", self.resize, ("swscale", "pillow"))
         if self.resize == "pillow" and self.fit == "pad":
             raise ConfigError("encoder.resize = 'pillow' needs encoder.fit = squash, crop or auto.")
-        if self.grid not in ("full", "model"):
-            raise ConfigError(f"encoder.grid is {self.grid!r}; use full or model.")
-        if self.keep not in (PROJECTED, TOWER):
-            raise ConfigError(f"encoder.keep is {self.keep!r}; use {PROJECTED} or {TOWER}.")
-        if self.batch_frames < 1:
-            raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
+        require_one_of("encoder.grid", self.grid, ("full", "model"))
+        require_one_of("encoder.keep", self.keep, (PROJECTED, TOWER))
+        require_at_least("encoder.batch_frames", self.batch_frames, 1)
         if self.most_pixels < 0:
             raise ConfigError(f"encoder.most_pixels must not be negative, got {self.most_pixels}.")
         if self.embedder_width < 0:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_one_of
 from longvid.methods.mask_tracks import Propagate, follow
 from longvid.methods.phrase_tracks import Detect, ground_phrases
 from longvid.methods.phrases import noun_phrases
@@ -47,8 +47,7 @@ class OpenVocabulary:
     masks: bool = field(default=False, metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
-        if self.choice not in ("score", "model"):
-            raise ConfigError(f"grounder.choice is {self.choice!r}; use score or model.")
+        require_one_of("grounder.choice", self.choice, ("score", "model"))
         if self.masks and not self.tracker:
             raise ConfigError(
                 "grounder.masks needs a tracker that makes them; set grounder.tracker, such as "

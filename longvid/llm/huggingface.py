@@ -17,6 +17,8 @@ from longvid.errors import (
     ConfigError,
     LongvidError,
     ModelError,
+    require_at_least,
+    require_one_of,
 )
 from longvid.lazy_import import torch
 from longvid.llm.generation import (
@@ -93,16 +95,13 @@ class HuggingFaceLanguageModel:
     experts: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.choice_answer not in ("text", "letter"):
-            raise ConfigError(f"llm.choice_answer is {self.choice_answer!r}; use text or letter.")
-        if self.choice_score not in ("mean", "sum"):
-            raise ConfigError(f"llm.choice_score is {self.choice_score!r}; use mean or sum.")
+        require_one_of("llm.choice_answer", self.choice_answer, ("text", "letter"))
+        require_one_of("llm.choice_score", self.choice_score, ("mean", "sum"))
         if self.max_new_tokens < 0:
             raise ConfigError(
                 f"llm.max_new_tokens must not be negative, got {self.max_new_tokens}."
             )
-        if self.prefill_tokens < 1:
-            raise ConfigError(f"llm.prefill_tokens must be at least 1, got {self.prefill_tokens}.")
+        require_at_least("llm.prefill_tokens", self.prefill_tokens, 1)
         # What it names is checked where it is used.
         Placement(self.attention, self.device_map, self.bits, self.experts)
 

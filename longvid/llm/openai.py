@@ -17,7 +17,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from longvid.errors import ConfigError, LongvidError, ModelError, QuestionError
+from longvid.errors import (
+    ConfigError,
+    LongvidError,
+    ModelError,
+    QuestionError,
+    require_at_least,
+    require_one_of,
+)
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.chat_reply import Reply
@@ -74,8 +81,7 @@ class OpenAILanguageModel:
 
     def __post_init__(self) -> None:
         _require_address(self.url)
-        if self.choice_answer not in ("auto", "letter"):
-            raise ConfigError(f"llm.choice_answer is {self.choice_answer!r}; use auto or letter.")
+        require_one_of("llm.choice_answer", self.choice_answer, ("auto", "letter"))
         for name, least in (
             ("max_new_tokens", 1),
             ("max_pictures", 1),
@@ -84,10 +90,7 @@ class OpenAILanguageModel:
             ("input_price", 0),
             ("output_price", 0),
         ):
-            if not getattr(self, name) >= least:
-                raise ConfigError(
-                    f"llm.{name} must be at least {least}, got {getattr(self, name)}."
-                )
+            require_at_least(f"llm.{name}", getattr(self, name), least)
         if not self.timeout_seconds > 0:
             raise ConfigError(f"llm.timeout_seconds must be above 0, got {self.timeout_seconds}.")
 

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError, OpError
+from longvid.errors import ConfigError, OpError, require_at_least, require_one_of
 from longvid.lazy_import import ops, torch
 from longvid.methods.flashvid_merging import merge_along_time, unit
 from longvid.methods.vcast import frame_means
@@ -58,8 +58,7 @@ class FlashVIDSettings:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in CHOICES:
-            raise ConfigError(f"flashvid.method is {self.method!r}; use {', '.join(CHOICES)}.")
+        require_one_of("flashvid.method", self.method, CHOICES)
         if not 0 < self.ratio <= 1:
             raise ConfigError(
                 f"flashvid.ratio is the share of the tokens that stay, in (0, 1], got {self.ratio}."
@@ -72,8 +71,7 @@ class FlashVIDSettings:
             value = getattr(self, name)
             if not -1 <= value <= 1:
                 raise ConfigError(f"flashvid.{name} is a cosine in [-1, 1], got {value}.")
-        if self.min_scenes < 1:
-            raise ConfigError(f"flashvid.min_scenes must be at least 1, got {self.min_scenes}.")
+        require_at_least("flashvid.min_scenes", self.min_scenes, 1)
 
     def counts(self, num_tokens: int) -> tuple[int, int]:
         """Return how many tokens of a frame are chosen and how many are left by merging."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_at_least, require_one_of
 
 LLAMA_PAD_TOKEN_ID = 128002
 
@@ -80,8 +80,7 @@ class LongVUConfig:
                     "video checkpoints have 144, image checkpoints 576."
                 )
         for name in ("lowres_side", "max_length", "window", "chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"longvu.{name} must be at least 1, got {getattr(self, name)}.")
+            require_at_least(f"longvu.{name}", getattr(self, name), 1)
         if self.max_frames < 0 or self.answer_length < 0:
             raise ConfigError("longvu.max_frames and longvu.answer_length cannot be negative.")
         if not self.dino_threshold > 0:
@@ -94,10 +93,7 @@ class LongVUConfig:
             ("score_resolution", ("low", "high")),
             ("padding_side", ("right", "left")),
         ):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"longvu.{name} is {getattr(self, name)!r}; use {' or '.join(allowed)}."
-                )
+            require_one_of(f"longvu.{name}", getattr(self, name), allowed)
 
     @property
     def high_side(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longvid.errors import ConfigError, ModelError
+from longvid.errors import ConfigError, ModelError, require_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,7 @@ def upcycle(
         raise ConfigError(
             f"upcycle needs 1 <= top_k <= num_experts, got top_k {top_k} of {num_experts}."
         )
-    if every < 1:
-        raise ConfigError(f"upcycle.every must be at least 1 layer, got {every}.")
+    require_at_least("upcycle.every", every, 1)
     layers = next(
         (
             (name, part)

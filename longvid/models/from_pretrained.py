@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ConfigError, ModelError
+from longvid.errors import ConfigError, ModelError, require_one_of
 from longvid.lazy_import import torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import first_line, foreign_errors
@@ -48,10 +48,12 @@ class Placement:
     experts: str = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("llm.experts", self.experts, ("auto", "eager", "batched_mm", "grouped_mm"))
-        _one_of("llm.attention", self.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
-        _one_of("llm.device_map", self.device_map, ("", "auto", "balanced", "sequential"))
-        _one_of("llm.bits", self.bits, (0, 8, 4))
+        require_one_of("llm.experts", self.experts, ("auto", "eager", "batched_mm", "grouped_mm"))
+        require_one_of(
+            "llm.attention", self.attention, ("auto", "sdpa", "eager", "flash_attention_2")
+        )
+        require_one_of("llm.device_map", self.device_map, ("", "auto", "balanced", "sequential"))
+        require_one_of("llm.bits", self.bits, (0, 8, 4))
 
     def arguments(self, dtype: torch.dtype, device: str) -> dict[str, Any]:
         """Return what `from_pretrained` takes.
@@ -93,12 +95,6 @@ class Placement:
             )
             found.setdefault("device_map", {"": device})
         return found
-
-
-def _one_of(name: str, value: object, known: Sequence[object]) -> None:
-    if value not in known:
-        listed = ", ".join(repr(one) for one in known)
-        raise ConfigError(f"{name} is {value!r}; use one of {listed}.")
 
 
 def _require(module: str, setting: str, package: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from longvid import registry
-from longvid.errors import ConfigError, LongvidError, StoreError
+from longvid.errors import ConfigError, LongvidError, StoreError, require_at_least
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -54,8 +54,7 @@ class LikelihoodReranker:
 
     def __post_init__(self) -> None:
         for name in ("most_calls", "most_pictures", "batch_candidates"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"reranker.{name} must be at least 1, got {getattr(self, name)}.")
+            require_at_least(f"reranker.{name}", getattr(self, name), 1)
         if self.prompt.count("{caption}") != 1 or "{" in self.prompt.replace("{caption}", ""):
             raise ConfigError(
                 f"reranker.prompt is {self.prompt!r}; it needs the field {{caption}} once and no "

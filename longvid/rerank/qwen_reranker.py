@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError, ModelError, StoreError
+from longvid.errors import ModelError, StoreError, require_at_least
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -50,10 +50,7 @@ class Qwen3VLReranker:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.batch_candidates < 1:
-            raise ConfigError(
-                f"reranker.batch_candidates must be at least 1, got {self.batch_candidates}."
-            )
+        require_at_least("reranker.batch_candidates", self.batch_candidates, 1)
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
         return (hub_checkpoint("reranker", "reranker.model", self.model),)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_at_least
 from longvid.lazy_import import torch
 from longvid.select import algorithms
 from longvid.select.candidate_frames import Candidates, candidates, embedding_scores
@@ -94,8 +94,7 @@ class InverseTransform(_FrameSelector):
     power: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.power < 0:
-            raise ConfigError(f"bolt.power must be at least 0, got {self.power}.")
+        require_at_least("bolt.power", self.power, 0)
 
     def _choose(self, found: Candidates, scores: Tensor, budget: int) -> Tensor:
         chosen = algorithms.fit_count(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError, OpError
+from longvid.errors import ConfigError, OpError, require_one_of
 from longvid.lazy_import import torch
 from longvid.methods import stc
 from longvid.methods.token_pooling import pool_cells, require_finite
@@ -63,17 +63,13 @@ class QueryGuided:
     stc_threshold: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.over_budget not in ("content", "stc"):
-            raise ConfigError(
-                f"query_guided.over_budget is {self.over_budget!r}; use content or stc."
-            )
+        require_one_of("query_guided.over_budget", self.over_budget, ("content", "stc"))
         if self.stc_window < 1 or not -1 <= self.stc_threshold <= 1:
             raise ConfigError(
                 "query_guided needs stc_window >= 1 and stc_threshold in [-1, 1], got "
                 f"{self.stc_window} and {self.stc_threshold}."
             )
-        if self.score not in ("embedding", "tokens"):
-            raise ConfigError(f"query_guided.score is {self.score!r}; use embedding or tokens.")
+        require_one_of("query_guided.score", self.score, ("embedding", "tokens"))
         if self.coarse_height < 1 or self.coarse_width < 1:
             raise ConfigError(
                 "query_guided needs a coarse grid of at least 1x1, got "

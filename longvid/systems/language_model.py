@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longvid.errors import ConfigError, ModelError, QuestionError
+from longvid.errors import ConfigError, ModelError, QuestionError, require_at_least, require_one_of
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.generation import OnStep
@@ -62,10 +62,8 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
 
     def __post_init__(self) -> None:
         HuggingFaceLanguageModel.__post_init__(self)
-        if self.rope not in _ROPES:
-            raise ConfigError(f"llm.rope is {self.rope!r}; use '', linear or dynamic.")
-        if self.rope_factor < 1:
-            raise ConfigError(f"llm.rope_factor must be at least 1, got {self.rope_factor}.")
+        require_one_of("llm.rope", self.rope, _ROPES)
+        require_at_least("llm.rope_factor", self.rope_factor, 1)
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ConfigError(
                 "llm needs temperature >= 0 and top_p in (0, 1], got "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError
+from longvid.errors import require_one_of
 from longvid.methods.phrase_tracks import Detect, Phrase, ground_phrases
 from longvid.methods.tracking import Detection
 from longvid.models.mini_vocabulary import COLORS, PLURALS, SHAPES
@@ -39,8 +39,7 @@ class DrawnShapes:
     choice: str = field(default="score", metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
-        if self.choice not in ("score", "model"):
-            raise ConfigError(f"grounder.choice is {self.choice!r}; use score or model.")
+        require_one_of("grounder.choice", self.choice, ("score", "model"))
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
         return ()

@@ -22,7 +22,7 @@ def test_every_public_name_is_there() -> None:
     assert longvid.__all__ == sorted(longvid.__all__)
     for name in longvid.__all__:
         assert getattr(longvid, name) is not None
-    assert {name for name in errors.__all__ if name.endswith("Error")} <= set(longvid.__all__)
+    assert {name for name in vars(errors) if name.endswith("Error")} <= set(longvid.__all__)
     assert set(dir(longvid)) == {*longvid.__all__, "__version__"}
 
 

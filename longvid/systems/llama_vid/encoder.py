@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
-from longvid.errors import ConfigError
+from longvid.errors import require_at_least, require_one_of
 from longvid.lazy_import import later, no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -58,10 +58,8 @@ class LlamaVidEncoder:
     resize: str = field(default="swscale", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
-        if self.resize not in ("swscale", "pillow"):
-            raise ConfigError(f"encoder.resize is {self.resize!r}; use swscale or pillow.")
-        if self.batch_frames < 1:
-            raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
+        require_one_of("encoder.resize", self.resize, ("swscale", "pillow"))
+        require_at_least("encoder.batch_frames", self.batch_frames, 1)
 
     def frame_size(self) -> FrameSize:
         """Say the size of frame that both the tower and the embedder can be served from."""

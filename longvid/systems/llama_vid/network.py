@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from longvid import ops
-from longvid.errors import ConfigError, OpError
+from longvid.errors import OpError, require_one_of
 from longvid.methods.content_tokens import content_tokens, grid_size
 from longvid.models.weights import load_parameters
 from longvid.systems.llama_vid.qformer import BertDecoder, QFormer, QFormerConfig
@@ -107,10 +107,8 @@ class LlamaVidConfig:
 
     def __post_init__(self) -> None:
         grid_size(self.content)
-        if self.reader not in ("qformer", "raw"):
-            raise ConfigError(f"reader is {self.reader!r}; use qformer or raw.")
-        if self.context not in ("code", "paper"):
-            raise ConfigError(f"context is {self.context!r}; use code or paper.")
+        require_one_of("reader", self.reader, ("qformer", "raw"))
+        require_one_of("context", self.context, ("code", "paper"))
 
 
 class LlamaVid(nn.Module):

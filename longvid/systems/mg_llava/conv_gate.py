@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from longvid.errors import ConfigError, OpError
+from longvid.errors import OpError, require_one_of
 
 Variant = Literal["gate_sum", "gate_concat", "concat", "raw_concat"]
 
@@ -39,9 +39,7 @@ class ConvGateFusion(nn.Module):
 
     def __init__(self, low_width: int, high_width: int, variant: Variant = "gate_sum") -> None:
         super().__init__()
-        if variant not in get_args(Variant):
-            known = ", ".join(get_args(Variant))
-            raise ConfigError(f"The fusion is {variant!r}; use one of {known}.")
+        require_one_of("The fusion", variant, get_args(Variant))
         self.variant = variant
         self.width = fused_width(low_width, high_width, variant)
         if variant == "raw_concat":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from longvid.encode.embedder import DualEncoder, TextWorker, pixel_format_of, width_of
-from longvid.errors import ConfigError, ModelError
+from longvid.errors import ConfigError, ModelError, require_at_least, require_one_of
 from longvid.lazy_import import later, no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -78,8 +78,7 @@ class ConvGateEncoder:
     batch_frames: int = field(default=8, metadata=RUN_ONLY)
 
     def __post_init__(self) -> None:
-        if self.keep not in (PROJECTED, TOWER):
-            raise ConfigError(f"encoder.keep is {self.keep!r}; use {PROJECTED} or {TOWER}.")
+        require_one_of("encoder.keep", self.keep, (PROJECTED, TOWER))
         if not self.model and self.keep == PROJECTED:
             raise ConfigError(
                 "encoder.model is empty, so there is no projector; name MG-LLaVA's file, or set "
@@ -94,8 +93,7 @@ class ConvGateEncoder:
             raise ConfigError(
                 'encoder.detector and encoder.things go together, such as things = "dog, red car".'
             )
-        if self.batch_frames < 1:
-            raise ConfigError(f"encoder.batch_frames must be at least 1, got {self.batch_frames}.")
+        require_at_least("encoder.batch_frames", self.batch_frames, 1)
 
     def _phrases(self) -> list[str]:
         return [one for one in (" ".join(part.split()) for part in self.things.split(",")) if one]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.errors import ConfigError, ModelError
+from longvid.errors import ConfigError, ModelError, require_one_of
 from longvid.lazy_import import later
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
@@ -62,10 +62,7 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
 
     def __post_init__(self) -> None:
         PublishedLanguageModel.__post_init__(self)
-        if self.conversation not in _PROMPTS:
-            raise ConfigError(
-                f"llm.conversation is {self.conversation!r}; use {', '.join(_PROMPTS)}."
-            )
+        require_one_of("llm.conversation", self.conversation, _PROMPTS)
         if self.context < 0:
             raise ConfigError(f"llm.context must not be negative, got {self.context}.")
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, require_one_of
 from longvid.lazy_import import torch
 from longvid.methods.slowfast_pooling import SlowFastLayout
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker, one_frame
@@ -75,10 +75,7 @@ class SlowFastLanguageModel(PublishedLanguageModel):
 
     def __post_init__(self) -> None:
         PublishedLanguageModel.__post_init__(self)
-        if self.conversation not in _PROMPTS:
-            raise ConfigError(
-                f"llm.conversation is {self.conversation!r}; use {', '.join(_PROMPTS)}."
-            )
+        require_one_of("llm.conversation", self.conversation, _PROMPTS)
         if self.num_slow < 1 or self.fast_tokens < 0:
             raise ConfigError(
                 "llm needs num_slow >= 1 and fast_tokens >= 0, got "

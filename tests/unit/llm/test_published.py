@@ -27,7 +27,7 @@ def test_only_the_likeliest_tokens_that_hold_the_share_are_drawn() -> None:
     [
         ("slowfast_llava", "llm.rope=yarn", "llm.rope is 'yarn'"),
         ("slowfast_llava", "llm.rope_factor=0.5", "llm.rope_factor must be at least 1"),
-        ("slowfast_llava", "llm.conversation=alpaca", "use vicuna, chatml"),
+        ("slowfast_llava", "llm.conversation=alpaca", "use vicuna or chatml"),
         ("slowfast_llava", "llm.num_slow=0", "num_slow >= 1"),
         ("llama_vid", "llm.temperature=-1.0", "temperature >= 0"),
         ("llama_vid", "llm.top_p=0.0", "top_p in"),

@@ -69,7 +69,7 @@ def test_every_way_to_multiply_gives_the_same_scores(tmp_path: Path, experts: st
 
 
 def test_an_unknown_way_is_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"llm\.experts is 'magic'; use one of 'auto'"):
+    with pytest.raises(ConfigError, match=r"llm\.experts is 'magic'; use auto, eager"):
         HuggingFaceLanguageModel(experts="magic")
 
 

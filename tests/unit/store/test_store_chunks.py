@@ -280,9 +280,9 @@ def test_foreign_segments_are_refused(store: Store) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ConfigError, match="float16, bfloat16, float32, int8, int4"):
+    with pytest.raises(ConfigError, match="float16, bfloat16, float32, int8 or int4"):
         StoreOptions(tokens="int2")
-    with pytest.raises(ConfigError, match=r"store\.embeddings is 'int4'; use one of float32"):
+    with pytest.raises(ConfigError, match=r"store\.embeddings is 'int4'; use float32"):
         StoreOptions(embeddings="int4")
     with pytest.raises(ConfigError, match="1 or more"):
         StoreOptions(vectors_per_segment=0)
