@@ -142,7 +142,7 @@ class Painter:
     def __init__(self, size: FrameSize, pixel_aspect: float) -> None:
         self.size = size
         self._pixel_aspect = pixel_aspect
-        self._orientation: tuple[int, Orientation] | None = None
+        self._copier = VideoReformatter()
         self._reformatter = VideoReformatter()
         self._compositor = VideoReformatter()
 
@@ -153,9 +153,9 @@ class Painter:
             frame: As decoded.
             out: (3, H, W) of the asked size; every pixel is written.
         """
+        orientation = self._orientation_of(frame)
         if any(component.is_alpha for component in frame.format.components):
             frame = self._on_black(frame)
-        orientation = self._orientation_of(frame)
         height, width = orientation.shape(frame.height, frame.width)
         aspect = 1 / self._pixel_aspect if orientation.transpose else self._pixel_aspect
         at = place(height, width, aspect, self.size)
@@ -178,10 +178,14 @@ class Painter:
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:
         # Reading side data ties a frame into a cycle that keeps its pixels until the next garbage
-        # collection. So the matrix is read again only when the angle, which is free, has changed.
-        if self._orientation is None or self._orientation[0] != frame.rotation:
-            self._orientation = (frame.rotation, orientation_of(frame))
-        return self._orientation[1]
+        # collection. A copy of four pixels has the same side data.
+        try:
+            small = self._copier.reformat(
+                frame, 2, 2, "rgb24", interpolation=Interpolation.POINT, threads=1
+            )
+        except av.error.ArgumentError:  # too long a strip; scaling it says so
+            small = frame
+        return orientation_of(small)
 
     def _scaled(self, frame: VideoFrame, height: int, width: int) -> Picture:
         try:

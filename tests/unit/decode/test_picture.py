@@ -107,6 +107,32 @@ def test_every_turn_and_mirror(
         assert out.shape != stored.shape or (out != stored).any()
 
 
+def first_frame(path: Path) -> VideoFrame:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0))
+
+
+def test_a_mirror_that_comes_later_without_a_turn(tmp_path: Path) -> None:
+    """The angle of a picture that is upside down, but not turned, is 0 as well."""
+    plain = first_frame(encode(tmp_path / "plain.mp4", 1))
+    flipped = first_frame(encode(tmp_path / "flipped.mp4", 1, rotation=(0, False, True)))
+    assert plain.rotation == flipped.rotation == 0
+    painter = Painter(FrameSize(96, 128), 1.0)
+    found = np.empty((3, 3, 96, 128), np.uint8)
+    for frame, out in zip((plain, flipped, plain), found, strict=True):
+        painter.paint(frame, out)
+    assert (found[0] == found[2]).all()
+    assert (found[1] == found[0][:, ::-1]).all()
+
+
+def test_a_picture_with_transparency_is_turned_too(tmp_path: Path) -> None:
+    path = encode(
+        tmp_path / "turned.mov", 1, codec="png", pix_fmt="rgba", rotation=(90, False, False)
+    )
+    out = painted(first_frame(path), FrameSize(128, 96))
+    assert (out == np.rot90(picture(0))).all()
+
+
 class _SideDataUnknown:
     """A frame whose side data PyAV refuses as a whole."""
 
