@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longvid.world.draw import Painter, pack, pose
+from longvid.world.draw import Painter, Poses, pack, pose
 from longvid.world.questions import TYPES, WorldQuestion, ask, view
 from longvid.world.scene import Film, Shot, generator, make_film
 from pipelines.train_mini.compression import Plan
@@ -83,6 +83,42 @@ def _named_shot(question: WorldQuestion) -> int:
     return question.shots[-1 if question.type == "before" else 0]
 
 
+@dataclass(slots=True)
+class _Shown:
+    """What the N frames of some films show, film after film, and the S shots of these films.
+
+    Args:
+        shots: (S,) of all films.
+        before: (S,) what the last shot shown before each was, as `_before` says it.
+        shot: (N,) which of `shots` a frame shows.
+        local: (N,) its number in the frame's own film.
+        passed: (N,) the share of it that has passed.
+        first: (N,) the frame at which it began to be shown.
+        seen: (N,) frames since then.
+    """
+
+    shots: list[Shot] = field(default_factory=list)
+    before: list[tuple[int, int, int]] = field(default_factory=list)
+    shot: list[int] = field(default_factory=list)
+    local: list[int] = field(default_factory=list)
+    passed: list[float] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+
+    def add(self, film: Film, times: np.ndarray) -> None:
+        """Add the frames of a film at these seconds."""
+        shot, passed = film.locate(times)
+        change = np.flatnonzero(np.diff(shot, prepend=-1))
+        opening = change[np.searchsorted(change, np.arange(len(shot)), side="right") - 1]
+        self.first.extend((len(self.shot) + opening).tolist())
+        self.seen.extend((np.arange(len(shot)) - opening).tolist())
+        self.shot.extend((len(self.shots) + shot).tolist())
+        self.local.extend(shot.tolist())
+        self.passed.extend(passed.tolist())
+        self.shots.extend(film.shots)
+        self.before.extend(_before(film, shot))
+
+
 def film_batch(
     seed: int,
     step: int,
@@ -105,92 +141,91 @@ def film_batch(
         make_film(seed, step * 64 + 1_000_000 + i, num_shots=plan.num_shots)
         for i in range(plan.num_films)
     ]
-    shots: list[Shot] = []
-    index: list[int] = []
-    fraction: list[float] = []
-    first: list[int] = []
-    seen: list[int] = []
-    local: list[int] = []
-    before: list[tuple[int, int, int]] = []
+    shown = _Shown()
     asked: list[tuple[WorldQuestion, ...]] = []
     for film in films:
         times = frame_times(rng, film, plan, even=held_out)
-        shot, passed = film.locate(times)
-        start = len(index)
-        change = np.flatnonzero(np.diff(shot, prepend=-1))
-        opening = change[np.searchsorted(change, np.arange(len(shot)), side="right") - 1]
-        first.extend((start + opening).tolist())
-        seen.extend((np.arange(len(shot)) - opening).tolist())
-        index.extend((len(shots) + shot).tolist())
-        fraction.extend(passed.tolist())
-        local.extend(shot.tolist())
-        shots.extend(film.shots)
-        before.extend(_before(film, shot))
+        shown.add(film, times)
         chosen = weights or (dict.fromkeys(TYPES, 1.0) if held_out else phase_weights(plan))
         if plan.sampling == "places":
             asked.append(place_questions(film, times, rng, num_questions, chosen))
         else:
             asked.append(tuple(ask(view(film, times), rng, num_questions, chosen)))
     device = painter.device
-    last_shown = torch.tensor(before, device=device)
-    table = pack(shots, device)
-    shot_index = torch.tensor(np.asarray(index), device=device)
-    passed_t = torch.tensor(np.asarray(fraction, dtype=np.float32), device=device)
-    first_t = torch.tensor(np.asarray(first), device=device)
-    frames = painter.draw(table, shot_index, passed_t)
-    pixels = to_pixels(frames) if held_out else disturb(frames, rng)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-        features = torch.cat(
+    last_shown = torch.tensor(shown.before, device=device)
+    table = pack(shown.shots, device)
+    shot = torch.tensor(np.asarray(shown.shot), device=device)
+    passed = torch.tensor(np.asarray(shown.passed, dtype=np.float32), device=device)
+    first = torch.tensor(np.asarray(shown.first), device=device)
+    seen = torch.tensor(np.asarray(shown.seen), device=device)
+    frames = painter.draw(table, shot, passed)
+    features = _features(tower, to_pixels(frames) if held_out else disturb(frames, rng))
+    poses = pose(table, shot, passed)
+    scenery = table.scenery[shot]
+    return FilmBatch(
+        plan=plan,
+        features=features.reshape(len(films), plan.num_frames, -1, features.shape[-1]),
+        targets=patch_targets(poses, scenery, plan.grid),
+        state=_states(table.things[shot], poses, passed, first, seen),
+        path=_paths(poses, first),
+        count=poses.visible.sum(1),
+        present=_present(poses),
+        tally=_tally(poses, first),
+        sign=scenery[:, 4].long() + 1,
+        background=scenery[:, 0].long(),
+        frame_shot=torch.tensor(np.asarray(shown.local), device=device),
+        sign_before=last_shown[shot, 0],
+        background_before=last_shown[shot, 1],
+        shape_before=last_shown[shot, 2],
+        text=pack_questions(films, asked, tokenizer, device),
+    )
+
+
+def _features(tower: SiglipVisionModel, pixels: Tensor) -> Tensor:
+    """Run the frozen tower, some frames at a time: (N, 64, W)."""
+    with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16):
+        return torch.cat(
             [
                 tower(part, output_hidden_states=True).hidden_states[-2]
                 for part in torch.split(pixels, 128)
             ]
         )
-    poses = pose(table, shot_index, passed_t)
-    things = table.things[shot_index]
+
+
+def _states(things: Tensor, poses: Poses, passed: Tensor, first: Tensor, seen: Tensor) -> Tensor:
+    """Say what every thing does, (N, 4): its motion, 9 + its event, or -1 before it can be told.
+
+    It can be told in the second half of a shot, from the third frame on, if the first was early.
+    """
     motion, event = things[..., 7].long(), things[..., 10].long()
-    told = (passed_t > 0.55) & (torch.tensor(np.asarray(seen), device=device) >= 2)
-    told = told & (passed_t[first_t] < 0.4)
+    told = (passed > 0.55) & (seen >= 2) & (passed[first] < 0.4)
     state = torch.where(event == 0, motion, 9 + event)
-    state = torch.where(told[:, None] & poses.visible, state, -1)
-    path = torch.stack(
-        [
-            poses.x,
-            poses.y,
-            poses.x - poses.x[first_t],
-            poses.y - poses.y[first_t],
-            (poses.radius - poses.radius[first_t]) * 4,
-        ],
-        dim=-1,
-    )
-    present = torch.zeros(len(frames), 16, device=device)
-    rows = torch.arange(len(frames), device=device)[:, None].expand_as(poses.shape)
-    seen_now = poses.visible
-    present[rows[seen_now], poses.shape[seen_now]] = 1.0
-    present[rows[seen_now], 8 + poses.color[seen_now]] = 1.0
-    so_far = seen_now.int().cumsum(0)
-    so_far = (so_far - so_far[first_t] + seen_now[first_t].int()) > 0  # (N, 4)
+    return torch.where(told[:, None] & poses.visible, state, -1)
+
+
+def _paths(poses: Poses, first: Tensor) -> Tensor:
+    """Return place and way of every thing since the first frame of its shot, (N, 4, 5)."""
+    way = [poses.x - poses.x[first], poses.y - poses.y[first]]
+    growth = (poses.radius - poses.radius[first]) * 4
+    return torch.stack([poses.x, poses.y, *way, growth], dim=-1)
+
+
+def _present(poses: Poses) -> Tensor:
+    """Mark the shapes and colours that every frame shows, (N, 16) float32."""
+    visible = poses.visible
+    present = torch.zeros(len(visible), 16, device=visible.device)
+    rows = torch.arange(len(visible), device=visible.device)[:, None].expand_as(visible)
+    present[rows[visible], poses.shape[visible]] = 1.0
+    present[rows[visible], 8 + poses.color[visible]] = 1.0
+    return present
+
+
+def _tally(poses: Poses, first: Tensor) -> Tensor:
+    """Count the things of each shape and colour that a shot has shown so far, (N, 16), up to 3."""
+    so_far = poses.visible.int().cumsum(0)
+    so_far = (so_far - so_far[first] + poses.visible[first].int()) > 0  # (N, 4)
     kinds = torch.cat([F.one_hot(poses.shape, 8), F.one_hot(poses.color, 8)], dim=-1)  # (N, 4, 16)
-    tally = (kinds * so_far[..., None]).sum(1).clamp(max=3)
-    scenery = table.scenery[shot_index]
-    batch, width = len(films), features.shape[-1]
-    return FilmBatch(
-        plan=plan,
-        features=features.reshape(batch, plan.num_frames, -1, width),
-        targets=patch_targets(poses, scenery, plan.grid),
-        state=state,
-        path=path,
-        count=poses.visible.sum(1),
-        present=present,
-        tally=tally,
-        sign=scenery[:, 4].long() + 1,
-        background=scenery[:, 0].long(),
-        frame_shot=torch.tensor(np.asarray(local), device=device),
-        sign_before=last_shown[shot_index, 0],
-        background_before=last_shown[shot_index, 1],
-        shape_before=last_shown[shot_index, 2],
-        text=pack_questions(films, asked, tokenizer, device),
-    )
+    return (kinds * so_far[..., None]).sum(1).clamp(max=3)
 
 
 def _before(film: Film, shot_of_frame: np.ndarray) -> list[tuple[int, int, int]]:
