@@ -107,12 +107,11 @@ def write_card(
         progress: for each stage, the steps done and the processor seconds they took.
         notes: what a person has to add about this run.
     """
-    yes, no, few = measured.claimed()
     lines = [
         "# longvid-mini",
         "",
         "A video question-answering model of 4.0 million weights (5.0 with both copies of the",
-        "tower), trained from nothing on films drawn by `benchmarks/world`. It understands nothing",
+        "tower), trained from nothing on films drawn by `longvid/world`. It understands nothing",
         "but that world: eight shapes in eight colours, six backgrounds, signs with one letter or",
         "digit, ten motions and four events. For real footage name a real checkpoint.",
         "",
@@ -133,7 +132,12 @@ def write_card(
         lines.append(f"| {_STAGES[stage]} | {steps:,} | {seconds / 3600:.2f} |")
     if notes:
         lines += ["", *textwrap.wrap(notes, 100)]
-    lines += [
+    return "\n".join([*lines, *_accuracy(measured), *_search(measured), *_claims(measured)])
+
+
+def _accuracy(measured: Measured) -> list[str]:
+    one, many = (name for name in PRIOR_SUITES if name != "four_shots_24x16")
+    return [
         "",
         "## Held-out accuracy",
         "",
@@ -141,29 +145,25 @@ def write_card(
         "counts if every token of it is right. The prior is what the question's text alone gives.",
         "Columns are frames x tokens a frame, average-pooled unless said; n of the first column.",
         "",
-    ]
-    one, many = (name for name in PRIOR_SUITES if name != "four_shots_24x16")
-    lines += _table(measured, "one_shot", one, "One shot")
-    lines += _table(measured, "four_shots", "four_shots_24x16", "Four shots")
-    lines += [
+        *_table(measured, "one_shot", one, "One shot"),
+        *_table(measured, "four_shots", "four_shots_24x16", "Four shots"),
         "Two windows are what a search shows of a film: two stretches out of twelve shots, four to",
         "eight seconds each.",
         "",
-    ]
-    lines += _table(measured, "two_windows", many, "Two windows")
-    lines += [
+        *_table(measured, "two_windows", many, "Two windows"),
         "A place is one shot of twelve with those right before and after it, as",
         "`ask.max_shot_frames` shows what a search found, asked about that shot:",
         "",
-    ]
-    lines += _table(measured, "place", "four_shots_24x16", "Places", prior=False)
-    lines += [
+        *_table(measured, "place", "four_shots_24x16", "Places", prior=False),
         "Frames spread thinly over 24 shots, and a minute of six shots with all 2,048 tokens of",
         "its 32 frames, a quarter, and a tenth of them by merging, at random, and slow-fast:",
         "",
+        *_table(measured, ("sparse", "minute"), "four_shots_24x16", "Longer films", prior=False),
     ]
-    lines += _table(measured, ("sparse", "minute"), "four_shots_24x16", "Longer films", prior=False)
-    lines += [
+
+
+def _search(measured: Measured) -> list[str]:
+    lines = [
         "Text-to-frame recall among clean frames of different shots (one of the k best frames",
         "fits; there may be several that do):",
         "",
@@ -173,7 +173,6 @@ def write_card(
     for count, row in measured.retrieval.items():
         keys = ("pair_r1", "pair_r8", "sign_r1", "sign_r8", "sign_shape_r1", "sign_shape_r8")
         lines.append(f"| {count} | " + " | ".join(f"{row[key]:.2f}" for key in keys) + " |")
-    needles = measured.needles
     lines += [
         "",
         "One needle in an hour at one frame a second, segments of 16 frames found by the best of",
@@ -182,10 +181,16 @@ def write_card(
         "| named by | @1 | @8 | n |",
         "|---|---|---|---|",
     ]
+    needles = measured.needles
     for kind, text in (("pair", "shape and colour"), ("sign", "sign")):
         first, eighth = needles[f"{kind}_r1"], needles[f"{kind}_r8"]
         lines.append(f"| {text} | {first:.2f} | {eighth:.2f} | {needles[f'{kind}_n']:.0f} |")
-    lines += [
+    return lines
+
+
+def _claims(measured: Measured) -> list[str]:
+    yes, no, few = measured.claimed()
+    return [
         "",
         "## What it claims",
         "",
@@ -198,7 +203,6 @@ def write_card(
         f"{', '.join(few) or 'none'}.",
         "",
     ]
-    return "\n".join(lines)
 
 
 _STAGES = {
