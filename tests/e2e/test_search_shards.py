@@ -114,12 +114,13 @@ def test_a_shard_of_many_videos_is_back_too(store: Store) -> None:
 
 
 def test_a_slow_shard_is_bounded_by_the_deadline(store: Store) -> None:
-    search = ShardedSearch(store.uri, 2, deadline_seconds=0.2, cpus=0.1)
+    # On a busy machine the other shard may need a second.
+    search = ShardedSearch(store.uri, 2, deadline_seconds=2.0, cpus=0.1)
     search.wait()
-    blocked = search._shards._actors[0].__ray_call__.remote(lambda actor: time.sleep(5))
+    blocked = search._shards._actors[0].__ray_call__.remote(lambda actor: time.sleep(60))
     found = search.search(queries()[0], 64)
     assert found.missing == (
-        "Shard 1 of 2 did not answer in 0.2 s; its 2 parts of the index were not searched.",
+        "Shard 1 of 2 did not answer in 2 s; its 2 parts of the index were not searched.",
     )
     assert len(found.hits) == 32
     del blocked
