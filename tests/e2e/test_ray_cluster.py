@@ -86,7 +86,8 @@ def cluster(dashboard: int) -> Iterator[Any]:
             "include_dashboard": True,
             "dashboard_port": dashboard,
             "object_store_memory": 200 * 2**20,
-            "_system_config": {"metrics_report_interval_ms": 1000},
+            # A machine that is killed counts as dead after five checks that it refuses at once.
+            "_system_config": {"metrics_report_interval_ms": 1000, "health_check_period_ms": 500},
         },
     )
     # Machines share no folder: neither must these, when a job's package is unpacked on each.
