@@ -283,7 +283,8 @@ def test_frames_wait_in_bounded_memory_for_a_slow_encoder(driver: Any, tmp_path:
         videos,
         tmp_path / "store",
         config(
-            *(f"ray.frame_batches={limit}", "sample.fps=1.0", "sample.segment_frames=16"),
+            *(f"ray.frame_batches={limit}", "ray.decode_actors=1"),
+            *("sample.fps=1.0", "sample.segment_frames=16"),
             encode=0.015,
             pixels=pixels,
         ),
