@@ -186,6 +186,7 @@ def test_a_job_is_submitted_to_the_job_server(cluster: Any, dashboard: int, tmp_
         *("--address", f"http://127.0.0.1:{dashboard}", "--working-dir", ".", "--"),
         *("python", "-m", "pipelines.index", "--videos", f"{videos}/*.mp4"),
         *("--store", str(store), "--config", "mini", "--interval", "0.5"),
+        *("--set", "ray.decode_actors=1"),
     ]
     deadline = time.monotonic() + 60
     while True:
