@@ -28,11 +28,17 @@ from pipelines.train_mini.progress import (
     Average,
     Journal,
     decayed,
+    descend,
     load_checkpoint,
+    restore,
     save_checkpoint,
 )
 from pipelines.train_mini.recipe import Recipe
 from pipelines.train_mini.stream import FilmBatch, film_batch
+
+#: What is measured on the way: while films have one shot, and in addition from then on.
+_ONE_SHOT = ("one_shot_8x16",)
+_SEVERAL_SHOTS = ("four_shots_24x16", "two_windows_32x16", "place_16x16", "sparse_32x16")
 
 
 def curriculum(recipe: Recipe, step: int) -> float:
@@ -87,6 +93,20 @@ def answer_optimizers(
     return [adam, muon]
 
 
+def _set_rates(optimizers: list[torch.optim.Optimizer], recipe: Recipe, step: int) -> None:
+    """Give the optimizers of `answer_optimizers` their learning rates of a step."""
+    share = decayed(
+        step,
+        recipe.answer_warmup,
+        recipe.answer_hold,
+        recipe.answer_steps,
+        recipe.answer_cooldown,
+    )
+    for optimizer, peak in zip(optimizers, (recipe.answer_rate, recipe.matrix_rate), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * share
+
+
 def train_answer(
     recipe: Recipe,
     out: Path,
@@ -109,7 +129,7 @@ def train_answer(
     parameters = [p for p in (*vlm.parameters(), *heads.parameters()) if p.requires_grad]
     optimizers = answer_optimizers(recipe, vlm, heads)
     frame_token = tokenizer.get_vocab()[mini_vocabulary.FRAME_TOKEN]
-    path, start, seconds = out / "answer.pt", 0, 0.0
+    path = out / "answer.pt"
     state = load_checkpoint(path)
     if state is None:
         plan = SUITES["one_shot_8x64"]
@@ -117,39 +137,18 @@ def train_answer(
         sample = film_batch(recipe.seed * 1000 + 4, 0, plan, painter, tower, tokenizer)
         whiten_projector(vlm, sample.features.flatten(0, 2).float())
     average = Average(vlm, 0.998)
-    if state is not None:
-        vlm.load_state_dict(state["vlm"])
-        heads.load_state_dict(state["heads"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        average.load_state_dict(state["average"])
-        start, seconds = state["step"], state["cpu_seconds"]
+    parts = {"vlm": vlm, "heads": heads, "optimizers": optimizers, "average": average}
+    start, seconds = restore(state, parts)
     journal = Journal(out / "answer.jsonl", seconds)
     recent: dict[str, list[bool]] = {}
     batches = film_batches(recipe, start, painter, vlm, tokenizer)
     for step, batch in zip(range(start, recipe.answer_steps), batches, strict=False):
-        share = decayed(
-            step,
-            recipe.answer_warmup,
-            recipe.answer_hold,
-            recipe.answer_steps,
-            recipe.answer_cooldown,
-        )
-        for optimizer, peak in zip(
-            optimizers, (recipe.answer_rate, recipe.matrix_rate), strict=False
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = peak * share
+        _set_rates(optimizers, recipe, step)
         rng = generator(recipe.seed * 1000 + 5, step)
         with torch.autocast(device.type, torch.bfloat16):
             outcome = answer_step(vlm, heads, batch, rng, frame_token)
             loss = answer.weighted(outcome.losses)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        for optimizer in optimizers:
-            optimizer.step()
+        descend(loss, parameters, optimizers, recipe.clip)
         average.update(vlm)
         done = step + 1
         for questions, marks in zip(batch.text.questions, outcome.right, strict=True):
@@ -159,24 +158,12 @@ def train_answer(
             losses = {name: value.detach() for name, value in outcome.losses.items()}
             journal.write(stage="answer", step=done, loss=losses, state=outcome.state_accuracy)
         if done % recipe.save_every == 0 or done in (recipe.answer_steps, stop_at):
-            save_checkpoint(
-                path,
-                {
-                    "vlm": vlm.state_dict(),
-                    "heads": heads.state_dict(),
-                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                    "average": average.state_dict(),
-                    "step": done,
-                    "cpu_seconds": journal.seconds,
-                },
-            )
+            save_checkpoint(path, parts, done, journal.seconds)
         if done % recipe.measure_every == 0:
             online = {name: sum(marks) / len(marks) for name, marks in sorted(recent.items())}
             recent.clear()
             journal.write(stage="answer", step=done, online=online)
-            names = ["one_shot_8x16"]
-            if done > recipe.one_shot_steps:
-                names += ["four_shots_24x16", "two_windows_32x16", "place_16x16", "sparse_32x16"]
+            names = _ONE_SHOT if done <= recipe.one_shot_steps else _ONE_SHOT + _SEVERAL_SHOTS
             twin = average.averaged(vlm)
             for name in names:
                 rows = accuracy_by_type(twin, heads, tokenizer, painter, SUITES[name], 96)

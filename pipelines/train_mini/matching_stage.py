@@ -21,7 +21,9 @@ from pipelines.train_mini.progress import (
     Average,
     Journal,
     cosine,
+    descend,
     load_checkpoint,
+    restore,
     save_checkpoint,
 )
 from pipelines.train_mini.recipe import Recipe
@@ -60,13 +62,9 @@ def train_matching(
         parameters, lr=rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     average = Average(embedder, 0.99)
-    path, start, seconds = out / f"{stage}.pt", 0, 0.0
-    state = load_checkpoint(path)
-    if state is not None:
-        embedder.load_state_dict(state["embedder"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load_state_dict(state["average"])
-        start, seconds = state["step"], state["cpu_seconds"]
+    path = out / f"{stage}.pt"
+    parts = {"embedder": embedder, "optimizer": optimizer, "average": average}
+    start, seconds = restore(load_checkpoint(path), parts)
     painter = Painter(mini.IMAGE_SIZE, device)
     journal = Journal(out / f"{stage}.jsonl", seconds)
     seed, pool, pool_number = recipe.seed * 1000 + number, None, -1
@@ -81,25 +79,13 @@ def train_matching(
         )
         with torch.autocast(device.type, torch.bfloat16):
             loss, ahead = match_loss(embedder, batch, bind=bind)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
+        descend(loss, parameters, [optimizer], recipe.clip)
         average.update(embedder)
         done = step + 1
         if done % recipe.log_every == 0:
             journal.write(stage=stage, step=done, loss=loss.detach(), ahead=ahead)
         if done % recipe.save_every == 0 or done in (num_steps, stop_at):
-            save_checkpoint(
-                path,
-                {
-                    "embedder": embedder.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": average.state_dict(),
-                    "step": done,
-                    "cpu_seconds": journal.seconds,
-                },
-            )
+            save_checkpoint(path, parts, done, journal.seconds)
         if done == stop_at:
             break
     return average.averaged(embedder)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -72,8 +73,17 @@ class Average(Generic[M]):
         return twin.eval()
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+#: What a checkpoint holds, by name: modules, averages, optimizers, or a list of such.
+Parts = Mapping[str, Any]
+
+
+def save_checkpoint(path: Path, parts: Parts, step: int, cpu_seconds: float) -> None:
     """Write a checkpoint so that a reader sees the old one or the new one, never a part."""
+    state: dict[str, Any] = {
+        name: [one.state_dict() for one in part] if isinstance(part, list) else part.state_dict()
+        for name, part in parts.items()
+    }
+    state |= {"step": step, "cpu_seconds": cpu_seconds}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
@@ -86,6 +96,39 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def restore(state: dict[str, Any] | None, parts: Parts) -> tuple[int, float]:
+    """Put the parts of a checkpoint back; return the steps done and the processor seconds spent.
+
+    Args:
+        state: Of `load_checkpoint`; None changes nothing.
+        parts: As they were saved.
+    """
+    if state is None:
+        return 0, 0.0
+    for name, part in parts.items():
+        if isinstance(part, list):
+            for one, saved in zip(part, state[name], strict=True):
+                one.load_state_dict(saved)
+        else:
+            part.load_state_dict(state[name])
+    return state["step"], state["cpu_seconds"]
+
+
+def descend(
+    loss: Tensor,
+    parameters: Sequence[nn.Parameter],
+    optimizers: Sequence[torch.optim.Optimizer],
+    clip: float,
+) -> None:
+    """Take one step of every optimizer down a loss, the gradient's norm at most `clip`."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 class Journal:

@@ -18,7 +18,9 @@ from pipelines.train_mini.progress import (
     Average,
     Journal,
     cosine,
+    descend,
     load_checkpoint,
+    restore,
     save_checkpoint,
 )
 from pipelines.train_mini.recipe import Recipe
@@ -51,30 +53,11 @@ def train_tower(
         parameters, lr=recipe.tower_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     average = Average(embedder, 0.995)
-    path, start, seconds = out / "tower.pt", 0, 0.0
-    state = load_checkpoint(path)
-    if state is not None:
-        embedder.load_state_dict(state["embedder"])
-        heads.load_state_dict(state["heads"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load_state_dict(state["average"])
-        start, seconds = state["step"], state["cpu_seconds"]
+    path = out / "tower.pt"
+    parts = {"embedder": embedder, "heads": heads, "optimizer": optimizer, "average": average}
+    start, seconds = restore(load_checkpoint(path), parts)
     painter = Painter(mini.IMAGE_SIZE, device)
     journal = Journal(out / "tower.jsonl", seconds)
-
-    def checkpoint(step: int) -> None:
-        save_checkpoint(
-            path,
-            {
-                "embedder": embedder.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average.state_dict(),
-                "step": step,
-                "cpu_seconds": journal.seconds,
-            },
-        )
-
     for step in range(start, recipe.tower_steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.tower_rate * cosine(step, recipe.tower_steps, recipe.tower_warmup)
@@ -89,10 +72,7 @@ def train_tower(
         with torch.autocast(device.type, torch.bfloat16):
             losses, accuracies = tower_losses(embedder, heads, batch)
             loss = weighted(losses, step / recipe.tower_steps)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
+        descend(loss, parameters, [optimizer], recipe.clip)
         average.update(embedder)
         done = step + 1
         if done % recipe.log_every == 0:
@@ -103,7 +83,7 @@ def train_tower(
                 accuracy=accuracies,
             )
         if done % recipe.save_every == 0 or done == recipe.tower_steps or done == stop_at:
-            checkpoint(done)
+            save_checkpoint(path, parts, done, journal.seconds)
         if done % (4 * recipe.save_every) == 0 or done == recipe.tower_steps:
             twin = average.averaged(embedder)
             count = recipe.retrieval_frames
