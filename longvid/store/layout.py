@@ -36,6 +36,7 @@ HEADER = "store.json"
 HEADER_SEAL = "store.seal"
 CATALOG = "catalog.parquet"
 VIDEOS = "videos"
+MANIFEST = "manifest.json"  # in the folder of a video
 VECTORS = "vectors"
 TEXT_LINES = "text/lines.parquet"
 TEXT_WORDS = "text/words.parquet"
@@ -108,7 +109,7 @@ def tags_name(video_id: str) -> str:
 
 def manifest_name(video_id: str) -> str:
     """Name the object that says a video is complete."""
-    return f"{VIDEOS}/{check_video_id(video_id)}/manifest.json"
+    return f"{VIDEOS}/{check_video_id(video_id)}/{MANIFEST}"
 
 
 def chunk_name(video_id: str, first_segment_index: int, content: str) -> str:

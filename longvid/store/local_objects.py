@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from longvid.errors import StoreError
+from longvid.store.layout import MANIFEST, VIDEOS
 from longvid.store.objects import (
     MAX_OBJECT_BYTES,
     DamagedObjectError,
@@ -319,6 +320,15 @@ def _walk(
         try:
             inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            if prefix != f"{VIDEOS}/":
+                raise
+            # What is in a video's folder cannot be told. Whoever reads its manifest learns why, and
+            # the other videos are listed.
+            hidden = f"{prefix}{name}/{MANIFEST}"
+            if wanted is None or wanted(hidden):
+                yield ObjectInfo(hidden, 0, "")
             continue
         try:
             yield from _walk(f"{prefix}{name}/", inner, wanted, deepest - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -353,6 +354,23 @@ def test_reading_never_writes(full: Store, monkeypatch: pytest.MonkeyPatch) -> N
     assert store.load([(A, 0)])
     assert store.failures() == []
     assert store.verify() == []
+
+
+def test_a_folder_that_may_not_be_read_is_one_video(
+    full: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def guarded(name: str, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        if name == A:
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return opened(name, flags, *mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr("longvid.store.local_objects.os.open", guarded)
+    store = Store.open(full.uri)
+    assert store.status().num_videos == 1
+    assert store.damaged()[A].startswith(f"No permission to read videos/{A}/manifest.json")
+    assert {hit.video_id for hit in store.search(query(), 10)} == {B}
 
 
 def test_a_damaged_header_is_noticed_whatever_the_damage(
