@@ -21,11 +21,13 @@ Floats = npt.NDArray[np.float32]
 EXACT_BELOW = 100_000
 
 _NEIGHBOURS = 50
-_SAMPLED_QUERIES = 64
-_MEAN_SAMPLE = 8192
+#: Recall is measured with so many questions about one picture, and as many about two.
+_PICTURES = 256
+#: Vectors whose mean stands for that of all, and among which each question's nearest is found.
+MEAN_SAMPLE = 8192
 _TRAINING_PER_LIST = 32
-#: Recall is measured with queries that are hard to serve: stored vectors less their mean, which
-#: questions do not share (texts lie in another cone than pictures), turned away to this cosine.
+#: How far questions are turned away from what they are about: texts lie in another cone than
+#: pictures.
 _QUERY_COSINE = 0.4
 
 
@@ -183,8 +185,8 @@ def _calibrate(
 ) -> Calibration:
     """Measure the recall of the 50 nearest for 1, 2, 4, ... lists probed."""
     faiss = load_faiss()
-    sample = vectors[random.choice(len(vectors), min(len(vectors), _MEAN_SAMPLE), replace=False)]
-    queries = probe_queries(sample, random)
+    sample = vectors[random.choice(len(vectors), min(len(vectors), MEAN_SAMPLE), replace=False)]
+    queries = probe_queries(sample, random, _QUERY_COSINE)
     wanted = min(_NEIGHBOURS, len(vectors))
     _, truth = faiss.knn(queries, vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
     calibration = []
@@ -198,19 +200,25 @@ def _calibrate(
     return (*calibration, (num_lists, 1.0))
 
 
-def probe_queries(
-    sample: Floats, random: np.random.Generator, cosine: float = _QUERY_COSINE
-) -> Floats:
-    """Return queries that are hard to serve, to measure recall with: (Q, E) float32.
+def probe_queries(sample: Floats, random: np.random.Generator, cosine: float) -> Floats:
+    """Return questions that are hard to serve, to measure recall with: (Q, E) float32.
+
+    The first half are about one picture each, as a frame that is shown. The others are about what
+    two pictures have in common, as a text. All are turned away from it, and are less the mean of
+    all vectors, which questions do not share.
 
     Args:
-        sample: (S, E) float32, stored vectors in a random order; the first become queries.
+        sample: (S, E) float32, stored vectors in a random order; the first become questions.
         random: Turns them away.
         cosine: How far.
     """
-    chosen = sample[:_SAMPLED_QUERIES] - sample[:_MEAN_SAMPLE].mean(axis=0)
-    noise = random.standard_normal(chosen.shape, dtype=np.float32)
-    turned = cosine * _unit(chosen) + np.sqrt(1 - cosine**2) * _unit(noise)
+    moved = _unit(sample - sample[:MEAN_SAMPLE].mean(axis=0))
+    pictures = moved[:_PICTURES]
+    likeness = pictures @ moved.T
+    np.fill_diagonal(likeness, -1)
+    about = np.concatenate([pictures, _unit(pictures + moved[likeness.argmax(axis=1)])])
+    noise = random.standard_normal(about.shape, dtype=np.float32)
+    turned = cosine * about + np.sqrt(1 - cosine**2) * _unit(noise)
     queries: Floats = turned.astype(np.float32)
     return queries
 

@@ -4,7 +4,7 @@ Lists and codes are of the vectors less their mean, which moves all scores of a 
 number. Pictures lie in a narrow cone: with the mean, a list of many subjects is nearest to every
 question from that cone, and hides those of one.
 
-The modules that call FAISS are this one, `quantized_index` and `faiss_index`.
+The modules that call FAISS are this one, `list_centroids`, `quantized_index` and `faiss_index`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from longvid.errors import ConfigError
-from longvid.store.faiss_index import load_faiss, probe_queries
+from longvid.store.faiss_index import MEAN_SAMPLE, load_faiss, probe_queries
 from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows, Int8Writer
+from longvid.store.list_centroids import (
+    find_centroids,
+    nearest_centroids,
+    principal_directions,
+)
 from longvid.store.quantized_index import QuantizedVectors, best_of, probe
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
 
 #: Codes of FAISS by name: product quantisation to a byte for 8 dimensions, the same after a learned
 #: rotation (OPQ), and a byte a dimension. "np" leaves out the order of codes for polysemous search,
@@ -36,17 +42,10 @@ _NEIGHBOURS = 50
 #: Nearer than the questions of `faiss_index`: of millions of vectors some are as near by chance as
 #: a subject is that is turned away to 0.4, and lists can hold no such neighbours together.
 _QUERY_COSINE = 0.5
-_PROBED_SAMPLE = 8192
 _TRAINING_PER_LIST = 20
-_CLUSTERING_ROUNDS = 8
 #: Lists for the square root of the vectors; FAISS advises to 4 to 16. More than there are subjects:
 #: those that share a list hide each other.
 _LISTS = 5
-#: The principal directions of the vectors in which the nearest list of each is looked for.
-_DIRECTIONS = 192
-#: From this many lists on, their centroids are those of clusters of clusters: k-means over all of
-#: them at once costs their square.
-_CLUSTERED_TWICE = 1024
 #: Of a product quantiser's 256 centroids a byte, what they learn from and for how long.
 _POINTS_PER_CODE = 64
 _CODE_ROUNDS = 12
@@ -54,15 +53,16 @@ _ROTATION_ROUNDS = 10
 #: Product quantisers learn 256 centroids for every byte of a code.
 _LEAST_TRAINING = 1024
 _BLOCK = 1 << 15
-#: Vectors whose nearest list is looked for at once, which bounds the scores in memory.
-_ASSIGNED = 1 << 12
 #: Candidates for each row wanted, least first. The first that loses little of the recall is kept.
 _FACTORS = (4, 8, 16, 32, 64)
 _LITTLE_LOST = 0.005
-#: Standard errors that a recall is written less, so that it is reached nineteen times in twenty.
+#: Standard errors that a recall is written less.
 _ERRORS = 1.64
-#: More lists than reach this recall are not tried.
-_ENOUGH = 0.999
+#: More lists are not tried where the mean recall is this, or where one that is asked for is reached
+#: and lists that were doubled twice gained less.
+_ENOUGH, _ASKED, _GAIN = 0.999, 0.985, 0.0005
+#: Vectors that are compared with the questions at once, which bounds the scores in memory.
+_COMPARED = 1 << 12
 
 
 class VectorSource(Protocol):
@@ -100,7 +100,7 @@ def build_quantized(
     sample = source.take(np.sort(random.choice(num_vectors, wanted, replace=False)))
     filler = _Filler(index, sample, seed)
     # The sample is in the order of the rows: its first would all be of one video.
-    mixed = random.permutation(len(sample))[:_PROBED_SAMPLE]
+    mixed = random.permutation(len(sample))[:MEAN_SAMPLE]
     queries = probe_queries(sample[mixed], random, _QUERY_COSINE)
     del sample
     truth = _Truth(queries)
@@ -149,8 +149,8 @@ def _empty_index(kind: str, num_vectors: int, width: int, seed: int) -> Any:
 class _Filler:
     """Trains an index, and puts vectors into the lists of their nearest centroids.
 
-    FAISS's own search for those is a third as fast as a product of matrices, and that of a few
-    principal directions takes a fourth of the time; a vector between two lists may get the other.
+    They are looked for in a few principal directions, which takes a fourth of the time; a vector
+    between two lists may get the other.
     """
 
     def __init__(self, index: Any, sample: Floats, seed: int) -> None:
@@ -164,12 +164,12 @@ class _Filler:
             self._rotation = faiss.downcast_VectorTransform(index.chain.at(0))
             self._rotation.train(sample)
             sample = self._rotation.apply(sample)
-        centroids = _centroids(sample, int(self._lists.nlist), seed)
+        centroids = find_centroids(sample, int(self._lists.nlist), seed)
         self._lists.quantizer.train(centroids)
         self._lists.quantizer.add(centroids)
         self._lists.train(sample)  # the codes alone: the lists have their centroids
         index.is_trained = True
-        self._directions = _principal(sample, _DIRECTIONS)
+        self._directions = principal_directions(sample)
         self._centroids: Floats = centroids @ self._directions
 
     def add(self, block: Floats) -> None:
@@ -177,66 +177,10 @@ class _Filler:
         moved: Floats = block - self._mean
         if self._rotation is not None:
             moved = self._rotation.apply(moved)
-        nearest = _nearest(moved @ self._directions, self._centroids)
+        nearest, _ = nearest_centroids(moved @ self._directions, self._centroids)
         pointers = faiss.swig_ptr(moved), None, faiss.swig_ptr(nearest)
         self._lists.add_core(len(moved), *pointers)
         self._index.ntotal = self._lists.ntotal
-
-
-def _principal(sample: Floats, number: int) -> Floats:
-    """Return the directions in which vectors of mean 0 differ most, (E, at most number) float32."""
-    _, directions = np.linalg.eigh(sample.T @ sample)
-    kept: Floats = np.ascontiguousarray(directions[:, -number:])
-    return kept
-
-
-def _centroids(sample: Floats, num_lists: int, seed: int) -> Floats:
-    """Return the centroids of lists, (num_lists, E) float32 of unit norm.
-
-    Where there are many, the sample is cut into the square root of them, and each of those into as
-    many as its share of the sample asks for.
-    """
-    if num_lists < _CLUSTERED_TWICE:
-        return _clustered(sample, num_lists, seed)
-    coarse = _clustered(sample, int(np.sqrt(num_lists)), seed)
-    nearest = _nearest(sample, coarse)
-    ends = np.cumsum(np.bincount(nearest, minlength=len(coarse))) * num_lists // len(sample)
-    shares = np.diff(ends, prepend=0).tolist()
-    return np.concatenate(
-        [
-            _clustered(sample[nearest == place], share, seed)
-            for place, share in enumerate(shares)
-            if share
-        ]
-    )
-
-
-def _clustered(vectors: Floats, number: int, seed: int) -> Floats:
-    faiss = load_faiss()
-    means = faiss.Kmeans(
-        vectors.shape[1],
-        number,
-        niter=_CLUSTERING_ROUNDS,
-        spherical=True,
-        # From vectors far apart: of centroids drawn by chance some subject gets none, and is strewn
-        # over the lists of others.
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        min_points_per_centroid=1,
-        seed=seed + 1,
-    )
-    means.train(np.ascontiguousarray(vectors))
-    found: Floats = means.centroids
-    return found
-
-
-def _nearest(vectors: Floats, centroids: Floats) -> Places:
-    """Return the centroid of the highest inner product of each vector, (K,) int64."""
-    return np.concatenate(
-        [
-            (vectors[first : first + _ASSIGNED] @ centroids.T).argmax(axis=1)
-            for first in range(0, len(vectors), _ASSIGNED)
-        ]
-    )
 
 
 def _blocks(source: VectorSource) -> Iterator[tuple[int, Floats]]:
@@ -249,42 +193,43 @@ class _Truth:
 
     def __init__(self, queries: Floats) -> None:
         self._queries = queries
-        self._scores = np.empty((len(queries), 0), np.float32)
-        self.rows = np.empty((len(queries), 0), np.int64)
+        self._scores = np.full((len(queries), _NEIGHBOURS), -np.inf, np.float32)
+        self._rows = np.full((len(queries), _NEIGHBOURS), -1, np.int64)
+
+    @property
+    def rows(self) -> Places:
+        """(Q, K) the rows, best first."""
+        return self._rows[:, (self._rows >= 0).all(axis=0)]
 
     def add(self, first: int, block: Floats) -> None:
-        faiss = load_faiss()
-        scores, rows = faiss.knn(
-            self._queries,
-            block,
-            min(_NEIGHBOURS, len(block)),
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
-        scores = np.concatenate([self._scores, scores], axis=1)
-        rows = np.concatenate([self.rows, rows + first], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :_NEIGHBOURS]
-        self._scores = np.take_along_axis(scores, order, axis=1)
-        self.rows = np.take_along_axis(rows, order, axis=1)
+        for start in range(0, len(block), _COMPARED):
+            scores = self._queries @ block[start : start + _COMPARED].T
+            for query in np.flatnonzero(scores.max(axis=1) > self._scores[:, -1]):
+                [better] = np.nonzero(scores[query] > self._scores[query, -1])
+                found = np.concatenate([self._scores[query], scores[query, better]])
+                rows = np.concatenate([self._rows[query], better + first + start])
+                order = np.argsort(-found, kind="stable")[:_NEIGHBOURS]
+                self._scores[query], self._rows[query] = found[order], rows[order]
 
 
 def _calibrate(
     index: Any, rows: Int8Rows, queries: Floats, truth: Places, num_lists: int
 ) -> tuple[int, Calibration]:
-    """Measure recall for 1, 2, 4, ... lists, with as many candidates as lose little of it.
-
-    Few questions are asked, and one whose neighbours are in another list finds none of them, so
-    what is written for a number of lists is their mean recall less its error.
-    """
-    probes = [1 << power for power in range(num_lists.bit_length() - 1)] or [1]
+    """Measure recall for 1, 2, 4, ... lists, with as many candidates as lose little of it."""
     most = min(_FACTORS[-1] * truth.shape[1], rows.shape[0])
-    recalls: dict[int, list[npt.NDArray[np.float64]]] = {factor: [] for factor in _FACTORS}
-    for probed in probes:
-        found, _ = probe(index, queries, probed, most)
+    recalls: dict[int, list[Shares]] = {factor: [] for factor in _FACTORS}
+    probes: list[int] = []
+    means: list[float] = []
+    for power in range(max(1, num_lists.bit_length() - 1)):
+        probes.append(1 << power)
+        found, _ = probe(index, queries, probes[-1], most)
         for factor in _FACTORS:
             some = found[:, : factor * truth.shape[1]]
             recalls[factor].append(_recalls(rows, queries, some, truth))
-        if recalls[_FACTORS[-1]][-1].mean() >= _ENOUGH:
-            probes = probes[: probes.index(probed) + 1]
+        reached = recalls[_FACTORS[-1]][-1]
+        means.append(float(reached.mean()))
+        is_stuck = len(means) > 2 and means[-1] - means[-3] < _GAIN
+        if means[-1] >= _ENOUGH or (is_stuck and safe_recall(reached) >= _ASKED):
             break
     best = recalls[_FACTORS[-1]]
     factor = next(
@@ -295,19 +240,32 @@ def _calibrate(
             for most, some in zip(best, recalls[factor], strict=True)
         )
     )
-    least = [some.mean() - _ERRORS * some.std() / len(some) ** 0.5 for some in recalls[factor]]
+    least = [safe_recall(shares) for shares in recalls[factor]]
     measured = zip(probes, np.maximum.accumulate(least).tolist(), strict=True)
     return factor, (*measured, (num_lists, 1.0))
 
 
-def _recalls(
-    rows: Int8Rows, queries: Floats, found: Places, truth: Places
-) -> npt.NDArray[np.float64]:
+def _recalls(rows: Int8Rows, queries: Floats, found: Places, truth: Places) -> Shares:
     """Return the share of each query's true rows among its candidates, scored again."""
     hits: list[int] = []
     for query, candidates, wanted in zip(queries, found, truth, strict=True):
         places = candidates[candidates >= 0]
         best, _ = best_of(places, rows.scores(query, places), len(wanted))
         hits.append(len(np.intersect1d(best, wanted)))
-    shares: npt.NDArray[np.float64] = np.array(hits) / truth.shape[1]
+    shares: Shares = np.array(hits) / truth.shape[1]
     return shares
+
+
+def safe_recall(shares: Shares) -> float:
+    """Return a recall that is reached nineteen times in twenty, by the kind that is served worst.
+
+    One question whose neighbours are in a list that is not probed finds none of them, so a mean
+    of few questions says little: it is less its error, and each kind has 256.
+
+    Args:
+        shares: (Q,) of the true nearest that were found for each of `probe_queries`.
+    """
+    return min(
+        float(some.mean() - _ERRORS * some.std() / len(some) ** 0.5)
+        for some in np.array_split(shares, 2)
+    )

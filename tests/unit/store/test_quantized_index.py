@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from longvid.errors import ConfigError
-from longvid.store import Store, index_compaction, quantized_build, vectors
+from longvid.store import Store, index_compaction, list_centroids, quantized_build, vectors
 from longvid.store.faiss_index import NearestVectors, probe_queries
 from longvid.store.quantized_build import build_quantized
 from longvid.store.quantized_index import QuantizedVectors
@@ -73,13 +73,13 @@ def test_recall_is_measured_all_over_the_vectors(
     asked: list[Floats] = []
 
     def seen(sample: Floats, random: np.random.Generator, cosine: float) -> Floats:
-        asked.append(sample[:64])
+        asked.append(sample[:256])
         return probe_queries(sample, random, cosine)
 
     monkeypatch.setattr(quantized_build, "probe_queries", seen)
     build_quantized(Given(given), str(tmp_path / "rows"))
     rows = (asked[0] @ given.T).argmax(axis=1)
-    assert len(np.unique(rows // 20)) > 40  # of 150 clusters, 64 drawn by chance
+    assert len(np.unique(rows // 20)) > 100  # of 150 clusters, 256 drawn by chance
 
 
 @pytest.mark.parametrize("twice", [True, False])
@@ -87,11 +87,12 @@ def test_every_cluster_has_a_list_of_its_own(
     given: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twice: bool
 ) -> None:
     if twice:
-        monkeypatch.setattr(quantized_build, "_CLUSTERED_TWICE", 1)
-    centroids = quantized_build._centroids(given, 256, 0)
+        monkeypatch.setattr(list_centroids, "_CLUSTERED_TWICE", 1)
+    centroids = list_centroids.find_centroids(given, 256, 0)
     assert centroids.shape == (256, 16)
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
-    nearest = quantized_build._nearest(given, centroids)
+    nearest, best = list_centroids.nearest_centroids(given, centroids)
+    np.testing.assert_allclose(best, (given @ centroids.T).max(axis=1), rtol=1e-5)
     np.testing.assert_array_equal(nearest, (given @ centroids.T).argmax(axis=1))
     shared = [len(np.unique(nearest[first : first + 20])) for first in range(0, len(given), 20)]
     # Centroids that are drawn by chance leave some clusters to the lists of a dozen others.
