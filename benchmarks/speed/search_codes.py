@@ -52,13 +52,17 @@ _NUMPY = "numpy, int8 rows"
 
 @dataclass(frozen=True, slots=True)
 class BuiltPart:
-    """One part of the index: its name, its vectors, the seconds that building and drawing took."""
+    """One part of the index: its name, its vectors, the seconds that building and drawing took.
+
+    `processor` are those of all processors that building took.
+    """
 
     name: str
     first: int
     count: int
     seconds: float
     drawing: float
+    processor: float
 
 
 def run_codes(options: argparse.Namespace) -> list[Row]:
@@ -74,6 +78,13 @@ def run_codes(options: argparse.Namespace) -> list[Row]:
         rows += [
             Row(f"build, {size}", "longvid", "wall less drawing", seconds, "s"),
             Row(f"build, {size}", "longvid", "vectors a second", options.vectors / seconds, ""),
+            Row(
+                f"build, {size}",
+                "longvid",
+                "processor time a vector",
+                1e6 * sum(one.processor for one in built) / options.vectors,
+                "us",
+            ),
             Row(f"build, {size}", "longvid", "drawing", sum(one.drawing for one in built), "s"),
             Row(f"build, {size}", "longvid", "peak RSS of the build", _peak(), "MiB"),
             Row(f"build, {size}", "longvid", "index", stored, "MiB"),
@@ -115,13 +126,14 @@ def _build(objects: LocalObjects, options: argparse.Namespace) -> list[BuiltPart
         )
     built = [BuiltPart(**one) for one in found["built"]]
     for first, count in list(_slices(options))[len(built) :]:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         source = DrawnVectors(first, count, options.width, options.seed)
         part = make_quantized_part(
             objects, rows_of_videos(first, count, _PER_VIDEO), source, options.codes
         )
         seconds = time.perf_counter() - started - source.seconds
-        built.append(BuiltPart(part.name, first, count, seconds, source.seconds))
+        processor = time.process_time() - used - source.processor_seconds
+        built.append(BuiltPart(part.name, first, count, seconds, source.seconds, processor))
         kept = {"of": wanted, "built": [asdict(one) for one in built]}
         objects.write(_BUILT, json.dumps(kept).encode())
         print(f"{first + count} of {options.vectors}: {count / seconds:.0f} a second",
