@@ -93,7 +93,8 @@ class Ask:
             rules that make captions know English.
         moment_share: Score the best segments again, by the mean of this share of their frames,
             those nearest to the question, at least one; 0 keeps the scores of the search vectors.
-        num_rescored: How many segments of a search are scored again so.
+        num_rescored: How many segments of a search are scored again so; a search for more keeps the
+            scores of the search vectors.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is
             shown: a whole video, a place, a place with what is around it, or every place that
             fits, and a question that joins two with "and" gets the places of both. "none" puts

@@ -63,9 +63,11 @@ class CandidateSearch:
             )
         span = query.question.span
         wanted = min(num_segments or total, total)
-        scored = wanted
-        if self._ask.moment_share and num_segments:
-            scored = min(max(wanted, self._ask.num_rescored), total)
+        # Segments are scored again from their chunks, so never more of them than is said.
+        by_moment = (
+            self._ask.moment_share > 0 and num_segments > 0 and (wanted <= self._ask.num_rescored)
+        )
+        scored = min(self._ask.num_rescored, total) if by_moment else wanted
         hits = self._store.search(
             query.embedding,
             scored,
@@ -83,7 +85,7 @@ class CandidateSearch:
             raise QuestionError(
                 f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
             )
-        if self._ask.moment_share and num_segments:
+        if by_moment:
             hits = self._by_moment(query, hits)
         return hits[:wanted]
 

@@ -50,6 +50,8 @@ _SHOT_SECONDS = 20.0
 _RIVALS = 5
 #: Segments that the model is asked about, and what its yes is worth beside a score.
 _LOOKED_AT, _YES_WEIGHT = 3, 0.2
+#: Frames of a segment that count where it is scored by its best.
+_MOMENT_SHARE = 0.25
 #: The preset takes a frame a second.
 _FRAME_SECONDS = 1.0
 
@@ -57,8 +59,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "preset": {},
     "captions": {"query_forms": "caption"},
     "questions and captions": {"query_forms": "both"},
-    "best quarter of the frames": {"moment_share": 0.25},
-    "both, best quarter": {"query_forms": "both", "moment_share": 0.25},
+    "best quarter of the frames": {"moment_share": _MOMENT_SHARE},
+    "both, best quarter": {"query_forms": "both", "moment_share": _MOMENT_SHARE},
     "model asked of 3 segments": {
         "confirm_segments": 3,
         "confirm_prompt": "is there a {caption} ?",
@@ -157,12 +159,14 @@ def first(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
 def nothing(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
     """Compare what may tell a thing that is in a film from one that is not."""
     finder = _Finder(qa, config.ask)
+    by_moment = _Finder(qa, dataclasses.replace(config.ask, moment_share=_MOMENT_SHARE))
     values: dict[str, tuple[list[float], list[float]]] = {}
     for case in cases:
         video = qa.store.find(case.path.name)
         for text, is_there in _pairs(case.film, config.sample.fps):
             hits = finder.hits(text, (video,), 0)
             found = {name: measure(hits) for name, measure in MEASURES.items()}
+            found["best quarter of the frames"] = by_moment.hits(text, (video,), 1)[0].score
             likelihood = _likelihood(qa, text, hits)
             found[f"model's yes, best of {_LOOKED_AT}"] = likelihood
             found["best score and model's yes"] = hits[0].score + _YES_WEIGHT * likelihood

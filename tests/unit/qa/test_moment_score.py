@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from longvid.config import Ask, load_config
 from longvid.qa.moment_score import moment_score, query_embedding, rescored
-from longvid.store import Hit
+from longvid.qa.video_qa import VideoQA
+from longvid.store import Hit, Store
 from longvid.testing.synthetic import make_segment
+from longvid.types import Segment
 
 
 def test_the_share_of_frames_grows_with_the_segment() -> None:
@@ -38,3 +43,24 @@ def test_forms_of_a_question_are_averaged() -> None:
     torch.testing.assert_close(query_embedding(forms), torch.full((2,), 0.5**0.5))
     assert query_embedding(forms[:1]) is not None
     torch.testing.assert_close(query_embedding(forms[:1]), forms[0])
+
+
+@pytest.mark.parametrize(("top_k", "loaded"), [(2, 4), (4, 4), (5, 0)])
+def test_no_more_segments_are_scored_again_than_is_said(
+    small_store: Path, monkeypatch: pytest.MonkeyPatch, top_k: int, loaded: int
+) -> None:
+    ask = Ask(moment_share=0.25, num_rescored=4)
+    config = replace(load_config("mini"), ask=ask)
+    read: list[int] = []
+    load = Store.load
+
+    def counted(store: Store, keys: Sequence[tuple[str, int]]) -> list[Segment]:
+        read.append(len(keys))
+        return load(store, keys)
+
+    monkeypatch.setattr(Store, "load", counted)
+    found = VideoQA(small_store, config).search("a red ring", top_k=top_k)
+    assert len(found) == top_k
+    assert sum(read) == loaded
+    scores = [span.score for span in found]
+    assert scores == sorted(scores, reverse=True)
