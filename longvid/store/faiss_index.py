@@ -203,23 +203,26 @@ def _calibrate(
 def probe_queries(sample: Floats, random: np.random.Generator, cosine: float) -> Floats:
     """Return questions that are hard to serve, to measure recall with: (Q, E) float32.
 
-    The first half are about one picture each, as a frame that is shown. The others are about what
-    two pictures have in common, as a text. All are turned away from it, and are less the mean of
-    all vectors, which questions do not share.
+    The first half are pictures: each is a stored one turned away from what sets it apart, and has
+    the mean of all pictures in it. The others are texts, which lie elsewhere: about what two
+    pictures have in common less the mean.
 
     Args:
         sample: (S, E) float32, stored vectors in a random order; the first become questions.
         random: Turns them away.
         cosine: How far.
     """
-    moved = _unit(sample - sample[:MEAN_SAMPLE].mean(axis=0))
+    mean = sample[:MEAN_SAMPLE].mean(axis=0)
+    moved = sample - mean
+    lengths = np.linalg.norm(moved[:_PICTURES], axis=1, keepdims=True)
+    moved = _unit(moved)
     pictures = moved[:_PICTURES]
     likeness = pictures @ moved.T
     np.fill_diagonal(likeness, -1)
     about = np.concatenate([pictures, _unit(pictures + moved[likeness.argmax(axis=1)])])
     noise = random.standard_normal(about.shape, dtype=np.float32)
-    turned = cosine * about + np.sqrt(1 - cosine**2) * _unit(noise)
-    queries: Floats = turned.astype(np.float32)
+    queries: Floats = (cosine * about + np.sqrt(1 - cosine**2) * _unit(noise)).astype(np.float32)
+    queries[: len(pictures)] += (cosine / np.maximum(lengths, 1e-12)) * mean
     return queries
 
 

@@ -4,7 +4,7 @@ A subject without one is strewn over the lists of others, and a question about i
 vectors, however many lists are probed. Clustering in two steps leaves such subjects where there are
 thousands: of 3 907 in 2.5 million vectors two had no list and 20 less than half of their vectors in
 one, while a sixth of the lists stood for nothing. So the lists of fewest vectors are moved to the
-vectors that are farthest from every list: then one subject of the 3 907 was still strewn.
+vectors that are farthest from every list, and one subject of the 3 907 was still strewn.
 """
 
 from __future__ import annotations
@@ -83,11 +83,12 @@ def _moved(sample: Floats, centroids: Floats, seed: int) -> Floats:
     directions = principal_directions(sample)
     seen = sample @ directions
     number = int(_MOVED * len(centroids))
+    lengths = np.maximum(np.linalg.norm(sample, axis=1), 1e-12)
     for _ in range(_MOVES):
         nearest, best = nearest_centroids(seen, centroids @ directions)
         centroids = _means(sample, nearest, centroids)
         fewest = np.argsort(np.bincount(nearest, minlength=len(centroids)), kind="stable")
-        farthest = np.sort(np.argsort(best)[: int(_MOVED * len(sample))])
+        farthest = np.sort(np.argsort(best / lengths)[: int(_MOVED * len(sample))])
         centroids[fewest[:number]] = _clustered(sample[farthest], number, seed)
     nearest, _ = nearest_centroids(seen, centroids @ directions)
     return _means(sample, nearest, centroids)

@@ -164,13 +164,26 @@ class _Filler:
             self._rotation = faiss.downcast_VectorTransform(index.chain.at(0))
             self._rotation.train(sample)
             sample = self._rotation.apply(sample)
-        centroids = find_centroids(sample, int(self._lists.nlist), seed)
+        centroids = find_centroids(self._across(sample), int(self._lists.nlist), seed)
         self._lists.quantizer.train(centroids)
         self._lists.quantizer.add(centroids)
         self._lists.train(sample)  # the codes alone: the lists have their centroids
         index.is_trained = True
         self._directions = principal_directions(sample)
         self._centroids: Floats = centroids @ self._directions
+
+    def _across(self, sample: Floats) -> Floats:
+        """Return moved vectors without what they have of the mean's direction.
+
+        A question by a picture is mostly the mean that all pictures share. Lists of vectors that
+        have nothing else in common point there too, and would be the nearest to each of them.
+        """
+        mean = self._mean[None]
+        if self._rotation is not None:
+            mean = self._rotation.apply(mean)
+        along = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+        across: Floats = sample - (sample @ along.T) * along
+        return across
 
     def add(self, block: Floats) -> None:
         faiss = load_faiss()

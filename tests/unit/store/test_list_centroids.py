@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from longvid.store import list_centroids
-from longvid.store.faiss_index import probe_queries
-from longvid.store.quantized_build import safe_recall
+from longvid.store.faiss_index import load_faiss, probe_queries
+from longvid.store.quantized_build import build_quantized, safe_recall
+from tests.unit.store.test_quantized_index import Given
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,15 +49,27 @@ def test_no_subject_is_strewn_over_the_lists_of_others(
     assert (share < 0.5).sum() <= 2
 
 
-def test_questions_are_about_a_picture_or_what_two_have_in_common(subjects: Floats) -> None:
-    asked = probe_queries(subjects, np.random.default_rng(1), 0.5)
+def test_questions_are_pictures_and_texts(subjects: Floats) -> None:
+    mean = np.zeros(_WIDTH, np.float32)
+    mean[0] = 2.0
+    asked = probe_queries(subjects + mean, np.random.default_rng(1), 0.5)
     assert asked.shape == (512, _WIDTH)
-    np.testing.assert_allclose(np.linalg.norm(asked, axis=1), 1, atol=0.2)
-    likeness = asked @ unit(subjects).T
-    about = likeness[np.arange(512), np.arange(512) % 256]
-    assert about[:256].mean() == pytest.approx(0.5, abs=0.02)
-    two = np.sort(likeness[256:], axis=1)[:, -2:]
+    lengths = np.linalg.norm(subjects[:256], axis=1)
+    # As much of the mean as a picture has that is turned away so far.
+    np.testing.assert_allclose(asked[:256, 0].mean(), (0.5 / lengths * 2).mean(), atol=0.05)
+    assert abs(asked[256:, 0].mean()) < 0.05
+    two = np.sort(asked[256:] @ unit(subjects).T, axis=1)[:, -2:]
     assert two.mean() > 0.42
+
+
+def test_lists_do_not_point_to_what_all_pictures_share(subjects: Floats, tmp_path: Path) -> None:
+    mean = np.zeros(_WIDTH, np.float32)
+    mean[0] = 2.0
+    pictures = unit(subjects + mean)
+    index = build_quantized(Given(pictures), str(tmp_path / "rows"))
+    lists = load_faiss().extract_index_ivf(index.index)
+    centroids = lists.quantizer.reconstruct_n(0, lists.nlist)
+    assert np.abs(centroids @ unit(pictures.mean(axis=0)[None])[0]).max() < 0.03
 
 
 def test_a_recall_that_few_lucky_questions_reach_is_not_believed() -> None:
