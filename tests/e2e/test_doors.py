@@ -129,6 +129,8 @@ def test_the_page(served: Server, expected: list[Spans]) -> None:
         page.set_default_timeout(120_000)
         page.goto(served.url)
         page.wait_for_selector("#videos .video")
+        # The evidence is compared, not its pictures, player and curve.
+        page.route("**/api/videos/*/*", lambda route: route.abort())
         for place, text in enumerate(QUESTIONS):
             page.locator("#fresh").dispatch_event("click")  # each question stands alone
             page.fill("#question", text)
