@@ -33,6 +33,7 @@ def table(*packets: tuple[int, bool]) -> PacketTable:
         reliable=True,
         join_places=(),
         encrypted=False,
+        says_once=False,
         claimed_end_seconds=None,
     )
 
