@@ -15,6 +15,7 @@ knows the words and the prompt; neither knows how mini was trained or how its wo
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,10 @@ from longvid.models.mini_vocabulary import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import (
+        LlavaOnevisionConfig,
         LlavaOnevisionForConditionalGeneration,
         PreTrainedTokenizerFast,
+        SiglipConfig,
         SiglipModel,
     )
 
@@ -59,65 +62,15 @@ def build(
         The embedder, the answering model and the tokenizer, all float32 on CPU.
     """
     import torch
-    from transformers import (
-        LlavaOnevisionConfig,
-        LlavaOnevisionForConditionalGeneration,
-        Qwen2Config,
-        SiglipConfig,
-        SiglipModel,
-        SiglipTextConfig,
-        SiglipVisionConfig,
-    )
+    from transformers import LlavaOnevisionForConditionalGeneration, SiglipModel
 
-    tokenizer = build_tokenizer()
     token_id = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *vocabulary()))}
-    special: dict[str, Any] = {
+    special = {
         "pad_token_id": token_id["<pad>"],
         "bos_token_id": token_id["<bos>"],
         "eos_token_id": token_id["<eos>"],
     }
-    tower: dict[str, Any] = {
-        "hidden_size": TOWER_WIDTH,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "image_size": IMAGE_SIZE,
-        "patch_size": PATCH_SIZE,
-    }
-    embedder_config = SiglipConfig(
-        text_config=SiglipTextConfig(
-            vocab_size=len(token_id),
-            hidden_size=TOWER_WIDTH,
-            intermediate_size=512,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=TEXT_LENGTH,
-            **special,
-        ).to_dict(),
-        vision_config=SiglipVisionConfig(**tower).to_dict(),
-    )
-    vlm_config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(vision_use_head=False, **tower).to_dict(),
-        text_config=Qwen2Config(
-            vocab_size=len(token_id),
-            hidden_size=DECODER_WIDTH,
-            intermediate_size=512,
-            num_hidden_layers=5,
-            num_attention_heads=6,
-            num_key_value_heads=6,
-            max_position_embeddings=8192,
-            initializer_range=0.05,
-            tie_word_embeddings=True,
-            **special,
-        ).to_dict(),
-        image_token_index=token_id["<image>"],
-        video_token_index=token_id[VIDEO_TOKEN],
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="full",
-        image_grid_pinpoints=[[IMAGE_SIZE, IMAGE_SIZE]],
-        tie_word_embeddings=True,
-        **special,
-    )
+    embedder_config, vlm_config = _configurations(token_id, special)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         embedder = SiglipModel(embedder_config)
@@ -140,7 +93,71 @@ def build(
     _set_generation(vlm, special)
     for model in (embedder, vlm):
         model.train(False)
-    return embedder, vlm, tokenizer
+    return embedder, vlm, build_tokenizer()
+
+
+def _configurations(
+    token_id: Mapping[str, int], special: Mapping[str, int]
+) -> tuple[SiglipConfig, LlavaOnevisionConfig]:
+    """Return the sizes of both models, before the tower's last layer is added.
+
+    Args:
+        token_id: Of every token.
+        special: The ids of the tokens that pad, begin and end a text.
+    """
+    from transformers import (
+        LlavaOnevisionConfig,
+        Qwen2Config,
+        SiglipConfig,
+        SiglipTextConfig,
+        SiglipVisionConfig,
+    )
+
+    marks: dict[str, Any] = dict(special)
+    tower: dict[str, Any] = {
+        "hidden_size": TOWER_WIDTH,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": IMAGE_SIZE,
+        "patch_size": PATCH_SIZE,
+    }
+    text = SiglipTextConfig(
+        vocab_size=len(token_id),
+        hidden_size=TOWER_WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=TEXT_LENGTH,
+        **marks,
+    )
+    decoder = Qwen2Config(
+        vocab_size=len(token_id),
+        hidden_size=DECODER_WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=5,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=8192,
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        **marks,
+    )
+    embedder_config = SiglipConfig(
+        text_config=text.to_dict(), vision_config=SiglipVisionConfig(**tower).to_dict()
+    )
+    vlm_config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(vision_use_head=False, **tower).to_dict(),
+        text_config=decoder.to_dict(),
+        image_token_index=token_id["<image>"],
+        video_token_index=token_id[VIDEO_TOKEN],
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="full",
+        image_grid_pinpoints=[[IMAGE_SIZE, IMAGE_SIZE]],
+        tie_word_embeddings=True,
+        **marks,
+    )
+    return embedder_config, vlm_config
 
 
 def search_layer(layer: nn.Module) -> nn.Module:
@@ -169,7 +186,9 @@ def share_tower(embedder: SiglipModel, vlm: LlavaOnevisionForConditionalGenerati
     vlm.model.vision_tower.load_state_dict(body)
 
 
-def _set_generation(vlm: LlavaOnevisionForConditionalGeneration, special: dict[str, Any]) -> None:
+def _set_generation(
+    vlm: LlavaOnevisionForConditionalGeneration, special: Mapping[str, int]
+) -> None:
     from transformers import GenerationConfig
 
     make: Any = GenerationConfig  # its constructor is untyped
