@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.processes import peak_mb
+
 HEIGHT, WIDTH = 216, 384
 
 
@@ -247,14 +249,6 @@ SUBJECTS: dict[str, Callable[[Order], tuple[Subject, dict[str, Any]]]] = {
 }
 
 
-def _peak_mb(pid: int | str) -> float:
-    """Return the most memory a living process ever held."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    return 0.0
-
-
 def _cpu_seconds() -> float:
     return sum(
         usage.ru_utime + usage.ru_stime
@@ -286,9 +280,9 @@ def main(path: str) -> None:
     frames, times = subject()
     wall = time.perf_counter() - began
     cpu = _cpu_seconds() + _child_cpu_seconds(pids) - cpu
-    own = _peak_mb("self")  # getrusage would tell the parent's peak from before exec
+    own = peak_mb("self")  # getrusage would tell the parent's peak from before exec
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
-    peaks = [_peak_mb(pid) for pid in pids] or [ended if ended > 0 and frames else 0.0]
+    peaks = [peak_mb(pid) for pid in pids] or [ended if ended > 0 and frames else 0.0]
     isolated = bool(pids) or "ffmpeg" in given["subject"]
     result = {
         "wall": wall,

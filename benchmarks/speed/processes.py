@@ -28,6 +28,14 @@ def tree_rss_bytes(pid: int) -> int:
     return sum(_rss_bytes(member) for member in tree(pid))
 
 
+def peak_mb(pid: int | str) -> float:
+    """Return the largest resident memory so far of a living process, or of this one ("self")."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1000
+    return 0.0
+
+
 def _parent(pid: int) -> int | None:
     try:
         # The command's name stands in brackets and may hold spaces: the parent follows it.

@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.measurements import Row
+from benchmarks.speed.processes import peak_mb
 from longvid.qa.video_qa import VideoQA
 from longvid.types import Question
 
@@ -150,7 +150,7 @@ def _at_once(server: _Server, qa: VideoQA, count: int, runs: int) -> list[Row]:
         for thread in threads:
             thread.join()
         served.append(time.perf_counter() - started)
-    memory = _peak_mb(server.process.pid)
+    memory = peak_mb(server.process.pid)
     task = f"{count} questions at once"
     return [
         Row(task, "ask_many in Python", "wall", median(own), "s", n=runs),
@@ -159,10 +159,3 @@ def _at_once(server: _Server, qa: VideoQA, count: int, runs: int) -> list[Row]:
         Row(task, "over HTTP", "server memory", memory, "MB"),
         *(Row(task, "over HTTP", f"status {code}", n, "") for code, n in sorted(statuses.items())),
     ]
-
-
-def _peak_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    return 0.0

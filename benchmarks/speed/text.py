@@ -20,6 +20,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measurements import Row
+from benchmarks.speed.processes import peak_mb
 from benchmarks.speed.text_questions import QUESTIONS, hour_of_lines
 from longvid.config import Config, load_config
 from longvid.decode.audio_decoder import AudioReader
@@ -292,17 +293,9 @@ def _audio() -> list[Row]:
         with _Clock() as clock, AudioReader() as reader:
             for block in reader.blocks(str(path)):
                 sound += len(block.data) / 16_000
-                peak = max(peak, _peak_mb(reader.pid))
+                peak = max(peak, peak_mb(reader.pid))
     task, subject = "sound", "AAC, stereo, 48 kHz"
     return [
         *clock.rows(task, subject, "", "% of real time", 100 / sound),
         Row(task, subject, "memory of the child", peak, "MB"),
     ]
-
-
-def _peak_mb(pid: int) -> float:
-    """Return the largest resident memory of a process so far."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    return 0.0

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longvid.cli.command import Commands, add_tag, load
 from longvid.cli.output import (
@@ -160,7 +160,7 @@ def _write_overlay(qa: VideoQA, answer: Answer, folder: Path) -> None:
         remark(f"{clip}")
 
 
-def _open_qa(options: argparse.Namespace) -> Any:
+def _open_qa(options: argparse.Namespace) -> VideoQA:
     """Open a store with its own configuration, changed by --config, --ground and --set."""
     from longvid.config import Config, change, load_config
     from longvid.qa.video_qa import VideoQA

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError, shown
+
+if TYPE_CHECKING:
+    from longvid.config import Config
 
 #: Options that hold text. The others may name files, and a file's name need not be UTF-8.
 _TEXTS = {
@@ -52,7 +55,7 @@ class Commands:
     def add(
         self,
         name: str,
-        run: Callable[[Any], int],
+        run: Callable[[argparse.Namespace], int],
         summary: str,
         *parents: argparse.ArgumentParser,
     ) -> argparse.ArgumentParser:
@@ -71,7 +74,7 @@ class Commands:
         return command
 
 
-def load(options: argparse.Namespace) -> Any:
+def load(options: argparse.Namespace) -> Config:
     """Read the configuration that --config and --set name; `mini` when they name none."""
     from longvid.config import load_config
 

@@ -13,14 +13,14 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longvid.errors import ConfigError, LongvidError, counted
 
 if TYPE_CHECKING:
     from longvid.indexing.report import IndexReport
     from longvid.qa.object_search import ObjectEvidence
-    from longvid.types import Track
+    from longvid.types import Evidence, Failure, Track
 
 #: Exit statuses: done · an error told in one sentence · finished, some videos failed.
 OK, ERROR, FAILURES = 0, 1, 3
@@ -110,7 +110,7 @@ def remark(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def dump(value: Any) -> None:
+def dump(value: object) -> None:
     """Print a value as JSON; what JSON has no word for becomes its text."""
     say(json.dumps(value, indent=1, default=str))
 
@@ -120,7 +120,7 @@ def print_answer(text: str) -> None:
     say("\n".join(map(printable, text.split("\n"))))
 
 
-def print_evidence(evidence: Sequence[Any]) -> None:
+def print_evidence(evidence: Sequence[Evidence]) -> None:
     """Print the spans that support an answer."""
     said = any(span.text for span in evidence)
     names = short_names([span.path for span in evidence])
@@ -186,15 +186,14 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return {path: last if counts[last] == 1 else path for path, last in lasts.items()}
 
 
-def failure_row(failure: Any) -> tuple[str, ...]:
+def failure_row(failure: Failure) -> tuple[str, ...]:
     """Lay a failure out for the table: video, stage, kind, from, to, error."""
-    gap = failure.is_gap
+    span = (failure.start_seconds, failure.end_seconds)
     return (
         os.path.basename(failure.path) or failure.path,
         failure.stage,
         failure.kind,
-        clock(failure.start_seconds) if gap else "",
-        clock(failure.end_seconds) if gap else "",
+        *("" if seconds is None else clock(seconds) for seconds in span),
         failure.error,
     )
 
@@ -244,7 +243,7 @@ def share(part: int, whole: int | None) -> str:
     return f" ({100 * part / whole:.1f} % of the source files)" if whole else ""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: aligned on a terminal, tab-separated into a pipe.
 
     Nothing is cut: a long cell is folded, and a terminal too narrow for the columns gets a line a
