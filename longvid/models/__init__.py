@@ -1,1 +1,1 @@
-"""Network definitions and the numerics of the published systems: tensors in, tensors out."""
+"""Models of Hugging Face: how they are found, loaded and asked; no published system by name."""

@@ -7,7 +7,7 @@
     api_errors.py     longvid's errors as HTTP answers in OpenAI's form
     requests.py       bodies of requests, read under limits
     slow_bodies.py    bodies that arrive too slowly are given up
-    openapi_fields.py what openapi.json says of requests
+    openapi_fields.py  what openapi.json says of requests
     streams.py        server-sent events
     model_worker.py   the process that holds the models, seen from the server
     model_process.py  the same process from inside
@@ -18,7 +18,8 @@
     job_routes.py     /api/jobs, /api/events
     files.py          files of clients
     upload_table.py   uploads in parts
-    fetching.py       files from the network, fetched by fetch_process.py
+    fetching.py       files from the network, fetched by a process of its own
+    fetch_process.py  that process
     videos.py         videos that a request names; what is new is indexed first
     question_fields.py  what questions of both APIs have
     openai_parts.py   parts of OpenAI's messages: text, videos, images
