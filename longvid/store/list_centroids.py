@@ -4,7 +4,7 @@ A subject without one is strewn over the lists of others, and a question about i
 vectors, however many lists are probed. Clustering in two steps leaves such subjects where there are
 thousands: of 3 907 in 2.5 million vectors two had no list and 20 less than half of their vectors in
 one, while a sixth of the lists stood for nothing. So the lists of fewest vectors are moved to the
-vectors that are farthest from every list, and one subject of the 3 907 was still strewn.
+vectors that are farthest from every list.
 """
 
 from __future__ import annotations
