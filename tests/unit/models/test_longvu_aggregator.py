@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from longvid.errors import ModelError, OpError
-from longvid.systems.longvu.padded_grid import frame_positions, group_patches
+from longvid.systems.longvu.padded_grid import group_patches
 from longvid.systems.longvu.sva import (
     SpatialVisionAggregator,
     VisionTokenSampler,
     load_released,
 )
+from tests.reference.longvu_positions import frame_positions
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:

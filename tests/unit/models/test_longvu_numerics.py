@@ -29,12 +29,12 @@ from longvid.systems.longvu.padded_grid import (
     content_box,
     content_mask,
     crop_to_content,
-    frame_positions,
     group_patches,
     resize_grid,
     with_newlines,
 )
 from tests.reference.longvu_paper import PAPER
+from tests.reference.longvu_positions import frame_positions
 from tests.reference.methods import frame_similarity_slowly
 
 SIZES = [(100, 100), (1280, 720), (720, 1280), (640, 480), (568, 320), (1000, 10), (1, 1), (3, 2)]
