@@ -23,7 +23,7 @@ from benchmarks.tasks import load_task
 
 if TYPE_CHECKING:
     from benchmarks.harness.asker import Protocol
-    from longvid.config import Config
+    from longvid.config import Ask, Config
 
 NOTHING_ANSWERED = 3
 STAGES = ("infer", "judge", "score", "report")
@@ -139,11 +139,7 @@ def run_task(name: str, options: argparse.Namespace) -> int:
         _print_line(f"{options.protocol}: {published.note}")
     runs = []
     for budget in options.budget:
-        config = replace(tables, ask=replace(tables.ask, budget=budget)) if budget else tables
-        if task.windows:
-            config = replace(config, ask=replace(config.ask, num_segments=0))
-        if options.subtitles and task.subtitles == "between" and config.ask.subtitles == "none":
-            config = replace(config, ask=replace(config.ask, subtitles="covering"))
+        config = replace(tables, ask=_ask_of(task, tables.ask, budget, options.subtitles))
         run = _open(task, found, config, config_name, options)
         if not run.plan_path.exists():
             make_plan(run.plan_path, task, found)
@@ -166,6 +162,24 @@ def run_task(name: str, options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, [row for run in runs for row in measured(run)], task=name)
     return status
+
+
+def _ask_of(task: Task, ask: Ask, budget: int, subtitles: bool) -> Ask:
+    """Change how questions are asked to what a benchmark and its options want.
+
+    Args:
+        task: Where rows ask about a part of a video, its every segment is a candidate.
+        ask: As configured.
+        budget: 0 keeps the configuration's.
+        subtitles: Show those between the frames, unless the configuration says how.
+    """
+    if budget:
+        ask = replace(ask, budget=budget)
+    if task.windows:
+        ask = replace(ask, num_segments=0)
+    if subtitles and task.subtitles == "between" and ask.subtitles == "none":
+        ask = replace(ask, subtitles="covering")
+    return ask
 
 
 def measured(run: Run) -> Iterator[Row]:
