@@ -71,7 +71,7 @@ def test_a_store_without_pictures_says_what_to_do(stores: dict[str, Store]) -> N
     [video] = store.videos()
     with pytest.raises(StoreError, match=r"no pictures .* store\.pictures = segment"):
         read_pictures(store.annotations, video.video.video_id, [0.0])
-    with pytest.raises(ConfigError, match="none, segment, frame"):
+    with pytest.raises(ConfigError, match="none, segment or frame"):
         load_config("mini", ["store.pictures=all"])
 
 
