@@ -236,9 +236,8 @@ def _calibrate(
     for power in range(max(1, num_lists.bit_length() - 1)):
         probes.append(1 << power)
         found, _ = probe(index, queries, probes[-1], most)
-        for factor in _FACTORS:
-            some = found[:, : factor * truth.shape[1]]
-            recalls[factor].append(_recalls(rows, queries, some, truth))
+        for factor, shares in zip(_FACTORS, _recalls(rows, queries, found, truth), strict=True):
+            recalls[factor].append(shares)
         reached = recalls[_FACTORS[-1]][-1]
         means.append(float(reached.mean()))
         is_stuck = len(means) > 2 and means[-1] - means[-3] < _GAIN
@@ -259,13 +258,20 @@ def _calibrate(
 
 
 def _recalls(rows: Int8Rows, queries: Floats, found: Places, truth: Places) -> Shares:
-    """Return the share of each query's true rows among its candidates, scored again."""
-    hits: list[int] = []
-    for query, candidates, wanted in zip(queries, found, truth, strict=True):
+    """Return the share of each query's true rows among its first candidates, scored again.
+
+    (F, Q), a row for each of `_FACTORS`. The candidates of a smaller one are the first of a larger.
+    """
+    wanted_each = truth.shape[1]
+    hits = np.zeros((len(_FACTORS), len(queries)))
+    for query, (candidates, wanted) in enumerate(zip(found, truth, strict=True)):
         places = candidates[candidates >= 0]
-        best, _ = best_of(places, rows.scores(query, places), len(wanted))
-        hits.append(len(np.intersect1d(best, wanted)))
-    shares: Shares = np.array(hits) / truth.shape[1]
+        scores = rows.scores(queries[query], places)
+        for row, factor in enumerate(_FACTORS):
+            first = factor * wanted_each
+            best, _ = best_of(places[:first], scores[:first], wanted_each)
+            hits[row, query] = len(np.intersect1d(best, wanted, assume_unique=True))
+    shares: Shares = hits / wanted_each
     return shares
 
 
