@@ -37,7 +37,7 @@ def add_commands(commands: Commands) -> None:
     ask = commands.add(
         "ask", _ask, "Ask a question of a store, or of one video.", commands.configured
     )
-    ask.add_argument("question")
+    ask.add_argument("question", help="what to ask, in words")
     ask.add_argument("--store", help="folder or URI of the store")
     ask.add_argument("--video", help="name, path or id of one video")
     ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
@@ -64,9 +64,9 @@ def add_commands(commands: Commands) -> None:
     )
 
     search = commands.add("search", _search, "Find the segments nearest to a text.", commands.store)
-    search.add_argument("text")
+    search.add_argument("text", help="what to look for, in words")
     search.add_argument("--video", help="name, path or id of one video")
-    search.add_argument("--top-k", type=int, default=5)
+    search.add_argument("--top-k", type=int, default=5, help="how many (default: 5)")
     search.add_argument("--path", default="", help=_PATH)
     add_tag(search, _TAG)
     search.add_argument("--after", help="only what is shown after this time, as 90 or 1:30")

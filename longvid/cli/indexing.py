@@ -25,7 +25,9 @@ def add_commands(commands: Commands) -> None:
         "index", _index, "Index videos into a store.", commands.store, commands.configured
     )
     index.add_argument("videos", nargs="+", metavar="PATH", help="file, folder, glob, URI or @list")
-    index.add_argument("--runner", choices=("local", "ray"), default="local")
+    index.add_argument(
+        "--runner", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster"
+    )
     index.add_argument(
         "--max-failure-rate",
         type=float,

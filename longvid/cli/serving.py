@@ -24,12 +24,18 @@ def add_commands(commands: Commands) -> None:
         metavar="[NAME=]PATH|URI",
         help="a store, made when it does not exist; give it again for another",
     )
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="(default: 8000)")
     serve.add_argument("--config", default="mini", metavar="NAME|FILE", help="of a new store")
     serve.add_argument("--data", type=Path, help="uploads and jobs (default: in the cache folder)")
     serve.add_argument("--api-key-file", type=Path, metavar="FILE", help="TOML with [[key]] tables")
-    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME")
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which the server is asked",
+    )
     serve.add_argument(
         "--root", action="append", default=[], type=Path, help="folder whose files may be indexed"
     )
@@ -52,8 +58,8 @@ def add_commands(commands: Commands) -> None:
         "--root", action="append", default=[], type=Path, help="folder whose files may be indexed"
     )
     mcp.add_argument("--http", action="store_true", help="over HTTP instead of standard input")
-    mcp.add_argument("--host", default="127.0.0.1")
-    mcp.add_argument("--port", type=int, default=8001)
+    mcp.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
+    mcp.add_argument("--port", type=int, default=8001, help="(default: 8001)")
 
     clip = commands.add("clip", _clip, "Cut a span out of a video, as H.264 in MP4.")
     clip.add_argument("video", help="a local file; with --store a name, path or id in it")
@@ -65,7 +71,13 @@ def add_commands(commands: Commands) -> None:
     report = commands.add(
         "report", _report, "Write a store as one HTML page, or as CSV tables.", commands.store
     )
-    report.add_argument("--output", type=Path, default=Path("report.html"), metavar="FILE")
+    report.add_argument(
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="file to write (default: report.html)",
+    )
     report.add_argument(
         "--question", action="append", default=[], help="ask it, and show answer and evidence"
     )

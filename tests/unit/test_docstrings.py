@@ -1,12 +1,15 @@
-"""Examples in docstrings are run, and every public name says what it is."""
+"""Examples in docstrings are run; every public name and every option says what it is."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import doctest
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from longvid.cli import _parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,3 +44,17 @@ def test_examples_hold() -> None:
 def test_public_names_are_documented() -> None:
     lacking = [one for name, path in modules().items() for one in undocumented(name, path)]
     assert not lacking, "no docstring: " + ", ".join(lacking)
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from options(command)
+        else:
+            yield action
+
+
+def test_every_option_of_the_command_line_has_help() -> None:
+    lacking = [str(one.option_strings or one.dest) for one in options(_parser()) if not one.help]
+    assert not lacking, "no help: " + ", ".join(lacking)
