@@ -237,7 +237,7 @@ def test_what_does_not_fit_is_refused(model: dict[str, Any], tmp_path: Path) -> 
         with pytest.raises(ModelError, match=sentence):
             load_config("mg_llava", given).llm.setup()
     for setting, sentence in (
-        ("llm.conversation=alpaca", "vicuna, llama3, phi3"),
+        ("llm.conversation=alpaca", "use vicuna, llama3 or phi3"),
         ("llm.context=-1", "must not be negative"),
     ):
         with pytest.raises(ConfigError, match=sentence):
