@@ -8,12 +8,14 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import longvid
+from benchmarks.speed.processes import tree
 from longvid.world.film import write_film
 from longvid.world.scene import make_film
 from tests.e2e import test_server as servers
@@ -164,18 +166,31 @@ def test_the_timeline_zooms_previews_and_gives_the_scope(page: Page) -> None:
     assert len(body["videos"]) == 1
 
 
-def test_stop_ends_the_answer(page: Page) -> None:
-    # Others' questions keep the model busy meanwhile.
-    page.page.evaluate(
-        """question => { for (let n = 0; n < 20; n += 1) fetch("/api/ask", {
-             method: "POST", body: JSON.stringify({ question }) }); }""",
-        STAR,
-    )
+@contextmanager
+def held(server: servers.Server) -> Iterator[None]:
+    """Keep a server's model from answering meanwhile."""
+    models = [
+        pid
+        for pid in tree(server.process.pid)
+        if b"longvid.server.model_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert models
+    for pid in models:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in models:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_stop_ends_the_answer(page: Page, served: servers.Server) -> None:
     page.page.fill("#question", STAR)
-    page.page.press("#question", "Enter")
-    page.page.click("#stop")
-    page.page.locator(".answer.failed .text", has_text="Stopped.").wait_for()
-    page.page.locator("#stop").wait_for(state="hidden")
+    with held(served):
+        page.page.press("#question", "Enter")
+        page.page.click("#stop")
+        page.page.locator(".answer.failed .text", has_text="Stopped.").wait_for()
+        page.page.locator("#stop").wait_for(state="hidden")
     page.page.wait_for_function(
         "() => fetch('/metrics').then(answer => answer.text())"
         ".then(text => /longvid_queue_depth 0/.test(text))",
