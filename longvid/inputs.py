@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from longvid.errors import ConfigError, counted, shown
 from longvid.fetch_guard import filesystem_options
-from longvid.remote_files import foreign_errors, is_remote, remote_file
+from longvid.remote_files import foreign_errors, is_remote, reason, remote_file
 from longvid.timed_text.subtitle_formats import SUFFIXES as SUBTITLE_SUFFIXES
 
 # fmt: off
@@ -332,4 +332,4 @@ def _reason(error: Exception) -> str:
         return "permission denied"
     if isinstance(error, FileNotFoundError):
         return "no such file, folder or bucket"
-    return str(getattr(error, "strerror", None) or error).rstrip(".")
+    return reason(error)

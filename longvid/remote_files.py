@@ -22,6 +22,9 @@ from filelock import FileLock
 from longvid.fetch_guard import filesystem_options
 from longvid.paths import cache_home
 
+#: What a service says of an error is cut after so many characters.
+_MOST_CHARACTERS = 300
+
 
 def is_remote(path: str) -> bool:
     """Tell whether a path is a URI of something other than this machine's files."""
@@ -211,10 +214,16 @@ def _remove_unused(copy: Path) -> bool:
     return True
 
 
+def reason(error: Exception) -> str:
+    """Return in one line what the system or a service says of an error, without its full stop."""
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return " ".join(text.split())[:_MOST_CHARACTERS].rstrip(".")
+
+
 def _as_os_error(error: Exception) -> OSError:
     """Return an OSError that says in words what the service refused."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(error.errno or 2, "no such object")
     if isinstance(error, PermissionError):
         return PermissionError(error.errno or 13, "permission denied")
-    return OSError(str(error) or type(error).__name__)
+    return OSError(reason(error))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from longvid.errors import VideoError
 from longvid.indexing.messages import DECODER_DIED, VideoText
 from longvid.protocols import Decoder
-from longvid.remote_files import foreign_errors, is_remote, remote_file
+from longvid.remote_files import foreign_errors, is_remote, reason, remote_file
 from longvid.timed_text.subtitle_formats import MAX_BYTES, SUFFIXES, sidecar_of
 from longvid.types import Failure, TextLine, Video
 
@@ -79,7 +79,7 @@ class SubtitleReader:
                 system, inner = remote_file(sidecar)
                 data = system.cat_file(inner, end=MAX_BYTES + 1)
             except foreign_errors() as error:
-                sentence = f"The subtitle file {sidecar} cannot be fetched: {error}."
+                sentence = f"The subtitle file {sidecar} cannot be fetched: {reason(error)}."
                 raise VideoError(sentence, kind="unreadable", path=path, stage="text") from error
             with open(local, "wb") as file:
                 file.write(data)

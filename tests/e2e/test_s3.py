@@ -76,6 +76,14 @@ def objects(store: str) -> dict[str, Any]:
     }
 
 
+def test_a_name_that_no_bucket_can_have_is_refused_in_one_line(s3_server: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"s3://a b/c cannot be listed: .*Invalid bucket"
+    ) as refused:
+        list(list_videos(["s3://a b/c"]))
+    assert "\n" not in str(refused.value)
+
+
 def test_a_bucket_is_listed_like_a_folder(bucket: str) -> None:
     everything = [
         f"{bucket}/{name}"
