@@ -17,15 +17,16 @@ Some files break that, and their keyframe flags and times do not say so:
                     picture is lost, and a decoder puts an earlier one in its place
 
 Some decoders say nothing of damage, and fill what is damaged from whatever was decoded before.
-Three codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
-(ITU-T T.81 annex B), each block of a DV frame is numbered (SMPTE 314M §4.3), and so is each
-picture of H.264 (`frame_numbers`).
+Four codecs have a structure that shows it: the marker segments of a JPEG picture follow each other
+(ITU-T T.81 annex B), each chunk of a PNG picture has a checksum (ISO/IEC 15948 §5.3), each block of
+a DV frame is numbered (SMPTE 314M §4.3), and so is each picture of H.264 (`frame_numbers`).
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import zlib
 from collections.abc import Callable, Container, Sequence
 
 import numpy as np
@@ -121,7 +122,7 @@ def broken_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], b
     """
     if codec == "h264":
         return FrameNumbers(extradata)
-    return {"mjpeg": _broken_jpeg, "dvvideo": _broken_dv}.get(codec)
+    return {"mjpeg": _broken_jpeg, "png": _broken_png, "dvvideo": _broken_dv}.get(codec)
 
 
 _START_OF_IMAGE, _START_OF_SCAN, _END_OF_IMAGE = 0xD8, 0xDA, 0xD9
@@ -146,6 +147,23 @@ def _jpeg_markers(data: memoryview) -> list[int] | None:
 
 def _broken_jpeg(data: memoryview) -> bool:
     return _jpeg_markers(data) is None
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def _broken_png(data: memoryview) -> bool:
+    if bytes(data[:8]) != _PNG_SIGNATURE:
+        return False  # the decoder refuses it, or knows what it is
+    position = 8
+    while position + 12 <= len(data):
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return True
+        if data[position + 4 : position + 8] == b"IEND":
+            return False
+        position = end + 4
+    return True
 
 
 class _InheritedTables:

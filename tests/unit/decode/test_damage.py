@@ -52,6 +52,26 @@ def test_a_jpeg_picture_whose_segments_do_not_lead_to_a_scan_is_broken(tmp_path:
         assert is_broken(memoryview(bad))
 
 
+def test_a_png_picture_whose_checksums_do_not_fit_is_a_gap(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mov", 6, codec="png", pix_fmt="rgb24")
+    sound = packets_of(clip)
+    is_broken = broken_test("png", b"")
+    assert is_broken is not None
+    assert not any(is_broken(memoryview(packet)) for packet in sound)
+    assert is_broken(memoryview(sound[2][:-12]))  # without its end
+    content = bytearray(clip.read_bytes())
+    # A type of chunk that nobody knows: the decoder passes over it, and leaves memory as it was.
+    at = content.index(b"IDAT", content.index(sound[2]))
+    content[at] ^= 0x20
+    clip.write_bytes(content)
+    with PyAVDecoder(size=FrameSize(96, 128)).setup() as decoder:
+        video = decoder.probe(str(clip), "png")
+        times = [index / RATE for index in range(6)]
+        [gap] = failures(list(decoder.decode(one_segment(video, times, parts=6))))
+    assert gap.kind == "corrupt"
+    assert (gap.start_seconds or 0) <= 2 / RATE <= (gap.end_seconds or 0)
+
+
 def test_jpeg_tables_that_come_once_forbid_a_plan(tmp_path: Path) -> None:
     clip = encode(tmp_path / "clip.avi", 4, codec="mjpeg", pix_fmt="yuvj420p")
     sound = packets_of(clip)[1]
