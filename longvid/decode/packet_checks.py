@@ -160,7 +160,7 @@ def _broken_png(data: memoryview) -> bool:
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
         if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return True
-        if data[position + 4 : position + 8] == b"IEND":
+        if bytes(data[position + 4 : position + 8]) == b"IEND":
             return False
         position = end + 4
     return True
