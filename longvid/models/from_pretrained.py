@@ -187,18 +187,7 @@ def load(
                 output_loading_info=True,
                 **arguments,
             )
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ModelError(
-                f"{folder} lacks {len(missing)} weights of {model_class.__name__}, the first is "
-                f"{missing[0]!r}; the checkpoint is incomplete or of another architecture."
-            )
-        beyond = weights_beyond(model, info["unexpected_keys"])
-        if beyond:
-            raise ModelError(
-                f"{folder} holds {len(beyond)} weights of layers that its config.json does not "
-                f"count, the first is {beyond[0]!r}; a part of the model would be left out."
-            )
+        require_fitting(folder, model, info["missing_keys"], info["unexpected_keys"])
         if one_place:
             model = model.to(device)
         return model.requires_grad_(False).eval()
@@ -214,12 +203,38 @@ def load(
         ) from error
 
 
-def weights_beyond(model: torch.nn.Module, unexpected: Iterable[str]) -> list[str]:
-    """Return which weights that a model has no place for continue one of its lists of layers.
+def require_fitting(
+    folder: Path, model: torch.nn.Module, missing: Iterable[str], unexpected: Iterable[str]
+) -> None:
+    """Refuse a model that was loaded from weights of another.
 
-    Other weights without a place are usual (optimizers, heads of other tasks); these say that the
-    configuration is of a smaller model than the weights, which then answers wrongly in silence.
+    Args:
+        folder: The checkpoint.
+        model: As loaded.
+        missing: Names of its weights that the checkpoint does not have.
+        unexpected: Names in the checkpoint that the model has no place for.
+
+    Raises:
+        ModelError: A weight is missing, or one continues a list of layers of the model. Other
+            weights without a place are usual (heads of other tasks); these say that the
+            configuration is of a smaller model, which would answer wrongly in silence.
     """
+    missing = sorted(missing)
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} weights of {type(model).__name__}, the first is "
+            f"{missing[0]!r}; the checkpoint is incomplete or of another architecture."
+        )
+    beyond = _beyond_layers(model, unexpected)
+    if beyond:
+        raise ModelError(
+            f"{folder} holds {len(beyond)} weights of layers that its config.json does not "
+            f"count, the first is {beyond[0]!r}; a part of the model would be left out."
+        )
+
+
+def _beyond_layers(model: torch.nn.Module, unexpected: Iterable[str]) -> list[str]:
+    """Return which of the names continue one of the model's lists of layers."""
     lists = {
         name: len(part)
         for name, part in model.named_modules()

@@ -18,7 +18,7 @@ from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_errors import first_line
-from longvid.models.from_pretrained import weights_beyond
+from longvid.models.from_pretrained import require_fitting
 from longvid.models.transformers_logging import quiet
 
 _BATCH = 32
@@ -68,13 +68,8 @@ class SentenceEmbedder:
                 f"{folder} cannot be loaded to embed sentences: {first_line(error)}"
             ) from error
         # What BERT puts on top of its states is not read here, and many folders leave it out.
-        missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
-        beyond = weights_beyond(model, info["unexpected_keys"])
-        if missing or beyond:
-            raise ModelError(
-                f"The weights of {folder} do not fit its config.json: {(missing + beyond)[0]!r} "
-                f"is {'missing' if missing else 'of a layer that is not counted there'}."
-            )
+        missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
+        require_fitting(folder, model, missing, info["unexpected_keys"])
         self._model: Any = model.eval().to(device)
         self._device = device
         positions = int(getattr(model.config, "max_position_embeddings", _LONGEST))

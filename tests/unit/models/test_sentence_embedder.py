@@ -88,7 +88,9 @@ def test_what_is_not_read(tmp_path: Path) -> None:
         SentenceEmbedder(str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize(("layers", "sentence"), [(3, "is missing"), (1, "is not counted there")])
+@pytest.mark.parametrize(
+    ("layers", "sentence"), [(3, "lacks 16 weights"), (1, "holds 16 weights of layers")]
+)
 def test_weights_that_do_not_fit_the_configuration(
     layers: int, sentence: str, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Weights of layers that a configuration does not count are refused; others are left out."""
+"""A checkpoint is loaded whole: weights of layers that its configuration does not count are refused."""
 
 from __future__ import annotations
 
