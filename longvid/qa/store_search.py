@@ -307,8 +307,8 @@ class StoreSearch:
             text: Words to look for; one that names a source, such as "sign", prefers it.
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines.
-            tags: Only videos with these values, by key.
             source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
+            tags: Only videos with these values, by key.
 
         Returns:
             Lines that share words with the text, best first, each with its span and source.

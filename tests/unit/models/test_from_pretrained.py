@@ -1,4 +1,4 @@
-"""A checkpoint is loaded whole: weights of layers that its configuration does not count are refused."""
+"""A checkpoint is loaded whole: weights of layers that its configuration lacks are refused."""
 
 from __future__ import annotations
 
