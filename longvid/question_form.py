@@ -67,6 +67,12 @@ _ENDINGS = re.compile(
 _VERB_BETWEEN = re.compile(r"\b(?:are|is|was|were) (?=(?:on|in|with|at|near|behind|under)\b)")
 _ARTICLE = re.compile(r"^(?:the|a|an|any|some) ")
 _JOINED = re.compile(r"[,;]? and (?=(?:what|which|where|when|how|who|why|is|are|does|do|did)\b)")
+_MARK = re.compile(r"\s*\?\s*$")
+#: A part with one of these asks about the place of the part before it.
+_POINTS_BACK = re.compile(
+    r"\b(it|its|they|them|their|he|his|him|she|her|hers|this|that|these|those|then|else)\b"
+    r"|\bthere$"
+)
 #: A caption is a description, not a text: embedders cut what is longer.
 _MOST_WORDS = 32
 
@@ -121,9 +127,15 @@ def places_of(text: str) -> tuple[str, ...]:
     """Return the questions that a question joins, each about a place of its own.
 
     >>> places_of("where is the red star, and what is behind sign k ?")
-    ('where is the red star', 'what is behind sign k ?')
+    ('where is the red star ?', 'what is behind sign k ?')
+    >>> places_of("where is the red star and what color is it?")
+    ('where is the red star and what color is it?',)
     """
-    return tuple(part for part in _JOINED.split(text) if part.strip()) or (text,)
+    mark = _MARK.search(text)
+    parts = [part for part in _JOINED.split(_MARK.sub("", text)) if part.strip()]
+    if len(parts) < 2 or any(_POINTS_BACK.search(part.casefold()) for part in parts[1:]):
+        return (text,)
+    return tuple(part + (mark[0].rstrip() if mark else "") for part in parts)
 
 
 def search_forms(text: str, forms: str) -> list[str]:

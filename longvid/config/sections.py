@@ -97,8 +97,8 @@ class Ask:
             scores of the search vectors.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is
             shown: a whole video, a place, a place with what is around it, or every place that
-            fits, and a question that joins two with "and" gets the places of both. "none" puts
-            all questions alike.
+            fits; a question that joins several with "and" is asked in parts, each with its share of
+            the budget. "none" puts all questions alike.
         rerank_segments: How many of the best segments each reranker scores again.
         confirm_segments: Ask the language model, of this many of the best segments, whether they
             show what the question describes, and put those first that do; an answer says where

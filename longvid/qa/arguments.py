@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longvid.errors import BudgetError, QuestionError, StoreError, shown
+from longvid.protocols import LanguageModelPart
+from longvid.store import Store
 from longvid.types import Question
 
 #: No path is longer.
@@ -91,4 +93,15 @@ def require_question(question: object) -> None:
         raise QuestionError(
             f"A question is a longvid.Question, got {shown(question)}; write "
             f"longvid.Question({shown(question)})."
+        )
+
+
+def require_same_space(llm: LanguageModelPart, store: Store) -> None:
+    """Refuse a language model that cannot read a store, before its weights are read."""
+    spaces = llm.spaces()
+    if spaces and not llm.reads_pictures and store.space not in spaces:
+        raise QuestionError(
+            f"The store's tokens are of {store.space}, but the language model reads "
+            f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
+            "the store's own."
         )

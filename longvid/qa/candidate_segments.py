@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -89,24 +88,18 @@ class CandidateSearch:
             hits = self._by_moment(query, hits)
         return hits[:wanted]
 
-    def hits_of_places(self, places: Sequence[Query], at_least: int = 0) -> list[Hit]:
-        """Return the segments of every place that a question joins, the best of each first.
+    def fitting_hits(self, query: Query, at_least: int = 0) -> list[Hit]:
+        """Return the segments that a question is shown, best first.
 
         Args:
-            places: One query a place, at least one.
-            at_least: Segments of each, if more than `ask.num_segments`, unless that is all.
+            query: The question.
+            at_least: Segments, if more than `ask.num_segments`, unless that is all.
 
         Raises:
             QuestionError, StoreError: As `hits`.
         """
         num_segments = self._ask.num_segments and max(self._ask.num_segments, at_least)
-        found: dict[tuple[str, int], Hit] = {}
-        ranked = [self.hits(query, num_segments) for query in places]
-        for of_rank in itertools.zip_longest(*ranked):
-            for hit in of_rank:
-                if hit is not None:
-                    found.setdefault((hit.video_id, hit.segment_index), hit)
-        hits = list(found.values())
+        hits = self.hits(query, num_segments)
         if self._route.only_fitting:
             hits = [hit for hit in hits if hit.score >= self._ask.min_score] or hits[:1]
         return hits

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from longvid.errors import LongvidError, ModelError, StoreError
 from longvid.lazy_import import torch
-from longvid.protocols import AnswerListener
-from longvid.types import Failure, Query, Question, Selection
+from longvid.protocols import AnswerListener, Generation
+from longvid.types import Answer, Failure, Query, Question, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,28 @@ class Prepared:
     plain: Question  # without the lines that were retrieved
     is_unseen: bool  # lines were found, and nothing in the pictures
     note: str
+
+    def answer(self, generation: Generation, model_note: str) -> Answer:
+        """Return what a language model gave as the answer to the question.
+
+        Args:
+            generation: What it gave.
+            model_note: What a person must know of every answer of it.
+        """
+        self.clock.seconds.setdefault("llm", sum(generation.seconds.values()))
+        num_shown = generation.visual_tokens
+        return Answer(
+            text=generation.text,
+            evidence=self.selection.evidence,
+            visual_tokens=self.selection.num_tokens if num_shown is None else num_shown,
+            prompt_tokens=generation.prompt_tokens,
+            output_tokens=generation.output_tokens,
+            seconds={**self.clock.seconds, **generation.seconds},
+            choice=generation.choice,
+            choice_scores=generation.choice_scores,
+            note=" ".join(filter(None, (model_note, generation.caveats, self.note))),
+            experts=self.selection.experts,
+        )
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from longvid.config import Ask
-from longvid.question_form import QuestionKind, kind_of, places_of
+from longvid.question_form import QuestionKind, kind_of
 
 #: What came before or after a moment is in the segments around it.
 _ORDER_CONTEXT = 2
@@ -19,13 +19,11 @@ class Route:
         ask: The settings for it.
         spreads: Show frames spread over the whole video, whatever the search finds.
         only_fitting: Show no segment that scores less than `ask.min_score`.
-        places: The questions that it joins, each about a place of its own; empty for one.
     """
 
     ask: Ask
     spreads: bool = False
     only_fitting: bool = False
-    places: tuple[str, ...] = ()
 
 
 def route_of(text: str, ask: Ask) -> Route:
@@ -41,9 +39,6 @@ def route_of(text: str, ask: Ask) -> Route:
     """
     if ask.route == "none" or not ask.num_segments:
         return Route(ask)
-    places = places_of(text)
-    if len(places) > 1:
-        return Route(dataclasses.replace(ask, num_segments=1), places=places)
     kind = kind_of(text)
     if kind is QuestionKind.GLOBAL:
         return Route(ask, spreads=True)

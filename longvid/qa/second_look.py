@@ -44,15 +44,13 @@ class SecondLook:
         return cls(store, config.ask, workers)
 
     def find(
-        self, search: CandidateSearch, places: Sequence[Query], text: str, llm: LanguageModel
+        self, search: CandidateSearch, query: Query, text: str, llm: LanguageModel
     ) -> tuple[list[Hit], str]:
         """Search for a question, and rank what was found again.
 
-        What is found for a question about several places is not looked at again.
-
         Args:
             search: Of the store.
-            places: One query a place.
+            query: The question.
             text: What is searched for.
             llm: Asked by `ask.confirm_segments`.
 
@@ -64,12 +62,10 @@ class SecondLook:
             QuestionError, StoreError: As `CandidateSearch.hits`, or pictures are damaged.
             ModelError: A reranker or the language model gave scores that are no numbers.
         """
-        if len(places) > 1:
-            return search.hits_of_places(places), ""
         reranked = self.ask.rerank_segments if self.rerankers else 0
-        hits = search.hits_of_places(places, max(reranked, self.ask.confirm_segments))
+        hits = search.fitting_hits(query, max(reranked, self.ask.confirm_segments))
         for name, reranker in self.rerankers:
-            hits = self._reranked(places[0].question, hits, name, reranker)
+            hits = self._reranked(query.question, hits, name, reranker)
         hits, note = self._confirmed(text, hits, llm)
         return hits[: search.num_segments or None], note
 

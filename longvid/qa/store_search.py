@@ -90,12 +90,6 @@ class StoreSearch:
         forms = search_forms(text, self.config.ask.query_forms)
         return query_embedding(self.embedder.embed_text(forms))
 
-    def _places(self, query: Query, route: Route) -> list[Query]:
-        """Return one query for each place that a question joins: mostly the question's own."""
-        if len(route.places) < 2:
-            return [query]
-        return [replace(query, embedding=self._embedded(place)) for place in route.places]
-
     def search(
         self,
         text: str,

@@ -20,8 +20,14 @@ from longvid.laws import require_selected
 from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel
+from longvid.qa import joined_questions as joined
 from longvid.qa.answer_grounding import AnswerGrounding
-from longvid.qa.arguments import require_budget, require_question, require_questions
+from longvid.qa.arguments import (
+    require_budget,
+    require_question,
+    require_questions,
+    require_same_space,
+)
 from longvid.qa.box_lines import BoxLines
 from longvid.qa.candidate_segments import CandidateSearch
 from longvid.qa.evidence import evidence_of, merge_spans, supporting
@@ -114,7 +120,7 @@ class VideoQA(StoreSearch):
                 self._require_open()
                 llm = self._llm
                 if llm is None:
-                    self._require_same_space()
+                    require_same_space(self.config.llm, self.store)
                     self._grounding.require_checkpoints()
                     llm = self._llm = self.config.llm.setup(self.device)
         return llm
@@ -123,18 +129,6 @@ class VideoQA(StoreSearch):
     def _only_quotes(self) -> bool:
         """Whether answers are lines of text, which need no picture."""
         return isinstance(self.config.llm, Quote)
-
-    def _require_same_space(self) -> None:
-        """Refuse a language model that cannot read the store, before its weights are read."""
-        if self.config.llm.reads_pictures:
-            return
-        spaces = self.config.llm.spaces()
-        if spaces and self.store.space not in spaces:
-            raise QuestionError(
-                f"The store's tokens are of {self.store.space}, but the language model reads "
-                f"{' or '.join(spaces)}; index again with --config of that model, or ask with "
-                "the store's own."
-            )
 
     def ask(
         self,
@@ -169,7 +163,9 @@ class VideoQA(StoreSearch):
         """
         question = Question(text, choices=choices, span=span, history=history)  # type: ignore[arg-type]  # lists become tuples there
         ids = chosen_ids(self.store, video, paths, tags)
-        return self._answered(self._prepare(replace(question, video_ids=ids), budget))
+        parts = joined.parts_of(replace(question, video_ids=ids), self.config.ask)
+        answers = [self._answered(self._prepare(part, budget, len(parts))) for part in parts]
+        return joined.answer_of(answers, self.config.ask.num_evidence)
 
     def ask_many(
         self,
@@ -195,15 +191,30 @@ class VideoQA(StoreSearch):
             ModelError: A checkpoint is missing.
         """
         require_questions(questions)
-        llm, _ = self.llm, self.embedder  # what concerns every question is said once
+        _ = self.llm, self.embedder  # what concerns every question is said once
+        parts = [joined.parts_of(question, self.config.ask) for question in questions]
+        asked = [(n, part) for n, of_one in enumerate(parts) for part in of_one]
+        owners, most = [owner for owner, _ in asked], self.config.ask.num_evidence
+        heard = None if listener is None else joined.PartsListener(listener, owners, most)
+        shares = [(part, len(parts[owner])) for owner, part in asked]
+        answers = self._answer_parts(shares, budget, heard)
+        return joined.answers_of(answers, owners, most)
+
+    def _answer_parts(
+        self,
+        parts: Sequence[tuple[Question, int]],
+        budget: int | None,
+        listener: AnswerListener | None,
+    ) -> list[Answer | Failure]:
+        """Answer parts, each with the number of parts that share its budget, side by side."""
         answers: list[Answer | Failure] = []
-        for first in range(0, len(questions), self.config.ask.batch_questions):
-            batch = questions[first : first + self.config.ask.batch_questions]
+        for first in range(0, len(parts), self.config.ask.batch_questions):
+            batch = parts[first : first + self.config.ask.batch_questions]
             prepared: list[Prepared | Failure] = []
-            for index, question in enumerate(batch, first):
+            for index, (question, num_parts) in enumerate(batch, first):
                 try:
                     ids = tuple(self.store.find(name) for name in question.video_ids)
-                    one = self._prepare(replace(question, video_ids=ids), budget)
+                    one = self._prepare(replace(question, video_ids=ids), budget, num_parts)
                     if listener is not None:
                         listener.selected(index, one.selection)
                     prepared.append(one)
@@ -213,8 +224,8 @@ class VideoQA(StoreSearch):
             places = [first + n for n, one in enumerate(prepared) if isinstance(one, Prepared)]
             heard = None if listener is None else Renumbered(listener, places)
             asked = [(one.question, one.selection) for one in ready]
-            generations = iter(llm.answer_many(asked, heard))
-            for question, ready_or_failed in zip(batch, prepared, strict=True):
+            generations = iter(self.llm.answer_many(asked, heard))
+            for (question, _), ready_or_failed in zip(batch, prepared, strict=True):
                 if isinstance(ready_or_failed, Failure):
                     answers.append(ready_or_failed)
                     continue
@@ -237,12 +248,15 @@ class VideoQA(StoreSearch):
         """
         require_question(question)
         ids = tuple(self.store.find(name) for name in question.video_ids)
-        return self._prepare(replace(question, video_ids=ids), budget).selection
+        parts = joined.parts_of(replace(question, video_ids=ids), self.config.ask)
+        selections = [self._prepare(part, budget, len(parts)).selection for part in parts]
+        return joined.selection_of(selections, self.config.ask.num_evidence)
 
-    def _prepare(self, question: Question, budget: int | None) -> Prepared:
-        """Do everything but the language model's work."""
+    def _prepare(self, question: Question, budget: int | None, num_parts: int = 1) -> Prepared:
+        """Do everything but the language model's work; several parts share the budget."""
         budget = self.config.ask.budget if budget is None else budget
         require_budget(budget)
+        budget = max(1, budget // num_parts)
         clock = Clock()
         with clock("load_models"):
             llm, _ = self.llm, self.embedder
@@ -259,8 +273,7 @@ class VideoQA(StoreSearch):
             hits: list[Hit] = []
             unconfirmed, unseen, weight = "", True, self.config.ask.text_weight
             if experts.see_pictures or not lines:
-                places = self._places(query, route)
-                found, unconfirmed = self._second_look.find(search, places, text, llm)
+                found, unconfirmed = self._second_look.find(search, query, text, llm)
                 unseen = search.is_nothing(query, found)
                 hits = fused(self.store, query, found, lines, videos, weight)
         with clock("load"):
@@ -370,22 +383,8 @@ class VideoQA(StoreSearch):
         return replace(self._answer(prepared, quote), evidence=evidence, note=note)
 
     def _answer(self, prepared: Prepared, generation: Generation) -> Answer:
-        selection, seconds = prepared.selection, prepared.clock.seconds
-        seconds.setdefault("llm", sum(generation.seconds.values()))
-        num_shown = generation.visual_tokens
-        answer = Answer(
-            text=generation.text,
-            evidence=selection.evidence,
-            visual_tokens=selection.num_tokens if num_shown is None else num_shown,
-            prompt_tokens=generation.prompt_tokens,
-            output_tokens=generation.output_tokens,
-            seconds={**seconds, **generation.seconds},
-            choice=generation.choice,
-            choice_scores=generation.choice_scores,
-            note=" ".join(filter(None, (self.llm.note, generation.caveats, prepared.note))),
-            experts=selection.experts,
-        )
-        return self._grounding.add(prepared.plain, answer, selection, self.llm)
+        answer = prepared.answer(generation, self.llm.note)
+        return self._grounding.add(prepared.plain, answer, prepared.selection, self.llm)
 
     def _select(
         self, query: Query, hits: Sequence[Hit], candidates: Sequence[Segment], budget: int

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.tasks.world import search_tables
-from benchmarks.tasks.world.answer_check import Reader
 from benchmarks.tasks.world.films import prepare
 from benchmarks.tasks.world.library import draw_library
 from benchmarks.tasks.world.search_tables import Place
@@ -66,7 +65,7 @@ def test_tables_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {row.subject.split(" (")[0] for row in first} == set(search_tables.SETTINGS)
     nothing = search_tables.nothing(cases, qa, CONFIG)
     library = search_tables.library(cases, qa, CONFIG)
-    both = search_tables.two_places(cases, qa, CONFIG, Reader())
+    both = search_tables.two_places(cases, qa, CONFIG)
     assert {row.subject.split(" (")[0] for row in both} == {
         "ask.route = none",
         "ask.route = auto",

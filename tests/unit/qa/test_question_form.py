@@ -58,7 +58,13 @@ def test_a_long_text_and_one_character_are_searched_by_themselves() -> None:
 
 
 def test_joined_questions_are_about_two_places() -> None:
-    assert places_of("who sings, and where is the dog?") == ("who sings", "where is the dog?")
+    assert places_of("who sings, and where is the dog?") == ("who sings?", "where is the dog?")
+    for text in (
+        "where is the dog and what color is it?",
+        "who sings and what happens then?",
+        "what is behind the dog and how many cats are there?",
+    ):
+        assert places_of(text) == (text,), "the second part is about the place of the first"
     assert places_of("are the cat and the dog friends?") == ("are the cat and the dog friends?",)
 
 
@@ -69,7 +75,6 @@ def test_routes_follow_the_kind() -> None:
     assert route_of("what comes after the goal?", ask).ask.context_segments == 2
     counted = route_of("how many times does he fall?", ask)
     assert (counted.ask.num_segments, counted.only_fitting) == (20, True)
-    assert route_of("who sings, and where is the dog?", ask).places
 
 
 def test_without_routing_all_questions_are_put_alike() -> None:

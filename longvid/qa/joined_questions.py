@@ -1,0 +1,131 @@
+"""Questions that join several, each about a place of its own: asked apart, answered together.
+
+A model that is shown two places at once takes what it sees in one for the other's, so each part is
+searched for, shown and answered by itself, with its share of the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby, zip_longest
+from operator import itemgetter
+
+from longvid.config import Ask
+from longvid.protocols import AnswerListener
+from longvid.question_form import places_of
+from longvid.types import Answer, Evidence, Failure, Question, Segment, Selection
+
+
+def parts_of(question: Question, ask: Ask) -> tuple[Question, ...]:
+    """Return the questions that a question joins; itself where it is one.
+
+    Options are of the whole question, so one with options is never taken apart.
+    """
+    texts = places_of(question.text)
+    if ask.route == "none" or not ask.num_segments or question.choices or len(texts) < 2:
+        return (question,)
+    return tuple(replace(question, text=text) for text in texts)
+
+
+def answer_of(given: Sequence[Answer], num_evidence: int) -> Answer:
+    """Return the answer to a question from those to its parts.
+
+    Args:
+        given: One a part, in order.
+        num_evidence: The most spans, the best of each part first.
+    """
+    if len(given) == 1:
+        return given[0]
+    seconds: dict[str, float] = {}
+    for step, value in chain.from_iterable(answer.seconds.items() for answer in given):
+        seconds[step] = seconds.get(step, 0.0) + value
+    return Answer(
+        text="; ".join(answer.text for answer in given),
+        evidence=_in_turn([answer.evidence for answer in given])[:num_evidence],
+        visual_tokens=sum(answer.visual_tokens for answer in given),
+        prompt_tokens=sum(answer.prompt_tokens for answer in given),
+        output_tokens=sum(answer.output_tokens for answer in given),
+        seconds=seconds,
+        note=" ".join(dict.fromkeys(answer.note for answer in given if answer.note)),
+        tracks=tuple(chain.from_iterable(answer.tracks for answer in given)),
+        experts=tuple(dict.fromkeys(chain.from_iterable(answer.experts for answer in given))),
+    )
+
+
+def answers_of(
+    answers: Sequence[Answer | Failure], owners: Sequence[int], num_evidence: int
+) -> list[Answer | Failure]:
+    """Return one entry a question from those of the parts: the first failure, if there is one.
+
+    Args:
+        answers: One a part.
+        owners: For each part, the question that it belongs to, in order.
+        num_evidence: The most spans of a question.
+    """
+    joined: list[Answer | Failure] = []
+    for _, group in groupby(zip(owners, answers, strict=True), key=itemgetter(0)):
+        of_one = [answer for _, answer in group]
+        given = [answer for answer in of_one if isinstance(answer, Answer)]
+        failures = [answer for answer in of_one if isinstance(answer, Failure)]
+        joined.append(failures[0] if failures else answer_of(given, num_evidence))
+    return joined
+
+
+def selection_of(selections: Sequence[Selection], num_evidence: int) -> Selection:
+    """Return all that the parts of a question are shown, a segment that several show once.
+
+    Args:
+        selections: One a part, in order.
+        num_evidence: The most spans, the best of each part first.
+    """
+    if len(selections) == 1:
+        return selections[0]
+    segments: dict[tuple[str, int], Segment] = {}
+    for segment in chain.from_iterable(one.segments for one in selections):
+        known = segments.get(segment.key)
+        if known is None or len(known.tokens) < len(segment.tokens):
+            segments[segment.key] = segment
+    return Selection(
+        segments=tuple(segments[key] for key in sorted(segments)),
+        evidence=_in_turn([one.evidence for one in selections])[:num_evidence],
+        budget=sum(one.budget for one in selections),
+    )
+
+
+def _in_turn(evidence: Sequence[Sequence[Evidence]]) -> tuple[Evidence, ...]:
+    """Return the first span of each part, then the second of each, none of them twice."""
+    spans = chain.from_iterable(zip_longest(*evidence))
+    return tuple(dict.fromkeys(span for span in spans if span is not None))
+
+
+@dataclass(slots=True)
+class PartsListener:
+    """A listener to parts that tells another of the questions which they belong to.
+
+    Args:
+        listener: Hears of a question when all its parts are selected, and of its first part's text:
+            what the others say comes with the answer.
+        owners: For each part, the question that it belongs to, in order.
+        num_evidence: The most spans of a question.
+    """
+
+    listener: AnswerListener
+    owners: Sequence[int]
+    num_evidence: int
+    _selections: dict[int, list[Selection]] = field(default_factory=dict)
+
+    def selected(self, index: int, selection: Selection) -> None:
+        owner = self.owners[index]
+        selections = self._selections.setdefault(owner, [])
+        selections.append(selection)
+        if len(selections) == self.owners.count(owner):
+            joined = selection_of(self._selections.pop(owner), self.num_evidence)
+            self.listener.selected(owner, joined)
+
+    def text(self, index: int, text: str) -> None:
+        if index == 0 or self.owners[index - 1] != self.owners[index]:
+            self.listener.text(self.owners[index], text)
+
+    def stopped(self, index: int) -> bool:
+        return self.listener.stopped(self.owners[index])
