@@ -1,4 +1,4 @@
-"""A server that several modules share."""
+"""A server, and stores of made-up videos, that several modules share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.store.conftest import make_store, store
+
 if TYPE_CHECKING:
     from tests.e2e.test_server import Server
+
+__all__ = ["make_store", "served", "store"]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from av.video.reformatter import Interpolation
 from longvid.types import Chunk, Failure, FrameBatch, SegmentPlan, Video
 
 
+@functools.lru_cache(maxsize=512)
 def picture(index: int, height: int = 96, width: int = 128) -> np.ndarray[Any, Any]:
     """Draw a picture that differs from every other: (H, W, 3) uint8."""
     rows, columns = np.mgrid[:height, :width]
@@ -24,6 +26,7 @@ def picture(index: int, height: int = 96, width: int = 128) -> np.ndarray[Any, A
     drawn = np.stack([red, green, blue], axis=-1).astype(np.uint8)
     left = (index * 5) % max(1, width - 16)
     drawn[8:24, left : left + 16] = (255, 255 - index * 9 % 256, index * 11 % 256)
+    drawn.flags.writeable = False  # many videos are made of it
     return drawn
 
 

@@ -27,8 +27,8 @@ from longvid.decode.process import Limits
 from longvid.errors import VideoError
 from longvid.types import Chunk, Failure, FrameBatch, FrameSize, SegmentPlan, Video
 
-ROOT = Path(__file__).parents[3]
-ENGINE = "tests.unit.decode.hostile:Engine"
+ROOT = Path(__file__).parents[2]
+ENGINE = "tests.e2e.hostile_engine:Engine"
 VIDEO = Video("clip.mp4", "id", 0.0, 10.0, 1.0, 10, 4, 6)
 
 
@@ -262,7 +262,7 @@ def is_running(pid: int) -> bool:
 def test_a_child_dies_with_its_parent(misdeed: str) -> None:
     code = f"""
         import threading, time
-        from tests.unit.decode.test_process import chunk, hostile
+        from tests.e2e.test_decoder_process import chunk, hostile
         decoder = hostile({misdeed!r}, at=0)
         decoder.start()
         print(decoder.child_pid, flush=True)
