@@ -12,8 +12,9 @@
     model_worker.py   the process that holds the models, seen from the server
     model_process.py  the same process from inside
     answers.py        a question to evidence, text and the whole answer
-    jobs.py           the job table and the processes that index
-    index_process.py  one indexing job
+    jobs.py           the job table, and what works on it
+    index_worker.py   the process that indexes, seen from the server
+    index_process.py  the same process from inside
     lifeline.py       processes end with the server
     job_routes.py     /api/jobs, /api/events
     files.py          files of clients

@@ -1,10 +1,10 @@
-"""One indexing job in a process of its own: progress as JSON lines, the report as the last one.
+"""Indexing jobs in a process of their own: progress as JSON lines, the report as a job's last one.
 
-python -m longvid.server.index_process STORE CONFIG VIDEO LIMITS
+python -m longvid.server.index_process LIMITS
 
-LIMITS are the server's, as JSON. The head of the file is read first: what is too long or too large
-is refused before anything is decoded. A head may say less than there is, so the length is compared
-again with what the packets gave.
+LIMITS are the server's, as JSON. Each job is a line of standard input, [STORE, CONFIG, VIDEO]. The
+head of a file is read first: what is too long or too large is refused before anything is decoded.
+A head may say less than there is, so the length is compared again with what the packets gave.
 """
 
 from __future__ import annotations
@@ -12,26 +12,37 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
 
 import longvid
 from longvid.config import Config, load_config
 from longvid.decode.clips import FileFacts, inspect_file
 from longvid.errors import LongvidError, VideoError
 from longvid.indexing.report import Progress
-from longvid.server.lifeline import end_with_parent
+from longvid.server.lifeline import lines_of_parent
 from longvid.server.settings import Limits
 from longvid.store import Store
 
 _EVERY_SECONDS = 0.5
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Index one video; exit status 0 when it is in the store."""
-    if arguments is None:
-        end_with_parent()
-    store_uri, config_name, video, limits_text = sys.argv[1:] if arguments is None else arguments
-    limits = Limits(**json.loads(limits_text))
+def main() -> None:
+    """Index what the server names, until it closes standard input."""
+    limits = Limits(**json.loads(sys.argv[1]))
+    for line in lines_of_parent():
+        store_uri, config_name, video = json.loads(line)
+        stated = index_video(store_uri, config_name, video, limits)
+        _print({**stated, "keep": not _has_gpu()})
+
+
+def index_video(store_uri: str, config_name: str, video: str, limits: Limits) -> dict[str, str]:
+    """Index one video; return its `video_id`, or the `error` and its `kind`.
+
+    Args:
+        store_uri: The store.
+        config_name: Preset or file for a store that is not there.
+        video: The file.
+        limits: Of the server.
+    """
     last = 0.0
 
     def show(progress: Progress) -> None:
@@ -50,15 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except LongvidError as error:
         kind = error.kind if isinstance(error, VideoError) else "store"
-        _print({"error": str(error), "kind": kind})
-        return 1
+        return {"error": str(error), "kind": kind}
     failed = [failure for failure in report.failures if not failure.is_gap]
     if failed:
-        _print({"error": failed[0].error, "kind": failed[0].kind})
-        return 1
-    names = Store.open(store_uri).names()
-    _print({"video_id": names.get(video, "")})
-    return 0
+        return {"error": failed[0].error, "kind": failed[0].kind}
+    return {"video_id": Store.open(store_uri).names().get(video, "")}
+
+
+def _has_gpu() -> bool:
+    """Tell whether this process has memory of a GPU, all of which only its end gives back."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def _check_head(video: str, limits: Limits) -> None:
@@ -110,4 +123,4 @@ def _print(line: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -1,4 +1,4 @@
-"""The job table, and the processes that index: one job at a time, each resumable.
+"""The job table, and what works on it: one job at a time, each resumable.
 
 Rows are kept in SQLite, so a server that is killed finds them again: what was running is queued
 anew, which is safe because a store takes a video in only when it is complete.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from longvid.server.api_errors import ApiError, clean_sentence
+from longvid.server.index_worker import IndexWorker
 from longvid.server.model_worker import worker_environment
 from longvid.server.settings import Limits
 
@@ -166,7 +166,7 @@ class JobRunner:
         self.table = table
         self._stores = stores
         self._config = config
-        self._limits = limits
+        self._indexing = IndexWorker(limits)
         self._on_changed = on_changed
         self._wake = asyncio.Event()
         self._subscribers: set[asyncio.Queue[tuple[str, Job]]] = set()
@@ -174,7 +174,8 @@ class JobRunner:
         self._told: deque[tuple[str, Job]] = deque(maxlen=_TOLD)
         self._start = secrets.token_hex(4)
         self._count = 0
-        self._running: tuple[str, asyncio.subprocess.Process] | None = None
+        self._running = ""  # the id of the job
+        self._deleting: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -203,9 +204,11 @@ class JobRunner:
         if job.is_over:
             return job
         job = self.table.update(job_id, state="cancelled", finished=time.time())
-        if self._running is not None and self._running[0] == job_id:
+        if self._running == job_id and self._deleting is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._running[1].terminate()
+                self._deleting.terminate()
+        elif self._running == job_id:
+            self._indexing.cancel()
         self._tell(job)
         return job
 
@@ -254,14 +257,15 @@ class JobRunner:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        if self._running is not None:
-            job_id, process = self._running
+        await self._indexing.close()
+        if self._deleting is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            job = self.table.get(job_id)
+                self._deleting.kill()
+            await self._deleting.wait()
+        if self._running:
+            job = self.table.get(self._running)
             if job is not None and job.state == "running":
-                self.table.update(job_id, state="queued", attempts=max(0, job.attempts - 1))
+                self.table.update(self._running, state="queued", attempts=max(0, job.attempts - 1))
         self.table.close()
 
     def _existing(self, job_id: str) -> Job:
@@ -291,38 +295,38 @@ class JobRunner:
             await self._on_changed(job.store)
 
     async def _work(self, job: Job) -> None:
-        store = self._stores[job.store]
-        module = "longvid.server.index_process" if job.kind == "index" else "longvid.cli"
-        arguments = (
-            (store, self._config, job.target, json.dumps(asdict(self._limits)))
-            if job.kind == "index"
-            else ("remove", job.target, "--store", store)
-        )
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
-            stdin=asyncio.subprocess.PIPE,  # it ends when this end is closed
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=worker_environment(),
-        )
-        self._running = (job.id, process)
+        self._running = job.id
         last: dict[str, Any] = {}
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            with contextlib.suppress(ValueError):
-                last = json.loads(line)
-                if "done_seconds" in last:
-                    self._tell(self.table.update(job.id, **last))
-        status = await process.wait()
-        self._running = None
+        async for last in self._index(job) if job.kind == "index" else self._delete(job):
+            if "done_seconds" in last:
+                self._tell(self.table.update(job.id, **last))
+        self._running = ""
         now = self.table.get(job.id)
         if now is None or now.state != "running":  # cancelled, and perhaps queued again since
             return
-        if status == 0:
-            done = {"state": "done", "video_id": str(last.get("video_id", job.target))}
-        else:
-            sentence = str(last.get("error", f"The process ended with status {status}."))
-            sentence = sentence.replace(job.target, job.label)  # as its owner calls it
-            kind = str(last.get("kind", "worker-crash"))
+        if "error" in last:
+            sentence = last["error"].replace(job.target, job.label)  # as its owner calls it
+            kind = last["kind"]
             done = {"state": "failed", "error": clean_sentence(sentence), "error_kind": kind}
+        else:
+            done = {"state": "done", "video_id": last["video_id"]}
         self._tell(self.table.update(job.id, finished=time.time(), **done))
+
+    def _index(self, job: Job) -> AsyncIterator[dict[str, Any]]:
+        return self._indexing.index(self._stores[job.store], self._config, job.target)
+
+    async def _delete(self, job: Job) -> AsyncIterator[dict[str, Any]]:
+        words = ("longvid.cli", "remove", job.target, "--store", self._stores[job.store])
+        self._deleting = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *words),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=worker_environment(),
+        )
+        status = await self._deleting.wait()
+        self._deleting = None
+        if status == 0:
+            yield {"video_id": job.target}
+        else:
+            yield {"error": f"The process ended with status {status}.", "kind": "worker-crash"}

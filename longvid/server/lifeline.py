@@ -8,7 +8,9 @@ complete.
 from __future__ import annotations
 
 import os
+import queue
 import threading
+from collections.abc import Iterator
 
 
 def end_with_parent() -> None:
@@ -20,3 +22,18 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def lines_of_parent() -> Iterator[bytes]:
+    """Yield the lines that come by standard input; when it closes, end this process at once."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        with open(0, "rb", closefd=False) as standard_input:
+            for line in standard_input:
+                lines.put(line)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()

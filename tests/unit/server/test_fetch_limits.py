@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,12 +125,12 @@ def test_videos(name: str, fact: dict[str, Any]) -> None:
 
 
 @limit("probe_seconds")
-def test_probe_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_probe_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def late(path: str, seconds: float) -> Any:
         assert seconds == 3.0
         raise VideoError("It is late.", kind="decode-timeout", path=path)
 
     monkeypatch.setattr(index_process, "inspect_file", late)
-    limits = json.dumps(dataclasses.asdict(Limits(probe_seconds=3.0)))
-    assert index_process.main([str(tmp_path / "store"), "mini", "a.mp4", limits]) == 1
-    assert json.loads(capsys.readouterr().out)["kind"] == "decode-timeout"
+    limits = Limits(probe_seconds=3.0)
+    stated = index_process.index_video(str(tmp_path / "store"), "mini", "a.mp4", limits)
+    assert stated["kind"] == "decode-timeout"
