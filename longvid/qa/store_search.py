@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import QuestionError, UnknownWordsError
+from longvid.errors import ModelError, QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
@@ -70,6 +70,7 @@ class StoreSearch:
                 embedder = self._embedder
                 if embedder is None:
                     self._require_same_instruction()
+                    self._require_same_weights()
                     embedder = self.config.encoder.setup_embedder(self.device)
                     self._embedder = embedder
         return embedder
@@ -83,6 +84,20 @@ class StoreSearch:
             raise QuestionError(
                 f"The store {self.store.uri} was embedded with encoder.document_instruction "
                 f"{stored!r}, and this configuration has {given!r}; ask with the store's own."
+            )
+
+    def _require_same_weights(self) -> None:
+        """Refuse a store that other weights were used for than the ones under that name now."""
+        made = Config.from_dict({**self.store.config, "run": {}})
+        try:
+            fingerprint = made.fingerprint()
+        except ModelError:
+            return  # the language model's weights are elsewhere; the embedder's own are loaded next
+        if fingerprint != self.store.fingerprint:
+            raise QuestionError(
+                f"The store {self.store.uri} was made with other weights than those that "
+                "its configuration names on this machine, so what it holds cannot be compared "
+                "with a question; index its videos into another folder, or bring the weights back."
             )
 
     def _embedded(self, text: str) -> torch.Tensor:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import longvid
+from longvid.config import load_config
 from longvid.errors import QuestionError, UnknownWordsError
+from longvid.models import mini
 from longvid.qa.store_search import StoreSearch
+from longvid.qa.video_qa import VideoQA
 
 
 @pytest.fixture
@@ -64,3 +68,15 @@ def test_an_embedder_of_another_width_is_refused(search: StoreSearch) -> None:
     search._embedder = _Narrow()  # type: ignore[assignment]
     with pytest.raises(QuestionError, match=r"embeddings of width \d+, .* embedded to 3; ask with"):
         search.search("a red ring")
+
+
+def test_a_store_of_other_weights_is_not_searched(few_clips: Path, tmp_path: Path) -> None:
+    """Weights that change under their name would find wrong places in silence."""
+    folder, store = tmp_path / "model", tmp_path / "store"
+    mini.save(folder, seed=3)
+    config = load_config("mini", [f"encoder.model={folder}", f"llm.model={folder}"])
+    longvid.index([few_clips / "sign_book_640x480.mkv"], store=store, config=config)
+    assert VideoQA(store).search("a star")
+    mini.save(folder, seed=4)
+    with pytest.raises(QuestionError, match="made with other weights than those that"):
+        VideoQA(store).search("a star")
