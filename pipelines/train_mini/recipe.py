@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STAGES = ("tower", "match", "bind", "answer")
+STAGES = ("tower", "text", "search", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,16 @@ class Recipe:
     tower_warmup: int = 100
     weight_decay: float = 0.02
     clip: float = 1.0
-    match_steps: int = 1500
-    match_pool: int = 6144
-    match_pool_steps: int = 125
-    match_frames: int = 768
-    match_texts: int = 160
-    match_rate: float = 1.0e-3
-    match_warmup: int = 50
-    bind_steps: int = 1500
-    bind_pool_steps: int = 32
-    bind_rate: float = 6.0e-4
+    text_steps: int = 1200
+    text_texts: int = 192
+    text_rate: float = 1.5e-3
+    search_steps: int = 1500
+    search_pool: int = 6144
+    search_pool_steps: int = 48
+    search_frames: int = 512
+    search_rate: float = 1.0e-3
+    search_matrix_rate: float = 4.0e-3
+    search_warmup: int = 40
     answer_steps: int = 12_000
     answer_rate: float = 1.0e-3
     matrix_rate: float = 2.0e-3

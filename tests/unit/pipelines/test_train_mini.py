@@ -8,22 +8,18 @@ import torch
 
 from longvid.errors import ConfigError
 from longvid.models import mini, mini_vocabulary
+from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.world.draw import Painter, pack, pose
 from longvid.world.scene import generator, make_film
 from pipelines.train_mini import __main__
 from pipelines.train_mini.answer import AnswerHeads, answer_step, whiten_projector
 from pipelines.train_mini.compression import Plan, compress, pool
 from pipelines.train_mini.film_plan import PLACE_WEIGHTS, draw_plan, frame_times
-from pipelines.train_mini.matching import (
-    AWAY,
-    draw_pool,
-    match_batch,
-    match_loss,
-    pool_patches,
-)
 from pipelines.train_mini.measure import accuracy_by_type
 from pipelines.train_mini.needles import needle_recall
 from pipelines.train_mini.patches import patch_targets
+from pipelines.train_mini.search_codes import Codes, draw_texts
+from pipelines.train_mini.search_stage import draw_pool, search_losses
 from pipelines.train_mini.stream import film_batch, place_questions
 
 
@@ -215,50 +211,88 @@ def test_a_film_without_questions_trains_nothing_but_the_readers() -> None:
     assert all(float(outcome.losses[name].detach()) == 0 for name in ("answer", "look", "asked"))
 
 
-def test_pooling_patches_finishes_the_tower() -> None:
-    embedder, vlm, _ = mini.build(9)
-    assert embedder.config.vision_config.num_hidden_layers == 5
-    assert vlm.config.vision_config.num_hidden_layers == 5
-    layer = embedder.vision_model.encoder.layers[-1]
-    pixels = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        seen = embedder.vision_model(pixels, output_hidden_states=True)
-        assert torch.equal(seen.hidden_states[-1], seen.hidden_states[-2])  # the identity at first
-        torch.nn.init.normal_(layer.mlp.fc2.weight)
-        torch.nn.init.normal_(layer.self_attn.out_proj.weight)
-        seen = embedder.vision_model(pixels, output_hidden_states=True)
-        pooled = pool_patches(embedder, seen.hidden_states[-2], bind=True)
-    wanted = torch.nn.functional.normalize(seen.pooler_output, dim=-1)
-    torch.testing.assert_close(pooled, wanted)
+def test_codes_of_things_are_apart_and_attributes_find_them() -> None:
+    codes = Codes.drawn(3)
+    bank = codes.bank  # 64 pairs and all signs
+    cosine = bank @ bank.T
+    assert torch.allclose(cosine.diagonal(), torch.ones(len(bank)), atol=1e-5)
+    off = cosine - torch.eye(len(bank))
+    assert float(off.max()) < 0.11  # a share of the shape or the colour, never both
+    shape = codes.text(2, -1, -1, -1) @ codes.pairs.flatten(0, 1).T
+    assert set(shape.topk(8).indices.tolist()) == set(range(16, 24))
+    color = codes.text(-1, 5, -1, -1) @ codes.pairs.flatten(0, 1).T
+    assert set((color.topk(8).indices % 8).tolist()) == {5}
+    assert torch.equal(codes.text(-1, -1, -1, -1), codes.placeless)
+    assert float((codes.placeless @ bank.T).abs().max()) < 1e-5
 
 
-def test_matching_compares_each_right_frame_with_every_wrong_one() -> None:
-    embedder, _, _ = mini.build(9)
+def test_frames_have_the_codes_of_what_they_show() -> None:
+    codes, films = Codes.drawn(3), [make_film(51, index) for index in range(20)]
+    shots = [film.shots[0] for film in films]
+    table, index = pack(shots), torch.arange(20)
+    poses = pose(table, index, torch.full((20,), 0.5))
+    wanted, shown = codes.frames(poses, table.scenery)
+    for i, shot in enumerate(shots):
+        pairs = {
+            int(poses.shape[i, slot]) * 8 + int(poses.color[i, slot])
+            for slot in range(4)
+            if poses.visible[i, slot]
+        }
+        signs = {64 + shot.sign} if shot.sign >= 0 else set()
+        assert set(shown[i].nonzero()[:, 0].tolist()) == pairs | signs
+        if pairs | signs:
+            score = codes.bank @ wanted[i]
+            assert score[shown[i]].min() > score[~shown[i]].max() + 0.1
+
+
+def test_texts_have_the_codes_of_what_they_name() -> None:
+    codes = Codes.drawn(3)
+    texts, wanted = draw_texts(generator(1, 1), 400, codes)
+    again, same = draw_texts(generator(1, 1), 400, codes)
+    assert texts == again
+    assert torch.equal(wanted, same)
     tokenizer = mini_vocabulary.build_tokenizer(mini.TEXT_LENGTH)
-    pool = draw_pool(3, 0, 16, Painter(64), embedder)
-    batch = match_batch(4, 0, pool, 12, 20, tokenizer)
-    assert batch.fits.any(1).tolist() == [True] * 20 + [False] * 2
+    unknown = tokenizer.unk_token_id
+    for text, code in zip(texts, wanted, strict=True):
+        ids = tokenizer(text)["input_ids"]
+        assert unknown not in ids
+        assert len(ids) <= mini.TEXT_LENGTH
+        words = text.split()
+        pair = [f"{c} {s}" for s in SHAPES for c in COLORS if f"{c} {s}" in text]
+        if "sign" not in words and " on " not in text and pair:
+            nearest = int((codes.bank @ code).argmax())
+            assert pair == [f"{COLORS[nearest % 8]} {SHAPES[nearest // 8]}"]
+
+
+def test_frames_learn_their_codes_through_the_last_layer() -> None:
+    embedder, _, _ = mini.build(9)
+    codes = Codes.drawn(3)
+    pool = draw_pool(3, 0, 16, Painter(64), embedder, codes)
+    reader = torch.nn.Linear(mini.TOWER_WIDTH, 64)
+    vision = embedder.vision_model
+    loss, told = search_losses(embedder, reader, pool, codes)
     with torch.no_grad():
-        loss, ahead = match_loss(embedder, batch, bind=False)
-        vision = embedder.vision_model
-        image = vision.head(vision.post_layernorm(batch.patches.float()))
-        text = embedder.text_model(batch.text_ids).pooler_output
-        cosine = torch.nn.functional.cosine_similarity(text[:, None], image[None], dim=-1)
-        logits = cosine * embedder.logit_scale.exp()
-        total, first = 0.0, 0.0
-        limit = embedder.logit_scale.exp() * AWAY
-        for row, fits in zip(logits, batch.fits, strict=True):
-            if not fits.any():  # all frames together against the limit
-                total -= float(torch.log_softmax(torch.cat([limit, row]), 0)[0])
+        # The last layer is the identity at first, so the tower's own pooling gives the vectors.
+        image = vision.head(vision.post_layernorm(pool.patches.float()))
+        cosine = torch.nn.functional.cosine_similarity(codes.bank[:, None], image[None], dim=-1)
+        ranks, first = [], []
+        for row, fits in zip(cosine * 30.0, pool.shown.T, strict=True):
+            if not fits.any():
                 continue
             right = [
                 -torch.log_softmax(torch.cat([row[i][None], row[~fits]]), 0)[0]
                 for i in fits.nonzero()[:, 0]
             ]
-            total += float(torch.stack(right).mean())
-            first += float((row[fits] > row[~fits].max()).float().mean())
-    assert float(loss) == pytest.approx(total / 22, rel=1e-4)
-    assert float(ahead) == pytest.approx(first / 20, rel=1e-4)
+            ranks.append(float(torch.stack(right).mean()))
+            first.append(float((row[fits] > row[~fits].max()).float().mean()))
+        apart = 1 - torch.nn.functional.cosine_similarity(image, pool.wanted, dim=-1).mean()
+    assert float(told["apart"].detach()) == pytest.approx(float(apart), rel=1e-4)
+    assert float(told["rank"].detach()) == pytest.approx(sum(ranks) / len(ranks), rel=1e-4)
+    assert float(told["ahead"]) == pytest.approx(sum(first) / len(first), rel=1e-4)
+    torch.autograd.backward(loss)
+    layer = vision.encoder.layers[-1]
+    assert layer.mlp.fc2.weight.grad is not None
+    assert vision.encoder.layers[0].mlp.fc2.weight.grad is None
 
 
 def test_needles_are_counted_by_kind() -> None:
