@@ -28,7 +28,6 @@ class KeepAll:
     """Keep every frame."""
 
     def identity(self) -> str:
-        """Name no weights: there are none."""
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
@@ -41,7 +40,6 @@ class KeepAll:
         return self
 
     def __call__(self, batch: FrameBatch) -> FrameBatch:
-        """Return the batch."""
         return batch
 
 
@@ -91,11 +89,6 @@ class TemporalReduction:
             )
 
     def identity(self) -> str:
-        """Name the weights that frames are compared by, "" when there are none.
-
-        Raises:
-            ModelError: The checkpoint is missing.
-        """
         from longvid.models import checkpoint_files
 
         if self.features == _PIXELS:
@@ -103,7 +96,6 @@ class TemporalReduction:
         return checkpoint_files.identity(checkpoint_files.locate(self.features))
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the DINO checkpoint, none where pixels are compared."""
         from longvid.models.checkpoint_ref import hub_checkpoint
 
         if self.features == _PIXELS:
@@ -111,7 +103,6 @@ class TemporalReduction:
         return (hub_checkpoint("dino", "reducer.features", self.features),)
 
     def weight_bytes(self, device: str) -> int:
-        """Return the bytes of the DINO checkpoint, which runs in float32."""
         from longvid.models import checkpoint_files
         from longvid.models.weight_count import count_model
 
@@ -120,11 +111,6 @@ class TemporalReduction:
         return 4 * count_model(checkpoint_files.locate(self.features))[0]
 
     def setup(self, device: str = "cpu") -> TemporalReducer:
-        """Load the checkpoint.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete, or not DINO.
-        """
         if self.features == _PIXELS:
             return TemporalReducer(self, pixel_features)
         from longvid.models import dino
@@ -132,7 +118,6 @@ class TemporalReduction:
         return TemporalReducer(self, dino.load(self.features, device, side=self.side))
 
     def rule(self) -> LongVUConfig:
-        """Return the settings of the rule."""
         return LongVUConfig(
             window=self.window,
             dino_threshold=self.threshold,

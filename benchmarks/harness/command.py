@@ -30,7 +30,6 @@ STAGES = ("infer", "judge", "score", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a benchmark."""
     rows = parser.add_argument_group("rows")
     rows.add_argument(
         "--annotations", type=Path, metavar="DIR|FILE", help="the folder of videos by default"
@@ -114,7 +113,6 @@ def run_stage(stage: str, options: argparse.Namespace) -> int:
 
 
 def run_task(name: str, options: argparse.Namespace) -> int:
-    """Run the stages of one benchmark."""
     from longvid.config import load_config
 
     task = load_task(name)

@@ -30,7 +30,6 @@ class Outputs:
             self._golds[gold] += 1
 
     def add(self, answer: str) -> None:
-        """Take in one open answer."""
         text = answer.strip()
         self._empty += not text
         self._repeated += bool(_REPEATED.search(text))
@@ -94,5 +93,4 @@ class Outputs:
 
 
 def letter(choice: int) -> str:
-    """Return the letter of an option."""
     return chr(ord("A") + choice)

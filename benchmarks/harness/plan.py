@@ -64,7 +64,6 @@ class Selection:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Selection:
-        """Read what `to_dict` returned."""
         limit, sample, ids = values.get("limit"), values.get("sample"), values.get("ids")
         return cls(
             limit=limit if isinstance(limit, int) else None,
@@ -100,7 +99,6 @@ class Plan:
         return self._db
 
     def num_rows(self) -> int:
-        """Count the rows of the split."""
         return int(self._db.execute("SELECT count(*) FROM rows").fetchone()[0])
 
     def num_chosen(self) -> int:

@@ -69,7 +69,6 @@ class Record:
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """Read what `to_json` wrote."""
         values: dict[str, Any] = json.loads(line)
         for name in ("video", "answers", "options"):
             values[name] = tuple(values.get(name, ()))

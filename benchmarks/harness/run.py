@@ -50,12 +50,10 @@ class Run:
 
     @property
     def plan_path(self) -> Path:
-        """The rows of the split."""
         return self.folder / "plan.sqlite"
 
     @property
     def judgements_path(self) -> Path:
-        """What judges said."""
         return self.folder / "judgements.jsonl"
 
     def prediction_paths(self) -> list[Path]:

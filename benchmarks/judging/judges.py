@@ -61,11 +61,9 @@ class OpenAIJudge:
 
     @property
     def id(self) -> str:
-        """The model's name; where it runs does not matter."""
         return self.client.model
 
     def reply(self, question: str, answer: str, prediction: str) -> str:
-        """Ask the endpoint."""
         return self.client.complete(messages(question, answer, prediction))
 
 

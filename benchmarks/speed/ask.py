@@ -47,7 +47,6 @@ _BESIDE_THE_MODEL = ("embed", "search", "load", "select")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
     parser.add_argument("--minutes", type=float, default=60, help="least length of the video")
     parser.add_argument("--short-minutes", type=float, default=6, help="of the other, for memory")
@@ -154,7 +153,6 @@ class _UsualWay:
         self.every = plan_chunks(opened, config.sample)
 
     def first_token(self, chunks: Sequence[Chunk]) -> float:
-        """Ask and return the seconds to the first token."""
         self._num_asked += 1
         video = chunks[0].video
         # By its own name the decoder would still have the file open from the question before.

@@ -43,7 +43,6 @@ COMPRESSORS: dict[str, tuple[Any, Rival]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the measurement."""
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--side", type=int, default=14, help="rows and columns of a frame's grid")
     parser.add_argument("--width", type=int, default=3584)

@@ -66,7 +66,6 @@ _METRICS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", required=True, metavar="FILE", help="the video to decode")
     parser.add_argument(
         "--make", type=float, metavar="SECONDS", help="make FILE first: 1280x720, 30 fps, H.264"
@@ -79,7 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Measure every subject at every task."""
     if options.make:
         make_footage(options.video, options.make, options.clips)
     if not Path(options.video).is_file():

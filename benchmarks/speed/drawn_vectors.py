@@ -50,7 +50,6 @@ class DrawnVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many vectors of which width."""
         return self.count, self.width
 
     def take(self, rows: Places) -> Floats:

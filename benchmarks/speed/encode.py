@@ -23,7 +23,6 @@ from longvid.types import FrameBatch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--config", default="mini", metavar="NAME|FILE")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--random-weights", action="store_true", help="of the true sizes")

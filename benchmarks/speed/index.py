@@ -40,7 +40,6 @@ _ARRANGEMENTS: dict[str, list[str]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
     parser.add_argument("--minutes", type=float, default=10, help="least length of the video")
     parser.add_argument("--long-minutes", type=float, default=180, help="0 leaves memory out")

@@ -32,7 +32,6 @@ THRESHOLD = 0.8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the measurement."""
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0, help="torch threads (0: torch's own)")
     parser.add_argument("--repeats", type=int, default=20, help="measurements per subject")
@@ -46,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Measure every task and return its rows."""
     if options.device == "cuda":
         _prepare_cuda(options)
     before = torch.get_num_threads()

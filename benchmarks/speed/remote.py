@@ -32,7 +32,6 @@ _PATIENCE = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", metavar="FILE", help="default: a clip of the tests, repeated")
     parser.add_argument("--minutes", type=float, default=60.0, help="of it")
     parser.add_argument("--questions", type=int, default=100, help="one after the other")

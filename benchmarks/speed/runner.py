@@ -36,7 +36,6 @@ _SEED = 77_100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this measurement."""
     parser.add_argument("--clips", type=int, default=20, help="drawn (%(default)s)")
     parser.add_argument("--questions", type=int, default=26, help="a clip (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="of both ways (%(default)s)")
@@ -44,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Measure both."""
     with tempfile.TemporaryDirectory(prefix="longvid-speed-") as folder:
         root = Path(folder)
         texts = _draw(root / "videos", options.clips, options.questions)

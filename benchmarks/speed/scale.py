@@ -46,7 +46,6 @@ _RATIO = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--workers", default="1,2,4,8,16,32,64", help="decoders (%(default)s)")
     parser.add_argument("--chunks-per-worker", type=int, default=16)
     parser.add_argument(

@@ -41,7 +41,6 @@ _QUESTIONS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument(
         "--video", metavar="FILE", action="append", help="default: two clips of the tests"
     )

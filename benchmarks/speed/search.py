@@ -42,7 +42,6 @@ _BUILT = "built.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this measurement."""
     parser.add_argument("--vectors", type=int, default=200_000, help="how many (%(default)s)")
     parser.add_argument("--width", type=int, default=768, help="of a vector (%(default)s)")
     parser.add_argument("--top-k", type=int, default=50, help="wanted (%(default)s)")

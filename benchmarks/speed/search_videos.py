@@ -67,7 +67,6 @@ class DrawnFilms:
         }
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """Return the vectors of some sorted rows, (K, E) float32."""
         found: Floats = self._codes[rows].astype(np.float32) * self._scales[rows, None]
         return found
 

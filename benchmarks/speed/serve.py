@@ -32,7 +32,6 @@ _BESIDE = ("embed", "search", "load", "select")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument(
         "--store", required=True, metavar="FOLDER", help="of mini, an hour of video"
     )
@@ -91,7 +90,6 @@ class _Server:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Measure."""
     qa = VideoQA(options.store)
     qa.ask(_TEXTS[0])
     with tempfile.TemporaryDirectory(prefix="longvid-serve-") as folder:

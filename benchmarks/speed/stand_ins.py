@@ -56,7 +56,6 @@ class StandInDecoder:
     fatal: bool = field(default=True, metadata=RUN_ONLY)
 
     def setup(self, device: str = "cpu") -> StandInDecoder:
-        """Return itself: there is nothing to load."""
         return self
 
     def probe(self, path: str, video_id: str | None = None) -> Video:
@@ -66,7 +65,6 @@ class StandInDecoder:
         return Video(path, identity, 0.0, seconds, 1.0, max(1, int(seconds)), 90, 160)
 
     def read_text(self, path: str) -> tuple[TextLine, ...]:
-        """Find nothing."""
         return ()
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
@@ -107,36 +105,28 @@ class StandInEncoder:
     pixels: int = 16
 
     def frame_size(self) -> FrameSize:
-        """Say how large frames should be."""
         return FrameSize(self.pixels, self.pixels)
 
     def identity(self) -> str:
-        """Name the weights, of which there are none."""
         return "stand-in"
 
     def space(self) -> str:
-        """Name the token space."""
         return "stand-in"
 
     def embedding_width(self) -> int:
-        """Return E."""
         return _WIDTH
 
     def note(self) -> str:
-        """Say nothing."""
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none."""
         return ()
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State that it needs none."""
         grid = (_GRID, _GRID)
         return EncoderMemory("stand-in", 0, 0, 0, 2, grid, token_width=3, embedding_width=_WIDTH)
 
     def setup(self, device: str = "cpu") -> StandInEncoder:
-        """Return itself: there is nothing to load."""
         return self
 
     def setup_embedder(self, device: str = "cpu") -> TextEmbedder:

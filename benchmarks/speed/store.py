@@ -40,7 +40,6 @@ _REST = "heads, manifests, catalog, search index"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", metavar="FILE", action="append", required=True)
     parser.add_argument("--config", default="longvid", metavar="NAME|FILE")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])

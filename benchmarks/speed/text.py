@@ -75,7 +75,6 @@ class _Clock:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this measurement's options."""
     parser.add_argument("--video", metavar="FILE", default=_VIDEO, help="footage without text")
     parser.add_argument("--seconds", type=int, default=120, help="of film with signs a size")
     parser.add_argument("--lines", type=int, default=600_000, help="of the search")
@@ -83,7 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> list[Row]:
-    """Measure everything once."""
     rows = _search(options.lines) + _questions() + _audio()
     frames = _footage(options.video)
     reader = ScreenText().setup()
@@ -233,7 +231,6 @@ def _batches(
 
 
 def _search(num_lines: int) -> list[Row]:
-    """Measure building and searching an index of lines whose words are distributed by Zipf."""
     random = np.random.default_rng(0)
     share = 1 / np.arange(1, 50_001)
     words = random.choice(50_000, size=(num_lines, 11), p=share / share.sum())

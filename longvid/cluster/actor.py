@@ -31,7 +31,6 @@ class Actor:
         self._stage.load()
 
     def run(self, *arguments: object) -> object:
-        """Run the stage."""
         return self._stage.run(*arguments)
 
     def refresh(self, store_uri: str) -> None:

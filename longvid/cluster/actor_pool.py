@@ -118,6 +118,5 @@ class Pool:
         return True
 
     def close(self) -> None:
-        """End all of them."""
         for worker in self._workers:
             ray.kill(worker.actor)

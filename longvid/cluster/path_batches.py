@@ -24,7 +24,6 @@ class PathBatches:
         self._alone: deque[str] = deque()
 
     def any_left(self) -> bool:
-        """Whether there are more."""
         if not self._next:
             self._next.extend(islice(self._paths, 1))
         return bool(self._next or self._alone)

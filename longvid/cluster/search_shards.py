@@ -79,7 +79,6 @@ class ShardActors:
         self._actors = [actor.remote(uri, plan) for plan in self._held]
 
     def __len__(self) -> int:
-        """Return how many actors there are."""
         return len(self._actors)
 
     def search(
@@ -149,7 +148,6 @@ class ShardActors:
         self.process_ids(timeout_seconds)
 
     def close(self) -> None:
-        """End the actors."""
         for actor in self._actors:
             ray.kill(actor)
 
@@ -193,7 +191,6 @@ class ShardedSearch:
 
     @property
     def num_shards(self) -> int:
-        """How many actors there are."""
         return len(self._shards)
 
     def search(

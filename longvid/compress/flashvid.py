@@ -55,7 +55,6 @@ class FlashVID:
         require_at_least("flashvid.num_segments", self.num_segments, 1)
 
     def settings(self) -> flashvid.FlashVIDSettings:
-        """Return the settings of the method."""
         return flashvid.FlashVIDSettings(
             ratio=self.ratio,
             alpha=self.alpha,
@@ -66,15 +65,9 @@ class FlashVID:
         )
 
     def setup(self, device: str = "cpu") -> FlashVID | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
-        """Compress one segment.
-
-        Raises:
-            OpError: A token is not finite, or the frames share no patch grid.
-        """
         if len(segment.tokens) == 0:
             return segment
         require_finite("flashvid", segment)

@@ -39,7 +39,6 @@ class Placed:
     device: str
 
     def __call__(self, segment: Segment) -> Segment:
-        """Compress on the device."""
         there = self.part(segment.with_tokens(_moved(segment.tokens, self.device)))
         return there.with_tokens(_moved(there.tokens, "cpu"))
 

@@ -53,31 +53,21 @@ class QFormer:
     dtype: str = "auto"
 
     def identity(self) -> str:
-        """Name the weights."""
         return self._facts().identity
 
     def space(self) -> str:
-        """Name the space of the tokens that it makes, without loading weights."""
         return _space("qformer", self._facts())
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         return (hub_checkpoint("qformer", "compressors.model", self.model),)
 
     def memory(self, encoder: EncoderMemory, device: str) -> EncoderMemory:
-        """State what it and the encoder need together, and the width of what is stored."""
         return _memory("Q-Former", self._facts(), self.dtype, encoder, device)
 
     def outline(self) -> LearnedQueries:
-        """Return a stand-in that makes as many tokens without weights."""
         return LearnedQueries("qformer", self.space(), 1, _stand_in(self._facts()))
 
     def setup(self, device: str = "cpu") -> LearnedQueries:
-        """Load the queries, the Q-Former and the projection.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete, or of another family.
-        """
         loaded = resamplers.load_resampler(self._facts(), resolve_dtype(self.dtype, device), device)
         return LearnedQueries("qformer", self.space(), 1, loaded, device)
 
@@ -114,15 +104,12 @@ class Perceiver:
             )
 
     def identity(self) -> str:
-        """Name the weights."""
         return self._facts().identity
 
     def space(self) -> str:
-        """Name the space of the tokens that it makes, without loading weights."""
         return _space("perceiver", self._facts())
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         # OpenFlamingo's folder has no config.json.
         return (
             hub_checkpoint(
@@ -131,20 +118,13 @@ class Perceiver:
         )
 
     def memory(self, encoder: EncoderMemory, device: str) -> EncoderMemory:
-        """State what it and the encoder need together, and the width of what is stored."""
         return _memory("Perceiver", self._facts(), self.dtype, encoder, device)
 
     def outline(self) -> LearnedQueries:
-        """Return a stand-in that makes as many tokens without weights."""
         stand_in = _stand_in(self._facts())
         return LearnedQueries("perceiver", self.space(), self.frames_per_call, stand_in)
 
     def setup(self, device: str = "cpu") -> LearnedQueries:
-        """Load the resampler.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete, or of another family.
-        """
         loaded = resamplers.load_resampler(self._facts(), resolve_dtype(self.dtype, device), device)
         return LearnedQueries("perceiver", self.space(), self.frames_per_call, loaded, device)
 
@@ -270,7 +250,6 @@ def _facts_of(model: str, families: tuple[str, ...]) -> resamplers.ResamplerFact
 
 
 def _space(kind: str, facts: resamplers.ResamplerFacts) -> str:
-    """Name the space: the checkpoint's own where its language model can read the tokens."""
     if facts.family in FAMILIES:
         return space_of(facts.folder)
     return f"{kind}/{facts.family}-{facts.out_width}@{facts.identity}"

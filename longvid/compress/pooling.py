@@ -88,7 +88,6 @@ class SlowFastPooling:
         )
 
     def setup(self, device: str = "cpu") -> SlowFastPooling | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
@@ -182,7 +181,6 @@ class ContentTokens:
         grid_size(self.content)
 
     def setup(self, device: str = "cpu") -> ContentTokens | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
@@ -246,7 +244,6 @@ class GridPooling:
             )
 
     def setup(self, device: str = "cpu") -> GridPooling | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:

@@ -29,7 +29,6 @@ class GridPruning(ABC):
     conserves_size: ClassVar[bool] = False
 
     def setup(self, device: str = "cpu") -> Self | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
@@ -154,11 +153,9 @@ class RandomPruning:
             raise ConfigError(f"random.ratio must be in [0, 1], got {self.ratio}.")
 
     def setup(self, device: str = "cpu") -> RandomPruning:
-        """Return the part itself: there is nothing to compute on a device."""
         return self
 
     def __call__(self, segment: Segment) -> Segment:
-        """Prune one segment."""
         # A segment draws the same numbers whichever worker handles it, in whatever order.
         name = f"{self.seed}/{segment.video_id}/{segment.segment_index}"
         seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())

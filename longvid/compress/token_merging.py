@@ -68,7 +68,6 @@ class TokenMerging:
             require_at_least(f"tome.{name}", getattr(self, name), lowest)
 
     def setup(self, device: str = "cpu") -> TokenMerging | Placed:
-        """Return the part itself, or its worker on a device."""
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:

@@ -153,7 +153,6 @@ class Config:
         return tuple(one for part in parts for one in part.checkpoints())
 
     def space(self) -> str:
-        """Name the space of the tokens that are stored, without loading weights."""
         learned = self._learned()
         return learned[-1].space() if learned else self.encoder.space()
 

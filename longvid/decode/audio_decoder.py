@@ -67,7 +67,6 @@ class AudioReader:
 
     @property
     def pid(self) -> int:
-        """Process id of the child, 0 while there is none."""
         return 0 if self._child is None else self._child.pid
 
     def close(self) -> None:

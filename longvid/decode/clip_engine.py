@@ -85,11 +85,6 @@ class ClipEngine:
         self._tick = tick
 
     def probe(self, path: str) -> ClipFacts:
-        """Do it.
-
-        Raises:
-            VideoError: The file is no video that may be read, or nothing lies in the span.
-        """
         mode = self._options["mode"]
         try:
             if mode == "cut":
@@ -102,7 +97,6 @@ class ClipEngine:
             raise _error(path, f"cannot be cut: {error.strerror}.") from error
 
     def decode(self, *_: object) -> Any:
-        """Refuse: this engine gives no frames."""
         raise _error("A clip engine", "gives no frames.")
 
     def close(self) -> None:

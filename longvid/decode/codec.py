@@ -54,7 +54,6 @@ class DecoderSettings:
     count_messages: bool = False
 
     def codec_options(self) -> dict[str, str]:
-        """Return them as the decoder's options."""
         more = {} if self.loop_filter else {"skip_loop_filter": "all"}
         return decoder_options(self.max_pixels, **more)
 

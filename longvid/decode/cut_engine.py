@@ -58,7 +58,6 @@ class CutEngine:
     def decode(
         self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
-        """Yield nothing: there is nothing to decode."""
         return iter(())
 
     def close(self) -> None:

@@ -51,7 +51,6 @@ class RunningDecoder:
 
     @property
     def child_pid(self) -> int | None:
-        """Process id of the child, None before it is started."""
         return self._child.pid if self._child is not None and self._child.alive else None
 
     def start(self) -> None:
@@ -67,15 +66,6 @@ class RunningDecoder:
                 raise VideoError(str(failure), kind=failure.kind, path="") from failure
 
     def probe(self, path: str, video_id: str | None = None) -> Video:
-        """Read what a file says of itself, checked against its packets.
-
-        Args:
-            path: A local file.
-            video_id: Its `content_id`, if the caller has computed it.
-
-        Raises:
-            VideoError: The file cannot be used as a video.
-        """
         request = {"kind": "probe", "path": path, "video_id": video_id or ""}
         video = video_from_message(self._last_answer(request, stage="probe"))
         try:
@@ -85,7 +75,6 @@ class RunningDecoder:
             raise VideoError(sentence, kind="unreadable", path=path, stage="probe") from error
 
     def read_text(self, path: str) -> tuple[TextLine, ...]:
-        """Read a subtitle file, or the text stream of a container; see `Decoder.read_text`."""
         lines: list[Line] = self._last_answer({"kind": "text", "path": path}, stage="text")["lines"]
         return text_lines(lines)
 
@@ -209,21 +198,17 @@ class InProcessDecoder:
         self.close()
 
     def probe(self, path: str, video_id: str | None = None) -> Video:
-        """Read what a file says of itself, checked against its packets."""
         return self._engine.probe(path, video_id or content_id(path))
 
     def read_text(self, path: str) -> tuple[TextLine, ...]:
-        """Read a subtitle file, or the text stream of a container."""
         from longvid.decode.subtitle_engine import read_text
 
         return text_lines(read_text(path, _no_progress))
 
     def group_starts(self, path: str) -> tuple[float, ...]:
-        """Return when the groups of pictures of a file begin."""
         return tuple(self._engine.group_starts(path))
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
-        """Yield one batch a segment in order and a failure for a gap."""
         plans = {plan.segment_index: plan for plan in chunk.segments}
         try:
             for item in self._engine.decode(chunk.video.path, chunk.segments, _heap_frames):

@@ -14,12 +14,4 @@ class DecordDecoder(OtherDecoder):
     """Decodes with decord."""
 
     def setup(self, device: str = "cpu") -> RunningDecoder:
-        """Return a decoder; its child starts at the first request.
-
-        Args:
-            device: Frames always leave on the CPU.
-
-        Raises:
-            ConfigError: decord cannot be used here.
-        """
         return self.running("longvid.decode.decord_engine:decord_engine", why_no_decord())

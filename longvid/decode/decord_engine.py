@@ -96,11 +96,9 @@ class _DecordSource:
 
     @property
     def times(self) -> FrameTimes:
-        """When each frame is shown."""
         return self._times
 
     def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yield each wanted frame once, or None where decord gives up."""
         for rank in ranks:
             self._progress()
             try:

@@ -54,11 +54,6 @@ class ImageSequenceEngine:
         Image.init()  # its readers are imported before the limits of this process are set
 
     def probe(self, path: str) -> SequenceFacts:
-        """Do it.
-
-        Raises:
-            VideoError: An image cannot be read, or is too large.
-        """
         names = sorted(Path(path).iterdir())
         return self._sheet(names) if "cell" in self._options else self._video(names)
 
@@ -94,7 +89,6 @@ class ImageSequenceEngine:
         return SequenceFacts(len(names), *size)
 
     def decode(self, *_: object) -> Any:
-        """Refuse: this engine gives no frames."""
         raise _error("An image sequence engine gives no frames.")
 
     def close(self) -> None:

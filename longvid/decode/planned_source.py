@@ -92,16 +92,13 @@ class PlannedSource:
 
     @property
     def times(self) -> FrameTimes:
-        """When each frame is shown."""
         return self._table.times
 
     @property
     def doubtful(self) -> Set[int]:
-        """The ranks of frames of the last call that were given, but may show damage."""
         return self._doubtful
 
     def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yield each wanted frame once, or None where it cannot be decoded."""
         self._doubtful.clear()
         drop = self._settings.drop_disposable and self._whole_frames
         for run in plan_runs(self._table, ranks):

@@ -127,7 +127,6 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
         return self._process.pid
 
     def ask(self, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], mmap.mmap | None]]:

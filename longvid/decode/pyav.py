@@ -72,11 +72,6 @@ class PyAVDecoder:
             )
 
     def setup(self, device: str = "cpu") -> RunningDecoder | InProcessDecoder:
-        """Return a decoder; its child starts at the first request.
-
-        Args:
-            device: Frames always leave on the CPU.
-        """
         options = self.engine_options()
         if not self.isolate:
             from longvid.decode.pyav_engine import PyAVEngine

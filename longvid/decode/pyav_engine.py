@@ -113,7 +113,6 @@ class PyAVEngine:
     def decode(
         self, path: str, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
-        """Yield the segments in order, and gaps."""
         left = list(segments)
         try:
             for item in self._decode(path, self._video(path), segments, allocate):

@@ -71,7 +71,6 @@ class SequentialSource:
 
     @property
     def times(self) -> FrameTimes:
-        """When each frame is shown."""
         return self._times
 
     def close(self) -> None:

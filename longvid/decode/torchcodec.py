@@ -14,13 +14,5 @@ class TorchcodecDecoder(OtherDecoder):
     """Decodes with torchcodec. Its child process imports torch and takes a second to start."""
 
     def setup(self, device: str = "cpu") -> RunningDecoder:
-        """Return a decoder; its child starts at the first request.
-
-        Args:
-            device: Frames always leave on the CPU.
-
-        Raises:
-            ConfigError: torchcodec cannot be used here.
-        """
         engine = "longvid.decode.torchcodec_engine:torchcodec_engine"
         return self.running(engine, why_no_torchcodec())

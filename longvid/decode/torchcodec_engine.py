@@ -87,11 +87,9 @@ class _TorchcodecSource:
 
     @property
     def times(self) -> FrameTimes:
-        """When each frame is shown."""
         return self._times
 
     def frames(self, ranks: Sequence[int]) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yield each wanted frame once, or None where torchcodec gives up or shows another."""
         for first in range(0, len(ranks), _FRAMES_A_CALL):
             some = ranks[first : first + _FRAMES_A_CALL]
             pictures = self._batch(some)

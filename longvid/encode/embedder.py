@@ -91,11 +91,6 @@ class DualEncoder:
         return F.normalize(pooled.float(), dim=-1).cpu()
 
     def require_known_words(self, text: str) -> None:
-        """Refuse a text with words that a closed vocabulary does not have.
-
-        Raises:
-            QuestionError: The sentence names them.
-        """
         control_ids = self._text_tokenizer.control_ids
         require_known_words(text, "The search model", self._tokenizer, control_ids)
 
@@ -191,13 +186,7 @@ class TextWorker(Generic[Embedder]):
         )
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Embed texts in the space of the frame embeddings, (B, E) float32, unit norm."""
         return self._embedder.embed_text(texts)
 
     def require_known_words(self, text: str) -> None:
-        """Refuse a text with words that a closed vocabulary does not have.
-
-        Raises:
-            QuestionError: The sentence names them.
-        """
         self._embedder.require_known_words(text)

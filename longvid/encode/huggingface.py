@@ -121,11 +121,6 @@ class HuggingFaceEncoder:
         MergeSchedule(self.merge_r, self.merge_inflect, self.merge_proportional)
 
     def frame_size(self) -> FrameSize:
-        """Say the size of frame that both checkpoints can be served from.
-
-        Raises:
-            ModelError: A checkpoint is missing or states no size.
-        """
         vision = self._vision_format()
         if self.resize == "pillow":
             if not isinstance(vision, PixelFormat):
@@ -147,12 +142,10 @@ class HuggingFaceEncoder:
         )
 
     def identity(self) -> str:
-        """Name the weights of both checkpoints, wherever they lie."""
         model = checkpoint_files.identity(self._model_folder())
         return f"{model}+{checkpoint_files.identity(self._embedder_folder())}"
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the video language model and the embedder."""
         return (
             hub_checkpoint("encoder", "encoder.model", self.model),
             hub_checkpoint(
@@ -164,17 +157,11 @@ class HuggingFaceEncoder:
         )
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State what both checkpoints need, from their config.json.
-
-        Raises:
-            ModelError: A checkpoint is not on this machine, or has an encoder of its own.
-        """
         from longvid.encode.encoder_memory import encoder_memory
 
         return encoder_memory(self, self._model_folder(), self._embedder_folder(), device)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the vision tower, the projector if its tokens are kept, and the embedder."""
         folder = self._model_folder()
         dtype = resolve_dtype(self.dtype, device)
         embedder = self._embedder(dtype, device)
@@ -182,7 +169,6 @@ class HuggingFaceEncoder:
         return Worker(self, tower, embedder, device, dtype)
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder | VideoEmbedder]:
-        """Load only the embedder's text tower."""
         dtype = resolve_dtype(self.dtype, device)
         embedder = self._embedder(dtype, device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
@@ -223,11 +209,9 @@ class HuggingFaceEncoder:
         return space_of(folder, self.keep, self.grid)
 
     def embedding_width(self) -> int:
-        """Return E, the width of embeddings, without loading weights."""
         return width_of(self._embedder_folder(), self.embedder_width)
 
     def note(self) -> str:
-        """Return what a person must know of the weights, or ""."""
         return checkpoint_files.note(self._model_folder()) or checkpoint_files.note(
             self._embedder_folder()
         )
@@ -290,7 +274,6 @@ class Worker(TextWorker[DualEncoder | VideoEmbedder]):
                 merge_inside(one, schedule)
 
     def __call__(self, batch: FrameBatch) -> Segment:
-        """Encode the frames of one segment with their full patch grid."""
         grids: list[torch.Tensor] = []
         embeddings: list[torch.Tensor] = []
         for first in range(0, len(batch), self._batch_frames):

@@ -113,11 +113,6 @@ class VideoEmbedder:
         return self._embedded(read)
 
     def require_known_words(self, text: str) -> None:
-        """Refuse a text with words that a closed vocabulary does not have.
-
-        Raises:
-            QuestionError: The sentence names them.
-        """
         reader = self._reader
         control_ids = reader.tokenizer.control_ids
         require_known_words(text, "The search model", reader.own_tokenizer, control_ids)

@@ -60,7 +60,6 @@ class OpenVocabulary:
             )
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the detector, and the tracker if there is one."""
         from longvid.models.checkpoint_ref import hub_checkpoint
 
         detector = hub_checkpoint("grounder", "grounder.model", self.model)
@@ -69,11 +68,6 @@ class OpenVocabulary:
         return detector, hub_checkpoint("tracker", "grounder.tracker", self.tracker)
 
     def setup(self, device: str = "cpu") -> _Worker:
-        """Load the detector, and the tracker.
-
-        Raises:
-            ModelError: One of them is missing, or of another family.
-        """
         propagate = None
         if self.tracker:
             from longvid.models.mask_tracker import load_mask_tracker
@@ -110,7 +104,6 @@ class _Worker:
     def __call__(
         self, question: Question, answer: Answer, pictures: Sequence[Picture]
     ) -> tuple[Track, ...]:
-        """Return the tracks of what the answer names."""
         phrases = noun_phrases(answer.text)
         if not phrases:
             # What only the question names has no place in the answer.

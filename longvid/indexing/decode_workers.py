@@ -52,7 +52,6 @@ class DecodeWorkers:
         self.close()
 
     def close(self) -> None:
-        """End the decoding processes and the threads; their results are dropped."""
         self._queue.close()
         for reader in self._readers:
             reader.close()

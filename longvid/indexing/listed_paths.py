@@ -44,7 +44,6 @@ class ListedPaths:
             yield path
 
     def close(self) -> None:
-        """List no further."""
         self._stop.set()
         self._thread.join()
 

@@ -46,7 +46,6 @@ class SegmentPipeline:
         self._stills: OrderedDict[tuple[object, ...], Segment] = OrderedDict()
 
     def __call__(self, batch: FrameBatch) -> Segment:
-        """Turn one batch into one segment."""
         if len(batch) != 1:
             return self.encode(batch)
         # The times of a video name its frames.

@@ -98,11 +98,6 @@ class Reader:
         return Opened(path, found, state, text, time.perf_counter() - started)
 
     def decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:
-        """Yield one batch a segment in order, and a failure for a gap.
-
-        Args:
-            chunk: Of a video that `open` returned.
-        """
         path = chunk.video.path
         try:
             with self._copies.open(path) as local:
@@ -117,7 +112,6 @@ class Reader:
             )
 
     def close(self) -> None:
-        """Stop every process that belongs to the decoder."""
         self._decoder.close()
 
     def _decode(self, chunk: Chunk) -> Iterator[FrameBatch | Failure]:

@@ -106,19 +106,12 @@ class HuggingFaceLanguageModel:
         Placement(self.attention, self.device_map, self.bits, self.experts)
 
     def spaces(self) -> tuple[str, ...]:
-        """Name the token spaces that it can be shown, without loading weights."""
         return spaces_of(self.folder())
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
         return (hub_checkpoint("llm", "llm.model", self.model),)
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what the language model needs, from its config.json.
-
-        Raises:
-            ConfigError: The encoder is one of a published system.
-            ModelError: The checkpoint is not on this machine.
-        """
         from longvid.llm.model_memory import language_model_memory
 
         return language_model_memory(self, self.folder(), encoder, device)
@@ -127,17 +120,9 @@ class HuggingFaceLanguageModel:
         return checkpoint_files.part_of(checkpoint_files.locate(self.model), checkpoint_files.VLM)
 
     def family(self) -> Family:
-        """Return the architecture of the checkpoint."""
         return family_of(self.folder())
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model and its tokenizer.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete or does not fit in memory.
-            ConfigError: `attention`, `device_map` or `bits` needs a package or a GPU that is not
-                there.
-        """
         return Worker(self, *self.load(device))
 
     def load(self, device: str) -> tuple[Path, Decoder]:
@@ -191,16 +176,6 @@ class Worker(PromptBuilder):
             )
 
     def answer(self, question: Question, selection: Selection) -> Generation:
-        """Answer an open question greedily, or score the choices of a closed one.
-
-        Args:
-            question: Its choices decide which of the two.
-            selection: What is shown, in the order of its segments.
-
-        Raises:
-            QuestionError: The model does not know a word, or the prompt exceeds its context.
-            ModelError: The selection's tokens are of another space, or memory is short.
-        """
         with self._lock:
             return self._answer_alone(self._ask(question, selection))
 

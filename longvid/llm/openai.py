@@ -99,11 +99,9 @@ class OpenAILanguageModel:
         return ()
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none: the server has the weights."""
         return ()
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State that nothing is needed here, and that the context is the server's."""
         return LanguageModelMemory()
 
     def setup(self, device: str = "cpu") -> Worker:
@@ -158,7 +156,6 @@ class Worker:
         self.spent = Spent()
 
     def embed_words(self, text: str) -> torch.Tensor:
-        """Return no words, (0, 0): the server embeds them itself."""
         return torch.zeros(0, 0)
 
     def answer(self, question: Question, selection: Selection) -> Generation:
@@ -175,8 +172,6 @@ class Worker:
         asked: Sequence[tuple[Question, Selection]],
         listener: AnswerListener | None = None,
     ) -> list[Generation | LongvidError]:
-        """Answer several questions at the same time; an error stands in place of its answer."""
-
         def one(index: int) -> Generation | LongvidError:
             try:
                 return self._ask(*asked[index], listener, index)

@@ -87,7 +87,6 @@ class PromptBuilder:
         self._max_new_tokens = part.max_new_tokens or own.max_new_tokens
 
     def embed_words(self, text: str) -> torch.Tensor:
-        """Return the input embeddings of a text, (L, D) float32, without special tokens."""
         return self._decoder.embed(self._text_tokenizer.text_ids(text)).float().cpu()
 
     def _ask(self, question: Question, selection: Selection) -> AskedPrompt:

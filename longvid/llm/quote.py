@@ -68,11 +68,9 @@ class Quote:
         return ()
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State that nothing is needed."""
         return LanguageModelMemory()
 
     def setup(self, device: str = "cpu") -> Quoter:
-        """Return what quotes; there is nothing to load."""
         return Quoter(self.min_score)
 
 
@@ -88,7 +86,6 @@ class Quoter:
         self._min_score = min_score
 
     def embed_words(self, text: str) -> torch.Tensor:
-        """Return (0, 0): there are no word embeddings."""
         return torch.empty(0, 0)
 
     def answer(self, question: Question, selection: Selection) -> Generation:
@@ -122,7 +119,6 @@ class Quoter:
         asked: Sequence[tuple[Question, Selection]],
         listener: AnswerListener | None = None,
     ) -> list[Generation | LongvidError]:
-        """Answer several questions, one after the other."""
         found: list[Generation | LongvidError] = []
         for index, (question, selection) in enumerate(asked):
             generation = self.answer(question, selection)

@@ -60,7 +60,6 @@ class VideoLibrary:
             return self._qa
 
     def list_videos(self) -> list[dict[str, Any]]:
-        """Return every stored video; none while there is no store."""
         from longvid.store import Store
 
         try:

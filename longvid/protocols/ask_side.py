@@ -154,6 +154,7 @@ class LanguageModelPart(Part, Protocol):
 
         Raises:
             ConfigError: It does not read tokens of that encoder.
+            ModelError: A checkpoint is missing or incomplete.
         """
 
     def setup(self, device: str = "cpu") -> LanguageModel:

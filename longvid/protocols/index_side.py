@@ -141,7 +141,11 @@ class EncoderPart(Part, Protocol):
         """Name the checkpoints that it loads, none where it has no weights."""
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State what it needs on a device for segments of that many frames, without loading it."""
+        """State what it needs on a device for segments of that many frames, without loading it.
+
+        Raises:
+            ModelError: A checkpoint is missing or incomplete.
+        """
 
     def setup(self, device: str = "cpu") -> Encoder:
         """Load the weights."""
@@ -154,7 +158,11 @@ class Compressor(Protocol):
     """Shrinks the tokens of one segment, knowing no question. Never adds tokens."""
 
     def __call__(self, segment: Segment, /) -> Segment:
-        """Return the segment with fewer or equally many tokens."""
+        """Return the segment with fewer or equally many tokens.
+
+        Raises:
+            OpError: A token is not finite, or the frames lack the grid that the rule needs.
+        """
 
 
 class CompressorPart(Part, Protocol):

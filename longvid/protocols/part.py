@@ -16,4 +16,9 @@ class Part(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def setup(self, device: str = "cpu") -> object:
-        """Load what the part needs onto `device` and return the worker."""
+        """Load what the part needs onto `device` and return the worker.
+
+        Raises:
+            ConfigError: A package or a device that its settings ask for is not there.
+            ModelError: A checkpoint is missing, incomplete or of another family.
+        """

@@ -62,15 +62,9 @@ class LikelihoodReranker:
             )
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the checkpoint."""
         return (hub_checkpoint("reranker", "reranker.model", self.model, checkpoint_files.VLM),)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the vision tower and the language model.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete, or of no family that is known.
-        """
         return Worker(self, device)
 
 

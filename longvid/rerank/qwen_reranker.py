@@ -56,11 +56,6 @@ class Qwen3VLReranker:
         return (hub_checkpoint("reranker", "reranker.model", self.model),)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the checkpoint.
-
-        Raises:
-            ModelError: It is missing, incomplete, or of another architecture.
-        """
         folder = checkpoint_files.locate(self.model)
         return Worker(self, folder, resolve_dtype(self.dtype, device), device)
 

@@ -244,7 +244,6 @@ class _Products:
         self._rows = embeddings[ahead] @ embeddings.T
 
     def __call__(self, pick: int) -> Tensor:
-        """Return (F,)."""
         place = self._place.get(pick)
         if place is None:
             return self._embeddings @ self._embeddings[pick]

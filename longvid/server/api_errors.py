@@ -61,14 +61,12 @@ class ApiError(Exception):
         self.extra = extra
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body."""
         default = "invalid_request_error" if self.status < 500 else "server_error"
         kind = _TYPES.get(self.status, default)
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": {**error, **self.extra}}
 
     def response(self) -> JSONResponse:
-        """Return the whole answer."""
         headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, round(self.retry_after)))

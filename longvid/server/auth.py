@@ -166,7 +166,6 @@ class AuthMiddleware:
         self._hosts = {"localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check, answer or pass on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

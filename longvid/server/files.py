@@ -94,7 +94,6 @@ class FileTable:
                 path.unlink()
 
     def path(self, file: StoredFile) -> Path:
-        """Return where the bytes of a file are."""
         return self.folder / "files" / f"{file.id}{_suffix(file.filename)}"
 
     def new_path(self) -> Path:
@@ -146,7 +145,6 @@ class FileTable:
         return None
 
     def delete(self, file: StoredFile) -> None:
-        """Delete a file."""
         self.database.execute("DELETE FROM files WHERE id = ?", (file.id,))
         self.path(file).unlink(missing_ok=True)
 

@@ -74,7 +74,6 @@ class IndexWorker:
                 self._process.terminate()
 
     async def close(self) -> None:
-        """End the process at once."""
         if self._idle is not None:
             self._idle.cancel()
         if self._process is not None:

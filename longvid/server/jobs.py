@@ -117,7 +117,6 @@ class JobTable:
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """Return a job, None if there is no such."""
         row = self._database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return Job(**row) if row is not None else None
 
@@ -133,7 +132,6 @@ class JobTable:
         return Job(**row) if row is not None else None
 
     def update(self, job_id: str, **changes: Any) -> Job:
-        """Change fields of a job."""
         sets = ", ".join(f"{name} = ?" for name in changes)
         self._database.execute(f"UPDATE jobs SET {sets} WHERE id = ?", (*changes.values(), job_id))
         job = self.get(job_id)
@@ -179,7 +177,6 @@ class JobRunner:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin with the jobs that are queued."""
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -188,7 +185,6 @@ class JobRunner:
         return self._task is not None and not self._task.done()
 
     def submit(self, key: str, store: str, kind: str, target: str, label: str) -> Job:
-        """Queue a job."""
         job = self.table.add(key, store, kind, target, label)
         self._tell(job)
         self._wake.set()

@@ -53,7 +53,6 @@ class ModelWorker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the models are loaded."""
         return self._ready.is_set()
 
     @property

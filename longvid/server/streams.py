@@ -26,7 +26,6 @@ class EventStream(StreamingResponse):
         super().__init__(lines, media_type="text/event-stream", headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:

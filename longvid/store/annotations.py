@@ -72,11 +72,9 @@ class AnnotationKey:
 
     @property
     def index_name(self) -> str:
-        """Name of the object that makes the annotation visible."""
         return f"{VIDEOS}/{self.video_id}/{_FOLDER}/{self.kind}/{self.fingerprint}.json"
 
     def part_name(self, file: str) -> str:
-        """Name of the object of one part."""
         return f"{self.index_name.removesuffix('.json')}/{file}"
 
 
@@ -98,11 +96,9 @@ class AnnotationPart:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the object."""
         return sum(entry.num_bytes for entry in self.entries)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
         entries = [[entry.name, entry.num_bytes, entry.seal] for entry in self.entries]
         return {"file": self.file, "entries": entries}
 

@@ -69,7 +69,6 @@ class ChunkSeal:
     segments: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
         return asdict(self)
 
     @classmethod
@@ -107,11 +106,9 @@ class ChunkRecord:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in all segments."""
         return sum(segment.num_tokens for segment in self.segments)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
         apart = ("seal", "pictures")
         return {name: value for name, value in asdict(self).items() if name not in apart}
 

@@ -57,7 +57,6 @@ class NearestVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many vectors of which width."""
         return int(self.index.ntotal), int(self.index.d)
 
     @classmethod

@@ -30,11 +30,9 @@ class _AliveVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many vectors of which width."""
         return int(self._ends[-1]), self._parts[0].nearest.shape[1]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """Return the vectors of some sorted rows, (K, E) float32."""
         bounds = [0, *np.searchsorted(rows, self._ends).tolist()]
         starts = self._ends - [len(alive) for alive in self._alive]
         pieces = []

@@ -83,6 +83,5 @@ class Int8Writer:
         self._scales.append(scales.astype("<f4"))
 
     def close(self) -> None:
-        """Write the scales, and close the file."""
         self._file.write(np.concatenate(self._scales).tobytes())
         self._file.close()

@@ -43,17 +43,14 @@ class Manifest:
 
     @property
     def num_segments(self) -> int:
-        """Segments in all chunks."""
         return sum(len(chunk.segments) for chunk in self.chunks)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in all chunks."""
         return sum(chunk.num_tokens for chunk in self.chunks)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all chunks."""
         return sum(chunk.num_bytes for chunk in self.chunks)
 
     def chunk_path(self, chunk: ChunkRecord) -> str:

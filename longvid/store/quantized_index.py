@@ -44,7 +44,6 @@ class QuantizedVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many vectors of which width."""
         return self.rows.shape
 
     @classmethod

@@ -111,7 +111,6 @@ class SegmentSearch:
         return self._vectors.num_vectors >= EVERY_VIDEO_BELOW
 
     def compact(self, kind: str, least: int) -> int:
-        """Make few large parts of quantised codes; return how many were made."""
         return self._vectors.compact(kind, least=least)
 
     def shards(self, num_shards: int) -> list[ShardPlan]:
@@ -140,7 +139,6 @@ class SegmentSearch:
         return self._query(embedding, top_k)
 
     def clear(self) -> None:
-        """Remove the index from the store."""
         with self._lock:
             self._vectors.clear()
             self._of_videos.clear()

@@ -111,19 +111,16 @@ class TextIndex:
 
     @property
     def num_lines(self) -> dict[str, int]:
-        """How many lines there are of each source that has any."""
         counts = np.bincount(self.sources, minlength=len(TEXT_SOURCES)).tolist()
         return {source: count for source, count in zip(TEXT_SOURCES, counts, strict=True) if count}
 
     def lines_of(self, video_id: str) -> Sequence[TextLine]:
-        """Return the lines of a video in time order."""
         if video_id not in self.video_ids:
             return ()
         place = self.video_ids.index(video_id)
         return self.lines[self.first[place] : self.first[place + 1]]
 
     def video_of(self, place: int) -> str:
-        """Return the id of the video of a line."""
         return self.video_ids[int(np.searchsorted(self.first, place, side="right")) - 1]
 
     def allowed(

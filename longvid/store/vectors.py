@@ -157,7 +157,6 @@ class VectorIndex:
 
     @property
     def num_vectors(self) -> int:
-        """How many vectors can be found."""
         return sum(part.num_alive for part in self._state.parts)
 
     def of_each(self, video_ids: Collection[str]) -> Iterator[tuple[Rows, Floats]]:
@@ -174,7 +173,6 @@ class VectorIndex:
         return [part.name for part in sorted(stored, key=lambda part: -part.num_alive)]
 
     def clear(self) -> None:
-        """Remove every part."""
         self._state = _State()
         listed = self._objects.listing(VECTORS, is_index_name)
         names = [i.name for i in listed if i.name.startswith(f"{VECTORS}/{self._stem}-")]

@@ -46,7 +46,6 @@ class VideoIndex:
             self._means.refresh(manifests, keep=keep)
 
     def clear(self) -> None:
-        """Remove every part."""
         self._means.clear()
 
     def search(

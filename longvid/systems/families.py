@@ -56,14 +56,12 @@ class PublishedFamily:
     projects_tokens: bool = False
 
     def config(self, folder: Path) -> Any:
-        """Return what transformers would call the configuration: the two halves."""
         return SimpleNamespace(
             vision_config=SimpleNamespace(model_type=self.tower),
             text_config=self._text_config(folder),
         )
 
     def stated(self, folder: Path) -> Any:
-        """Return the same: the folder states less than transformers wants."""
         return self.config(folder)
 
     def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
@@ -71,7 +69,6 @@ class PublishedFamily:
         raise self._own_encoder(folder)
 
     def token_width(self, folder: Path) -> int:
-        """Return the width of the language model's tokens, without loading weights."""
         return int(self._text_config(folder).hidden_size)
 
     def tower_width(self, folder: Path, grid: str) -> int:
@@ -81,11 +78,9 @@ class PublishedFamily:
     def load_tower(
         self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
     ) -> Tower:
-        """Refuse: the system has an encoder of its own."""
         raise self._own_encoder(folder)
 
     def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> Projector:
-        """Refuse: the system has an encoder of its own."""
         raise self._own_encoder(folder)
 
     def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
@@ -109,7 +104,6 @@ class PublishedFamily:
         return LlavaDecoder(load_text_model(folder, text_class, config, self.beside, dtype, device))
 
     def placeholder_id(self, folder: Path) -> int:
-        """Return the id that stands for the video in a prompt."""
         return IMAGE_TOKEN_ID
 
     def _text_config(self, folder: Path) -> Any:

@@ -71,12 +71,6 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
             )
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what the language model needs, from its config.json.
-
-        Raises:
-            ConfigError: The encoder is of another system.
-            ModelError: The checkpoint is not on this machine.
-        """
         from longvid.llm.model_memory import language_model_memory
 
         return language_model_memory(self, self.folder(), encoder, device, self.stretch())
@@ -184,7 +178,6 @@ class PublishedWorker(Worker):
         return _counted(Worker._choose(self, asked), asked)
 
     def _next_ids(self, logits: torch.Tensor) -> torch.Tensor:
-        """Choose the next token of every row, (B, V) to (B,): the likeliest, or one drawn."""
         if self._part.temperature == 0:
             return Worker._next_ids(self, logits)
         from transformers import TopPLogitsWarper

@@ -105,7 +105,6 @@ class LexicalIndex:
 
     @property
     def num_texts(self) -> int:
-        """How many texts there are."""
         return len(self.lengths)
 
     @cached_property

@@ -44,11 +44,9 @@ class FasterWhisper:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second that it wants."""
         return SAMPLE_RATE
 
     def identity(self) -> str:
-        """Name the engine and the weights."""
         weights = checkpoint_files.file_identity([self._folder() / "model.bin"])
         return f"faster-whisper {_version()}, {weights}"
 
@@ -59,12 +57,6 @@ class FasterWhisper:
         return (replace(named, find=self._folder, has_weights=False),)
 
     def setup(self, device: str = "cpu") -> SpeechReader:
-        """Load the checkpoint.
-
-        Raises:
-            ConfigError: faster-whisper is not installed.
-            ModelError: The checkpoint is missing or cannot be loaded.
-        """
         return SpeechReader(_Engine(self, self._folder(), device), self.language, find_speech=False)
 
     def _folder(self) -> Path:

@@ -34,12 +34,10 @@ class PocketSphinx:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second that it wants."""
         return SAMPLE_RATE
 
     @property
     def language(self) -> str:
-        """Of the sound track that it wants."""
         return "en"
 
     def identity(self) -> str:
@@ -47,7 +45,6 @@ class PocketSphinx:
         return ", ".join(f"{name} {_version(name)}" for name in ("pocketsphinx", "silero-vad"))
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none: nothing is read from a checkpoint."""
         return ()
 
     def setup(self, device: str = "cpu") -> SpeechReader:

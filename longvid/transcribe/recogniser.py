@@ -39,7 +39,6 @@ class SpeechReader:
         self._voice = VoiceActivity() if find_speech else None
 
     def __call__(self, audio: Iterable[Audio], /) -> Iterator[TextLine]:
-        """Yield the lines of one video in time order, from the blocks of its sound track."""
         for block in audio:
             samples = block.data.numpy()
             whole = [(0.0, len(samples) / block.sample_rate)]

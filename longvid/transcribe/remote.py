@@ -57,7 +57,6 @@ class RemoteSpeech:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second that it wants."""
         return SAMPLE_RATE
 
     def identity(self) -> str:
@@ -65,7 +64,6 @@ class RemoteSpeech:
         return f"{self.url} {self.model}"
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none: nothing is read from a checkpoint."""
         return ()
 
     def setup(self, device: str = "cpu") -> SpeechReader:

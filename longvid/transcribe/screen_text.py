@@ -100,7 +100,6 @@ class ScreenText:
             raise _not_installed("rapidocr") from error
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Return none: nothing is read from a checkpoint."""
         return ()
 
     def setup(self, device: str = "cpu") -> ScreenTextReader:
@@ -144,7 +143,6 @@ class ScreenTextReader:
         self._read: Any = RapidOCR(params={**settings, "Det.limit_side_len": part.max_pixels})
 
     def __call__(self, frames: Iterable[FrameBatch], /) -> Iterator[TextLine]:
-        """Yield the lines of one video in time order, from its frames in time order."""
         memory = _Memory()
         merger: StayMerger | None = None
         for batch in frames:

@@ -41,11 +41,9 @@ class Whisper:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second that it wants."""
         return SAMPLE_RATE
 
     def identity(self) -> str:
-        """Name the weights, the voice detector and the engine."""
         weights = checkpoint_files.identity(checkpoint_files.locate(self.model))
         version = importlib.metadata.version("transformers")
         try:
@@ -63,12 +61,6 @@ class Whisper:
         return (hub_checkpoint("speech", "text_sources.model", self.model),)
 
     def setup(self, device: str = "cpu") -> SpeechReader:
-        """Load the checkpoint.
-
-        Raises:
-            ModelError: It is missing, or recognises no speech.
-            ConfigError: silero-vad or onnxruntime is not installed.
-        """
         return SpeechReader(
             _Engine(self, checkpoint_files.locate(self.model), device), self.language
         )

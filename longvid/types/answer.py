@@ -55,7 +55,6 @@ class Question:
 
 
 def _span(given: object) -> tuple[float, float]:
-    """Return a start and an end as a tuple."""
     if isinstance(given, Sequence) and len(given) == 2:
         start, end = given
         numbers = all(isinstance(one, (int, float)) for one in (start, end))
@@ -65,7 +64,6 @@ def _span(given: object) -> tuple[float, float]:
 
 
 def _turns(given: object) -> tuple[tuple[str, str], ...]:
-    """Return the turns of a conversation as tuples."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise QuestionError(f"history must be a list of turns, got {shown(given)}.")
     turns = []
@@ -93,7 +91,6 @@ def _require_text(what: str, given: object) -> None:
 
 
 def _texts(what: str, given: object) -> tuple[str, ...]:
-    """Return a list of texts as a tuple."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise QuestionError(
             f"{what} must be a list of texts, got {shown(given)}; write [{shown(given)}]."
@@ -172,7 +169,6 @@ class Selection:
 
     @property
     def num_tokens(self) -> int:
-        """Visual tokens shown."""
         return sum(len(segment.tokens) for segment in self.segments)
 
     def __repr__(self) -> str:

@@ -143,7 +143,6 @@ class Chunk:
 
     @property
     def start_seconds(self) -> float:
-        """Where the first segment starts."""
         return self.segments[0].start_seconds
 
     @property

@@ -45,7 +45,6 @@ class DrawnShapes:
         return ()
 
     def setup(self, device: str = "cpu") -> DrawnShapes:
-        """Return the part itself: it has no weights."""
         return self
 
     def detector(self, device: str = "cpu") -> Detect:

@@ -83,7 +83,6 @@ class Film:
 
     @property
     def duration_seconds(self) -> float:
-        """Return the length of the film."""
         return self.starts_seconds[-1]
 
     def span(self, index: int) -> tuple[float, float]:

@@ -60,7 +60,6 @@ class TokenProjector:
 
     @no_grad
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Project tokens, (N, tower_width) to (N, D), in the projector's dtype, on the CPU."""
         weight = next(self.module.parameters())
         projected: torch.Tensor = self.module(tokens.to(weight.device, weight.dtype))
         return projected.cpu()
@@ -109,11 +108,9 @@ class Adapter:
 
     @property
     def projects_tokens(self) -> bool:
-        """Tell whether the projector takes tokens one by one, so that it may run when asked."""
         return bool(self.projector)
 
     def config(self, folder: Path) -> Any:
-        """Return the transformers configuration of a checkpoint."""
         import transformers
 
         with quiet(), checkpoint_errors(folder, "The configuration"):
@@ -133,11 +130,9 @@ class Adapter:
         return stated_config(folder, self.config)
 
     def pixel_format(self, folder: Path, most_pixels: int = 0) -> PixelFormat:
-        """Say how the vision tower wants frames, without loading weights."""
         return self.pixels(folder, self.stated(folder), most_pixels)
 
     def token_width(self, folder: Path) -> int:
-        """Return D, without loading weights."""
         config = self.stated(folder)
         return int(config.text_config.hidden_size) * self.layers_fed(config)
 
@@ -151,7 +146,6 @@ class Adapter:
         return patches
 
     def tower_width(self, folder: Path, grid: str) -> int:
-        """Return the width of a token before the projector, without loading weights."""
         self._require_tower_tokens(folder, grid)
         config = self.stated(folder)
         layers = config.vision_feature_layer  # features of several layers stand side by side
@@ -161,7 +155,6 @@ class Adapter:
     def load_tower(
         self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
     ) -> Tower:
-        """Load the vision tower, the projector if it is needed, and no language model."""
         if keep != TOWER:
             return self.tower(self._load(folder, self.parts_of_text, dtype, device), grid)
         width = self.tower_width(folder, grid)
@@ -171,18 +164,15 @@ class Adapter:
         return self.tower(module, grid)
 
     def load_projector(self, folder: Path, dtype: torch.dtype, device: str) -> TokenProjector:
-        """Load the projector alone, for tokens that were kept before it."""
         width = self.tower_width(folder, "full")
         others = tuple(name for name in self.parts_of_vision if name != self.projector)
         module = self._load(folder, (*self.parts_of_text, *others), dtype, device)
         return TokenProjector(module.get_submodule(self.projector), width)
 
     def load_decoder(self, folder: Path, dtype: torch.dtype, device: str) -> Decoder:
-        """Load the language model and its embeddings, and no vision tower."""
         return self.decoder(self._load(folder, self.parts_of_vision, dtype, device))
 
     def placeholder_id(self, folder: Path) -> int:
-        """Return the id of the text token that stands for the video in a prompt."""
         return int(getattr(self.config(folder), self.placeholder_field))
 
     def _require_tower_tokens(self, folder: Path, grid: str) -> None:

@@ -25,7 +25,6 @@ from longvid.models.preprocessing import PixelFormat
 class _InternTower(StillTower):
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         tokens: torch.Tensor = self.module.get_image_features(pixel_values=pixels).pooler_output
         side = math.isqrt(tokens.shape[1])  # the model itself knows squares only
         return tokens.reshape(len(pixels), side, side, self.token_width)

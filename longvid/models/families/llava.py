@@ -44,7 +44,6 @@ class LlavaTower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         height, width = (side // self._patch for side in pixels.shape[-2:])
         frames = self.module.get_image_features(pixel_values=pixels).pooler_output
         tokens: torch.Tensor = torch.stack(tuple(frames))  # (T, P, D)
@@ -71,7 +70,6 @@ class LlavaDecoder:
     divisible = True
 
     def inputs(self, spliced: Spliced) -> dict[str, Any]:
-        """Return what the module is given of a sequence besides embeddings and positions."""
         given: dict[str, Any] = {}
         if spliced.kind is not None:
             given["mm_token_type_ids"] = spliced.kind
@@ -84,7 +82,6 @@ class LlavaDecoder:
         return None
 
     def num_newlines(self, pieces: Sequence[Piece]) -> int:
-        """Count the closing vectors that `splice` writes under `newline`."""
         return 0 if self.end_of_video() is None else len(self._closed(pieces))
 
     def _closed(self, pieces: Sequence[Piece]) -> frozenset[int]:
@@ -93,7 +90,6 @@ class LlavaDecoder:
 
     @no_grad
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
-        """Return the input embeddings of text tokens, (L, D)."""
         device = self._embeddings.weight.device
         embedded: torch.Tensor = self._embeddings(
             torch.tensor(ids, dtype=torch.long, device=device)
@@ -138,14 +134,6 @@ class LlavaDecoder:
     def logits(
         self, spliced: Spliced, cache: Any = None, *, keep: int = 1, start: int = 0
     ) -> torch.Tensor:
-        """Return the logits of the last `keep` positions, (1, keep, V) float32; 0 keeps all.
-
-        Args:
-            spliced: The sequence, or what follows the `start` positions that `cache` holds.
-            cache: A transformers cache, which grows by the sequence; None for none.
-            keep: How many positions.
-            start: Position of the first token.
-        """
         mask = spliced.attention_mask
         output = self.module(
             inputs_embeds=spliced.inputs_embeds,

@@ -43,7 +43,6 @@ class ViewTower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         config, model = self.module.config, self.module.model
         hidden = model.vision_tower(pixels, output_hidden_states=True).hidden_states
         layers = config.vision_feature_layer

@@ -47,7 +47,6 @@ class _OnevisionTower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         video = self.module.get_video_features(pixel_values_videos=pixels[None]).pooler_output
         tokens: torch.Tensor = video[0, :-1]  # the newline belongs to the prompt, not to a frame
         return tokens.reshape(len(pixels), self._side, self._side, self.token_width)

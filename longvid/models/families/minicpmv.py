@@ -49,7 +49,6 @@ class _Tower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         rows, columns = (side // self._patch for side in pixels.shape[-2:])
         # Patches of all frames side by side, as one picture of a patch's height.
         row = rearrange(pixels, "t c (h p) (w q) -> 1 c p (t h w q)", p=self._patch, q=self._patch)

@@ -34,7 +34,6 @@ class _Tower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         patches = rearrange(
             pixels, "t c (h p) (w q) -> t (h w) (p q c)", p=self._patch, q=self._patch
         )

@@ -34,7 +34,6 @@ class _Tower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         features = self.module.model.get_image_features(pixel_values=pixels[None])
         tokens: torch.Tensor = features.pooler_output
         side = math.isqrt(tokens.shape[1])  # the projector's pooling knows squares only

@@ -36,24 +36,20 @@ class QueriedAdapter(Adapter):
 
     @property
     def between(self) -> tuple[str, ...]:
-        """Name the submodules between what the tower gives and what the language model reads."""
         return self.queries
 
     def frame_grid(self, config: Any, patches: tuple[int, int], keep: str) -> tuple[int, int]:
-        """Return rows and columns of the tokens of one frame, given those of its patches."""
         if keep == PROJECTED:
             return 1, self.num_queries(config)
         rows, columns = patches
         return (1, self.class_tokens + rows * columns) if self.class_tokens else patches
 
     def tower_width(self, folder: Path, grid: str) -> int:
-        """Return the width of a token before the queries, without loading weights."""
         return int(self.stated(folder).vision_config.hidden_size)
 
     def load_tower(
         self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
     ) -> Tower:
-        """Load the vision tower, the queries if they are needed, and no language model."""
         dropped = (*self.parts_of_text, *(self.queries if keep == TOWER else ()))
         return self.tower(self._load(folder, dropped, dtype, device), grid)
 

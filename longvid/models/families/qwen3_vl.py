@@ -67,7 +67,6 @@ class _DeepDecoder(SteppedDecoder):
     def logits(
         self, spliced: Spliced, cache: Any = None, *, keep: int = 1, start: int = 0
     ) -> torch.Tensor:
-        """Return the logits of the last `keep` positions, (1, keep, V) float32; 0 keeps all."""
         with self._fed(spliced.deepstack):
             return super().logits(spliced, cache, keep=keep, start=start)
 

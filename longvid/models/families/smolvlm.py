@@ -90,7 +90,6 @@ class _SmolTower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         model = self.module.model
         height, width = (side // self._patch for side in pixels.shape[-2:])
         # get_image_features would take a frame of zeros for padding and drop it.

@@ -28,7 +28,6 @@ class _Tower(StillTower):
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pixels (T, 3, H, W) into tokens on their grid, (T, h, w, D)."""
         rows, columns = (side // self._patch for side in pixels.shape[-2:])
         output = self.module.get_video_features(
             pixel_values_videos=to_patches(pixels, self._patch, _MERGE, 1),
@@ -46,7 +45,6 @@ class HiddenDecoder(LlavaDecoder):
     def logits(
         self, spliced: Spliced, cache: Any = None, *, keep: int = 1, start: int = 0
     ) -> torch.Tensor:
-        """Return the logits of the last `keep` positions, (1, keep, V) float32; 0 keeps all."""
         mask = spliced.attention_mask
         hidden = self.module.model(
             inputs_embeds=spliced.inputs_embeds,

@@ -36,7 +36,6 @@ class AskingAdapter(BlipAdapter):
     def load_tower(
         self, folder: Path, grid: str, dtype: torch.dtype, device: str, keep: str = PROJECTED
     ) -> Tower:
-        """Load the vision tower, and no queries and no language model."""
         if keep != TOWER:
             self.token_width(folder)
         return BlipAdapter.load_tower(self, folder, grid, dtype, device, keep)

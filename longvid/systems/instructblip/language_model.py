@@ -38,16 +38,9 @@ class InstructBlipLanguageModel(HuggingFaceLanguageModel):
     model: str = "Salesforce/instructblip-vicuna-7b"
 
     def spaces(self) -> tuple[str, ...]:
-        """Name the space of the tower's tokens, without loading weights."""
         return (space_of(self.folder(), TOWER),)
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what queries and language model need.
-
-        Raises:
-            ConfigError: The encoder is of another system.
-            ModelError: The checkpoint is not on this machine.
-        """
         from longvid.llm.model_memory import add_up, require_system
         from longvid.models.weight_count import count_built, within
 
@@ -70,11 +63,6 @@ class InstructBlipLanguageModel(HuggingFaceLanguageModel):
         )
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model, the queries and both tokenizers.
-
-        Raises:
-            ModelError: The checkpoint is missing, incomplete or does not fit in memory.
-        """
         return Worker(self, *self.load(device), device)
 
 

@@ -62,7 +62,6 @@ class LlamaVidEncoder:
         require_at_least("encoder.batch_frames", self.batch_frames, 1)
 
     def frame_size(self) -> FrameSize:
-        """Say the size of frame that both the tower and the embedder can be served from."""
         if self.resize == "pillow":
             return FrameSize(fit="native")
         vision = self.pixel_format()
@@ -71,7 +70,6 @@ class LlamaVidEncoder:
         return FrameSize(height=side, width=side, fit="crop")
 
     def identity(self) -> str:
-        """Name the weights of the checkpoint, of the tower's file and of the embedder."""
         folder = self.folder()
         tower = published.tower_file(
             folder, checkpoint_files.read_config(folder), self.vision_tower
@@ -84,19 +82,15 @@ class LlamaVidEncoder:
         return "+".join(part for part in parts if part)
 
     def space(self) -> str:
-        """Name the token space, without loading weights."""
         return space_of(self.folder())
 
     def embedding_width(self) -> int:
-        """Return E, the width of embeddings, without loading weights."""
         return width_of(self._embedder_folder())
 
     def note(self) -> str:
-        """Return what a person must know of the weights, or ""."""
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the folder, its vision tower and the embedder."""
         return (
             hub_checkpoint("encoder", "encoder.model", self.model),
             published.tower_checkpoint(self.model, self.vision_tower),
@@ -106,21 +100,14 @@ class LlamaVidEncoder:
         )
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State what tower and embedder need.
-
-        Raises:
-            ModelError: A folder is missing or incomplete, or there is no vision tower.
-        """
         from longvid.systems.llama_vid.memory import encoder_memory
 
         return encoder_memory(self, device)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the vision tower and the embedder."""
         return Worker(self, device)
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder]:
-        """Load only the embedder's text tower."""
         embedder = self.load_embedder(device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
 
@@ -128,7 +115,6 @@ class LlamaVidEncoder:
         return checkpoint_files.locate(self.model)
 
     def pixel_format(self) -> PixelFormat:
-        """Say how the tower wants frames."""
         return published.pixel_format(checkpoint_files.read_config(self.folder()), self.folder())
 
     def load_embedder(self, device: str, *, text_only: bool) -> DualEncoder:
@@ -157,7 +143,6 @@ class Worker(TextWorker[DualEncoder]):
 
     @no_grad
     def __call__(self, batch: FrameBatch) -> Segment:
-        """Encode the frames of one segment."""
         features: list[torch.Tensor] = []
         embeddings: list[torch.Tensor] = []
         for first in range(0, len(batch), self._batch_frames):

@@ -70,7 +70,6 @@ class LlamaVidLanguageModel(PublishedLanguageModel):
     long_video: bool = False
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the folder and the tokenizer of its Q-Former."""
         from longvid.systems.llama_vid import checkpoint
 
         return (
@@ -79,18 +78,11 @@ class LlamaVidLanguageModel(PublishedLanguageModel):
         )
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what adapter and language model need.
-
-        Raises:
-            ConfigError: The encoder is of another system.
-            ModelError: The folder is missing or incomplete.
-        """
         from longvid.systems.llama_vid.memory import language_model_memory
 
         return language_model_memory(self, encoder, device, self.stretch())
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model, the adapter and both tokenizers."""
         own = dataclasses.replace(
             self,
             template=(_LONG if self.long_video else _SHORT)

@@ -86,11 +86,9 @@ class LongVUEncoder:
             )
 
     def frame_size(self) -> FrameSize:
-        """Say that frames are wanted in their own size."""
         return FrameSize(fit="native")
 
     def identity(self) -> str:
-        """Name the weights of the checkpoint and of both towers."""
         folders = (self.folder(), *map(checkpoint_files.locate, (self.siglip, self.dino)))
         return "+".join(checkpoint_files.identity(folder) for folder in folders)
 
@@ -104,15 +102,12 @@ class LongVUEncoder:
         return space_of(self.folder())
 
     def embedding_width(self) -> int:
-        """Return E, the width of embeddings, without loading weights."""
         return width_of(checkpoint_files.locate(self.siglip))
 
     def note(self) -> str:
-        """Return what a person must know of the weights, or ""."""
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the folder and both towers."""
         return (
             hub_checkpoint("encoder", "encoder.model", self.model),
             hub_checkpoint("siglip", "encoder.siglip", self.siglip),
@@ -120,21 +115,14 @@ class LongVUEncoder:
         )
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State what towers and aggregator need.
-
-        Raises:
-            ModelError: A folder is missing or incomplete, or is of a checkpoint for still images.
-        """
         from longvid.systems.longvu.memory import encoder_memory
 
         return encoder_memory(self, device, segment_frames)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load both towers and the aggregator."""
         return Worker(self, device)
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder]:
-        """Load only SigLIP's text tower."""
         embedder = self.load_embedder(device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
 
@@ -199,7 +187,6 @@ class Worker(TextWorker[DualEncoder]):
 
     @no_grad
     def __call__(self, batch: FrameBatch) -> Segment:
-        """Encode the frames of one segment."""
         height, width = batch.data.shape[2:]
         second = self._sees(self.dino, batch.data, self._dino_format, self._sides[1])
         alone = LongVUConfig(

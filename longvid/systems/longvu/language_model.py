@@ -83,18 +83,11 @@ class LongVULanguageModel(PublishedLanguageModel):
             )
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what projector and language model need.
-
-        Raises:
-            ConfigError: The encoder is of another system.
-            ModelError: The folder is missing or incomplete.
-        """
         from longvid.systems.longvu.memory import language_model_memory
 
         return language_model_memory(self, encoder, device, self.stretch())
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model, its tokenizer and the projector."""
         return Worker(self, *self.load(device), device)
 
 

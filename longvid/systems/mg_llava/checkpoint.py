@@ -54,7 +54,6 @@ class ConnectorSizes:
 
     @property
     def fused_width(self) -> int:
-        """Width of a fused token."""
         return fused_width(self.low_width, self.high_width, self.variant)
 
 

@@ -99,11 +99,9 @@ class ConvGateEncoder:
         return [one for one in (" ".join(part.split()) for part in self.things.split(",")) if one]
 
     def frame_size(self) -> FrameSize:
-        """Say that frames are wanted in their own size."""
         return FrameSize(fit="native")
 
     def identity(self) -> str:
-        """Name the weights of both towers, of the fusion and of the detector."""
         parts = [
             checkpoint_files.file_identity([self._file()]) if self.model else "",
             checkpoint_files.identity(self.clip_folder()),
@@ -114,7 +112,6 @@ class ConvGateEncoder:
         return "+".join(part for part in parts if part)
 
     def space(self) -> str:
-        """Name the token space, without loading weights."""
         if self.model:
             return published.token_space(self._file(), self.keep)
         weights = checkpoint_files.identity(self.clip_folder())
@@ -122,15 +119,12 @@ class ConvGateEncoder:
         return f"mg_llava/{kind}@{weights}"
 
     def embedding_width(self) -> int:
-        """Return E, the width of embeddings, without loading weights."""
         return width_of(self.clip_folder())
 
     def note(self) -> str:
-        """Return what a person must know of the weights, or ""."""
         return ""
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the file, both towers and the detector."""
         refs = [
             hub_checkpoint("embedder", "encoder.clip", self.clip),
             hub_checkpoint(
@@ -148,25 +142,14 @@ class ConvGateEncoder:
         return tuple(refs)
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
-        """State what both towers and the fusion need; object tokens depend on what is shown.
-
-        Raises:
-            ModelError: A checkpoint is missing or incomplete.
-        """
         from longvid.systems.mg_llava.memory import encoder_memory
 
         return encoder_memory(self, device)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load both towers, the fusion and the detector.
-
-        Raises:
-            ModelError: One is missing, incomplete, or does not fit the others.
-        """
         return Worker(self, device)
 
     def setup_embedder(self, device: str = "cpu") -> TextWorker[DualEncoder]:
-        """Load only CLIP's text tower."""
         dtype = resolve_dtype(self.dtype, device)
         embedder = DualEncoder(self.clip_folder(), dtype, device, text_only=True)
         return TextWorker(embedder, self.space(), self.note())
@@ -204,7 +187,6 @@ class ConvGateEncoder:
         return published.ConnectorSizes(low_width, widths[-1], variant, 1, sum(widths))
 
     def token_width(self) -> int:
-        """Return the width of a token that is kept."""
         sizes = self.sizes()
         return sizes.llm_width if self.keep == PROJECTED else sizes.fused_width
 
@@ -241,7 +223,6 @@ class Worker(TextWorker[DualEncoder]):
 
     @no_grad
     def __call__(self, batch: FrameBatch) -> Segment:
-        """Encode the frames of one segment."""
         embeddings: list[Tensor] = []
         grids: list[Tensor] = []
         objects: list[Tokens] = []

@@ -67,24 +67,19 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
             raise ConfigError(f"llm.context must not be negative, got {self.context}.")
 
     def folder(self) -> Path:
-        """Return the folder of the language model's configuration and tokenizer."""
         return checkpoint_files.locate(self.llm)
 
     def file(self) -> Path:
-        """Return the authors' file."""
         return checkpoint.connector_file(self.model)
 
     def family(self) -> ConnectedFamily:
-        """Return the family of the file's language model."""
         return authors_llm.connected_family(self.file(), self.folder(), _PROMPTS[self.conversation])
 
     def spaces(self) -> tuple[str, ...]:
-        """Name the spaces of projected and of fused tokens, without loading weights."""
         file = self.file()
         return checkpoint.token_space(file, PROJECTED), checkpoint.token_space(file, TOWER)
 
     def checkpoints(self) -> tuple[CheckpointRef, ...]:
-        """Name the authors' file and the language model that it was trained from."""
         return (
             hub_checkpoint("mg_llava", "llm.model", self.model, find=self.file),
             # Mostly its weights are not read.
@@ -92,22 +87,11 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
         )
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        """State what projector and language model need.
-
-        Raises:
-            ConfigError: The encoder is of another system.
-            ModelError: A checkpoint is missing or incomplete.
-        """
         from longvid.systems.mg_llava.memory import language_model_memory
 
         return language_model_memory(self, encoder, device)
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model and its tokenizer.
-
-        Raises:
-            ModelError: A checkpoint is missing, incomplete, or does not fit the other.
-        """
         prefix = "" if self.frame_prefix == "auto" else self.frame_prefix
         template = _PROMPTS[self.conversation] if self.template == "auto" else self.template
         own = dataclasses.replace(self, template=template, frame_prefix=prefix)

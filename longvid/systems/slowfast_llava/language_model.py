@@ -83,7 +83,6 @@ class SlowFastLanguageModel(PublishedLanguageModel):
             )
 
     def setup(self, device: str = "cpu") -> Worker:
-        """Load the language model and its tokenizer."""
         open_prompt, choice_prompt = _PROMPTS[self.conversation]
         own = dataclasses.replace(
             self,
