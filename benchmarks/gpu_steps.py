@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from longvid.errors import ConfigError, LongvidError
 
 ROOT = Path(__file__).parents[1]
@@ -332,5 +332,4 @@ def _walls(call: Callable[[], object], size: Size, repeats: int) -> list[float]:
 
 
 def _wall_row(task: str, subject: str, walls: Sequence[float]) -> Row:
-    spread = 1e3 * (max(walls) - min(walls))
-    return Row(task, subject, "wall", 1e3 * statistics.median(walls), "ms", len(walls), spread)
+    return median_row(task, subject, "wall", [1e3 * wall for wall in walls], "ms")

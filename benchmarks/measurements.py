@@ -6,12 +6,15 @@ import dataclasses
 import json
 import os
 import platform
+import statistics
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+_Subject = TypeVar("_Subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,20 @@ class Row:
     unit: str
     n: int = 1
     spread: float = 0.0
+
+
+def median_row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
+    """Return the median of some measurements as a row."""
+    spread = max(values) - min(values)
+    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
+
+
+def in_turns(subjects: Iterable[_Subject], repeats: int) -> Iterator[_Subject]:
+    """Yield all subjects so many times, forwards and backwards alternately."""
+    order = list(subjects)
+    for _ in range(repeats):
+        yield from order
+        order.reverse()
 
 
 def print_table(rows: Sequence[Row]) -> None:

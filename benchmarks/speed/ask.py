@@ -18,11 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.speed.footage import CLIP, QUESTIONS, loop_clip
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import Config, load_config, torch_device
@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> list[Row]:
             report = run_local([video], f"{folder}/store-{minutes:g}", config)
             if report.videos_failed:
                 sys.exit(report.failures[0].error)
-            peak = _in_process(_peak_of_asking, f"{folder}/store-{minutes:g}", config)
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                asking = fresh.submit(_peak_of_asking, f"{folder}/store-{minutes:g}", config)
+            peak = asking.result()
             task = f"a question about {minutes:g} minutes, memory of the process"
             rows.append(Row(task, "longvid", "peak RSS", peak / 1e6, "MB"))
         video = f"{folder}/{options.minutes:g}{Path(clip).suffix}"
@@ -101,17 +103,17 @@ def _speed(video: str, store: str, config: Config, options: argparse.Namespace) 
             same_selection += [_about_the_same(qa, text, shown) for text in QUESTIONS[1:]]
             by_spread_frames.append(usual.first_token(usual.spread))
         by_every_frame = usual.first_token(usual.every)
-    rows = [_row(task, "longvid", step, values, "ms") for step, values in beside.items()]
+    rows = [median_row(task, "longvid", step, values, "ms") for step, values in beside.items()]
     together = [sum(values) for values in zip(*beside.values(), strict=True)]
-    rows.append(_row(task, "longvid", "all but the LLM", together, "ms"))
-    rows.append(_row(task, "longvid", "first token", first_token, "s"))
+    rows.append(median_row(task, "longvid", "all but the LLM", together, "ms"))
+    rows.append(median_row(task, "longvid", "first token", first_token, "s"))
     again = "longvid, the selection read before"
-    rows.append(_row(task, again, "first token", same_selection, "s"))
+    rows.append(median_row(task, again, "first token", same_selection, "s"))
     for subject, rival in (
         ("the usual way, evenly spread frames", by_spread_frames),
         ("the usual way, every indexed frame", [by_every_frame]),
     ):
-        rows.append(_row(task, subject, "first token", rival, "s"))
+        rows.append(median_row(task, subject, "first token", rival, "s"))
         for name, values in (("longvid", first_token), (again, same_selection)):
             ratio = statistics.median(rival) / statistics.median(values)
             rows.append(Row(task, name, f"sooner than {subject}", ratio, "x", len(values)))
@@ -219,27 +221,6 @@ def _within(segments: Sequence[Segment], budget: int) -> Selection:
     while sum(len(segment.tokens) for segment in shown) > budget:
         shown.pop()
     return Selection(tuple(shown), (), budget)
-
-
-def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
-    spread = max(values) - min(values)
-    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
-
-
-def _in_process(subject: Any, store: str, config: Config) -> float:
-    """Run one subject in a fresh process and return what it returns."""
-    context = multiprocessing.get_context("spawn")
-    answers: Any = context.Queue()
-    process = context.Process(target=_child, args=(subject, store, config, answers))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{subject.__name__} ended with status {process.exitcode}.")
-    return float(answers.get())
-
-
-def _child(subject: Any, store: str, config: Config, answers: Any) -> None:
-    answers.put(subject(store, config))
 
 
 def _peak_of_asking(store: str, config: Config) -> float:

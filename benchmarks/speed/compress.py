@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, in_turns
 from benchmarks.speed import eager_compressors as eager
 from longvid.compress.flashvid import FlashVID
 from longvid.compress.ranking import DifferentialTokenDrop, EfficientVideoSampling, VCast, VidCom2
@@ -110,11 +110,10 @@ def _compare(task: str, part: Any, rival: Rival, segment: Segment, repeats: int)
     rows = []
     for name, call in calls.items():
         rows.append(Row(task, name, "tokens kept", call(), ""))
-    for repeat in range(repeats):
-        for name in list(calls) if repeat % 2 == 0 else reversed(calls):
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+    for name in in_turns(calls, repeats):
+        start = time.perf_counter()
+        calls[name]()
+        times[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         spread = (max(values) - min(values)) * 1e3

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.speed import keep
 from benchmarks.speed.decode_footage import make_footage
 from longvid.errors import ConfigError
@@ -128,9 +127,7 @@ def _rows(task: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
         for metric, unit in _METRICS:
             values = [result[metric] for result in results if result.get(metric) is not None]
             if values:
-                spread = max(values) - min(values)
-                middle = statistics.median(values)
-                rows.append(Row(task, name, metric, middle, unit, len(values), spread))
+                rows.append(median_row(task, name, metric, values, unit))
     return rows
 
 

@@ -80,10 +80,11 @@ def drawn(width: int, seed: int, number: int) -> Floats:
 
 
 def _directions(random: np.random.Generator, count: int, width: int) -> Floats:
-    return _unit(random.standard_normal((count, width), dtype=np.float32))
+    return unit(random.standard_normal((count, width), dtype=np.float32))
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Bring vectors to length 1, in place."""
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors
 
@@ -95,7 +96,7 @@ def _block(width: int, seed: int, number: int) -> tuple[Floats, Floats]:
     num_scenes = BLOCK // _PER_SCENE
     topics = _directions(random, num_scenes // _SCENES_PER_TOPIC, width)
     scenes = topics.repeat(_SCENES_PER_TOPIC, axis=0)
-    scenes = _unit(scenes + 0.8 * _directions(random, num_scenes, width))
+    scenes = unit(scenes + 0.8 * _directions(random, num_scenes, width))
     vectors = np.empty((BLOCK, width), np.float32)
     for first in range(0, BLOCK, _AT_ONCE):  # what the processor's own memory holds
         some = vectors[first : first + _AT_ONCE]
@@ -137,10 +138,10 @@ def questions(count: int, width: int, number: int, seed: int) -> dict[str, Float
         vectors, scenes = _block(width, seed, row // BLOCK)
         about.append(scenes[row % BLOCK // _PER_SCENE].copy())
         seen.append(vectors[row % BLOCK].copy())
-    content = _unit(np.array(about) + 1.2 * _directions(random, len(about), width))
+    content = unit(np.array(about) + 1.2 * _directions(random, len(about), width))
     return {
-        "text": _unit(_CONE * texts + (1 - _CONE) * content),
-        "frame": _unit(np.array(seen) + _directions(random, len(seen), width)),
+        "text": unit(_CONE * texts + (1 - _CONE) * content),
+        "frame": unit(np.array(seen) + _directions(random, len(seen), width)),
     }
 
 

@@ -7,16 +7,15 @@ decoded frames and returns segments. Both orders alternate.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, in_turns, median_row
 from benchmarks.speed.random_weights import with_random_weights
 from longvid.config import load_config, torch_device
 from longvid.types import FrameBatch
@@ -98,15 +97,13 @@ def _measure(
     walls: dict[str, list[float]] = {subject: [] for subject in subjects}
     for subject in subjects.values():
         subject()  # memory is taken and kernels are chosen
-    for turn in range(repeat):
-        order = list(subjects) if turn % 2 == 0 else list(reversed(subjects))
-        for name in order:
-            started = time.perf_counter()
-            for _ in range(times):
-                subjects[name]()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            walls[name].append(time.perf_counter() - started)
+    for name in in_turns(subjects, repeat):
+        started = time.perf_counter()
+        for _ in range(times):
+            subjects[name]()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        walls[name].append(time.perf_counter() - started)
     return walls
 
 
@@ -115,12 +112,7 @@ def _rows(task: str, walls: dict[str, list[float]], num_frames: int) -> list[Row
     bare = walls["bare towers"]
     for subject, values in walls.items():
         speeds = [num_frames / value for value in values]
-        rows.append(_row(task, subject, "speed", speeds, "frames/s"))
+        rows.append(median_row(task, subject, "speed", speeds, "frames/s"))
         ratios = [mine / theirs for mine, theirs in zip(values, bare, strict=True)]
-        rows.append(_row(task, subject, "time beside bare towers", ratios, "x"))
+        rows.append(median_row(task, subject, "time beside bare towers", ratios, "x"))
     return rows
-
-
-def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
-    spread = max(values) - min(values)
-    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)

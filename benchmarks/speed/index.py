@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, in_turns, median_row
 from benchmarks.speed.footage import CLIP, loop_clip
 from benchmarks.speed.processes import tree_rss_bytes
 from benchmarks.speed.runners import compare_runners
@@ -86,25 +86,18 @@ def _halves_and_whole(
     walls: dict[str, list[float]] = {subject: [] for subject in subjects}
     peaks: dict[str, list[float]] = {subject: [] for subject in subjects}
     settings = [*overrides, *options.set]
-    for repeat in range(options.repeat):
-        order = list(subjects) if repeat % 2 == 0 else list(reversed(subjects))
-        for subject in order:
-            wall, peak = _in_process(subjects[subject], video, options.config, settings, folder)
-            walls[subject].append(wall)
-            peaks[subject].append(peak)
+    for subject in in_turns(subjects, options.repeat):
+        wall, peak = _in_process(subjects[subject], video, options.config, settings, folder)
+        walls[subject].append(wall)
+        peaks[subject].append(peak)
     rows = []
     for subject in subjects:
-        rows.append(_row(task, subject, "wall", walls[subject], "s"))
-        rows.append(_row(task, subject, "peak RSS", peaks[subject], "MB"))
+        rows.append(median_row(task, subject, "wall", walls[subject], "s"))
+        rows.append(median_row(task, subject, "peak RSS", peaks[subject], "MB"))
     median = {subject: statistics.median(values) for subject, values in walls.items()}
     slower = max(median["decode alone"], median["encode alone"])
     ratio = median["index"] / slower
     return [*rows, Row(task, "index", "of the slower half", ratio, "x", options.repeat)]
-
-
-def _row(task: str, subject: str, metric: str, values: list[float], unit: str) -> Row:
-    spread = max(values) - min(values)
-    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
 
 
 def _in_process(

@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.speed import eager
 from benchmarks.speed.timed_calls import Bench, machine_rates
 from longvid import ops
@@ -352,9 +351,7 @@ def _selectors(bench: Bench) -> list[Row]:
     )
     rows = []
     for name, values in times.items():
-        spread = (max(values) - min(values)) * 1000
-        median = statistics.median(values) * 1000
-        rows.append(Row(task, name, "wall", median, "ms", len(values), spread))
+        rows.append(median_row(task, name, "wall", [1000 * value for value in values], "ms"))
         rows.append(Row(task, name, "target, at most", 30, "ms"))
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 
@@ -26,6 +27,11 @@ def tree_rss_bytes(pid: int) -> int:
     What processes share is counted in each of them, so the sum is an upper bound.
     """
     return sum(_rss_bytes(member) for member in tree(pid))
+
+
+def own_peak_mib() -> float:
+    """Return the most memory that this process had, MiB, pages of mapped files among it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def peak_mb(pid: int | str) -> float:

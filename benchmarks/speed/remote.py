@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.option_checks import require_count, require_positive
 from benchmarks.speed.footage import CLIP, QUESTIONS, loop_clip
 from longvid.config import load_config
@@ -118,10 +118,9 @@ def _rows(
     p95 = statistics.quantiles(beside, n=20)[-1] if len(beside) > 1 else beside[0]
     own = [1000 * seconds for seconds, _ in served]
     kilobytes = [size / 1000 for _, size in served]
-    spread = max(beside) - min(beside)
     n = len(beside)
     return [
-        Row(task, "longvid", "beside the server", statistics.median(beside), "ms", n, spread),
+        median_row(task, "longvid", "beside the server", beside, "ms"),
         Row(task, "longvid", "beside the server, p95", p95, "ms", n),
         Row(task, "longvid", "of it search", 1000 * statistics.median(prepared), "ms", n),
         Row(task, "server", "its own", statistics.median(own), "ms", n),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from benchmarks.harness.predict import BATCH, infer
 from benchmarks.harness.run import open_run
 from benchmarks.harness.task import probe
 from benchmarks.harness.video_folder import VideoFolder
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.tasks import load_task
 from longvid.api import index
 from longvid.config import load_config
@@ -125,10 +124,7 @@ def _overhead(root: Path, texts: Sequence[tuple[int, str, str]], rounds: int) ->
         for way in (bare, whole) if number % 2 else (whole, bare):
             way(number)
     name = f"{len(texts)} questions on {len({clip for clip, _, _ in texts})} clips"
-    rows = [
-        Row(name, who, metric, statistics.median(times), "s", rounds, max(times) - min(times))
-        for (who, metric), times in seconds.items()
-    ]
+    rows = [median_row(name, who, metric, times, "s") for (who, metric), times in seconds.items()]
     for metric in ("wall", "cpu"):
         bare_row, whole_row = (row for row in rows if row.metric == metric)
         ratio = whole_row.value / bare_row.value
@@ -153,11 +149,9 @@ def _resume(root: Path, clips: int, count: int, rounds: int) -> list[Row]:
     name = f"resume a finished run of {count} rows"
     rows = []
     for place, metric in enumerate(("wall", "cpu")):
-        times = [call[place] for call in again]
-        spread = max(times) - min(times)
         rows += [
             Row(name, "score and report", metric, first[place], "s"),
-            Row(name, "nothing to do", metric, statistics.median(times), "s", rounds, spread),
+            median_row(name, "nothing to do", metric, [call[place] for call in again], "s"),
         ]
     return rows
 

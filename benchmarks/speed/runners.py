@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, in_turns, median_row
 
 _LOCAL, _RUNNING, _STARTED = "local", "ray, cluster up", "ray, started by the command"
 _START_SECONDS = 60.0
@@ -48,23 +48,21 @@ def compare_runners(
     """
     walls: dict[str, list[float]] = {_LOCAL: [], _RUNNING: [], _STARTED: []}
     working: dict[str, list[float]] = {_RUNNING: [], _STARTED: []}
-    for number in range(repeat):
-        order = list(walls)
-        for subject in order if number % 2 == 0 else reversed(order):
-            store = Path(folder, "store")
-            with _cluster() if subject == _RUNNING else contextlib.nullcontext("") as address:
-                command = [sys.executable, "-m", "longvid.cli", "index", video]
-                command += ["--store", str(store), "--config", config]
-                for setting in settings:
-                    command += ["--set", setting]
-                if subject != _LOCAL:
-                    command += ["--runner", "ray"]
-                subprocess.run([sys.executable, "-c", _IMPORTS, config, *settings], check=True)
-                walls[subject].append(_timed(command, address))
-            if subject in working:
-                (run,) = store.glob("runs/*.json")
-                working[subject].append(json.loads(run.read_text())["working_seconds"])
-            shutil.rmtree(store)
+    for subject in in_turns(walls, repeat):
+        store = Path(folder, "store")
+        with _cluster() if subject == _RUNNING else contextlib.nullcontext("") as address:
+            command = [sys.executable, "-m", "longvid.cli", "index", video]
+            command += ["--store", str(store), "--config", config]
+            for setting in settings:
+                command += ["--set", setting]
+            if subject != _LOCAL:
+                command += ["--runner", "ray"]
+            subprocess.run([sys.executable, "-c", _IMPORTS, config, *settings], check=True)
+            walls[subject].append(_timed(command, address))
+        if subject in working:
+            (run,) = store.glob("runs/*.json")
+            working[subject].append(json.loads(run.read_text())["working_seconds"])
+        shutil.rmtree(store)
     return _rows(minutes, walls, working)
 
 
@@ -75,11 +73,10 @@ def _rows(
     local = statistics.median(walls[_LOCAL])
     rows = []
     for subject, values in walls.items():
-        wall, spread = statistics.median(values), max(values) - min(values)
-        rows.append(Row(task, subject, "wall", wall, "s", len(values), spread))
+        rows.append(median_row(task, subject, "wall", values, "s"))
         if subject == _LOCAL:
             continue
-        seconds = statistics.median(working[subject])
+        wall, seconds = rows[-1].value, statistics.median(working[subject])
         rows += [
             Row(task, subject, "first chunk to last", seconds, "s", len(values)),
             Row(task, subject, "over local", wall - local, "s", len(values)),

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measurements import Row
-from benchmarks.speed.processes import tree
+from benchmarks.speed.processes import own_peak_mib, tree
 from benchmarks.speed.stand_ins import (
     StandInDecoder,
     StandInEncoder,
@@ -160,7 +159,7 @@ def _one_list(files: int, contents: int) -> dict[str, Any]:
     ray.init("local", log_to_driver=False, logging_level="WARNING", include_dashboard=False)
     with tempfile.TemporaryDirectory(prefix="longvid-scale-") as folder:
         videos = make_footage(Path(folder) / "videos", files, 1, contents)
-        before = _peak_mb()
+        before = own_peak_mib()
         report = index([videos], store=f"{folder}/store", config=stand_in_config())
     ray.shutdown()
     done = report.videos_indexed + report.videos_skipped
@@ -171,7 +170,7 @@ def _one_list(files: int, contents: int) -> dict[str, Any]:
         "videos": report.videos_indexed,
         "seconds": report.seconds,
         "before_mb": before,
-        "peak_mb": _peak_mb(),
+        "peak_mb": own_peak_mib(),
     }
 
 
@@ -235,7 +234,7 @@ def _one_run(workers: int, options: argparse.Namespace) -> dict[str, Any]:
             -(-chunks // encoders) * 0.8 * options.chunk_seconds / _RATIO,
         ),
         "driver_ms": 1000 * spent / chunks,
-        "driver_mb": _peak_mb(),
+        "driver_mb": own_peak_mib(),
         "processes": encoders if options.fused else workers + encoders,
         "actor_mb": memory[0],
     }
@@ -248,7 +247,3 @@ def _actor_mb() -> Iterator[float]:
             if b"ray::Actor" in Path(f"/proc/{process}/cmdline").read_bytes():
                 found = Path(f"/proc/{process}/smaps_rollup").read_text()
                 yield int(found.partition("\nPss:")[2].split()[0]) / 1024
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

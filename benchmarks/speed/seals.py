@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import resource
-import statistics
 import tempfile
 import threading
 import time
@@ -24,7 +23,8 @@ from unittest import mock
 
 import xxhash
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
+from benchmarks.speed.footage import QUESTIONS
 from longvid.api import index
 from longvid.config import Config, load_config
 from longvid.qa.video_qa import VideoQA
@@ -32,12 +32,6 @@ from longvid.store import layout, seal
 
 _CLIPS = Path(__file__).parents[2] / "tests" / "data"
 _NAMES = ("bottles_40s.mp4", "cars_overhead_30s.mp4")
-_QUESTIONS = (
-    "what shape is the sign?",
-    "where is the star?",
-    "what color is the circle?",
-    "how many circles are there?",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,21 +49,19 @@ def run(options: argparse.Namespace) -> list[Row]:
     videos = options.video or [str(_CLIPS / name) for name in _NAMES]
     with tempfile.TemporaryDirectory(prefix="longvid-seals-") as folder:
         rounds = [_shares(videos, config, f"{folder}/{number}") for number in range(options.repeat)]
-    return [_row(name, [shares[name] for shares in rounds]) for name in rounds[0]]
+    metric = "share of processor time"
+    return [
+        median_row("checksums", name, metric, [shares[name] for shares in rounds], "%")
+        for name in rounds[0]
+    ]
 
 
 def _shares(videos: Sequence[str], config: Config, store: str) -> dict[str, float]:
     shares = {"indexing": _share(lambda: index(videos, store=store, config=config))}
     with VideoQA(store) as qa:
-        shares["opening a store, first question"] = _share(lambda: qa.ask(_QUESTIONS[0]))
-        shares["later questions"] = _share(lambda: [qa.ask(text) for text in _QUESTIONS])
+        shares["opening a store, first question"] = _share(lambda: qa.ask(QUESTIONS[0]))
+        shares["later questions"] = _share(lambda: [qa.ask(text) for text in QUESTIONS])
     return shares
-
-
-def _row(name: str, values: Sequence[float]) -> Row:
-    spread = max(values) - min(values)
-    middle = statistics.median(values)
-    return Row("checksums", name, "share of processor time", middle, "%", len(values), spread)
 
 
 def _share(work: Callable[[], object]) -> float:

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
+from benchmarks.speed.drawn_vectors import rows_of_videos, unit
+from benchmarks.speed.processes import own_peak_mib
 from longvid.errors import ConfigError
-from longvid.store.chunk_record import SegmentRecord
 from longvid.store.faiss_index import load_faiss
-from longvid.store.index_rows import Rows
 from longvid.store.index_shard import make_part, open_part
 from longvid.store.local_objects import LocalObjects
 
@@ -64,11 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _unit(vectors: Floats) -> Floats:
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors
-
-
 def make_vectors(
     count: int, width: int, num_queries: int, seed: int
 ) -> tuple[Floats, dict[str, Floats]]:
@@ -86,35 +80,25 @@ def make_vectors(
     random = np.random.default_rng(seed)
 
     def directions(number: int) -> Floats:
-        return _unit(random.standard_normal((number, width), dtype=np.float32))
+        return unit(random.standard_normal((number, width), dtype=np.float32))
 
     pictures, texts = directions(2)
     num_scenes = -(-count // _PER_SCENE)
     topics = directions(-(-num_scenes // _SCENES_PER_TOPIC))
     scenes = topics.repeat(_SCENES_PER_TOPIC, axis=0)[:num_scenes]
-    scenes = _unit(scenes + 0.8 * directions(num_scenes))
+    scenes = unit(scenes + 0.8 * directions(num_scenes))
     vectors = np.empty((count, width), np.float32)
     for first in range(0, count, 1 << 16):
         rows = np.arange(first, min(first + (1 << 16), count))
-        content = _unit(scenes[rows // _PER_SCENE] + 0.6 * directions(len(rows)))
-        vectors[rows] = _unit(_CONE * pictures + (1 - _CONE) * content)
+        content = unit(scenes[rows // _PER_SCENE] + 0.6 * directions(len(rows)))
+        vectors[rows] = unit(_CONE * pictures + (1 - _CONE) * content)
     meant = scenes[random.choice(num_scenes, num_queries)]
-    content = _unit(meant + 1.2 * directions(num_queries))
+    content = unit(meant + 1.2 * directions(num_queries))
     seen = vectors[random.choice(count, num_queries)]
     return vectors, {
-        "text": _unit(_CONE * texts + (1 - _CONE) * content),
-        "frame": _unit(seen + directions(num_queries)),
+        "text": unit(_CONE * texts + (1 - _CONE) * content),
+        "frame": unit(seen + directions(num_queries)),
     }
-
-
-def _rows(count: int) -> Rows:
-    """Say that a thousand vectors each are a video."""
-    tables = []
-    for first in range(0, count, _PER_VIDEO):
-        number = min(_PER_VIDEO, count - first)
-        segments = [SegmentRecord(i, float(i), i + 1.0, 1, 1, 1) for i in range(number)]
-        tables.append(Rows.of_video(f"{first:032x}", "", segments))
-    return Rows.concatenate(tables)
 
 
 def _timed(search: Callable[[Floats], object], queries: Floats) -> list[float]:
@@ -127,11 +111,6 @@ def _timed(search: Callable[[Floats], object], queries: Floats) -> list[float]:
         search(query)
         found.append(1000 * (time.perf_counter() - started))
     return found
-
-
-def _row(task: str, subject: str, metric: str, values: Sequence[float], unit: str) -> Row:
-    spread = max(values) - min(values)
-    return Row(task, subject, metric, statistics.median(values), unit, len(values), spread)
 
 
 def run(options: argparse.Namespace) -> list[Row]:
@@ -181,14 +160,13 @@ def run(options: argparse.Namespace) -> list[Row]:
                     len(np.intersect1d(search(query), wanted)) / options.top_k
                     for query, wanted in zip(queries, truth, strict=True)
                 ]
-                rows.append(_row(task, subject, "wall", took, "ms"))
+                rows.append(median_row(task, subject, "wall", took, "ms"))
                 mean = statistics.fmean(hits)
                 rows.append(
                     Row(task, subject, "recall", mean, "", len(hits), max(hits) - min(hits))
                 )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rows.append(Row(f"build, {size}", "longvid", "peak RSS of the whole run", peak, "MiB"))
-    return rows
+    whole = "peak RSS of the whole run"
+    return [*rows, Row(f"build, {size}", "longvid", whole, own_peak_mib(), "MiB")]
 
 
 def _build(objects: LocalObjects, vectors: Floats) -> tuple[str, float]:
@@ -203,7 +181,8 @@ def _build(objects: LocalObjects, vectors: Floats) -> tuple[str, float]:
             )
         return found["name"], found["seconds"]
     started = time.perf_counter()
-    name = make_part(objects, _rows(len(vectors)), vectors, keep=True).name
+    rows = rows_of_videos(0, len(vectors), _PER_VIDEO)
+    name = make_part(objects, rows, vectors, keep=True).name
     seconds = time.perf_counter() - started
     made = {"shape": list(vectors.shape), "name": name, "seconds": seconds}
     objects.write(_BUILT, json.dumps(made).encode())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from benchmarks.speed.drawn_vectors import (
     BLOCK,
     DrawnVectors,
@@ -32,6 +31,7 @@ from benchmarks.speed.drawn_vectors import (
     questions,
     rows_of_videos,
 )
+from benchmarks.speed.processes import own_peak_mib
 from longvid.errors import ConfigError
 from longvid.store.faiss_index import load_faiss
 from longvid.store.index_compaction import LARGEST_QUANTIZED
@@ -86,7 +86,7 @@ def run_codes(options: argparse.Namespace) -> list[Row]:
                 "us",
             ),
             Row(f"build, {size}", "longvid", "drawing", sum(one.drawing for one in built), "s"),
-            Row(f"build, {size}", "longvid", "peak RSS of the build", _peak(), "MiB"),
+            Row(f"build, {size}", "longvid", "peak RSS of the build", own_peak_mib(), "MiB"),
             Row(f"build, {size}", "longvid", "index", stored, "MiB"),
         ]
         parts = [(one.first, _opened(objects, one, options.width)) for one in built]
@@ -110,7 +110,10 @@ def run_codes(options: argparse.Namespace) -> list[Row]:
             from benchmarks.speed.sharded_search import run_shards
 
             rows += run_shards(objects.uri, [part for _, part in parts], asked, options, size)
-    return [*rows, Row(f"build, {size}", "longvid", "peak RSS of the whole run", _peak(), "MiB")]
+    return [
+        *rows,
+        Row(f"build, {size}", "longvid", "peak RSS of the whole run", own_peak_mib(), "MiB"),
+    ]
 
 
 def _build(objects: LocalObjects, options: argparse.Namespace) -> list[BuiltPart]:
@@ -245,23 +248,17 @@ def _searched(
             took.append(1000 * (time.perf_counter() - started))
             hits.append(len(np.intersect1d(found, wanted)) / len(wanted))
             of_drawn.append(len(np.intersect1d(found, real)) / len(real))
-        spread = max(took) - min(took)
-        rows.append(Row(task, subject, "wall", statistics.median(took), "ms", len(took), spread))
+        rows.append(median_row(task, subject, "wall", took, "ms"))
         for metric, values in (("recall", hits), ("recall of the vectors as drawn", of_drawn)):
             mean, spread = statistics.fmean(values), max(values) - min(values)
             rows.append(Row(task, subject, metric, mean, "", len(values), spread))
     return rows
 
 
-def _peak() -> float:
-    """Return the most memory that the process had, MiB, pages of mapped files among it."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _resident() -> float:
     """Return the memory that the process has, MiB; where there is no /proc, the most it had."""
     status = Path("/proc/self/status")
     if not status.exists():
-        return _peak()
+        return own_peak_mib()
     lines = status.read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))

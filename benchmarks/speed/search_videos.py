@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measurements import Row
-from benchmarks.speed.drawn_vectors import rows_of_videos
+from benchmarks.measurements import Row, median_row
+from benchmarks.speed.drawn_vectors import rows_of_videos, unit
 from longvid.store.index_shard import make_quantized_part
 from longvid.store.int8_rows import to_int8
 from longvid.store.local_objects import LocalObjects
@@ -53,17 +53,17 @@ class DrawnFilms:
         for film in range(num_films):
             scenes, lengths = self._scenes(subjects)
             content = scenes.repeat(lengths, axis=0)[:_PER_FILM]
-            content = _unit(content + _FRAME * self._directions(_PER_FILM))
+            content = unit(content + _FRAME * self._directions(_PER_FILM))
             rows = slice(film * _PER_FILM, (film + 1) * _PER_FILM)
-            vectors = _unit(_CONE * pictures + (1 - _CONE) * content)
+            vectors = unit(_CONE * pictures + (1 - _CONE) * content)
             self._codes[rows], self._scales[rows] = to_int8(vectors)
             about.append(scenes[self._random.integers(len(scenes))])
         chosen = self._random.choice(num_films, num_queries)
-        meant = _unit(np.array(about)[chosen] + _ASKED * self._directions(num_queries))
+        meant = unit(np.array(about)[chosen] + _ASKED * self._directions(num_queries))
         seen = self.take(np.sort(self._random.choice(self.shape[0], num_queries)))
         self.questions = {
-            "text": _unit(_CONE * texts + (1 - _CONE) * meant),
-            "frame": _unit(seen + self._directions(num_queries)),
+            "text": unit(_CONE * texts + (1 - _CONE) * meant),
+            "frame": unit(seen + self._directions(num_queries)),
         }
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
@@ -71,7 +71,7 @@ class DrawnFilms:
         return found
 
     def _directions(self, count: int) -> Floats:
-        return _unit(self._random.standard_normal((count, self.shape[1]), dtype=np.float32))
+        return unit(self._random.standard_normal((count, self.shape[1]), dtype=np.float32))
 
     def _scenes(self, subjects: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Draw the scenes of a film and how many segments each has, at least a film's."""
@@ -82,7 +82,7 @@ class DrawnFilms:
         )
         lengths = lengths[: int(np.searchsorted(np.cumsum(lengths), _PER_FILM)) + 1]
         content = mine[self._random.integers(number, size=len(lengths))]
-        return _unit(content + _SCENE * self._directions(len(lengths))), lengths
+        return unit(content + _SCENE * self._directions(len(lengths))), lengths
 
 
 def run_videos(options: argparse.Namespace) -> list[Row]:
@@ -139,9 +139,8 @@ def _searched(
             keys = _keys(hits)
             shares.append(len(set(keys) & set(wanted)) / len(wanted))
             best.append(keys[0] == wanted[0])
-        spread = max(took) - min(took)
         rows += [
-            Row(task, subject, "wall", statistics.median(took), "ms", len(took), spread),
+            median_row(task, subject, "wall", took, "ms"),
             Row(task, subject, f"of the best {top_k}", statistics.fmean(shares), "", len(shares)),
             Row(task, subject, "best segment", statistics.fmean(best), "", len(best)),
         ]
@@ -150,8 +149,3 @@ def _searched(
 
 def _keys(hits: list[Hit]) -> list[tuple[str, int]]:
     return [(hit.video_id, hit.segment_index) for hit in hits]
-
-
-def _unit(vectors: Floats) -> Floats:
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors

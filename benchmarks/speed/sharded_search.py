@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, median_row
 from longvid.store.index_shard import Part
 from longvid.store.segment_search import ShardPlan
 from longvid.store.vectors import search_parts
@@ -79,8 +78,8 @@ def run_shards(
         rows = [
             Row(task, subject, "ready", opened, "s"),
             Row(task, subject, "questions with the same hits", same / len(queries), ""),
-            _times(task, "one process", alone),
-            _times(task, subject, apart),
+            median_row(task, "one process", "wall", alone, "ms"),
+            median_row(task, subject, "wall", apart, "ms"),
         ]
         rows += _killed(actors, queries[0], options, task, subject)
     finally:
@@ -107,8 +106,3 @@ def _killed(
         found = actors.search(query, options.top_k, (), options.recall)
     back = time.perf_counter() - started if not found.missing else float("inf")
     return [*rows, Row(task, f"{subject}, one killed", "all searched again", back, "s")]
-
-
-def _times(task: str, subject: str, took: Sequence[float]) -> Row:
-    spread = max(took) - min(took)
-    return Row(task, subject, "wall", statistics.median(took), "ms", len(took), spread)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.measurements import Row
+from benchmarks.measurements import Row, in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,8 @@ class Bench:
         for call in subjects.values():
             for _ in range(2):
                 call()
-        for repeat in range(self.repeats):
-            names = list(subjects)
-            for name in names if repeat % 2 == 0 else reversed(names):
-                times[name].append(self._once(subjects[name]))
+        for name in in_turns(subjects, self.repeats):
+            times[name].append(self._once(subjects[name]))
         return times
 
     def _once(self, call: Callable[[], object]) -> float:
