@@ -42,8 +42,7 @@ def _pixels(folder: Path, config: Any, most_pixels: int) -> WithinTokens:
 class _Tower(StillTower):
     def __init__(self, module: Any) -> None:
         super().__init__(module)
-        vision = module.config.vision_config
-        self._patch, self._pooled = int(vision.patch_size), int(vision.pooling_kernel_size)
+        self._pooled = int(module.config.vision_config.pooling_kernel_size)
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -87,7 +86,6 @@ GEMMA4 = Adapter(
     name="gemma4",
     architecture="Gemma4ForConditionalGeneration",
     placeholder="<|video|>",
-    placeholder_field="video_token_id",
     parts_of_text=("model.language_model", "lm_head", *_UNHEARD),
     parts_of_vision=("model.vision_tower", "model.embed_vision", *_UNHEARD),
     tower=lambda module, grid: _Tower(module),

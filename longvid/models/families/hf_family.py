@@ -73,12 +73,12 @@ class Adapter:
         name: `model_type` in config.json.
         architecture: The class of transformers.
         placeholder: Text token that stands for the frames of a video.
-        placeholder_field: Field of the configuration that holds its id.
-        parts_of_text: Submodules that only the decoder needs.
         parts_of_vision: Submodules that only the tower needs.
         tower: Makes the tower of a module and a grid, "full" or "model".
         decoder: Makes the decoder of a module.
         prompt: The published prompt.
+        placeholder_field: Field of the configuration that holds the placeholder's id.
+        parts_of_text: Submodules that only the decoder needs.
         content_type: What a chat template calls a video.
         rewrites: What a chat template writes around a video, and what it is turned into.
         pixels: Reads the format of frames from a folder, its configuration and a most number of
@@ -92,12 +92,12 @@ class Adapter:
     name: str
     architecture: str
     placeholder: str
-    placeholder_field: str
-    parts_of_text: tuple[str, ...]
     parts_of_vision: tuple[str, ...]
     tower: Callable[[Any, str], Tower]
     decoder: Callable[[Any], Decoder]
     prompt: Prompt
+    placeholder_field: str = "video_token_id"
+    parts_of_text: tuple[str, ...] = ("model.language_model", "lm_head")
     content_type: str = "video"
     rewrites: tuple[tuple[str, str], ...] = ()
     pixels: Callable[[Path, Any, int], PixelFormat] = fixed_square

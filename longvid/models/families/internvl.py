@@ -13,7 +13,6 @@ from typing import Any
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LlavaDecoder,
     StillTower,
@@ -40,7 +39,6 @@ INTERNVL = Adapter(
     architecture="InternVLForConditionalGeneration",
     placeholder="<IMG_CONTEXT>",
     placeholder_field="image_token_id",
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=lambda module, grid: _InternTower(module),
     decoder=LlavaDecoder,

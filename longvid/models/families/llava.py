@@ -13,8 +13,7 @@ from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import UNPROJECTED, Adapter
 from longvid.models.families.protocol import FramePiece, Piece, Prompt, Spliced
 
-#: Submodules that the other side needs and this side leaves out.
-LLAVA_PARTS_OF_TEXT = ("model.language_model", "lm_head")
+#: Submodules that the language model's side leaves out.
 LLAVA_PROJECTOR = "model.multi_modal_projector"
 LLAVA_PARTS_OF_VISION = ("model.vision_tower", LLAVA_PROJECTOR)
 
@@ -30,28 +29,33 @@ class StillTower:
         projected_width = int(module.config.text_config.hidden_size)
         self.token_width: int = getattr(projector, UNPROJECTED, projected_width)
 
+    @property
+    def _patch(self) -> int:
+        return int(self.module.config.vision_config.patch_size)
+
     def step_seconds(self, pts_seconds: torch.Tensor) -> torch.Tensor:
         """Say when steps are shown: each is a frame, (T, 1) to (T,)."""
         return pts_seconds[:, 0]
+
+    def _grid_of(self, patches: torch.Tensor, pixels: torch.Tensor) -> tuple[int, int]:
+        """Return rows and columns of the patches (T, P, C) that a tower makes of pixels."""
+        height, width = (side // self._patch for side in pixels.shape[-2:])
+        if patches.shape[1] != height * width:
+            raise ModelError(
+                f"The tower gives {patches.shape[1]} tokens for a grid of {height}x{width}; its "
+                "vision_feature_select_strategy keeps a class token, which has no place on a grid."
+            )
+        return height, width
 
 
 class LlavaTower(StillTower):
     """The vision tower of a LLaVA, with its projector or without."""
 
-    def __init__(self, module: Any) -> None:
-        super().__init__(module)
-        self._patch = int(module.config.vision_config.patch_size)
-
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        height, width = (side // self._patch for side in pixels.shape[-2:])
         frames = self.module.get_image_features(pixel_values=pixels).pooler_output
         tokens: torch.Tensor = torch.stack(tuple(frames))  # (T, P, D)
-        if tokens.shape[1] != height * width:
-            raise ModelError(
-                f"The tower gives {tokens.shape[1]} tokens for a grid of {height}x{width}; its "
-                "vision_feature_select_strategy keeps a class token, which has no place on a grid."
-            )
+        height, width = self._grid_of(tokens, pixels)
         return tokens.reshape(len(tokens), height, width, self.token_width)
 
 
@@ -162,7 +166,6 @@ LLAVA = Adapter(
     architecture="LlavaForConditionalGeneration",
     placeholder="<image>",
     placeholder_field="image_token_id",
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=lambda module, grid: LlavaTower(module),
     decoder=LlavaDecoder,

@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from longvid.errors import ModelError
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LLAVA_PROJECTOR,
     NewlineDecoder,
@@ -39,7 +37,6 @@ class ViewTower(StillTower):
         super().__init__(module)
         self._pool = pool
         self._stride = stride
-        self._patch = int(module.config.vision_config.patch_size)
 
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -50,12 +47,7 @@ class ViewTower(StillTower):
         patches = torch.cat([hidden[layer] for layer in layers], dim=-1)  # (T, P, C)
         if config.vision_feature_select_strategy == "default":
             patches = patches[:, 1:]
-        height, width = (side // self._patch for side in pixels.shape[-2:])
-        if patches.shape[1] != height * width:
-            raise ModelError(
-                f"The tower gives {patches.shape[1]} tokens for a grid of {height}x{width}; its "
-                "vision_feature_select_strategy keeps a class token, which has no place on a grid."
-            )
+        height, width = self._grid_of(patches, pixels)
         if self._pool is not None:
             patches = self._pool(patches)
         tokens: torch.Tensor = model.multi_modal_projector(patches)
@@ -73,7 +65,6 @@ LLAVA_NEXT = Adapter(
     architecture="LlavaNextForConditionalGeneration",
     placeholder="<image>",
     placeholder_field="image_token_id",
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=lambda module, grid: ViewTower(module),
     decoder=_NextDecoder,

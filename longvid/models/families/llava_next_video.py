@@ -12,7 +12,6 @@ from typing import Any
 
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LLAVA_PROJECTOR,
     LlavaDecoder,
@@ -31,8 +30,6 @@ LLAVA_NEXT_VIDEO = Adapter(
     name="llava_next_video",
     architecture="LlavaNextVideoForConditionalGeneration",
     placeholder="<video>",
-    placeholder_field="video_token_id",
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=(*LLAVA_PARTS_OF_VISION, "model.vision_resampler"),
     tower=_tower,
     decoder=LlavaDecoder,

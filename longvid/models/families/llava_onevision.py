@@ -15,7 +15,6 @@ from typing import Any
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LLAVA_PROJECTOR,
     NewlineDecoder,
@@ -56,9 +55,7 @@ LLAVA_ONEVISION = Adapter(
     name="llava_onevision",
     architecture="LlavaOnevisionForConditionalGeneration",
     placeholder="<video>",
-    placeholder_field="video_token_id",
     # The newline is one small vector of the model; both sides read it and the tower leaves it.
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=_OnevisionTower,
     decoder=NewlineDecoder,

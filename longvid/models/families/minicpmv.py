@@ -44,7 +44,6 @@ def _pixels(folder: Path, config: Any, most_pixels: int) -> SameArea:
 class _Tower(StillTower):
     def __init__(self, module: Any) -> None:
         super().__init__(module)
-        self._patch = int(module.config.vision_config.patch_size)
         self._joined = _joined(module.config)
 
     @no_grad
@@ -62,8 +61,6 @@ MINICPM_V_4_6 = Adapter(
     name="minicpmv4_6",
     architecture="MiniCPMV4_6ForConditionalGeneration",
     placeholder="<|video_pad|>",
-    placeholder_field="video_token_id",
-    parts_of_text=("model.language_model", "lm_head"),
     parts_of_vision=("model.vision_tower", "model.merger"),
     tower=lambda module, grid: _Tower(module),
     decoder=HiddenDecoder,

@@ -28,10 +28,6 @@ _POOLED = 3
 
 
 class _Tower(StillTower):
-    def __init__(self, module: Any) -> None:
-        super().__init__(module)
-        self._patch = int(module.config.vision_config.patch_size)
-
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         patches = rearrange(
@@ -90,7 +86,6 @@ MOLMO2 = Adapter(
     architecture="Molmo2ForConditionalGeneration",
     placeholder="<im_patch>",
     placeholder_field="image_patch_id",
-    parts_of_text=("model.language_model", "lm_head"),
     parts_of_vision=("model.vision_tower", "model.multi_modal_projector"),
     tower=lambda module, grid: _Tower(module),
     decoder=_Decoder,

@@ -17,7 +17,6 @@ from typing import Any
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
 from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_TEXT,
     LLAVA_PARTS_OF_VISION,
     LlavaDecoder,
     StillTower,
@@ -48,8 +47,6 @@ PERCEPTION_LM = Adapter(
     name="perception_lm",
     architecture="PerceptionLMForConditionalGeneration",
     placeholder="<|video|>",
-    placeholder_field="video_token_id",
-    parts_of_text=LLAVA_PARTS_OF_TEXT,
     parts_of_vision=LLAVA_PARTS_OF_VISION,
     tower=_Tower,
     decoder=LlavaDecoder,

@@ -84,10 +84,6 @@ def _longest_edge(size: Any) -> int:
 
 
 class _SmolTower(StillTower):
-    def __init__(self, module: Any) -> None:
-        super().__init__(module)
-        self._patch = int(module.config.vision_config.patch_size)
-
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         model = self.module.model

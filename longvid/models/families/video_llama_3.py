@@ -22,10 +22,6 @@ _MERGE = 2  # of a video; pictures are not merged
 
 
 class _Tower(StillTower):
-    def __init__(self, module: Any) -> None:
-        super().__init__(module)
-        self._patch = int(module.config.vision_config.patch_size)
-
     @no_grad
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         rows, columns = (side // self._patch for side in pixels.shape[-2:])
@@ -65,8 +61,6 @@ VIDEO_LLAMA_3 = Adapter(
     name="video_llama_3",
     architecture="VideoLlama3ForConditionalGeneration",
     placeholder="<|video_pad|>",
-    placeholder_field="video_token_id",
-    parts_of_text=("model.language_model", "lm_head"),
     parts_of_vision=("model.vision_model", "model.projector"),
     tower=lambda module, grid: _Tower(module),
     decoder=HiddenDecoder,
