@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from longvid.errors import ConfigError, ModelError, QuestionError, require_at_least, require_one_of
 from longvid.lazy_import import torch
@@ -74,6 +74,15 @@ class PublishedLanguageModel(HuggingFaceLanguageModel):
         from longvid.llm.model_memory import language_model_memory
 
         return language_model_memory(self, self.folder(), encoder, device, self.stretch())
+
+    def with_prompts(self, template: str, choice_template: str = "") -> Self:
+        """Return the part with a system's prompts where it names none, and no mark at a frame."""
+        return dataclasses.replace(
+            self,
+            template=template if self.template == "auto" else self.template,
+            frame_prefix="" if self.frame_prefix == "auto" else self.frame_prefix,
+            choice_template=self.choice_template or choice_template,
+        )
 
     def stretch(self) -> float:
         """Return by how much the context grows."""

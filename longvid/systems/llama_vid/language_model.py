@@ -7,7 +7,6 @@ said during it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +82,7 @@ class LlamaVidLanguageModel(PublishedLanguageModel):
         return language_model_memory(self, encoder, device, self.stretch())
 
     def setup(self, device: str = "cpu") -> Worker:
-        own = dataclasses.replace(
-            self,
-            template=(_LONG if self.long_video else _SHORT)
-            if self.template == "auto"
-            else self.template,
-            frame_prefix="" if self.frame_prefix == "auto" else self.frame_prefix,
-        )
+        own = self.with_prompts(_LONG if self.long_video else _SHORT)
         return Worker(own, *self.load(device), device)
 
 

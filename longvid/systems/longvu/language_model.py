@@ -7,7 +7,6 @@ question are shown in full, and what is still too much is thinned out by spatial
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,14 +102,9 @@ class Worker(PublishedWorker):
         self.settings = read_settings(folder, max_frames=part.max_frames, **changes)
         super().__init__(part, folder, decoder)
         wrap = self._conversation()
-        own = dataclasses.replace(
-            part,
-            template=wrap.replace("%s", self._words(part.question_words or _USER))
-            if part.template == "auto"
-            else part.template,
-            frame_prefix="" if part.frame_prefix == "auto" else part.frame_prefix,
-            choice_template=part.choice_template
-            or wrap.replace("%s", self._words(part.choice_words or _CHOOSE)),
+        own = part.with_prompts(
+            wrap.replace("%s", self._words(part.question_words or _USER)),
+            wrap.replace("%s", self._words(part.choice_words or _CHOOSE)),
         )
         self._part = own
         self._template, self._frame_prefix = own.template, own.frame_prefix

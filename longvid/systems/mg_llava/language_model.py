@@ -92,10 +92,7 @@ class MgLlavaLanguageModel(PublishedLanguageModel):
         return language_model_memory(self, encoder, device)
 
     def setup(self, device: str = "cpu") -> Worker:
-        prefix = "" if self.frame_prefix == "auto" else self.frame_prefix
-        template = _PROMPTS[self.conversation] if self.template == "auto" else self.template
-        own = dataclasses.replace(self, template=template, frame_prefix=prefix)
-        return Worker(own, *self.load(device))
+        return Worker(self.with_prompts(_PROMPTS[self.conversation]), *self.load(device))
 
 
 class Worker(PublishedWorker):

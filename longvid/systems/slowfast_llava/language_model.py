@@ -6,7 +6,6 @@ a video come first and the fast ones follow, as published.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,14 +82,7 @@ class SlowFastLanguageModel(PublishedLanguageModel):
             )
 
     def setup(self, device: str = "cpu") -> Worker:
-        open_prompt, choice_prompt = _PROMPTS[self.conversation]
-        own = dataclasses.replace(
-            self,
-            template=open_prompt if self.template == "auto" else self.template,
-            frame_prefix="" if self.frame_prefix == "auto" else self.frame_prefix,
-            choice_template=self.choice_template or choice_prompt,
-        )
-        return Worker(own, *self.load(device))
+        return Worker(self.with_prompts(*_PROMPTS[self.conversation]), *self.load(device))
 
 
 class Worker(PublishedWorker):
