@@ -23,12 +23,7 @@ CLIP = ROOT / "tests" / "data" / "bottles_40s.mp4"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a step works.
-
-    Args:
-        device: "cuda" or "cpu".
-        dry: Whether this is a rehearsal.
-    """
+    """How large a step works."""
 
     device: str
     dry: bool

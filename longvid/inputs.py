@@ -45,9 +45,6 @@ _READ_BYTES = 1 << 20
 def content_id(path: str) -> str:
     """Hash the content of a file, so that one video under two names is one video.
 
-    Args:
-        path: A local file.
-
     Returns:
         32 hexadecimal digits (BLAKE2b of every byte of the file).
 
@@ -62,12 +59,7 @@ def content_id(path: str) -> str:
 
 
 def holds_video(path: str, video_id: str) -> bool:
-    """Return whether a file is still the one that was indexed: there, readable, byte for byte.
-
-    Args:
-        path: As it was indexed.
-        video_id: Its `content_id` then.
-    """
+    """Return whether a file is still the one that was indexed: there, readable, byte for byte."""
     try:
         status = os.stat(path)
         state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

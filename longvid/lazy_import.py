@@ -33,11 +33,7 @@ class _Later:
 
 
 def later(name: str) -> Any:
-    """Return a stand-in for a module, which is imported when something of it is asked for.
-
-    Args:
-        name: Of the module.
-    """
+    """Return a stand-in for a module, which is imported when something of it is asked for."""
     return _Later(name)
 
 
@@ -51,11 +47,7 @@ else:
 
 
 def no_grad(function: Function) -> Function:
-    """Call a function under `torch.no_grad`, which as a decorator would import torch.
-
-    Args:
-        function: What to call.
-    """
+    """Call a function under `torch.no_grad`, which as a decorator would import torch."""
 
     @functools.wraps(function)
     def without_gradients(*arguments: Any, **named: Any) -> Any:

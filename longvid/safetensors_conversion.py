@@ -27,13 +27,7 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What was written.
-
-    Args:
-        folder: The new checkpoint.
-        num_tensors, num_files: Of weights.
-        weight_bytes: Bytes of tensors.
-    """
+    """What was written."""
 
     folder: Path
     num_tensors: int

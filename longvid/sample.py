@@ -252,10 +252,6 @@ def plan_segments(video: Video, sampling: Sampling) -> tuple[SegmentPlan, ...]:
     The spans cover the video without gaps. A segment ends where the next one's first sample is
     wanted, so chunked and sequential decoding see the same segments.
 
-    Args:
-        video: A probed video.
-        sampling: The grid.
-
     Returns:
         At least one plan, `segment_index` counting from 0.
 

@@ -60,10 +60,6 @@ def ask_questions(qa: VideoQA, texts: Sequence[str]) -> list[AskedQuestion]:
 def store_page(store: Store, questions: Sequence[AskedQuestion] = ()) -> str:
     """Return the page.
 
-    Args:
-        store: What it shows.
-        questions: Asked of it before.
-
     Raises:
         StoreError: The store cannot be read.
     """
@@ -144,11 +140,7 @@ def _clock(seconds: float) -> str:
 
 
 def store_tables(store: Store) -> dict[str, str]:
-    """Return the tables "videos" and "failures" as CSV.
-
-    Args:
-        store: What they list.
-    """
+    """Return the tables "videos" and "failures" as CSV."""
     videos = [
         (
             *(stored.video.video_id, stored.paths[0] if stored.paths else ""),

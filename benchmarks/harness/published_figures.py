@@ -75,11 +75,7 @@ _ROWS = {
 
 
 def not_comparable(result: Mapping[str, Any]) -> str:
-    """Return why a run is of another kind than published ones, "" when it is of the same.
-
-    Args:
-        result: What score.json holds.
-    """
+    """Return why a run is of another kind than published ones, "" when it is of the same."""
     identity, num_rows = result["identity"], result["rows"]
     wanted = _ROWS.get((identity["task"], identity["split"]))
     answered = sum(result["coverage"][name] for name in ("ok", "unparsed"))

@@ -79,14 +79,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """The right answer to a question that stands in another file, joined by id.
-
-    Args:
-        id: Of the question.
-        answers: For an open question.
-        answer_index: For multiple choice.
-        group: Added to the question's.
-    """
+    """The right answer to a question that stands in another file, joined by id."""
 
     id: str
     answers: tuple[str, ...] = ()

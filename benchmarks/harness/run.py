@@ -27,12 +27,7 @@ _SOURCES = ("longvid/**/*.py", "benchmarks/tasks/**/*.py", "benchmarks/harness/a
 
 @dataclass(slots=True)
 class Run:
-    """One folder.
-
-    Args:
-        folder: Where everything lies.
-        header: Content of run.json.
-    """
+    """One folder."""
 
     folder: Path
     header: dict[str, Any]

@@ -79,11 +79,7 @@ class Clustered:
         return Estimate(mean_, int(counts.sum()), len(sums), error, low, high)
 
     def minus(self, other: Clustered) -> tuple[Floats, Floats]:
-        """Return the difference of the sums, and the numbers of rows, by cluster.
-
-        Args:
-            other: Over the same rows.
-        """
+        """Return the difference of the sums, and the numbers of rows, by cluster."""
         places = [other._index[name] for name in self._index]
         return np.array(self._sums) - np.array(other._sums)[places], np.array(self._counts)
 
@@ -150,12 +146,7 @@ def paired_test(first: Clustered, second: Clustered) -> PairedTest:
 
 
 def mean(values: Iterable[float], clusters: Iterable[Hashable]) -> Estimate:
-    """Estimate the mean of values that depend on each other within clusters.
-
-    Args:
-        values: One a row.
-        clusters: The video of each.
-    """
+    """Estimate the mean of values that depend on each other within clusters."""
     rows = Clustered(shares=False)
     for value, cluster in zip(values, clusters, strict=True):
         rows.add(cluster, value)

@@ -70,9 +70,6 @@ class OpenAIJudge:
 class RecordedJudge:
     """Says again what a judge said in another run: a judgements.jsonl is a recording.
 
-    Args:
-        path: Of the recording.
-
     Raises:
         JudgeError: It holds nothing, or the words of several judges.
     """

@@ -26,12 +26,7 @@ _LONGEST = 300
 
 
 def row_section(run: Run, plan: Plan) -> Section:
-    """Show rows of every kind, spread over the run, with a filter by kind.
-
-    Args:
-        run: Scored.
-        plan: Its rows, chosen.
-    """
+    """Show rows of every kind, spread over the run, with a filter by kind."""
     run.load_predictions(plan.database)
     load_judgements(run, plan)
     chosen, totals = _spread(run.folder / "scores.csv")

@@ -68,12 +68,6 @@ def make_vectors(
 ) -> tuple[Floats, dict[str, Floats]]:
     """Make stored vectors and both kinds of question.
 
-    Args:
-        count: Stored vectors.
-        width: E.
-        num_queries: Of each kind.
-        seed: Of everything.
-
     Returns:
         (count, width) and, by kind, (num_queries, width); all float32 of unit norm.
     """

@@ -35,12 +35,7 @@ _SLOW = 5
 
 
 class DrawnFilms:
-    """The vectors of drawn films, as stores keep them, as a `VectorSource`.
-
-    Args:
-        num_films, width, seed: What is drawn.
-        num_queries: Questions of each kind.
-    """
+    """The vectors of drawn films, as stores keep them, as a `VectorSource`."""
 
     def __init__(self, num_films: int, width: int, num_queries: int, seed: int) -> None:
         self.shape = num_films * _PER_FILM, width

@@ -30,9 +30,6 @@ NAMES = {
 def load_task(name: str) -> Task:
     """Import one benchmark.
 
-    Args:
-        name: One of NAMES.
-
     Raises:
         RunError: It is none of them.
     """

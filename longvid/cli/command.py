@@ -29,11 +29,7 @@ def add_tag(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 
 class Commands:
-    """The subcommands of a parser, and the options that several of them take.
-
-    Args:
-        parser: The program's parser.
-    """
+    """The subcommands of a parser, and the options that several of them take."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

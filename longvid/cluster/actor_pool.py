@@ -59,12 +59,7 @@ class Pool:
         self._workers = [self._started() for _ in range(size)]
 
     def load(self, stage: str, *arguments: object) -> None:
-        """Load a stage in all actors, and in those that replace them.
-
-        Args:
-            stage: A class of `longvid.cluster.stages`.
-            arguments: Of its constructor.
-        """
+        """Load a stage in all actors, and in those that replace them."""
         self._stage = (stage, *arguments)
         for worker in self._workers:
             self._load(worker)

@@ -63,14 +63,7 @@ _Call = _Probing | _Decoding | _Encoding
 
 
 class Job:
-    """One job.
-
-    Args:
-        config: The whole configuration.
-        actors: Started for it.
-        ledger: Takes in the results.
-        policy: Decides what may start.
-    """
+    """One job."""
 
     def __init__(self, config: Config, actors: Actors, ledger: Ledger, policy: RetryPolicy) -> None:
         self.num_paths = 0

@@ -12,11 +12,7 @@ _MAX_PATHS, _MAX_BYTES = 64, 256 << 20
 
 
 class PathBatches:
-    """Paths to probe, some at a time.
-
-    Args:
-        paths: Read as they are needed.
-    """
+    """Paths to probe, some at a time."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
         self._paths = iter(paths)

@@ -48,11 +48,7 @@ class Probe:
 
 
 class Decode:
-    """Chunk → its decoded frames and gaps, for `Encode` in another process.
-
-    Args:
-        config: Names the decoder.
-    """
+    """Chunk → its decoded frames and gaps, for `Encode` in another process."""
 
     def __init__(self, config: Config) -> None:
         self._reader = Reader(config)

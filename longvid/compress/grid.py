@@ -28,12 +28,7 @@ class _Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A compressor at work on a device: tokens go there and come back to the CPU.
-
-    Args:
-        part: The compressor.
-        device: Where its arithmetic runs.
-    """
+    """A compressor at work on a device: tokens go there and come back to the CPU."""
 
     part: _Part
     device: str

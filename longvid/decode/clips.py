@@ -92,10 +92,6 @@ def remux(path: str, target: Path, clock_start_seconds: float | None = None) -> 
 def inspect_file(path: str, deadline_seconds: float = 300.0) -> FileFacts:
     """Read the head of a file.
 
-    Args:
-        path: A local video.
-        deadline_seconds: To do it in.
-
     Raises:
         VideoError: The file cannot be read.
     """

@@ -81,9 +81,6 @@ class RunningDecoder:
     def group_starts(self, path: str) -> tuple[float, ...]:
         """Return when the groups of pictures of a file begin; for `longvid.sample.split_at`.
 
-        Args:
-            path: A local file.
-
         Returns:
             Stream times in seconds, increasing.
 
@@ -181,10 +178,6 @@ class InProcessDecoder:
     """The same engine without a child: the slow way to be safe, the quick way to debug.
 
     A hang here hangs the caller. Benchmarks compare it with the child.
-
-    Args:
-        factory: Makes the engine.
-        options: Plain data for it.
     """
 
     def __init__(self, factory: EngineFactory, options: dict[str, Any]) -> None:

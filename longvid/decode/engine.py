@@ -27,13 +27,7 @@ Progress = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """One frame as a JPEG file.
-
-    Args:
-        pts_seconds: Presentation time.
-        height, width: Pixels.
-        jpeg: The file.
-    """
+    """One frame as a JPEG file."""
 
     pts_seconds: float
     height: int

@@ -27,12 +27,7 @@ _SHEET_QUALITY = 60
 
 @dataclass(frozen=True, slots=True)
 class SequenceFacts:
-    """What was written.
-
-    Args:
-        num_frames: Frames.
-        width, height: Pixels.
-    """
+    """What was written."""
 
     num_frames: int
     width: int

@@ -69,12 +69,7 @@ def nal_units(data: memoryview, length_bytes: int) -> Iterator[memoryview]:
 
 
 def disposable_h264(data: memoryview, length_bytes: int) -> bool:
-    """Return True if an H.264 packet holds slices, all with nal_ref_idc 0, and no parameter sets.
-
-    Args:
-        data: The packet.
-        length_bytes: As in `nal_units`.
-    """
+    """Return True if an H.264 packet holds slices with nal_ref_idc 0, and no parameter sets."""
     slices = 0
     for unit in nal_units(data, length_bytes):
         if not len(unit):

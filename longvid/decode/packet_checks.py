@@ -113,10 +113,6 @@ def _irregular_mpeg4(data: memoryview, _: bool) -> bool:
 def broken_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool] | None:
     """Return a test for packets whose structure shows damage; None where it does not show.
 
-    Args:
-        codec: FFmpeg's name of the decoder.
-        extradata: The stream's headers.
-
     Returns:
         It must see every packet from a keyframe on.
     """
@@ -261,12 +257,7 @@ class DisplayOrder:
 
 
 class HeaderCheck:
-    """Compares the headers in front of keyframes.
-
-    Args:
-        codec: FFmpeg's name of the decoder.
-        extradata: The stream's headers.
-    """
+    """Compares the headers in front of keyframes."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self._headers_of = _headers_of(codec, extradata or b"")

@@ -21,11 +21,6 @@ class SequentialSource:
 
     Wanted frames that come later in the file are decoded from where the last call stopped, so
     that the chunks of a video, asked for in order, are decoded once and not once each.
-
-    Args:
-        reopen: Opens the file anew.
-        settings: How pictures are decoded.
-        progress: Called for every packet.
     """
 
     def __init__(self, reopen: Reopen, settings: DecoderSettings, progress: Progress) -> None:

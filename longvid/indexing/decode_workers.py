@@ -70,11 +70,7 @@ class DecodeWorkers:
         self._submit(self._decode, chunk)
 
     def rest_until(self, other: Future[None]) -> None:
-        """Keep one thread idle until something else is done, unless it is the only thread.
-
-        Args:
-            other: What needs a processor more.
-        """
+        """Keep one thread idle until something else is done, unless it is the only thread."""
         if self.num_threads > 1:
             self._submit(other.exception)
 

@@ -77,11 +77,7 @@ class FrameQueue:
             return message
 
     def close(self, error: BaseException | None = None) -> None:
-        """End all waiting.
-
-        Args:
-            error: Raised to the reader.
-        """
+        """End all waiting."""
         with self._changed:
             self._closed = True
             self._error = self._error or error

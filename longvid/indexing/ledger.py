@@ -108,13 +108,7 @@ class Ledger:
         self._num_changes: Counter[str] = Counter()
 
     def start(self, video: Video, num_chunks: int, opened: Opened) -> bool:
-        """Open a video; False when its content is running or stored under another name.
-
-        Args:
-            video: As it was planned.
-            num_chunks: Of the plan.
-            opened: What probing gave.
-        """
+        """Open a video; False when its content is running or stored under another name."""
         anew = video.video_id in self._again
         if video.video_id in self._open:
             self._open[video.video_id].names[video.path] = opened

@@ -14,9 +14,6 @@ class ListedPaths:
 
     Only names are held, as whoever lists holds them anyway.
 
-    Args:
-        paths: Read once.
-
     Attributes:
         num_listed: Paths so far.
         num_bytes: Size of their files; a remote file counts nothing, which would take a request.

@@ -88,14 +88,7 @@ def _with_listing(progress: Progress, listed: ListedPaths) -> Progress:
 
 
 class _Run:
-    """The running files and chunks.
-
-    Args:
-        paths: Consumed as needed.
-        config: The whole configuration.
-        worker: Does the work.
-        ledger: Takes in the results.
-    """
+    """The running files and chunks."""
 
     def __init__(
         self, paths: Iterable[str], config: Config, worker: DecodeEncodeWorker, ledger: Ledger

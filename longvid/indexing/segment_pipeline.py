@@ -29,10 +29,6 @@ class SegmentPipeline:
 
     A compressor that sees several segments together, and all behind it, wait for a whole chunk:
     `finish_chunk`.
-
-    Args:
-        config: Names the parts.
-        device: Where models run.
     """
 
     def __init__(self, config: Config, device: str) -> None:

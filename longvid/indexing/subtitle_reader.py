@@ -24,11 +24,7 @@ _MAX_FOLDERS = 64
 
 
 class SubtitleReader:
-    """Reads the subtitles of videos, one after the other.
-
-    Args:
-        decoder: Reads them in its process.
-    """
+    """Reads the subtitles of videos, one after the other."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder

@@ -14,11 +14,7 @@ from longvid.models.free_memory import free_bytes
 
 
 def elements_per_token(config: Any) -> int:
-    """Return how many numbers the keys and values of one token are.
-
-    Args:
-        config: The language model's configuration.
-    """
+    """Return how many numbers the keys and values of one token are."""
     # Where layers differ, only the configuration of each says its own.
     layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     return sum(_elements_of_layer(layer) for layer in layers)

@@ -140,9 +140,6 @@ def divisible_below(decoder: Decoder) -> float:
     It may where what a token leaves in the cache depends on nothing after it. Sliding windows
     forget, and visual tokens may see later ones, so 0; dynamic rotary scaling changes with the
     length read at once, beyond the trained length.
-
-    Args:
-        decoder: A family's language model.
     """
     if not decoder.divisible:
         return 0

@@ -75,11 +75,7 @@ class Quote:
 
 
 class Quoter:
-    """Quotes the lines among the evidence of a selection.
-
-    Args:
-        min_score: As of `Quote`.
-    """
+    """Quotes the lines among the evidence of a selection."""
 
     def __init__(self, min_score: float) -> None:
         self.space, self.note = "", NOTE

@@ -57,10 +57,6 @@ def split_spans(spans: Sequence[Span], token: str) -> list[tuple[Span, ...]]:
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Load the tokenizer of a checkpoint; code that the checkpoint brings is not run.
 
-    Args:
-        folder: The checkpoint.
-        settings: Passed on to transformers.
-
     Raises:
         ModelError: There is none, or it is damaged.
     """
@@ -80,11 +76,7 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
 
 
 class TextTokenizer:
-    """Turns prompts into ids.
-
-    Args:
-        tokenizer: Of transformers.
-    """
+    """Turns prompts into ids."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -41,9 +41,6 @@ class Decoder(Protocol):
     def read_text(self, path: str) -> tuple[TextLine, ...]:
         """Read a subtitle file, or the text stream of a container; () where there is none.
 
-        Args:
-            path: A local file.
-
         Raises:
             VideoError: There is text and it cannot be read; the stage is "text".
         """

@@ -151,13 +151,7 @@ class RateLimiter:
 
 
 class AuthMiddleware:
-    """Lets a request through to the routes, with its key in `request.state.key`.
-
-    Args:
-        app: The application behind it.
-        keys: Who may ask.
-        settings: Host names that are answered.
-    """
+    """Lets a request through to the routes, with its key in `request.state.key`."""
 
     def __init__(self, app: ASGIApp, keys: Keys, settings: ServerSettings) -> None:
         self._app = app

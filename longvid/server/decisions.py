@@ -61,10 +61,6 @@ class Decision:
 def parse_decisions(body: Any, limits: Limits) -> tuple[ChatRequest, tuple[Decision, ...]]:
     """Read a request: videos and context from `input`, typed questions from `questions`.
 
-    Args:
-        body: The parsed JSON.
-        limits: Sizes.
-
     Raises:
         ApiError: 400 with the field that is wrong.
     """

@@ -87,10 +87,6 @@ def _check_head(video: str, limits: Limits) -> None:
 def check_video(facts: FileFacts, limits: Limits) -> None:
     """Refuse a video that is more than a server takes in.
 
-    Args:
-        facts: Of its head.
-        limits: Of the server.
-
     Raises:
         VideoError: It is too long, too large, too fast, or has too many streams.
     """

@@ -111,11 +111,7 @@ class _Listener:
 
 
 def described(selection: Selection) -> dict[str, Any]:
-    """Return what is shown to the model, as plain data: evidence, tokens, frames by detail.
-
-    Args:
-        selection: Of one question.
-    """
+    """Return what is shown to the model, as plain data: evidence, tokens, frames by detail."""
     frames = []
     for segment in selection.segments:
         counts = segment.tokens.counts(segment.num_frames).tolist()

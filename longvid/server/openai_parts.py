@@ -58,11 +58,6 @@ class VideoPart:
 def parse_part(part: Any, where: str, limits: Limits) -> VideoPart | ImagePart | str:
     """Read one part.
 
-    Args:
-        part: The parsed JSON.
-        where: Its place, for errors.
-        limits: Sizes.
-
     Raises:
         ApiError: 400 or 413 with the field that is wrong.
     """

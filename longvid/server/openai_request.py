@@ -96,10 +96,6 @@ class ChatRequest:
 def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     """Read a chat request.
 
-    Args:
-        body: The parsed JSON.
-        limits: Sizes.
-
     Raises:
         ApiError: 400 with the field that is wrong.
     """

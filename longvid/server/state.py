@@ -139,11 +139,7 @@ class StoreView:
 
 @dataclass(slots=True)
 class ServerState:
-    """Everything the routes need.
-
-    Args:
-        settings: What the server was told.
-    """
+    """Everything the routes need."""
 
     settings: ServerSettings
     keys: Keys = field(init=False)

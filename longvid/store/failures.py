@@ -98,9 +98,6 @@ class FailureLog:
 
         The stage, the kind, the sentence and the decoder's last lines are those of the latest
         attempt.
-
-        Args:
-            kind: Only failures of this kind.
         """
         merged: dict[tuple[object, ...], Failure] = {}
         events = self._live().values()

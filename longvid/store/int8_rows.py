@@ -18,10 +18,6 @@ class Int8Rows:
     """Vectors as int8, each with the scale that gives it back, in a mapped file.
 
     The file holds (V, E) int8, then (V,) float32 scales, little-endian.
-
-    Args:
-        path: Of the file.
-        shape: (V, E).
     """
 
     def __init__(self, path: str, shape: tuple[int, int]) -> None:

@@ -47,10 +47,6 @@ class BoxVectors:
 class ObjectWriter:
     """Writes the vectors of one annotation of boxes.
 
-    Args:
-        store: Where the video is.
-        key: Of the boxes.
-
     Raises:
         StoreError: What is there is damaged.
     """

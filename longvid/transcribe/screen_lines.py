@@ -81,12 +81,7 @@ def unread_scripts(setting: str) -> tuple[str, ...]:
 
 
 def is_junk(reading: Reading, scripts: tuple[str, ...] | None) -> bool:
-    """Tell from one reading that it is none: too few characters, another script, large shapes.
-
-    Args:
-        reading: Of one frame.
-        scripts: As `scripts_of` returns them.
-    """
+    """Tell from one reading that it is none: too few characters, another script, large shapes."""
     characters = _characters(reading.text)
     left, top, right, bottom = reading.box
     area = (right - left) * (bottom - top)

@@ -47,12 +47,7 @@ def patches_joined(config: Any) -> int:
 
 
 class TokenProjector:
-    """A checkpoint's projector, without the model around it.
-
-    Args:
-        module: Takes (N, tower_width).
-        tower_width: Of a token before it.
-    """
+    """A checkpoint's projector, without the model around it."""
 
     def __init__(self, module: Any, tower_width: int) -> None:
         self.module = module

@@ -20,11 +20,7 @@ _SLACK = 1e-4
 
 
 class GridPositions:
-    """Time is seconds since the video's first frame, in ticks of the model's own.
-
-    Args:
-        config: Of the checkpoint.
-    """
+    """Time is seconds since the video's first frame, in ticks of the model's own."""
 
     def __init__(self, config: Any) -> None:
         self._config = config

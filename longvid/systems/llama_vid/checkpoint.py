@@ -58,10 +58,6 @@ _LONGEST_QUESTION = 256
 def pixel_format(config: dict[str, Any], folder: Path) -> PixelFormat:
     """Say how the tower wants frames: the centre of a picture, normalised as CLIP does.
 
-    Args:
-        config: config.json of the checkpoint.
-        folder: The checkpoint, for an error.
-
     Raises:
         ModelError: The configuration names no image processor with a size.
     """

@@ -29,11 +29,7 @@ _CLASSES = {"llama": ("LlamaForCausalLM", "LlamaConfig"), "phi3": ("Phi3ForCausa
 
 @dataclass(frozen=True, slots=True)
 class ConnectedFamily(PublishedFamily):
-    """The language model and the projector of one file.
-
-    Args:
-        file: Of the authors.
-    """
+    """The language model and the projector of one file."""
 
     file: Path = Path()
 
@@ -75,11 +71,6 @@ class ConnectedFamily(PublishedFamily):
 
 def connected_family(file: Path, folder: Path, template: str) -> ConnectedFamily:
     """Return the family of the language model that a file was trained with.
-
-    Args:
-        file: Of the authors.
-        folder: The model it began as.
-        template: Of the prompt.
 
     Raises:
         ModelError: The folder is of no architecture that the authors used.

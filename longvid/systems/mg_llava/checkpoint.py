@@ -58,11 +58,7 @@ class ConnectorSizes:
 
 
 class Connector(nn.Module):
-    """Fusion, projector of tokens, projector of boxes, by the names of the file.
-
-    Args:
-        sizes: Of each.
-    """
+    """Fusion, projector of tokens, projector of boxes, by the names of the file."""
 
     def __init__(self, sizes: ConnectorSizes) -> None:
         super().__init__()
@@ -180,10 +176,6 @@ def language_model_state(file: Path) -> dict[str, Tensor] | None:
 
 def load_connector(file: Path, low_width: int, dtype: torch.dtype, device: str) -> Connector:
     """Load fusion and projectors.
-
-    Args:
-        file, low_width: See `connector_sizes`.
-        dtype, device: Of the weights.
 
     Raises:
         ModelError: A tensor is missing, not known, or of another shape, or there is no room.

@@ -43,10 +43,6 @@ def adapter_names(folder: Path) -> frozenset[str]:
 def load_adapter(folder: Path, dtype: torch.dtype, device: str) -> MoVAdapter:
     """Load the adapter; its sizes are read off its tensors.
 
-    Args:
-        folder: The checkpoint.
-        dtype, device: Of the weights.
-
     Raises:
         ModelError: A tensor is missing, not known, or of another shape, or there is no room.
     """
@@ -75,10 +71,6 @@ def load_adapter(folder: Path, dtype: torch.dtype, device: str) -> MoVAdapter:
 
 def load_question_encoder(folder: Path, dtype: torch.dtype, device: str) -> Any:
     """Load the BERT whose first output, of `question_text` in BERT's words, is the adapter's text.
-
-    Args:
-        folder: The checkpoint.
-        dtype, device: Of the weights.
 
     Returns:
         A `BertModel` of transformers without its pooler.
