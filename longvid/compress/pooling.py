@@ -247,11 +247,7 @@ class GridPooling:
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
-        """Pool one segment.
-
-        Raises:
-            OpError: A token is not finite.
-        """
+        """Pool one segment."""
         require_finite("grid_pooling", segment)
         return segment.with_tokens(pool_cells(segment.tokens, self.height, self.width))
 

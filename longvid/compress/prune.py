@@ -32,11 +32,7 @@ class GridPruning(ABC):
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
-        """Prune one segment.
-
-        Raises:
-            OpError: A token is not finite, or the frames share no patch grid.
-        """
+        """Prune one segment."""
         if len(segment.tokens) == 0:
             return segment
         tokens = segment.tokens

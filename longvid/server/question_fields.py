@@ -1,4 +1,7 @@
-"""Fields of a question that OpenAI's endpoint and the native API share, read under limits."""
+"""Fields of a question that OpenAI's endpoint and the native API share, read under limits.
+
+A field that is not as it should be is an `ApiError` of status 400.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,6 @@ def parse_choices(value: Any, limits: Limits, where: str = "") -> tuple[str, ...
         value: The parsed JSON.
         limits: Of the server.
         where: What stands before the field's name, for errors; so everywhere here.
-
-    Raises:
-        ApiError: 400.
     """
     if not isinstance(value, list):
         raise wrong("choices must be a list of texts.", f"{where}choices")
@@ -30,22 +30,14 @@ def parse_choices(value: Any, limits: Limits, where: str = "") -> tuple[str, ...
 
 
 def parse_names(value: Any, where: str = "") -> tuple[str, ...]:
-    """Read the names of videos.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read the names of videos."""
     if not isinstance(value, list):
         raise wrong("videos must be a list of ids.", f"{where}videos")
     return tuple(require_text(name, f"{where}videos") for name in value)
 
 
 def parse_tags(value: Any) -> dict[str, str]:
-    """Read tags, values by key.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read tags, values by key."""
     try:
         return require_tags(value)
     except StoreError as error:
@@ -53,20 +45,12 @@ def parse_tags(value: Any) -> dict[str, str]:
 
 
 def parse_budget(value: Any, limits: Limits, where: str = "") -> int | None:
-    """Read a budget in visual tokens.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read a budget in visual tokens."""
     return whole_number(value, limits.budget_tokens, f"{where}budget", "budget_too_large")
 
 
 def parse_range(value: Any, where: str = "") -> tuple[float, float] | None:
-    """Read a time range [start, end] in seconds.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read a time range [start, end] in seconds."""
     if value is None:
         return None
     numbers = isinstance(value, list) and all(
@@ -78,11 +62,7 @@ def parse_range(value: Any, where: str = "") -> tuple[float, float] | None:
 
 
 def parse_history(value: Any, limits: Limits) -> tuple[tuple[str, str], ...]:
-    """Read earlier turns, [question, answer] each.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read earlier turns, [question, answer] each."""
     if not isinstance(value, list):
         raise wrong("history must be a list of [question, answer].", "history")
     if len(value) > limits.num_messages:
@@ -110,11 +90,7 @@ def latest_turns(turns: Sequence[tuple[str, str]], limits: Limits) -> tuple[tupl
 def whole_number(
     value: Any, most: int, where: str, code: str = "invalid_value", least: int = 1
 ) -> int | None:
-    """Read a whole number, None where there is none.
-
-    Raises:
-        ApiError: 400.
-    """
+    """Read a whole number, None where there is none."""
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

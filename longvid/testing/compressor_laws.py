@@ -31,9 +31,6 @@ def check_compressor(part: CompressorPart, segments: Iterable[Segment] | None = 
     Args:
         part: With settings of your choice.
         segments: Checked one by one; None checks made ones with the awkward shapes that occur.
-
-    Raises:
-        LawError: It breaks a law.
     """
     declared = getattr(type(part), "conserves_size", None)
     require_law(

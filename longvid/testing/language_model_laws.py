@@ -26,9 +26,6 @@ def check_language_model(
         selection: Of the tokens, or the pictures, that it reads.
         question: Open, of words that it knows, and with at least two choices.
         device: Where it runs.
-
-    Raises:
-        LawError: It breaks a law.
     """
     check_part("llm", part)
     spaces = part.spaces()

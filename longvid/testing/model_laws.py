@@ -21,9 +21,6 @@ def check_encoder(part: EncoderPart, device: str = "cpu") -> None:
 
     It states space and width without loading weights, and works as it states them; embeddings have
     unit norm; a segment is encoded to the same bits twice; and the text side alone embeds the same.
-
-    Raises:
-        LawError: It breaks a law.
     """
     check_part("encoder", part)
     worker = part.setup(device)
@@ -49,11 +46,7 @@ def check_encoder(part: EncoderPart, device: str = "cpu") -> None:
 
 
 def check_text_source(part: SpeechPart | ScreenTextPart, device: str = "cpu") -> None:
-    """Check the laws of a text source: lines in time order, inside what was given, twice the same.
-
-    Raises:
-        LawError: It breaks a law.
-    """
+    """Check the laws of a text source: lines in time order, within the input, the same twice."""
     check_part("text_source", part)
     source = part.source
     require_law(source in ("speech", "screen"), part, "states speech or screen", f"{source!r}")
@@ -82,11 +75,7 @@ def check_text_source(part: SpeechPart | ScreenTextPart, device: str = "cpu") ->
 
 
 def check_reranker(part: RerankerPart, device: str = "cpu") -> None:
-    """Check the laws of a reranker: one finite score a candidate, the same twice, in any order.
-
-    Raises:
-        LawError: It breaks a law.
-    """
+    """Check the laws of a reranker: one finite score a candidate, the same twice, in any order."""
     check_part("reranker", part)
     worker = part.setup(device)
     question = Question("Where is the red square?")
@@ -106,11 +95,7 @@ def check_reranker(part: RerankerPart, device: str = "cpu") -> None:
 
 
 def check_grounder(part: GrounderPart, device: str = "cpu") -> None:
-    """Check the laws of a grounder: boxes in the pictures given, in time order, the same twice.
-
-    Raises:
-        LawError: It breaks a law.
-    """
+    """Check the laws of a grounder: boxes in the pictures given, in time order, the same twice."""
     check_part("grounder", part)
     worker = part.setup(device)
     answer = Answer("A red square.", (), 0, 0, 0, {})

@@ -18,9 +18,6 @@ def check_reducer(part: ReducerPart, batches: Iterable[FrameBatch] | None = None
     Args:
         part: With settings of your choice.
         batches: Checked one by one; None checks made ones.
-
-    Raises:
-        LawError: It breaks a law.
     """
     if batches is None:
         check_part("reducer", part)

@@ -27,9 +27,6 @@ def check_selector(part: SelectorPart, cases: Iterable[Case] | None = None) -> N
     Args:
         part: With settings of your choice.
         cases: Query, candidates and budget, checked one by one; None checks made ones.
-
-    Raises:
-        LawError: It breaks a law.
     """
     if cases is not None:
         for query, segments, budget in cases:
