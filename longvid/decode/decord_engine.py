@@ -18,10 +18,10 @@ from typing import Any
 
 from av.video.frame import VideoFrame
 
+from longvid.decode.container import unusable
 from longvid.decode.engine import Progress
 from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pyav_engine import PyAVEngine, engine_over
-from longvid.errors import VideoError
 
 _SOUGHT_BY_GUESSING = ("mpeg", "ogg")
 
@@ -55,12 +55,11 @@ class _DecordSource:
         self._times, self._progress = times, progress
         self._path, self._num_threads = path, num_threads
         if container == "mpegts":
-            raise VideoError(
-                f"{path} cannot be read by decord, which shows other frames of MPEG-TS than those "
+            raise unusable(
+                path,
+                "unsupported",
+                "cannot be read by decord, which shows other frames of MPEG-TS than those "
                 "asked for; use the decoder pyav.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
             )
         # Its own error is derived from Exception itself.
         own = importlib.import_module("decord._ffi.base").DECORDError
@@ -69,19 +68,15 @@ class _DecordSource:
             self._reader = self._opened()
             num_frames = len(self._reader)
         except self._errors as error:
-            raise VideoError(
-                f"{path} cannot be opened by decord: {_first_line(error)}.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
+            raise unusable(
+                path, "unsupported", f"cannot be opened by decord: {_first_line(error)}."
             ) from error
         if num_frames != len(times):
-            raise VideoError(
-                f"{path} has {len(times)} frames by its packets and {num_frames} by decord, which "
+            raise unusable(
+                path,
+                "unsupported",
+                f"has {len(times)} frames by its packets and {num_frames} by decord, which "
                 "then shows wrong ones; use the decoder pyav.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
             )
         keys = list(self._reader.get_key_indices())
         self._may_seek = container not in _SOUGHT_BY_GUESSING and keys == keyframes

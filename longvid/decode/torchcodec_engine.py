@@ -13,10 +13,10 @@ from typing import Any
 
 from av.video.frame import VideoFrame
 
+from longvid.decode.container import unusable
 from longvid.decode.engine import Progress
 from longvid.decode.packet_table import FrameTimes
 from longvid.decode.pyav_engine import PyAVEngine, engine_over
-from longvid.errors import VideoError
 
 #: torchcodec holds every frame of one call at full size.
 _FRAMES_A_CALL = 8
@@ -54,12 +54,11 @@ class _TorchcodecSource:
     ) -> None:
         self._times, self._progress = times, progress
         if keyframes is None:
-            raise VideoError(
-                f"{path} cannot be read by torchcodec: its pictures have to be decoded in order "
+            raise unusable(
+                path,
+                "unsupported",
+                "cannot be read by torchcodec: its pictures have to be decoded in order "
                 "from the first, and torchcodec seeks; use the decoder pyav.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
             )
         decoders = importlib.import_module("torchcodec.decoders")
         try:
@@ -67,19 +66,17 @@ class _TorchcodecSource:
                 path, dimension_order="NHWC", num_ffmpeg_threads=num_threads, seek_mode="exact"
             )
         except (RuntimeError, ValueError) as error:
-            raise VideoError(
-                f"{path} cannot be opened by torchcodec: {str(error).splitlines()[0]}.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
+            raise unusable(
+                path,
+                "unsupported",
+                f"cannot be opened by torchcodec: {str(error).splitlines()[0]}.",
             ) from error
         if self._by_index(0) == [None]:
-            raise VideoError(
-                f"{path} cannot be read by torchcodec: asked for the first frame, it gives another "
+            raise unusable(
+                path,
+                "unsupported",
+                "cannot be read by torchcodec: asked for the first frame, it gives another "
                 "or none, as in MPEG-TS with B-frames; use the decoder pyav.",
-                kind="unsupported",
-                path=path,
-                stage="probe",
             )
 
     #: Damage is not looked for.
