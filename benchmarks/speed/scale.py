@@ -27,12 +27,7 @@ import numpy as np
 
 from benchmarks.measurements import Row
 from benchmarks.speed.processes import own_peak_mib, tree
-from benchmarks.speed.stand_ins import (
-    StandInDecoder,
-    StandInEncoder,
-    make_footage,
-    stand_in_config,
-)
+from benchmarks.speed.stand_ins import StandInDecoder, StandInEncoder, make_footage, stand_in_config
 from longvid.indexing.report import Progress
 
 #: As the preset `longvid` cuts footage: 8 segments of 8 frames at 1 frame a second.

@@ -24,13 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measurements import Row, median_row
-from benchmarks.speed.drawn_vectors import (
-    BLOCK,
-    DrawnVectors,
-    drawn,
-    questions,
-    rows_of_videos,
-)
+from benchmarks.speed.drawn_vectors import BLOCK, DrawnVectors, drawn, questions, rows_of_videos
 from benchmarks.speed.processes import own_peak_mib
 from longvid.errors import ConfigError
 from longvid.store.faiss_index import load_faiss

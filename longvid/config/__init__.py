@@ -5,13 +5,7 @@ fingerprinted; the ask side (selectors, llm, ask) may change with every question
 one default, in the field of the dataclass that uses it; a preset only says where it differs.
 """
 
-from longvid.config.configuration import (
-    Config,
-    Layout,
-    load_config,
-    load_layout,
-    torch_device,
-)
+from longvid.config.configuration import Config, Layout, load_config, load_layout, torch_device
 from longvid.config.sections import TOKEN_KINDS, Ask, RayResources, Run, StoreOptions
 from longvid.config.toml_files import change, preset_names
 

@@ -24,12 +24,7 @@ from longvid.decode.container import (
     undecodable,
     unusable,
 )
-from longvid.decode.engine import (
-    Allocate,
-    DecodedSegment,
-    Gap,
-    Progress,
-)
+from longvid.decode.engine import Allocate, DecodedSegment, Gap, Progress
 from longvid.decode.frame_source import Opened, PacketsMislead, Source
 from longvid.decode.gop_plan import nearest_allowed, on_display
 from longvid.decode.non_reference import disposable_test

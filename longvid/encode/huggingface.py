@@ -27,14 +27,7 @@ from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.models.sentence_folder import network_folder
 from longvid.protocols import ADDED_LATER, RUN_ONLY
-from longvid.types import (
-    CheckpointRef,
-    EncoderMemory,
-    FrameBatch,
-    FrameSize,
-    Segment,
-    Tokens,
-)
+from longvid.types import CheckpointRef, EncoderMemory, FrameBatch, FrameSize, Segment, Tokens
 
 # The weights are in a store's fingerprint by `identity`, so that a checkpoint may be moved.
 _NAMED_BY_IDENTITY = RUN_ONLY

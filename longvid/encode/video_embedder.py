@@ -14,13 +14,7 @@ from pathlib import Path
 
 from longvid.errors import ModelError, QuestionError
 from longvid.lazy_import import F, torch
-from longvid.models.clip_reader import (
-    CLOSING,
-    ClipReader,
-    Conversation,
-    opening,
-    sentence,
-)
+from longvid.models.clip_reader import CLOSING, ClipReader, Conversation, opening, sentence
 from longvid.models.config_json import stated_config
 from longvid.models.families import family_of
 from longvid.models.tokenizer import Span, outside, require_known_words

@@ -10,13 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from longvid.indexing.messages import VideoText
-from longvid.store import (
-    Store,
-    read_subtitles,
-    stored_subtitles,
-    subtitles_beside,
-    write_subtitles,
-)
+from longvid.store import Store, read_subtitles, stored_subtitles, subtitles_beside, write_subtitles
 from longvid.store.objects import DamagedObjectError
 from longvid.types import TextLine, Video
 

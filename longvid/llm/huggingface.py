@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from longvid.errors import (
-    ConfigError,
-    LongvidError,
-    ModelError,
-    require_at_least,
-    require_one_of,
-)
+from longvid.errors import ConfigError, LongvidError, ModelError, require_at_least, require_one_of
 from longvid.lazy_import import torch
 from longvid.llm.generation import (
     OnStep,
@@ -38,13 +32,7 @@ from longvid.models.families.protocol import Decoder, Family, FramePiece
 from longvid.models.free_memory import is_out_of_memory
 from longvid.models.from_pretrained import Placement, placed, resolve_dtype
 from longvid.protocols import AnswerListener, Generation
-from longvid.types import (
-    CheckpointRef,
-    EncoderMemory,
-    LanguageModelMemory,
-    Question,
-    Selection,
-)
+from longvid.types import CheckpointRef, EncoderMemory, LanguageModelMemory, Question, Selection
 
 if TYPE_CHECKING:
     from longvid.models.experts import ExpertShares

@@ -8,15 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.errors import (
-    ModelError,
-    QuestionError,
-)
+from longvid.errors import ModelError, QuestionError
 from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
-from longvid.llm.generation import (
-    end_ids,
-)
+from longvid.llm.generation import end_ids
 from longvid.llm.known_footage import KnownFootage
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
@@ -29,10 +24,7 @@ from longvid.models.tokenizer import (
     require_known_words,
     unknown_words,
 )
-from longvid.types import (
-    Question,
-    Selection,
-)
+from longvid.types import Question, Selection
 
 if TYPE_CHECKING:
     from longvid.llm.huggingface import HuggingFaceLanguageModel

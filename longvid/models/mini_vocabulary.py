@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import (
-        PreTrainedTokenizerFast,
-    )
+    from transformers import PreTrainedTokenizerFast
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "moon", "heart")
 PLURALS = {

@@ -17,12 +17,7 @@ from longvid.server import openapi_fields as fields
 from longvid.server.api_errors import ApiError
 from longvid.server.requests import query_number
 from longvid.server.state import ServerState, StoreView, state_of
-from longvid.store import (
-    StoredVideo,
-    stored_picture_times,
-    stored_pictures,
-    stored_subtitles,
-)
+from longvid.store import StoredVideo, stored_picture_times, stored_pictures, stored_subtitles
 
 router = APIRouter(prefix="/api/videos")
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}

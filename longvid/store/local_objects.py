@@ -22,12 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from longvid.errors import StoreError
 from longvid.store.layout import MANIFEST, VIDEOS
-from longvid.store.objects import (
-    MAX_OBJECT_BYTES,
-    DamagedObjectError,
-    ObjectInfo,
-    refusal,
-)
+from longvid.store.objects import MAX_OBJECT_BYTES, DamagedObjectError, ObjectInfo, refusal
 
 TEMPORARY = ".tmp"
 _TEMPORARY_NAME = re.compile(r"[0-9a-f]{16}")

@@ -19,11 +19,7 @@ from longvid.errors import ConfigError
 from longvid.store.faiss_index import MEAN_SAMPLE, load_faiss, probe_queries
 from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows, Int8Writer
-from longvid.store.list_centroids import (
-    find_centroids,
-    nearest_centroids,
-    principal_directions,
-)
+from longvid.store.list_centroids import find_centroids, nearest_centroids, principal_directions
 from longvid.store.quantized_index import QuantizedVectors, best_of, probe
 
 Floats = npt.NDArray[np.float32]

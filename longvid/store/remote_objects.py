@@ -11,12 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longvid.errors import StoreError
-from longvid.store.objects import (
-    MAX_OBJECT_BYTES,
-    DamagedObjectError,
-    ObjectInfo,
-    refusal,
-)
+from longvid.store.objects import MAX_OBJECT_BYTES, DamagedObjectError, ObjectInfo, refusal
 
 #: Fetched of an object before its size is known; manifests of a day of video are smaller.
 _START_BYTES = 4 << 20

@@ -24,14 +24,7 @@ from longvid.llm.prompt_builder import AskedPrompt
 from longvid.models.families.protocol import Decoder, FramePiece
 from longvid.models.tokenizer import Span, split_spans
 from longvid.protocols import Generation
-from longvid.types import (
-    EncoderMemory,
-    LanguageModelMemory,
-    Question,
-    Segment,
-    Selection,
-    Tokens,
-)
+from longvid.types import EncoderMemory, LanguageModelMemory, Question, Segment, Selection, Tokens
 
 _ROPES = ("", "linear", "dynamic")
 

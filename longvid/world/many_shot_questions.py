@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from longvid.models.mini_vocabulary import BACKGROUNDS, COLORS, NUMBERS, SHAPES, SIGNS
-from longvid.world.scene import (
-    CHANGES,
-)
+from longvid.world.scene import CHANGES
 from longvid.world.views import (
     SIGN_SLOT,
     Draw,

@@ -20,11 +20,7 @@ from longvid.models.mini_vocabulary import (
     SIGNS,
     SIZES,
 )
-from longvid.world.scene import (
-    CHANGES,
-    NOTHING,
-    STILL,
-)
+from longvid.world.scene import CHANGES, NOTHING, STILL
 from longvid.world.views import SIGN_SLOT, Draw, View, WorldQuestion, one, shuffled, unique_name
 
 

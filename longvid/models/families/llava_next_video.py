@@ -11,11 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from longvid.models.families.hf_family import Adapter
-from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_VISION,
-    LLAVA_PROJECTOR,
-    LlavaDecoder,
-)
+from longvid.models.families.llava import LLAVA_PARTS_OF_VISION, LLAVA_PROJECTOR, LlavaDecoder
 from longvid.models.families.llava_next import ViewTower
 from longvid.models.families.protocol import Prompt
 

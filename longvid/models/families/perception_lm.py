@@ -16,11 +16,7 @@ from typing import Any
 
 from longvid.lazy_import import no_grad, torch
 from longvid.models.families.hf_family import Adapter
-from longvid.models.families.llava import (
-    LLAVA_PARTS_OF_VISION,
-    LlavaDecoder,
-    StillTower,
-)
+from longvid.models.families.llava import LLAVA_PARTS_OF_VISION, LlavaDecoder, StillTower
 from longvid.models.families.protocol import Prompt
 from longvid.models.preprocessing import PixelFormat
 

@@ -19,14 +19,7 @@ from longvid.models.families import space_of
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import ADDED_LATER, RUN_ONLY
-from longvid.types import (
-    CheckpointRef,
-    EncoderMemory,
-    FrameBatch,
-    FrameSize,
-    Segment,
-    Tokens,
-)
+from longvid.types import CheckpointRef, EncoderMemory, FrameBatch, FrameSize, Segment, Tokens
 
 if TYPE_CHECKING:
     from longvid.systems.llama_vid import checkpoint as published

@@ -26,14 +26,7 @@ from longvid.models.preprocessing import PixelFormat
 from longvid.protocols import RUN_ONLY
 from longvid.systems.longvu import checkpoint as published
 from longvid.systems.longvu.padded_grid import crop_to_content, resize_grid
-from longvid.types import (
-    CheckpointRef,
-    EncoderMemory,
-    FrameBatch,
-    FrameSize,
-    Segment,
-    Tokens,
-)
+from longvid.types import CheckpointRef, EncoderMemory, FrameBatch, FrameSize, Segment, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,14 +21,7 @@ from longvid.models.from_pretrained import resolve_dtype
 from longvid.systems.language_model import PublishedLanguageModel, PublishedWorker, one_frame
 from longvid.systems.longvu.checkpoint import load_projector, read_settings
 from longvid.systems.longvu.padded_grid import resolution, with_newlines
-from longvid.types import (
-    EncoderMemory,
-    LanguageModelMemory,
-    Question,
-    Segment,
-    Selection,
-    Tokens,
-)
+from longvid.types import EncoderMemory, LanguageModelMemory, Question, Segment, Selection, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

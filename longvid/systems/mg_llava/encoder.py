@@ -17,14 +17,7 @@ from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families.protocol import PROJECTED, TOWER
 from longvid.models.from_pretrained import resolve_dtype
 from longvid.protocols import RUN_ONLY
-from longvid.types import (
-    CheckpointRef,
-    EncoderMemory,
-    FrameBatch,
-    FrameSize,
-    Segment,
-    Tokens,
-)
+from longvid.types import CheckpointRef, EncoderMemory, FrameBatch, FrameSize, Segment, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
