@@ -220,9 +220,7 @@ def searching(size: Size) -> list[Row]:
     build_index(vectors, exact_below=10_000)
     wall = time.perf_counter() - started
     task = f"search index of {num_vectors} vectors of {width}"
-    return [
-        Row(task, f"FAISS {faiss.__version__} on {gpus} GPUs", "wall", wall, "s"),
-    ]
+    return [Row(task, f"FAISS {faiss.__version__} on {gpus} GPUs", "wall", wall, "s")]
 
 
 def whole_path(size: Size) -> list[Row]:

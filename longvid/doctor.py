@@ -40,13 +40,7 @@ def examine() -> list[Finding]:
     Returns:
         One finding a thing; an "error" means that the default path cannot run.
     """
-    return [
-        *_machine(),
-        *_decoding(),
-        *_operations(),
-        *_models(),
-        *_optional(),
-    ]
+    return [*_machine(), *_decoding(), *_operations(), *_models(), *_optional()]
 
 
 def examine_cluster(config: Config) -> list[Finding]:

@@ -50,11 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         with index_progress(sys.stderr, options.interval) as show:
             report = index(
-                options.videos,
-                store=options.store,
-                config=config,
-                on_progress=show,
-                actors=actors,
+                options.videos, store=options.store, config=config, on_progress=show, actors=actors
             )
     except LongvidError as error:
         print(f"longvid: {error}", file=sys.stderr)

@@ -274,12 +274,7 @@ def _infer(
 
     with Plan(run.plan_path) as plan:
         done = infer(
-            run,
-            plan,
-            selection,
-            lambda: open_videos(run.header),
-            prepare,
-            retry=options.retry,
+            run, plan, selection, lambda: open_videos(run.header), prepare, retry=options.retry
         )
     _print_line(f"infer: {done.asked} asked, {done.kept} kept, {done.missing} without a video")
     if done.torn:
@@ -287,12 +282,7 @@ def _infer(
 
 
 def _after_infer(
-    run: Run,
-    task: Task,
-    options: argparse.Namespace,
-    stages: Sequence[str],
-    *,
-    anew: bool = False,
+    run: Run, task: Task, options: argparse.Namespace, stages: Sequence[str], *, anew: bool = False
 ) -> int:
     """Run the later stages; return 3 where not one row has an answer."""
     status = 0

@@ -250,13 +250,7 @@ def _clauses(line: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _clause_claims(
-    clause: str,
-    offset: int,
-    end: str,
-    long_options: Sequence[bool],
-    *,
-    first: bool,
-    listed: bool,
+    clause: str, offset: int, end: str, long_options: Sequence[bool], *, first: bool, listed: bool
 ) -> Iterator[_Claim]:
     groups = list(_groups(clause))
     previous, carried, denied_only = 0, "", True

@@ -73,10 +73,7 @@ def longvid(order: Order, **settings: Any) -> tuple[Subject, dict[str, Any]]:
     if settings.get("isolate", True):
         for decoder in decoders:
             decoder.start()  # type: ignore[union-attr]  # isolated decoders have it
-    extra: dict[str, Any] = {
-        "start": (time.perf_counter() - began) / workers,
-        "decoders": decoders,
-    }
+    extra: dict[str, Any] = {"start": (time.perf_counter() - began) / workers, "decoders": decoders}
 
     def chunks() -> list[Chunk]:
         video = decoders[0].probe(order.video, video_id="benchmark")

@@ -37,13 +37,7 @@ def _read(found: Found) -> Iterator[Record]:
 TASK = Task(
     name="video-mme",
     layouts=(
-        Layout(
-            "parquet",
-            ("*.parquet|videomme/*.parquet",),
-            (_COLUMNS,),
-            _read,
-            many=True,
-        ),
+        Layout("parquet", ("*.parquet|videomme/*.parquet",), (_COLUMNS,), _read, many=True),
         Layout("json", ("*video*mme*.json",), (_COLUMNS,), _read),
     ),
     splits=("test",),

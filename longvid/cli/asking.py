@@ -138,7 +138,7 @@ def _ask(options: argparse.Namespace) -> int:
     rest = sum(answer.seconds.get(step, 0.0) for step in ("embed", "search", "load", "select"))
     remark(
         f"\n{answer.visual_tokens} visual tokens, {answer.prompt_tokens} in the prompt, "
-        f"{answer.output_tokens} out · models {seconds:.2f} s, the rest {rest * 1000:.0f} ms",
+        f"{answer.output_tokens} out · models {seconds:.2f} s, the rest {rest * 1000:.0f} ms"
     )
     return OK
 

@@ -98,10 +98,7 @@ def _convert(options: argparse.Namespace) -> int:
     from longvid.safetensors_conversion import convert
 
     written = convert(
-        options.source,
-        options.destination,
-        vision_tower=options.vision_tower,
-        bert=options.bert,
+        options.source, options.destination, vision_tower=options.vision_tower, bert=options.bert
     )
     if options.json:
         dump({**dataclasses.asdict(written), "folder": str(written.folder)})

@@ -82,11 +82,7 @@ class ShardActors:
         return len(self._actors)
 
     def search(
-        self,
-        query: npt.NDArray[np.float32],
-        top_k: int,
-        video_ids: Sequence[str],
-        recall: float,
+        self, query: npt.NDArray[np.float32], top_k: int, video_ids: Sequence[str], recall: float
     ) -> ShardedHits:
         """Find what `search_parts` finds in all parts, by the actors that answer in time.
 

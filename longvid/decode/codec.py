@@ -136,10 +136,7 @@ class PacketDecoder:
 
 
 def first_picture(
-    container: InputContainer,
-    stream: VideoStream,
-    settings: DecoderSettings,
-    progress: Progress,
+    container: InputContainer, stream: VideoStream, settings: DecoderSettings, progress: Progress
 ) -> VideoFrame | None:
     """Decode the first picture that can be decoded, from the start of the file."""
     decoder = PacketDecoder(stream, settings, progress)

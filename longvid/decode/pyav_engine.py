@@ -119,11 +119,7 @@ class PyAVEngine:
             yield from self._decode(path, self._video(path, plan=False), left, allocate)
 
     def _decode(
-        self,
-        path: str,
-        video: _OpenVideo,
-        segments: Sequence[SegmentPlan],
-        allocate: Allocate,
+        self, path: str, video: _OpenVideo, segments: Sequence[SegmentPlan], allocate: Allocate
     ) -> Iterator[DecodedSegment | Gap]:
         size = self._size
         if size.fit == "native":

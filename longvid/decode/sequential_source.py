@@ -150,11 +150,7 @@ class _Damage:
 
 
 def _in_order_of_display(
-    ticks: Sequence[int | None],
-    longest_gap: int,
-    interval: int,
-    numerator: int,
-    denominator: int,
+    ticks: Sequence[int | None], longest_gap: int, interval: int, numerator: int, denominator: int
 ) -> tuple[list[int], FrameTimes]:
     """Give pictures, which come in order of display, times that increase.
 

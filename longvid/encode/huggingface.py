@@ -128,10 +128,7 @@ class HuggingFaceEncoder:
         if self.fit == "auto" and fit == "squash":
             fit = embedder.fit if embedder.fit == "native" else fit  # squashed for the tower alone
         return FrameSize(
-            height=larger.height,
-            width=larger.width,
-            fit=fit,
-            fill=(mean[0], mean[1], mean[2]),
+            height=larger.height, width=larger.width, fit=fit, fill=(mean[0], mean[1], mean[2])
         )
 
     def identity(self) -> str:

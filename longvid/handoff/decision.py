@@ -37,11 +37,7 @@ class Handoff:
 
 
 def handoff(
-    space: str,
-    segments: Sequence[Segment],
-    engine: str = "vllm",
-    *,
-    keeps_pictures: bool = False,
+    space: str, segments: Sequence[Segment], engine: str = "vllm", *, keeps_pictures: bool = False
 ) -> Handoff:
     """Decide how tokens go to an engine.
 

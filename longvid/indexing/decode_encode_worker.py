@@ -155,11 +155,7 @@ class DecodeEncodeWorker:
 
 
 def written_chunk(
-    store: Store,
-    chunk: Chunk,
-    segments: list[Segment],
-    gaps: list[Failure],
-    encode_seconds: float,
+    store: Store, chunk: Chunk, segments: list[Segment], gaps: list[Failure], encode_seconds: float
 ) -> Written:
     """Write the segments of a chunk to the store.
 

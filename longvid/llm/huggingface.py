@@ -168,9 +168,7 @@ class Worker(PromptBuilder):
             return self._answer_alone(self._ask(question, selection))
 
     def answer_many(
-        self,
-        asked: Sequence[tuple[Question, Selection]],
-        listener: AnswerListener | None = None,
+        self, asked: Sequence[tuple[Question, Selection]], listener: AnswerListener | None = None
     ) -> list[Generation | LongvidError]:
         """Answer several questions, the open ones side by side; an error stands for its question.
 

@@ -168,9 +168,7 @@ class Worker:
         return self._ask(question, selection, None, 0)
 
     def answer_many(
-        self,
-        asked: Sequence[tuple[Question, Selection]],
-        listener: AnswerListener | None = None,
+        self, asked: Sequence[tuple[Question, Selection]], listener: AnswerListener | None = None
     ) -> list[Generation | LongvidError]:
         def one(index: int) -> Generation | LongvidError:
             try:
@@ -182,11 +180,7 @@ class Worker:
             return list(threads.map(one, range(len(asked))))
 
     def _ask(
-        self,
-        question: Question,
-        selection: Selection,
-        listener: AnswerListener | None,
-        index: int,
+        self, question: Question, selection: Selection, listener: AnswerListener | None, index: int
     ) -> Generation:
         messages = self._messages(question, selection)
 

@@ -111,9 +111,7 @@ class Quoter:
         return _generation(NOTHING_FOUND)
 
     def answer_many(
-        self,
-        asked: Sequence[tuple[Question, Selection]],
-        listener: AnswerListener | None = None,
+        self, asked: Sequence[tuple[Question, Selection]], listener: AnswerListener | None = None
     ) -> list[Generation | LongvidError]:
         found: list[Generation | LongvidError] = []
         for index, (question, selection) in enumerate(asked):

@@ -77,11 +77,7 @@ def sentence(instruction: str) -> str:
 
 def opening(system: str) -> tuple[Span, Span, Span]:
     """Return the start of a conversation, up to what its user says."""
-    return (
-        Span("<|im_start|>system\n"),
-        outside(system),
-        Span("<|im_end|>\n<|im_start|>user\n"),
-    )
+    return (Span("<|im_start|>system\n"), outside(system), Span("<|im_end|>\n<|im_start|>user\n"))
 
 
 def sampled_frames(seconds: torch.Tensor) -> list[int]:
@@ -115,8 +111,7 @@ def clip_format(folder: Path, num_frames: int = 2) -> AnySize:
     shared = 2 * _MOST_OF_CLIP / (num_frames + num_frames % 2)
     most = max(min(_MOST_OF_STEP, shared), 1.05 * _FEWEST_OF_STEP)
     return dataclasses.replace(
-        any_size(folder, step, int(most * step * step)),
-        fewest_pixels=_FEWEST_OF_STEP * step * step,
+        any_size(folder, step, int(most * step * step)), fewest_pixels=_FEWEST_OF_STEP * step * step
     )
 
 

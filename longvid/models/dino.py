@@ -25,12 +25,7 @@ _MODEL_CLASSES = {
 
 
 def load(
-    name: str,
-    device: str = "cpu",
-    *,
-    side: int = 0,
-    dtype: str = "auto",
-    batch_frames: int = 16,
+    name: str, device: str = "cpu", *, side: int = 0, dtype: str = "auto", batch_frames: int = 16
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Load a DINO checkpoint as a function of frames.
 

@@ -60,9 +60,7 @@ def router_shares(
             )
         found.append(
             ExpertShares(
-                name,
-                _shares(choices[visual], num_experts),
-                _shares(choices[~visual], num_experts),
+                name, _shares(choices[visual], num_experts), _shares(choices[~visual], num_experts)
             )
         )
     return found

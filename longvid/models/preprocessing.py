@@ -94,10 +94,7 @@ class PixelFormat:
         if frames.shape[-2:] == (self.height, self.width):
             return frames
         return F.interpolate(
-            frames,
-            size=(self.height, self.width),
-            mode=self.kernel,
-            antialias=True,
+            frames, size=(self.height, self.width), mode=self.kernel, antialias=True
         )
 
     def resize_with_pillow(self, frames: torch.Tensor, fit: str) -> torch.Tensor:

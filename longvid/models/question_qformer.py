@@ -50,11 +50,7 @@ class QuestionQFormer:
             )
         model_class = getattr(transformers, _CLASSES[family])
         self.module: Any = load(
-            folder,
-            model_class,
-            drop=("vision_model", "language_model"),
-            dtype=dtype,
-            device=device,
+            folder, model_class, drop=("vision_model", "language_model"), dtype=dtype, device=device
         )
         self._tokenizer = TextTokenizer(load_tokenizer(folder / _TOKENIZER))
         self._longest = int(self.module.config.qformer_config.max_position_embeddings)

@@ -217,12 +217,7 @@ def window_gram(x: Tensor, window: int) -> Tensor:
 
 
 def context_attention(
-    query: Tensor,
-    key_weight: Tensor,
-    x: Tensor,
-    scale: float,
-    *,
-    query_mask: Tensor | None = None,
+    query: Tensor, key_weight: Tensor, x: Tensor, scale: float, *, query_mask: Tensor | None = None
 ) -> Tensor:
     """Attend from text queries to the tokens of each frame and average over the queries.
 

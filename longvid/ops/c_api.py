@@ -191,12 +191,7 @@ class Kernels(ABC):
         return gram
 
     def context_attention(
-        self,
-        query: Tensor,
-        key_weight: Tensor,
-        x: Tensor,
-        scale: float,
-        query_mask: Tensor | None,
+        self, query: Tensor, key_weight: Tensor, x: Tensor, scale: float, query_mask: Tensor | None
     ) -> Tensor:
         out = shapes.context_attention(query, key_weight, x, scale, query_mask)
         if x.dtype not in DTYPES:

@@ -124,9 +124,7 @@ class LanguageModel(Protocol):
         """
 
     def answer_many(
-        self,
-        asked: Sequence[tuple[Question, Selection]],
-        listener: AnswerListener | None = None,
+        self, asked: Sequence[tuple[Question, Selection]], listener: AnswerListener | None = None
     ) -> list[Generation | LongvidError]:
         """Answer several questions; one entry each, in order, an error in place of its answer.
 

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 
 def shots_around(
-    query: Query,
-    segments: Sequence[Segment],
-    hits: Collection[tuple[str, int]],
-    ask: Ask,
+    query: Query, segments: Sequence[Segment], hits: Collection[tuple[str, int]], ask: Ask
 ) -> tuple[Segment, ...]:
     """Keep, for every hit, the shot of its best frame and the shots on both sides of it.
 

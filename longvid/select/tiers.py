@@ -302,12 +302,7 @@ def show_tiers(
 
 
 def _promote(
-    tier: Tensor,
-    order: Tensor,
-    step: tuple[int, int],
-    cost: Tensor,
-    left: int,
-    most: int,
+    tier: Tensor, order: Tensor, step: tuple[int, int], cost: Tensor, left: int, most: int
 ) -> int:
     """Move candidates from one tier to another, best first, while the budget holds them.
 

@@ -149,12 +149,7 @@ class FileTable:
         self.path(file).unlink(missing_ok=True)
 
     async def write(
-        self,
-        key: str,
-        filename: str,
-        purpose: str,
-        chunks: AsyncIterator[bytes],
-        origin: str = "",
+        self, key: str, filename: str, purpose: str, chunks: AsyncIterator[bytes], origin: str = ""
     ) -> StoredFile:
         """Take in a whole file as it arrives.
 

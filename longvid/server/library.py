@@ -171,10 +171,7 @@ async def relevance(request: Request, video_id: str) -> JSONResponse:
         raise ApiError(400, "invalid_value", "Give a question.", "question")
     try:
         rows = await state.workers[view.name].call(
-            "relevance",
-            state.share_of(key_of(request)),
-            text=question,
-            video=stored.video.video_id,
+            "relevance", state.share_of(key_of(request)), text=question, video=stored.video.video_id
         )
     except ApiError as error:
         if error.code != "question_refused":

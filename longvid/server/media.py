@@ -125,9 +125,7 @@ async def remuxed(request: Request, video_id: str) -> Response:
     path = await _needed(stored)
     clock_start = stored.video.clock_start_seconds
     target = await cached_file(
-        state,
-        f"{stored.video.video_id}.mp4",
-        lambda target: remux(str(path), target, clock_start),
+        state, f"{stored.video.video_id}.mp4", lambda target: remux(str(path), target, clock_start)
     )
     return FileResponse(target, media_type="video/mp4", content_disposition_type="inline")
 

@@ -85,11 +85,7 @@ class _Listener:
     """Passes on what becomes of the questions of one batch while it does."""
 
     def __init__(
-        self,
-        ids: Sequence[int],
-        max_tokens: Sequence[int | None],
-        outbox: _Outbox,
-        inbox: _Inbox,
+        self, ids: Sequence[int], max_tokens: Sequence[int | None], outbox: _Outbox, inbox: _Inbox
     ) -> None:
         self._ids = ids
         self._max_tokens = max_tokens

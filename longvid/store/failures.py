@@ -119,9 +119,7 @@ class FailureLog:
         return self._rows(self._names()).damaged
 
     def clear(
-        self,
-        names: Collection[str] | None = None,
-        only: Callable[[Failure], bool] | None = None,
+        self, names: Collection[str] | None = None, only: Callable[[Failure], bool] | None = None
     ) -> None:
         """Forget failures.
 

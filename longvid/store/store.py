@@ -333,9 +333,7 @@ class Store:
         return self._failures.damaged()
 
     def clear_failures(
-        self,
-        names: Collection[str] | None = None,
-        only: Callable[[Failure], bool] | None = None,
+        self, names: Collection[str] | None = None, only: Callable[[Failure], bool] | None = None
     ) -> None:
         """Forget the failures of these video ids or paths, None means all, that `only` chooses."""
         self._failures.clear(names, only)

@@ -88,12 +88,7 @@ def make_query(seed: int = 0, num_words: int = 5) -> Query:
 
 
 def make_frames(
-    num_frames: int,
-    *,
-    height: int = 24,
-    width: int = 40,
-    seed: int = 0,
-    repeated: bool = False,
+    num_frames: int, *, height: int = 24, width: int = 40, seed: int = 0, repeated: bool = False
 ) -> FrameBatch:
     """Make decoded frames, one a second.
 

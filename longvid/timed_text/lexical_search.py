@@ -175,10 +175,7 @@ class LexicalIndex:
         return self.documents[self.starts[number] : self.starts[number + 1]]
 
     def _with_words(
-        self,
-        found: npt.NDArray[np.int64],
-        totals: npt.NDArray[np.float64],
-        left: Sequence[int],
+        self, found: npt.NDArray[np.int64], totals: npt.NDArray[np.float64], left: Sequence[int]
     ) -> npt.NDArray[np.float64]:
         """Return the scores of some texts with more words."""
         scores = totals[found]

@@ -102,9 +102,7 @@ QWEN3_VL = Adapter(
     layers_fed=_layers_fed,
     rewrites=(("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>"),),
     prompt=Prompt(
-        QWEN_CHAT,
-        frame_prefix="<{seconds} seconds><|vision_start|>",
-        frame_suffix="<|vision_end|>",
+        QWEN_CHAT, frame_prefix="<{seconds} seconds><|vision_start|>", frame_suffix="<|vision_end|>"
     ),
 )
 

@@ -159,11 +159,7 @@ class Worker(TextWorker[DualEncoder]):
         self._dino_format = PixelFormat.read(checkpoint_files.locate(part.dino), part.dino_side)
         #: From square frames (T, 3, S, S) uint8 to patches (T, P, C) float32, on the CPU.
         self.dino: Callable[[Tensor], Tensor] = dino.load(
-            part.dino,
-            device,
-            side=part.dino_side,
-            dtype=part.dtype,
-            batch_frames=part.batch_frames,
+            part.dino, device, side=part.dino_side, dtype=part.dtype, batch_frames=part.batch_frames
         )
 
     def siglip(self, frames: Tensor) -> tuple[Tensor, Tensor]:

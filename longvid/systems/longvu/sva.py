@@ -117,11 +117,7 @@ class VisionTokenSampler(nn.Module):
         )
 
     def forward(
-        self,
-        queries: Tensor,
-        context: Tensor,
-        groups: Sequence[Tensor],
-        masks: Sequence[Tensor],
+        self, queries: Tensor, context: Tensor, groups: Sequence[Tensor], masks: Sequence[Tensor]
     ) -> Tensor:
         """Let each query look at its group in every tower.
 
