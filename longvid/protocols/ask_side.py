@@ -8,11 +8,10 @@ from typing import ClassVar, Protocol
 
 from longvid.errors import LongvidError
 from longvid.lazy_import import torch
-from longvid.protocols.part import Part
+from longvid.protocols.part import Part, WeightedPart
 from longvid.types import (
     Answer,
     Candidate,
-    CheckpointRef,
     EncoderMemory,
     LanguageModelMemory,
     Picture,
@@ -31,11 +30,8 @@ class Reranker(Protocol):
         """Return one finite score a candidate; higher is better."""
 
 
-class RerankerPart(Part, Protocol):
+class RerankerPart(WeightedPart, Protocol):
     """A reranker's configuration."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def setup(self, device: str = "cpu") -> Reranker:
         """Load the weights."""
@@ -132,7 +128,7 @@ class LanguageModel(Protocol):
         """
 
 
-class LanguageModelPart(Part, Protocol):
+class LanguageModelPart(WeightedPart, Protocol):
     """A language model's configuration.
 
     One that states `reads_pictures` as True is shown stored pictures (`Selection.pictures`) in
@@ -143,9 +139,6 @@ class LanguageModelPart(Part, Protocol):
 
     def spaces(self) -> tuple[str, ...]:
         """Name the token spaces that it can be shown, without loading weights."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
         """State what it needs for the tokens of an encoder, without loading it.
@@ -168,11 +161,8 @@ class Grounder(Protocol):
         """Return one track a thing found; their boxes are in the pictures given."""
 
 
-class GrounderPart(Part, Protocol):
+class GrounderPart(WeightedPart, Protocol):
     """A grounder's configuration."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def setup(self, device: str = "cpu") -> Grounder:
         """Load the weights."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from longvid.lazy_import import torch
-from longvid.protocols.part import Part
+from longvid.protocols.part import Part, WeightedPart
 from longvid.types import (
     Audio,
     CheckpointRef,
@@ -74,14 +74,11 @@ class Reducer(Protocol):
         """Return the batch with fewer or equally many frames."""
 
 
-class ReducerPart(Part, Protocol):
+class ReducerPart(WeightedPart, Protocol):
     """A reducer's configuration."""
 
     def identity(self) -> str:
         """Name the weights that decide what is kept, "" when there are none."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def weight_bytes(self, device: str) -> int:
         """Return the bytes of its weights on a device, without loading them."""
@@ -116,7 +113,7 @@ class Encoder(TextEmbedder, Protocol):
         """Encode the frames of one segment with their full patch grid."""
 
 
-class EncoderPart(Part, Protocol):
+class EncoderPart(WeightedPart, Protocol):
     """An encoder's configuration."""
 
     def frame_size(self) -> FrameSize:
@@ -133,9 +130,6 @@ class EncoderPart(Part, Protocol):
 
     def note(self) -> str:
         """Return what a person must know of the weights, or ""."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def memory(self, device: str, segment_frames: int) -> EncoderMemory:
         """State what it needs on a device for segments of that many frames, without loading it.
@@ -208,7 +202,7 @@ class Speech(Protocol):
         """Yield the lines of one video in time order, from the blocks of its sound track."""
 
 
-class SpeechPart(Part, Protocol):
+class SpeechPart(WeightedPart, Protocol):
     """A text source that hears. The sound reaches it as mono of `sample_rate`."""
 
     source: ClassVar[Literal["speech"]]
@@ -224,9 +218,6 @@ class SpeechPart(Part, Protocol):
     def identity(self) -> str:
         """Name the weights and the version of the engine: the fingerprint of its lines."""
 
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
-
     def setup(self, device: str = "cpu") -> Speech:
         """Load the weights."""
 
@@ -238,7 +229,7 @@ class ScreenText(Protocol):
         """Yield the lines of one video in time order, from its frames."""
 
 
-class ScreenTextPart(Part, Protocol):
+class ScreenTextPart(WeightedPart, Protocol):
     """A text source that reads. It has frames of its own: text is not legible at an encoder's."""
 
     source: ClassVar[Literal["screen"]]
@@ -252,9 +243,6 @@ class ScreenTextPart(Part, Protocol):
 
     def identity(self) -> str:
         """Name the weights and the version of the engine: the fingerprint of its lines."""
-
-    def checkpoints(self) -> Sequence[CheckpointRef]:
-        """Name the checkpoints that it loads, none where it has no weights."""
 
     def setup(self, device: str = "cpu") -> ScreenText:
         """Load the weights."""

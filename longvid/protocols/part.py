@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from longvid.types import CheckpointRef
 
 #: Metadata of a field that changes how a part runs but not what it returns (a deadline, a batch
 #: size): `field(default=8, metadata=RUN_ONLY)` keeps it out of a store's fingerprint.
@@ -22,3 +25,10 @@ class Part(Protocol):
             ConfigError: A package or a device that its settings ask for is not there.
             ModelError: A checkpoint is missing, incomplete or of another family.
         """
+
+
+class WeightedPart(Part, Protocol):
+    """A part that may have weights."""
+
+    def checkpoints(self) -> Sequence[CheckpointRef]:
+        """Name the checkpoints that it loads, none where it has no weights."""
