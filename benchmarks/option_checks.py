@@ -1,4 +1,7 @@
-"""Checks of a benchmark's command line before it works for hours: what is wrong is one sentence."""
+"""Checks of a benchmark's command line before it works for hours.
+
+What is wrong is a `ConfigError`, one sentence that names the option.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +18,19 @@ def require_positive(option: str, value: float) -> None:
     >>> require_positive("--minutes", float("nan"))
     Traceback (most recent call last):
     longvid.errors.ConfigError: --minutes must be a number above 0, not nan.
-
-    Args:
-        option: Its name on the command line.
-        value: What was given.
-
-    Raises:
-        ConfigError: It is 0 or less, infinite, or no number.
     """
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(f"{option} must be a number above 0, not {value:g}.")
 
 
 def require_count(option: str, value: int) -> None:
-    """Refuse a count below 1.
-
-    Args:
-        option: Its name on the command line.
-        value: What was given.
-
-    Raises:
-        ConfigError: It is 0 or less.
-    """
+    """Refuse a count below 1."""
     if value < 1:
         raise ConfigError(f"{option} must be 1 or more, not {value}.")
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Make a folder where there is none, and refuse one in which nothing can be written.
-
-    Args:
-        option: Its name on the command line.
-        folder: What was given.
-
-    Raises:
-        ConfigError: Nothing can be written there.
-    """
+    """Make a folder where there is none, and refuse one in which nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -62,15 +42,7 @@ def require_folder(option: str, folder: Path) -> None:
 
 
 def require_file(option: str, path: Path) -> None:
-    """Refuse a file that cannot be written; one that is there is left as it is.
-
-    Args:
-        option: Its name on the command line.
-        path: What was given; its folder is made where there is none.
-
-    Raises:
-        ConfigError: It cannot be written.
-    """
+    """Refuse a file that cannot be written; one that is there is left as it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()

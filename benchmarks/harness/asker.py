@@ -148,13 +148,7 @@ class _Watched:
 
 
 class Asker:
-    """Asks rows of one store and returns what a log of predictions keeps of each.
-
-    Args:
-        store: Where the videos are indexed.
-        config: Of the run.
-        protocol: How a row becomes a question.
-    """
+    """Asks rows of one store and returns what a log of predictions keeps of each."""
 
     def __init__(self, store: str, config: Config, protocol: Protocol) -> None:
         self.notes = _Notes()
@@ -314,15 +308,7 @@ def index_videos(
     runner: str,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Index the videos that the store does not hold yet.
-
-    Args:
-        paths: Absolute, each once.
-        store: Made when it is not there.
-        config: Of the run.
-        runner: "local" or "ray".
-        on_progress: As for `longvid.index`.
-    """
+    """Index the videos that the store does not hold yet."""
     from longvid.indexing.ledger import open_store
 
     sizes = {

@@ -73,11 +73,7 @@ class Selection:
 
 
 class Plan:
-    """The rows of a split, in the order of the file or grouped by video.
-
-    Args:
-        path: Of the database; `make_plan` made it.
-    """
+    """The rows of a split, in the order of the file or grouped by video."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

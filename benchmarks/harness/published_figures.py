@@ -115,12 +115,7 @@ class PublishedFigure:
 
 
 def beside(identity: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[PublishedFigure]:
-    """Return the published figures of the same task, split and kind of metric as a run's.
-
-    Args:
-        identity: Of the run.
-        metrics: What the run was measured by.
-    """
+    """Return the published figures of the same task, split and kind of metric as a run's."""
     judges = {
         _JUDGES[name.removeprefix("judge:")]: name
         for name in metrics

@@ -73,12 +73,6 @@ def load_judgements(run: Run, plan: Plan) -> int:
 def judge(run: Run, plan: Plan, judges: Sequence[Judge], concurrency: int) -> Judged:
     """Have every answered open row judged that has no verdict yet; failed calls are made again.
 
-    Args:
-        run: Whose log grows.
-        plan: Its rows, chosen.
-        judges: Each is asked of every row.
-        concurrency: Calls at a time.
-
     Raises:
         JudgeError: A judge cannot be used at all; verdicts up to then are kept.
     """

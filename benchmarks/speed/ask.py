@@ -129,14 +129,7 @@ def _about_the_same(qa: VideoQA, text: str, shown: Selection) -> float:
 
 
 class _UsualWay:
-    """Opens, decodes and encodes a video for every question; processes and models are at hand.
-
-    Args:
-        video: A local file.
-        qa: Whose language model answers.
-        config: Of the same decoder, encoder and compressors.
-        threads: Decode.
-    """
+    """Opens, decodes and encodes a video for every question; processes and models are at hand."""
 
     def __init__(self, video: str, qa: VideoQA, config: Config, threads: DecodeWorkers) -> None:
         self._qa = qa

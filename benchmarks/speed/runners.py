@@ -36,16 +36,7 @@ _OPEN = {"RAY_AUTH_MODE": "disabled"}
 def compare_runners(
     minutes: float, video: str, config: str, settings: Sequence[str], repeat: int, folder: str
 ) -> list[Row]:
-    """Index one video with both runners `repeat` times, in alternating order.
-
-    Args:
-        minutes: Length of the video.
-        video: A file.
-        config: A preset's name or a file.
-        settings: As for `--set`.
-        repeat: Runs of each.
-        folder: For the stores.
-    """
+    """Index one video with both runners `repeat` times, in alternating order."""
     walls: dict[str, list[float]] = {_LOCAL: [], _RUNNING: [], _STARTED: []}
     working: dict[str, list[float]] = {_RUNNING: [], _STARTED: []}
     for subject in in_turns(walls, repeat):

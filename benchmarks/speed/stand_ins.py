@@ -94,12 +94,7 @@ class StandInDecoder:
 
 @dataclass(frozen=True, slots=True)
 class StandInEncoder:
-    """Sleeps, and makes tokens of the mean colours of a 4x4 grid.
-
-    Args:
-        seconds_per_frame: How long one frame takes.
-        pixels: Height and width of the frames it wants.
-    """
+    """Sleeps, and makes tokens of the mean colours of a 4x4 grid."""
 
     seconds_per_frame: float = field(default=0.0, metadata=RUN_ONLY)
     pixels: int = 16
@@ -156,13 +151,7 @@ class StandInEncoder:
 
 
 def stand_in_config(*overrides: str, decoder: Any = None, encoder: Any = None) -> Config:
-    """Return the `mini` configuration with stand-ins for what takes time.
-
-    Args:
-        overrides: As for `load_config`.
-        decoder: None takes a stand-in that needs no time.
-        encoder: The same.
-    """
+    """Return the `mini` configuration with stand-ins for what takes time."""
     return replace(
         load_config("mini", overrides),
         decoder=decoder or StandInDecoder(),

@@ -24,15 +24,7 @@ _MAX_STARTS = 5
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One actor.
-
-    Args:
-        actor: Its handle.
-        pool: Its pool.
-        name: Unique among all processes.
-        num_calls: Calls that it has not returned.
-        ready: Whether its stage is loaded.
-    """
+    """One actor."""
 
     actor: ActorHandle[Actor]
     pool: Pool
@@ -72,9 +64,6 @@ class Pool:
 
     def loaded(self, ref: ray.ObjectRef[object]) -> None:
         """Note that an actor has loaded its stage, or start another one if it died.
-
-        Args:
-            ref: One of `starting`.
 
         Raises:
             RayError: The stage could not be loaded; the cause is in it.

@@ -54,12 +54,7 @@ class Lister:
 
 
 class RemoteListing:
-    """The paths of a `Listing` that is made beside the driver.
-
-    Args:
-        inputs: Files, folders, globs, URIs or @lists.
-        health: Of the cluster.
-    """
+    """The paths of a `Listing` that is made beside the driver."""
 
     def __init__(self, inputs: Sequence[str], health: ClusterHealth) -> None:
         self._inputs, self._health = inputs, health

@@ -17,15 +17,7 @@ _INTERVAL_SECONDS = 1.0
 
 
 class ProgressThread:
-    """Calls `on_progress` every second, whether or not a video was finished.
-
-    Args:
-        ledger: The job's account, read only.
-        plan: Says how many actors share the work.
-        policy: Knows how long they were busy.
-        job: Knows how many paths were listed.
-        on_progress: Called in this thread.
-    """
+    """Calls `on_progress` every second, whether or not a video was finished."""
 
     def __init__(
         self,

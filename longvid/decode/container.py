@@ -207,12 +207,7 @@ def _size_in_header(path: str, index: int) -> tuple[int, int]:
 
 
 def clock_start_seconds(container: InputContainer, first_seconds: float) -> float:
-    """Return the time of the stream that a player shows as 0; see `Video`.
-
-    Args:
-        container: The file.
-        first_seconds: Presentation time of its first frame.
-    """
+    """Return the time of the stream that a player shows as 0; see `Video`."""
     if not may_restart(container):
         return 0.0
     start = (container.start_time or 0) / 1_000_000

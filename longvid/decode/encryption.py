@@ -37,11 +37,6 @@ _PACKET_BYTES, _SYNC = 188, 0x47
 def is_encrypted(path: str, container: str, metadata: dict[str, Any]) -> bool:
     """Return True if the container says that its video is encrypted.
 
-    Args:
-        path: The file.
-        container: FFmpeg's name of the container.
-        metadata: Of the video stream.
-
     Raises:
         OSError: The file cannot be read.
     """

@@ -72,11 +72,7 @@ class DecodeEncodeWorker:
         return self._decoding.open(path)
 
     def index(self, chunk: Chunk) -> Future[Written]:
-        """Decode a chunk, encode it and write it to the store. Any thread may call this.
-
-        Args:
-            chunk: Not running already.
-        """
+        """Decode a chunk, encode it and write it to the store. Any thread may call this."""
         pending = _Pending()
         with self._lock:
             if self._error is not None:
@@ -157,15 +153,7 @@ class DecodeEncodeWorker:
 def written_chunk(
     store: Store, chunk: Chunk, segments: list[Segment], gaps: list[Failure], encode_seconds: float
 ) -> Written:
-    """Write the segments of a chunk to the store.
-
-    Args:
-        store: Where.
-        chunk: Of which they are.
-        segments: In order; none writes nothing.
-        gaps: What could not be decoded or encoded.
-        encode_seconds: Time that encoding took.
-    """
+    """Write the segments of a chunk to the store."""
     started = time.perf_counter()
     record = store.write_chunk(chunk.video.video_id, segments) if segments else None
     sums: StageSums = {

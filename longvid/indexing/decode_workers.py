@@ -58,11 +58,7 @@ class DecodeWorkers:
         self._pool.shutdown(cancel_futures=True)
 
     def open(self, path: str) -> Future[Opened]:
-        """Probe a file.
-
-        Args:
-            path: Of a local file, or a URI.
-        """
+        """Probe a file."""
         return self._pool.submit(self._open, path)
 
     def decode(self, chunk: Chunk) -> None:

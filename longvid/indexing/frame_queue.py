@@ -30,10 +30,6 @@ class FrameQueue:
 
     Segments differ a hundredfold in size, so the bound is on bytes. It may be exceeded by one
     batch: otherwise a batch larger than the bound would never pass.
-
-    Args:
-        max_bytes: Of frames that wait.
-        max_batches: Frame batches that wait.
     """
 
     def __init__(self, max_bytes: int, max_batches: int) -> None:

@@ -51,11 +51,7 @@ def exhausted_paths(store: Store, max_attempts: int) -> frozenset[str]:
 
 
 def empty_input_error(skipped: Sequence[str] = ()) -> ConfigError:
-    """Make the error for an empty list of videos.
-
-    Args:
-        skipped: Sentences about what was left out.
-    """
+    """Make the error for an empty list of videos."""
     return ConfigError(
         "No video is named: give files, or a folder that holds files ending in "
         f"{', '.join(sorted(VIDEO_SUFFIXES))}." + "".join(f" {sentence}" for sentence in skipped)

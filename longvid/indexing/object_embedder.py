@@ -30,10 +30,6 @@ _LEAST = 32
 class ObjectEmbedder:
     """Embeds boxes with the embedder that made a store's frame embeddings.
 
-    Args:
-        config: The store's.
-        device: Where it runs, as `run.device`.
-
     Raises:
         ModelError: A checkpoint of the encoder is missing.
     """

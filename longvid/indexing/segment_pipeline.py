@@ -69,12 +69,7 @@ class SegmentPipeline:
     def try_chunk(
         self, video: Video, decoded: Iterable[FrameBatch | Failure]
     ) -> tuple[list[Segment], list[Failure]]:
-        """Encode a whole chunk, turning a model's failure on one segment into a gap.
-
-        Args:
-            video: The video that the chunk belongs to.
-            decoded: What the decoder yields for it.
-        """
+        """Encode a whole chunk, turning a model's failure on one segment into a gap."""
         results = [
             self.try_segment(video, item) if isinstance(item, FrameBatch) else item
             for item in decoded

@@ -16,13 +16,7 @@ from longvid.types import TextLine, Video
 
 
 def keep_subtitles(store: Store, video: Video, texts: Mapping[str, VideoText]) -> None:
-    """Write the subtitles of a video, before its manifest makes it visible.
-
-    Args:
-        store: Where.
-        video: As its manifest will name it.
-        texts: By its names so far, at least one.
-    """
+    """Write the subtitles of a video, before its manifest makes it visible."""
     for path, text in sorted(texts.items()):
         if text.beside:
             lines = _in_stream_time(text.beside, video.clock_start_seconds)

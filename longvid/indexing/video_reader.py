@@ -35,12 +35,7 @@ def sized_decoder(config: Config) -> DecoderPart:
 
 
 def open_video(decoder: Decoder, path: str) -> Video | Failure:
-    """Identify and probe one file, as data: what cannot be opened becomes a Failure.
-
-    Args:
-        decoder: Any decoder; probing runs under its protection.
-        path: A local file.
-    """
+    """Identify and probe one file, as data: what cannot be opened becomes a Failure."""
     video_id = ""
     try:
         # A pipe would block for ever and a device never ends: only regular files are opened.
@@ -75,11 +70,7 @@ class Reader:
         self._subtitles = SubtitleReader(self._decoder)
 
     def open(self, path: str) -> Opened:
-        """Identify and probe one file, and read its timed text.
-
-        Args:
-            path: Of a local file, or a URI.
-        """
+        """Identify and probe one file, and read its timed text."""
         started = time.perf_counter()
         state: FileState | None = None
         text = VideoText()

@@ -26,13 +26,6 @@ def language_model_memory(
 ) -> LanguageModelMemory:
     """Add up what a language model of transformers needs.
 
-    Args:
-        part: Its settings.
-        folder: Its checkpoint.
-        encoder: Of the encoder whose tokens it is shown.
-        device: Where it runs.
-        rope_factor: By which rotary positions are stretched.
-
     Raises:
         ConfigError: The encoder's tokens are for another system.
         ModelError: There is no config.json.

@@ -252,11 +252,6 @@ def texts_around(prompt: Prompt, pts_seconds: Sequence[float], end_seconds: floa
 
     >>> texts_around(Prompt("", "{index} at {clock}: ", frame_separator=", "), [61.5, 62.5], 63.0)
     ['1 at 01:01: ', ', 2 at 01:02: ', '']
-
-    Args:
-        prompt: Says what stands around frames.
-        pts_seconds: When each frame is shown.
-        end_seconds: When the last of them ends.
     """
     if not pts_seconds:
         return [""]

@@ -111,11 +111,7 @@ def mini_is_trained() -> bool:
 
 
 def note(folder: Path) -> str:
-    """Return what a person must know of these weights, in one line; "" if there is nothing.
-
-    Args:
-        folder: A pair folder or a checkpoint inside one.
-    """
+    """Return what a person must know of these weights, in one line; "" if there is nothing."""
     for place in (folder, folder.parent):
         if (place / _MARKER).is_file():
             return (

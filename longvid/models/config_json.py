@@ -38,10 +38,6 @@ class Stated:
 def stated_config(folder: Path, read: Callable[[Path], Any]) -> Stated:
     """Return the configuration of a checkpoint, for single numbers and names of it.
 
-    Args:
-        folder: A checkpoint.
-        read: Reads the whole configuration with transformers.
-
     Raises:
         ModelError: config.json is missing or is not valid JSON.
     """

@@ -100,13 +100,7 @@ def _shares(choices: Tensor, num_experts: int) -> Tensor:
 
 
 class UpcycledRouter(nn.Module):
-    """Chooses experts for each token, with weights that sum to 1.
-
-    Args:
-        width: Of a token.
-        num_experts: E.
-        top_k: Chosen for each token.
-    """
+    """Chooses experts for each token, with weights that sum to 1."""
 
     def __init__(self, width: int, num_experts: int, top_k: int) -> None:
         super().__init__()
@@ -122,12 +116,7 @@ class UpcycledRouter(nn.Module):
 
 
 class Experts(nn.Module):
-    """Copies of a feed-forward block, and the router that chooses among them.
-
-    Args:
-        dense: The block that is copied.
-        router: Chooses.
-    """
+    """Copies of a feed-forward block, and the router that chooses among them."""
 
     def __init__(self, dense: nn.Module, router: UpcycledRouter) -> None:
         super().__init__()

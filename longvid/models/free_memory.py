@@ -34,12 +34,6 @@ def free_bytes(device: str) -> int | None:
 def require_room(what: str, num_bytes: int, dtype: torch.dtype, device: str) -> None:
     """Refuse weights that do not fit.
 
-    Args:
-        what: The checkpoint, for the sentence.
-        num_bytes: Of the weights as they are loaded.
-        dtype: Of the weights as they are loaded.
-        device: Where they go.
-
     Raises:
         ModelError: The device has less memory left.
     """

@@ -78,10 +78,6 @@ class Manifest:
 def parse_manifest(data: bytes, video_id: str) -> Manifest:
     """Undo `Manifest.to_json`.
 
-    Args:
-        data: The object.
-        video_id: Of the folder in which it was found.
-
     Raises:
         ValueError: It is not whole, or of another video.
     """

@@ -26,13 +26,7 @@ _NAME = re.compile(r"(\d{15}|-\d{14})us-(\d+)x(\d+)\.jpg")
 def write_pictures(
     annotations: Annotations, video_id: str, segments: Sequence[Segment]
 ) -> AnnotationPart | None:
-    """Write the pictures that segments carry; None where they carry none.
-
-    Args:
-        annotations: Of the store.
-        video_id: Of the segments.
-        segments: In order of index.
-    """
+    """Write the pictures that segments carry; None where they carry none."""
     entries = {_name(picture): picture.jpeg for segment in segments for picture in segment.pictures}
     if not entries:
         return None
@@ -60,11 +54,6 @@ def read_pictures(
     annotations: Annotations, video_id: str, seconds: Sequence[float]
 ) -> list[Picture]:
     """Return the picture nearest to each time, each once, in time order.
-
-    Args:
-        annotations: Of the store.
-        video_id: Of the video.
-        seconds: Presentation times.
 
     Raises:
         StoreError: The store keeps no pictures of the video, or they are damaged.

@@ -48,11 +48,6 @@ def fits_seals(video_id: str, manifest: bytes, seals: Collection[str]) -> bool:
 def write_seals(objects: Objects, manifest: Manifest, data: bytes) -> None:
     """Seal a manifest and its chunks; to be done before the manifest is written.
 
-    Args:
-        objects: The store's.
-        manifest: With the seals of its chunks.
-        data: Its bytes, written or to be written.
-
     Raises:
         StoreError: The store cannot be written.
     """

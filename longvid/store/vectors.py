@@ -276,12 +276,6 @@ def open_parts(
 ) -> list[Part]:
     """Open some parts that are in a store, with the rows alive that its videos have.
 
-    Args:
-        objects: Of the store.
-        names: Of the parts.
-        width: E.
-        manifests: Checksum of the manifest by video id.
-
     Raises:
         StoreError: One of them is gone or damaged.
     """

@@ -237,10 +237,6 @@ class Family(Protocol):
     def tower_width(self, folder: Path, grid: str) -> int:
         """Return the width of a token before the projector, without loading weights.
 
-        Args:
-            folder: The checkpoint.
-            grid: As `load_tower` has it.
-
         Raises:
             ModelError: This family cannot keep tokens before its projector on this grid.
         """

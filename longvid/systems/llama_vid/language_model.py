@@ -158,12 +158,7 @@ def _without_last(selection: Selection) -> tuple[tuple[tuple[str, ...], ...], st
 
 
 def stated_context(folder: Path, trained: int) -> int:
-    """Return the longest sequence that a checkpoint was trained to read.
-
-    Args:
-        folder: The checkpoint.
-        trained: `max_position_embeddings`, before rotary positions were stretched.
-    """
+    """Return the longest sequence that a checkpoint was trained to read."""
     config = checkpoint_files.read_config(folder)
     rope: Any = config.get("rope_scaling") or {}
     return max(int(trained * float(rope.get("factor", 1.0))), trained)

@@ -285,9 +285,6 @@ class LlamaVid(nn.Module):
         Takes the parameters whose names contain `mm_projector` or `vlm_att`, with or without the
         leading `model.`; the language model and the vision tower are left out.
 
-        Args:
-            state: Parameters by name.
-
         Raises:
             ModelError: A parameter is missing or has another shape.
         """

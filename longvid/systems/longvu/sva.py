@@ -239,10 +239,6 @@ def load_released(aggregator: SpatialVisionAggregator, state: dict[str, Tensor])
     Takes the parameters of the aggregator, with or without the leading `model.`; the language
     model is left out.
 
-    Args:
-        aggregator: Built with the checkpoint's sizes.
-        state: Parameters by name.
-
     Returns:
         `image_newline` (D,).
 

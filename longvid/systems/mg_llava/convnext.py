@@ -90,10 +90,6 @@ def load_convnext(
 ) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """Load the tower.
 
-    Args:
-        name: A folder or a hub name.
-        dtype, device: Of the weights.
-
     Returns:
         From pixels (T, 3, S, S) to four maps (T, C_i, S / 4, S / 4) ... (T, C, S / 32, S / 32).
 

@@ -16,13 +16,7 @@ _OFF = 1e6
 
 
 class AdapterBlock(nn.Module):
-    """Gate, attention to the experts, attention to itself, feed-forward.
-
-    Args:
-        width: Of the base tokens.
-        expert_widths: Channels of each expert.
-        topk: Experts that keep a weight.
-    """
+    """Gate, attention to the experts, attention to itself, feed-forward."""
 
     def __init__(self, width: int, expert_widths: Sequence[int], topk: int) -> None:
         super().__init__()
