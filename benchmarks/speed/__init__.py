@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from benchmarks.measurements import Row, print_table, write_json
 
-__all__ = ["MEASUREMENTS", "add_arguments", "keep", "run"]
-
 MEASUREMENTS = {
     "decode": "frames of a video, beside other decoders",
     "ops": "token operations, beside eager torch",

@@ -7,8 +7,6 @@ import importlib
 from benchmarks.harness.errors import RunError
 from benchmarks.harness.task import Task
 
-__all__ = ["NAMES", "load_task"]
-
 NAMES = {
     "msvd-qa": "short clips, open questions with one-word answers (val 6,415, test 13,157 rows)",
     "msrvtt-qa": "short clips, open questions with one-word answers (val 12,278, test 72,821)",

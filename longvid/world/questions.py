@@ -16,7 +16,6 @@ from longvid.world.one_shot_questions import ONE_SHOT
 from longvid.world.views import View, WorldQuestion, view
 
 __all__ = [
-    "MANY_SHOT_TYPES",
     "ONE_SHOT_TYPES",
     "TYPES",
     "YES_NO_TYPES",
@@ -28,7 +27,6 @@ __all__ = [
 _DRAWS = {**ONE_SHOT, **MANY_SHOT}
 TYPES = tuple(_DRAWS)
 ONE_SHOT_TYPES = tuple(ONE_SHOT)
-MANY_SHOT_TYPES = tuple(MANY_SHOT)
 YES_NO_TYPES = ("exists", "yes_no_motion", "size")
 """Types with two answers."""
 
