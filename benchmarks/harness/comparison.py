@@ -87,7 +87,7 @@ def _pairs(first: Run, second: Run) -> Iterator[tuple[Scored, Scored]]:
         for run, plan in ((first, left), (second, right)):
             run.load_predictions(plan.database)
             load_judgements(run, plan)
-        for a, b in zip_longest(scored_rows(first, left), scored_rows(second, right)):
+        for a, b in zip_longest(scored_rows(left), scored_rows(right)):
             if a is None or b is None or a.record.id != b.record.id:
                 raise RunError(
                     "The two runs are over different selections of rows; run both with the same "

@@ -173,7 +173,7 @@ def score(run: Run, plan: Plan, subject: Subject, *, anew: bool = True) -> dict[
     with (run.folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        for row in scored_rows(run, plan):
+        for row in scored_rows(plan):
             tally.add(row)
             writer.writerow(
                 [

@@ -12,7 +12,6 @@ from benchmarks.harness.grounding_scores import span_values, tube_values
 from benchmarks.harness.option_reader import chosen_option
 from benchmarks.harness.plan import Plan
 from benchmarks.harness.record import Record
-from benchmarks.harness.run import Run
 
 STATUSES = ("ok", "not_asked", "video_missing", "decode_error", "model_error", "unparsed")
 MAJORITY = "majority"
@@ -43,13 +42,13 @@ class Scored:
     tied: bool = False
 
 
-def scored_rows(run: Run, plan: Plan, ids: Collection[str] | None = None) -> Iterator[Scored]:
+def scored_rows(plan: Plan, ids: Collection[str] | None = None) -> Iterator[Scored]:
     """Yield the chosen rows of a run in the order of the file.
 
-    `run.load_predictions` and `load_judgements` must have been called on the plan.
+    `Run.load_predictions` and `load_judgements` must have been called on the plan.
 
     Args:
-        run, plan: Whose rows.
+        plan: Of the run.
         ids: Only these questions; None for all.
     """
     judges = [name for (name,) in plan.database.execute("SELECT DISTINCT judge FROM judgements")]

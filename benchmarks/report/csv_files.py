@@ -38,5 +38,5 @@ def write_submission(run: Run, plan: Plan) -> None:
     """Write what EgoSchema's server takes: question to index of the option."""
     run.load_predictions(plan.database)
     load_judgements(run, plan)
-    chosen = {row.record.id: row.choice for row in scored_rows(run, plan) if row.choice is not None}
+    chosen = {row.record.id: row.choice for row in scored_rows(plan) if row.choice is not None}
     (run.folder / "submission.json").write_text(json.dumps(chosen, indent=1) + "\n")

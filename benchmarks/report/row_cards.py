@@ -37,7 +37,7 @@ def row_section(run: Run, plan: Plan) -> Section:
     cards = []
     pictured: dict[str, int] = {}
     with Thumbnails() as thumbnails:
-        for row in scored_rows(run, plan, list(chosen)):
+        for row in scored_rows(plan, list(chosen)):
             kind = chosen[row.record.id]
             pictures: Sequence[tuple[float, str]] = []
             if folder is not None and pictured.get(kind, 0) < _MOST_PICTURED:

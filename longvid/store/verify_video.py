@@ -44,7 +44,7 @@ def verify_video(objects: Objects, video_id: str, names: Sequence[str]) -> Itera
     if manifest is not None:
         yield from _verify_chunks(objects, manifest)
     for name in names:
-        yield from _verify_object(objects, video_id, name, manifest)
+        yield from _verify_object(objects, video_id, name)
     if not damage:
         for name in _orphans(objects, video_id, names, manifest):
             message = (
@@ -88,9 +88,7 @@ def _verify_chunks(objects: Objects, manifest: Manifest) -> Iterator[Found]:
             yield "checksum", name, str(error)
 
 
-def _verify_object(
-    objects: Objects, video_id: str, name: str, manifest: Manifest | None
-) -> Iterator[Found]:
+def _verify_object(objects: Objects, video_id: str, name: str) -> Iterator[Found]:
     """Look at an object that is neither the manifest nor a chunk."""
     try:
         if is_seal(name):
