@@ -121,7 +121,6 @@ def _hub_home() -> Path:
 
 
 def _hub_cache() -> list[str]:
-    """List the models in the hub cache by name."""
     return sorted(
         entry.name.removeprefix("models--").replace("--", "/", 1)
         for entry in _hub_home().glob("models--*")

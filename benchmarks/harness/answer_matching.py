@@ -74,7 +74,6 @@ def _with_digits(words: list[str]) -> list[str]:
 
 
 def exact(answer: str, golds: tuple[str, ...]) -> bool:
-    """Tell whether an answer is one of the gold answers."""
     found = normalise(answer)
     return bool(found) and any(found == normalise(gold) for gold in golds)
 

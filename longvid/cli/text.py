@@ -114,7 +114,6 @@ def _list(options: argparse.Namespace, store: Store, videos: Sequence[Video]) ->
 
 
 def _read(options: argparse.Namespace, store: Store, videos: Sequence[Video]) -> int:
-    """Read videos with the text sources that the options name."""
     from longvid.config import Config, change
     from longvid.indexing.text_threads import TextThreads
 

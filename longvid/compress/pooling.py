@@ -247,7 +247,6 @@ class GridPooling:
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
-        """Pool one segment."""
         require_finite("grid_pooling", segment)
         return segment.with_tokens(pool_cells(segment.tokens, self.height, self.width))
 

@@ -32,7 +32,6 @@ class GridPruning(ABC):
         return self if device == "cpu" else Placed(self, device)
 
     def __call__(self, segment: Segment) -> Segment:
-        """Prune one segment."""
         if len(segment.tokens) == 0:
             return segment
         tokens = segment.tokens

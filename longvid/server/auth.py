@@ -54,7 +54,6 @@ class Key:
     stores: tuple[str, ...] = ()
 
     def may_use(self, store: str) -> bool:
-        """Return whether the key opens a store."""
         return not self.stores or store in self.stores
 
 

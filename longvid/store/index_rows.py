@@ -67,7 +67,6 @@ class Rows:
 
     @classmethod
     def of_video(cls, video_id: str, manifest: str, segments: Sequence[SegmentRecord]) -> Rows:
-        """Make the rows of one video."""
         counts = [segment.num_vectors for segment in segments]
         return cls(
             video_ids=(video_id,),

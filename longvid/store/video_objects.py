@@ -27,7 +27,6 @@ class VideoObjects:
         self._header = header
 
     def write_chunk(self, video_id: str, segments: Sequence[Segment]) -> ChunkRecord:
-        """Write the segments of one chunk as one object."""
         name, data, record = encode_chunk(video_id, segments, self._header)
         write_once(self._objects, name, data)
         pictures = write_pictures(Annotations(self._objects), video_id, segments)
