@@ -148,13 +148,10 @@ class TemporalReducer:
 
 
 def pixel_features(frames: Tensor) -> Tensor:
-    """Shrink frames to thumbnails around mid-grey.
+    """Shrink frames to thumbnails around mid-grey, (T, 256, 3) float32 in [-1, 1].
 
     Args:
         frames: (T, 3, H, W) uint8.
-
-    Returns:
-        (T, 256, 3) float32 in [-1, 1].
     """
     # One frame at a time: a float copy of a segment at full size would dwarf the segment.
     thumbnails = torch.cat(

@@ -38,14 +38,11 @@ def keep_different(x: Tensor, threshold: float) -> Tensor:
 
 
 def keep_least_similar(x: Tensor, share: float) -> Tensor:
-    """Mark frame 0, and of the others all but the int(n * share) most similar tokens.
+    """Mark frame 0, and of the others all but the int(n * share) most similar tokens, (T, n) bool.
 
     Args:
         x: (T, n, D) float.
         share: Of the tokens of a frame that go; of equals, the lower place goes.
-
-    Returns:
-        (T, n) bool.
     """
     return _drop_first(ops.token_cosine(x, 0), share, descending=True)
 
@@ -82,16 +79,13 @@ def pixel_differences(pixels: Tensor, num_frames: int, num_tokens: int) -> Tenso
 def keep_different_pixels(
     pixels: Tensor, num_frames: int, num_tokens: int, amount: float, *, absolute: bool = True
 ) -> Tensor:
-    """Mark frame 0, and of the others the tokens whose pixels changed.
+    """Mark frame 0, and of the others the tokens whose pixels changed, (T, n) bool.
 
     Args:
         pixels, num_frames, num_tokens: As `pixel_differences`.
         amount: Differences below it are dropped; or, not absolute, the share of each frame's
             tokens that goes, the least changed first.
         absolute: How `amount` is meant.
-
-    Returns:
-        (T, n) bool.
     """
     difference = pixel_differences(pixels, num_frames, num_tokens)
     first = difference.new_zeros(1, num_tokens)

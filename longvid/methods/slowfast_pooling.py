@@ -192,14 +192,11 @@ class SlowFastLayout:
 
 
 def slow_tokens(x: Tensor, layout: SlowFastLayout) -> Tensor:
-    """Pool the few frames of the slow pathway by its mode.
+    """Pool the few frames of the slow pathway by its mode, (n, D).
 
     Args:
         x: (T, P, D) float.
         layout: Which frames and how.
-
-    Returns:
-        (n, D).
     """
     chosen = torch.tensor(layout.slow_frames(x.shape[0]), dtype=torch.int64, device=x.device)
     return pool(x[chosen], layout.slow_mode)

@@ -75,7 +75,7 @@ def query_guided_frames(scores: Tensor, num_high: int) -> Tensor:
 
 
 def similar_to_anchor(x: Tensor, chunk: int, threshold: float) -> Tensor:
-    """Mark tokens that repeat the same patch of the first frame of their chunk.
+    """Mark tokens that repeat the same patch of the first frame of their chunk, (T, n) bool.
 
     The first frame of a chunk is never marked, so a chunk of one frame stays whole.
 
@@ -83,9 +83,6 @@ def similar_to_anchor(x: Tensor, chunk: int, threshold: float) -> Tensor:
         x: (T, n, D) float.
         chunk: Frames per chunk; the last may be shorter.
         threshold: Cosine similarities of at least this are marked.
-
-    Returns:
-        (T, n) bool.
 
     Source: LongVU section 3.4.
     """

@@ -85,14 +85,11 @@ def merge_inside(tower: Any, schedule: MergeSchedule) -> None:
 
 
 def unmerge_rows(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Give every patch the token that stands for it.
+    """Give every patch the token that stands for it, (B, N, C).
 
     Args:
         tokens: (B, S, C) merged.
         rows: (B, N) rows of `tokens` flattened over the batch.
-
-    Returns:
-        (B, N, C).
     """
     return tokens.flatten(0, 1)[rows]
 

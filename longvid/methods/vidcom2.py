@@ -107,14 +107,11 @@ def frame_counts(scales: Tensor, num_tokens: int) -> Tensor:
 
 
 def keep_unlike(x: Tensor, base: float) -> Tensor:
-    """Mark the tokens that VidCom2 keeps.
+    """Mark the tokens that VidCom2 keeps, (T, n) bool.
 
     Args:
         x: (T, n, D) float.
         base: Share that stays, about: every frame rounds by itself.
-
-    Returns:
-        (T, n) bool.
     """
     scores = score(x, steady_channels(x))
     counts = frame_counts(frame_scales(scores.video, base), x.shape[1])

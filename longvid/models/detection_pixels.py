@@ -61,14 +61,11 @@ def grounding_dino_size(
 
 
 def grounding_dino_pixels(picture: np.ndarray, shortest: int = 800, longest: int = 1333) -> Tensor:
-    """Resize a picture as Pillow does, bilinearly, and normalise it.
+    """Resize a picture as Pillow does, bilinearly, and normalise it, (1, 3, h, w) float32.
 
     Args:
         picture: (H, W, 3) uint8.
         shortest, longest: Edges that the result has at most.
-
-    Returns:
-        (1, 3, h, w) float32.
     """
     height, width = grounding_dino_size(picture.shape[0], picture.shape[1], shortest, longest)
     return resized_pixels(picture, height, width)

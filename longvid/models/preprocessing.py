@@ -133,14 +133,11 @@ class PixelFormat:
     def normalize(
         self, frames: torch.Tensor, device: str = "cpu", dtype: torch.dtype | None = None
     ) -> torch.Tensor:
-        """Return (frames * rescale - mean) / std.
+        """Return (frames * rescale - mean) / std, (T, 3, H, W).
 
         Args:
             frames: (T, 3, H, W) uint8.
             device, dtype: Of the result; float32 if no type is named.
-
-        Returns:
-            (T, 3, H, W).
         """
         mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)

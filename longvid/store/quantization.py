@@ -66,15 +66,12 @@ def quantise(values: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tenso
 def dequantise(
     stored: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype, width: int | None = None
 ) -> torch.Tensor:
-    """Return stored rows as floating point.
+    """Return stored rows as floating point, (N, D).
 
     Args:
         stored, scale: As `quantise` returned them.
         dtype: What int8 and int4 rows become: the type they had before. Others stay as stored.
         width: D; None is as much as the bytes hold, which under int4 is one more than an odd D.
-
-    Returns:
-        (N, D).
     """
     if scale is None:
         return stored

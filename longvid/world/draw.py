@@ -160,14 +160,11 @@ class Painter:
 
     @torch.no_grad()
     def draw(self, table: ShotTable, shot_index: Tensor, fraction: Tensor) -> Tensor:
-        """Draw N frames.
+        """Draw N frames, (N, 3, size, size) uint8 RGB.
 
         Args:
             shot_index: (N,) int64 rows of the table.
             fraction: (N,) float32 in [0, 1], how much of the shot has passed.
-
-        Returns:
-            (N, 3, size, size) uint8 RGB.
         """
         poses = pose(table, shot_index, fraction)
         shots, inverse = torch.unique(shot_index, return_inverse=True)

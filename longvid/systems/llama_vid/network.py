@@ -170,15 +170,12 @@ class LlamaVid(nn.Module):
     def context_token(
         self, text_query: Tensor, x: Tensor, query_mask: Tensor | None = None
     ) -> Tensor:
-        """Average what the text queries see in each frame and project it.
+        """Average what the text queries see in each frame and project it, (F, 1, D).
 
         Args:
             text_query: (F, M, C) float.
             x: (F, P, C) float, patches without CLS.
             query_mask: (F, M) bool, false for queries that the average leaves out.
-
-        Returns:
-            (F, 1, D).
         """
         if self.config.context == "paper":
             context = paper_context(text_query, x, query_mask)
@@ -199,15 +196,12 @@ class LlamaVid(nn.Module):
     def token_generation(
         self, text_query: Tensor, x: Tensor, query_mask: Tensor | None = None
     ) -> Tensor:
-        """Put the context token before the content tokens of each frame.
+        """Put the context token before the content tokens of each frame, (F, 1 + n, D).
 
         Args:
             text_query: (F, M, C) float.
             x: (F, P, C) float, patches without CLS.
             query_mask: (F, M) bool, false for queries that the context token leaves out.
-
-        Returns:
-            (F, 1 + n, D).
         """
         context = self.context_token(text_query, x, query_mask)
         return torch.cat([context, self.content_tokens(x)], dim=1)

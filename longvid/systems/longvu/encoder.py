@@ -230,14 +230,11 @@ class Worker(TextWorker[DualEncoder]):
 
 
 def pad_to_square(frames: Tensor, fill: Sequence[int]) -> Tensor:
-    """Centre frames on a square of one colour.
+    """Centre frames on a square of one colour, (T, 3, S, S) uint8, S = max(H, W).
 
     Args:
         frames: (T, 3, H, W) uint8.
         fill: RGB, 0 to 255.
-
-    Returns:
-        (T, 3, S, S) uint8, S = max(H, W).
 
     Source: LongVU, `mm_datautils.py` expand2square.
     """

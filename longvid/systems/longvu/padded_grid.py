@@ -56,15 +56,12 @@ def content_box(side: int, width: int, height: int) -> tuple[slice, slice]:
 
 
 def content_mask(side: int, width: int, height: int) -> Tensor:
-    """Mark the cells of a square grid that a picture of this shape fills.
+    """Mark the cells of a square grid that a picture of this shape fills, (side, side) bool.
 
     Args:
         side: Side of the grid.
         width: Width of the picture before padding.
         height: Height of the picture.
-
-    Returns:
-        (side, side) bool.
 
     Source: LongVU, `cambrian_arch.py` unmask_attention_mask.
     """
@@ -152,14 +149,11 @@ def resize_grid(x: Tensor, side: int) -> Tensor:
 
 
 def with_newlines(x: Tensor, newline: Tensor) -> Tensor:
-    """End each row of a grid with the newline token and flatten the grid.
+    """End each row of a grid with the newline token and flatten the grid, (F, h * (w + 1), D).
 
     Args:
         x: (F, h, w, D).
         newline: (D,) learned.
-
-    Returns:
-        (F, h * (w + 1), D).
 
     Source: LongVU, `cambrian_arch.py` (`image_newline`).
     """

@@ -43,14 +43,11 @@ def chosen_experts(
 
 
 def align_tokens(tokens: Tensor, count: int) -> Tensor:
-    """Resize a square grid of tokens to another: bilinear in float32.
+    """Resize a square grid of tokens to another: bilinear in float32, (B, count, C).
 
     Args:
         tokens: (B, N, C) in reading order.
         count: Tokens wanted.
-
-    Returns:
-        (B, count, C).
 
     Raises:
         OpError: One of the two is no square.
