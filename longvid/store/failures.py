@@ -65,17 +65,12 @@ class _Rows:
 
 
 class FailureLog:
-    """The failures of one store."""
+    """The failures of one store; the methods are those of `Store`."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     def record(self, failures: Sequence[Failure]) -> None:
-        """Add failures, in one object, with local paths made absolute.
-
-        Raises:
-            StoreError: They cannot be written.
-        """
         if not failures:
             return
         now = time.time()
@@ -115,21 +110,11 @@ class FailureLog:
         return sorted(chosen, key=lambda f: (f.path, f.start_seconds or 0.0, f.stage, f.video_id))
 
     def damaged(self) -> dict[str, str]:
-        """Return a sentence for each object of the log whose rows are lost, by name."""
         return self._rows(self._names()).damaged
 
     def clear(
         self, names: Collection[str] | None = None, only: Callable[[Failure], bool] | None = None
     ) -> None:
-        """Forget failures.
-
-        Args:
-            names: Video ids or paths; None means all.
-            only: Chooses among these.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
         wanted = {*(names or ()), *map(stored_path, names or ())}
         gone = [
             _cleared_row(event.event)

@@ -71,7 +71,7 @@ class SegmentSearch:
         num_videos: int,
     ) -> list[Hit]:
         """Search the index, brought up to date in memory first."""
-        query = self._query(embedding, top_k)
+        query = self.query_of(embedding, top_k)
         with self._lock:
             catalog = self._catalogs.current()
             manifests = catalog.manifests()
@@ -130,20 +130,17 @@ class SegmentSearch:
         """Join what shards found, in the time of a player."""
         return _shown(best_hits(hits, top_k), self._catalogs.current())
 
+    def clear(self) -> None:
+        with self._lock:
+            self._vectors.clear()
+            self._of_videos.clear()
+
     def query_of(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
         """Return a query as shards take it, (E,) float32.
 
         Raises:
             StoreError: It is of another width or not finite.
         """
-        return self._query(embedding, top_k)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._vectors.clear()
-            self._of_videos.clear()
-
-    def _query(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
         if tuple(embedding.shape) != (self._header.embedding_width,):
             raise StoreError(
                 f"The query's embedding is {tuple(embedding.shape)} and the store "

@@ -67,7 +67,6 @@ class VideoObjects:
         return write_once(self._objects, path_name(video_id, path), data)
 
     def remove_path(self, video_id: str, path: str) -> None:
-        """Forget a name of a video."""
         self._objects.remove([path_name(video_id, path)])
 
     def tag(self, video_id: str, tags: Tags) -> bool:
@@ -80,7 +79,6 @@ class VideoObjects:
         return write_tags(self._objects, video_id, tags)
 
     def remove(self, video_ids: Iterable[str]) -> None:
-        """Remove videos: first what makes each visible, then its objects."""
         for video_id in video_ids:
             manifest = manifest_name(video_id)
             folder = manifest.rpartition("/")[0]
