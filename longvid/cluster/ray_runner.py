@@ -77,16 +77,9 @@ def run_job(
     together: bool = False,
     tags: Mapping[str, str] | None = None,
 ) -> IndexReport:
-    """Do what `index` does with actors that were started; with `together`, begin when all are up.
+    """Do what `index` does with actors that were started and are ended; names are absolute.
 
-    Args:
-        inputs: As `index` has them, local names absolute.
-        store_uri: Where the store is.
-        config: The whole configuration.
-        actors: Ended when this returns, or raises.
-        on_progress: As `index` has it.
-        together: As a measurement wants it.
-        tags: As `index` has them.
+    With `together`, begin when all are up.
     """
     from longvid.cluster.job import Job
     from longvid.cluster.progress_thread import ProgressThread
