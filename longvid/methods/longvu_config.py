@@ -42,10 +42,6 @@ class LongVUConfig:
         drop_threshold: Tokens as similar to their chunk's first frame as this are dropped.
         orientation: "hw": heights and widths of a video are confused when padding is cut, as
             released; "wh": the padding is what is cut.
-        frame_pos: Add the position of the frame to its tokens.
-        cosine_of_sine: Odd components of that position are the cosine of the sine, as released;
-            otherwise the cosine of the angle.
-        padding_side: Where shorter samples of a batch are padded, "right" or "left".
 
     Source: LongVU sections 3.2 to 3.4, `cambrian_arch.py`, `train.py`.
     """
@@ -68,9 +64,6 @@ class LongVUConfig:
     chunk: int = 8
     drop_threshold: float = 0.8
     orientation: str = "hw"
-    frame_pos: bool = False
-    cosine_of_sine: bool = True
-    padding_side: str = "right"
 
     def __post_init__(self) -> None:
         for name in ("image_token_len", "query_num"):
@@ -88,12 +81,8 @@ class LongVUConfig:
                 f"longvu.dino_threshold must be above 0, got {self.dino_threshold}; at 0 not even "
                 "the middle frame of a window survives."
             )
-        for name, allowed in (
-            ("orientation", ("hw", "wh")),
-            ("score_resolution", ("low", "high")),
-            ("padding_side", ("right", "left")),
-        ):
-            require_one_of(f"longvu.{name}", getattr(self, name), allowed)
+        require_one_of("longvu.orientation", self.orientation, ("hw", "wh"))
+        require_one_of("longvu.score_resolution", self.score_resolution, ("low", "high"))
 
     @property
     def high_side(self) -> int:

@@ -18,7 +18,7 @@ from longvid.systems.longvu.padded_grid import (
 )
 from longvid.systems.longvu.sva import SpatialVisionAggregator, VisionTokenSampler
 from tests.parity.golden_file import GoldenFile
-from tests.reference.longvu_composition import LongVU, VisualBlock
+from tests.reference.longvu_composition import LongVU, ReferenceConfig, VisualBlock
 from tests.reference.longvu_positions import frame_positions
 from tests.reference.methods import frame_similarity_slowly
 
@@ -117,11 +117,11 @@ def check_frame_positions(golden: GoldenFile) -> None:
     golden.close("out", frame_positions(golden.tensor("t"), width))
 
 
-def _config(golden: GoldenFile) -> LongVUConfig:
+def _config(golden: GoldenFile) -> ReferenceConfig:
     assert golden.text("cfg/mm_projector_type") == "sva"
     max_length = golden.number("cfg/tokenizer_model_max_length")
     golden.same("tokenizer_model_max_length", max_length)
-    return LongVUConfig(
+    return ReferenceConfig(
         pad_token_id=_pad_token_id(golden.text("cfg/model_type")),
         image_token_len=golden.number("cfg/image_token_len"),
         query_num=golden.number("query_num"),

@@ -6,6 +6,7 @@ arrays prove, fed by the model library's own longvu_towers.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.parity.golden_file import GoldenFile
 from tests.parity.llama_vid_folder import Recorder, Table
 from tests.parity.test_golden import DIRECTORY
 from tests.parity.test_published_slowfast import CLIP, frames_of
-from tests.reference.longvu_composition import LongVU, VisualBlock
+from tests.reference.longvu_composition import LongVU, ReferenceConfig, VisualBlock
 
 NEW_TOKENS = 6
 IMAGE = -200
@@ -210,7 +211,7 @@ def test_a_video_is_answered_as_by_the_proven_numerics(
     embed = text.get_input_embeddings()
     settings = read_settings(folder, orientation="hw" if faithful else "wh")
     model = LongVU(
-        settings,
+        ReferenceConfig(**dataclasses.asdict(settings)),
         aggregator.aggregate,
         aggregator.project,
         torch.load(folder / "pytorch_model.bin")["model.image_newline"],

@@ -36,6 +36,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceConfig(LongVUConfig):
+    """Settings of LongVU, with those that no released checkpoint uses.
+
+    Args:
+        frame_pos: Add the position of the frame to its tokens.
+        cosine_of_sine: Odd components of that position are the cosine of the sine, as released;
+            otherwise the cosine of the angle.
+        padding_side: Where shorter samples of a batch are padded, "right" or "left".
+    """
+
+    frame_pos: bool = False
+    cosine_of_sine: bool = True
+    padding_side: str = "right"
+
+
 # The id that stands for the video in a tokenised prompt.
 IMAGE_TOKEN_ID = -200
 
@@ -95,7 +111,7 @@ class LongVU:
         embed: Maps token ids (L,) to (L, D): the language model's embedding.
     """
 
-    config: LongVUConfig
+    config: ReferenceConfig
     aggregate: Callable[[Sequence[Tensor], int, int], Tensor]
     project: Callable[[Tensor], Tensor]
     newline: Tensor

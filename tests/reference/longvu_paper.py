@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from longvid.methods.longvu_config import LongVUConfig
+from tests.reference.longvu_composition import ReferenceConfig
 
 #: Windows of 8 frames, compared with the others only and with no frame forced, always reduced and
 #: without a limit; the low resolution when over budget; threshold 0.75 for STC; padding cut the
 #: right way round. Source: LongVU sections 3.2 to 3.4.
-PAPER = LongVUConfig(
+PAPER = ReferenceConfig(
     window=8,
     include_self=False,
     force_middle=False,

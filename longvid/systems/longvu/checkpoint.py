@@ -38,7 +38,6 @@ _NAMES = {
     "inference_max_length": "answer_length",
     "dino_threshold": "dino_threshold",
     "drop_threshold": "drop_threshold",
-    "frame_pos": "frame_pos",
 }
 
 

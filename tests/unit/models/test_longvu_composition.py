@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from longvid.errors import BudgetError, ConfigError, OpError
-from longvid.methods.longvu_config import LongVUConfig
 from longvid.methods.stc import spatial_token_compression
 from longvid.systems.longvu.padded_grid import resize_grid, resolution, with_newlines
-from tests.reference.longvu_composition import LongVU, PreparedInputs, VisualBlock
+from tests.reference.longvu_composition import LongVU, PreparedInputs, ReferenceConfig, VisualBlock
 from tests.reference.longvu_paper import PAPER
 
 WIDTH = 4
 PAD = 59
-CONFIG = LongVUConfig(
+CONFIG = ReferenceConfig(
     image_token_len=36, query_num=36, lowres_side=4, max_length=600, pad_token_id=PAD
 )
 PROMPT = [1, 2, 3, -200, 10, 11, 12]
@@ -37,7 +36,7 @@ def _block(num_frames: int, height: int = 100, width: int = 100, seed: int = 0) 
 
 
 def _prepare(
-    config: LongVUConfig,
+    config: ReferenceConfig,
     *blocks: VisualBlock,
     ids: Tensor | None = None,
     mask: Tensor | None = None,

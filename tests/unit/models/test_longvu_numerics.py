@@ -139,7 +139,6 @@ def test_no_frames_and_impossible_settings_are_refused() -> None:
         {"window": 0},
         {"orientation": "hwc"},
         {"score_resolution": "mid"},
-        {"padding_side": "top"},
         {"max_frames": -1},
     ):
         with pytest.raises(ConfigError):
