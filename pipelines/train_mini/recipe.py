@@ -20,7 +20,7 @@ class Recipe:
     tower_warmup: int = 100
     weight_decay: float = 0.02
     clip: float = 1.0
-    text_steps: int = 1200
+    text_steps: int = 800
     text_texts: int = 192
     text_rate: float = 1.5e-3
     search_steps: int = 1500

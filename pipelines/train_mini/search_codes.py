@@ -3,8 +3,10 @@
 Asked only that frames which fit a text be nearer than others, the embedder learns the sum of a
 shape and a colour, and takes a red star beside a blue ring for a blue star. So what its vectors
 shall be is given: a pair of shape and colour has a code of its own with a share of its shape's and
-its colour's, a sign and a background have theirs. A frame is the sum of what it shows, a text the
-code of what it names, and one that names no place has a code that no frame has.
+its colour's, a sign and a background have theirs. A frame has the same share of the code of each
+thing that it shows, however many they are, so that a cosine tells whether a thing is there; the
+rest is its background's, so that shots with little in them differ too. A text is the code of what
+it names; one that names no place is far from every background.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from longvid.world.draw import Poses
 
 _SHARE = 0.1
 """Of a pair's code, what its shape has, and what its colour has: so that "a star" finds any."""
-_BACKGROUND = 0.4
-"""Of a background in a frame, beside 1 for each pair and sign."""
-_BESIDE = 0.5
-"""Of a thing in a text that names a sign with it, and of a background that is named with a pair."""
+_MOST_SHOWN = 5.2
+"""Squared length of the sum of what a frame can show: four pairs, a sign and some background."""
+_WITH = 0.7
+"""Of a thing in a text that names a sign with it."""
+_ON = 0.3
+"""Of a background in a text that names a thing on it."""
 
 _OF_ANY = (
     "{o}",
@@ -131,8 +135,8 @@ _KINDS: tuple[tuple[tuple[str, ...], float, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Unit vectors, all of width E: pairs (shapes, colours, E), shapes, colours, signs, backgrounds
-    and placeless (E,).
+    """Unit vectors, all of width E: pairs (shapes, colours, E), shapes, colours, signs and
+    backgrounds.
     """
 
     pairs: Tensor
@@ -140,16 +144,15 @@ class Codes:
     colors: Tensor
     signs: Tensor
     backgrounds: Tensor
-    placeless: Tensor
 
     @classmethod
     def drawn(cls, seed: int, device: torch.device | str = "cpu") -> Codes:
         """Take orthogonal directions at random; the same seed gives the same."""
         num_pairs = len(SHAPES) * len(COLORS)
-        sizes = (num_pairs, len(SHAPES), len(COLORS), len(SIGNS), len(BACKGROUNDS), 1)
+        sizes = (num_pairs, len(SHAPES), len(COLORS), len(SIGNS), len(BACKGROUNDS))
         noise = torch.randn(TOWER_WIDTH, TOWER_WIDTH, generator=torch.Generator().manual_seed(seed))
         parts = torch.linalg.qr(noise)[0][: sum(sizes)].to(device).split(sizes)
-        alone, shape, color, signs, backgrounds, placeless = parts
+        alone, shape, color, signs, backgrounds = parts
         alone = alone.reshape(len(SHAPES), len(COLORS), TOWER_WIDTH)
         pairs = (1 - 2 * _SHARE) ** 0.5 * alone + _SHARE**0.5 * (shape[:, None] + color[None])
         return cls(
@@ -158,7 +161,6 @@ class Codes:
             colors=F.normalize(pairs.sum(0), dim=-1),
             signs=signs,
             backgrounds=backgrounds,
-            placeless=placeless[0],
         )
 
     @property
@@ -169,8 +171,8 @@ class Codes:
     def text(self, shape: int, color: int, sign: int, background: int) -> Tensor:
         """Return what a text shall be that names these; -1 for what it does not name."""
         if max(shape, color, sign, background) < 0:
-            return self.placeless
-        code = torch.zeros_like(self.placeless)
+            return -F.normalize(self.backgrounds.sum(0), dim=0)
+        code = torch.zeros_like(self.signs[0])
         if shape >= 0 and color >= 0:
             code = self.pairs[shape, color]
         elif shape >= 0:
@@ -179,9 +181,9 @@ class Codes:
             code = self.colors[color]
         is_named = max(shape, color) >= 0
         if sign >= 0:
-            code = self.signs[sign] + _BESIDE * code
+            code = self.signs[sign] + _WITH * code
         if background >= 0:
-            code = code + (_BESIDE if is_named else 1.0) * self.backgrounds[background]
+            code = code + (_ON if is_named else 1.0) * self.backgrounds[background]
         return F.normalize(code, dim=0)
 
     def frames(self, poses: Poses, scenery: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,8 +200,11 @@ class Codes:
         pairs[frame, poses.shape[frame, slot] * len(COLORS) + poses.color[frame, slot]] = True
         signs = F.one_hot(scenery[:, 4].long() + 1, len(SIGNS) + 1)[:, 1:].bool()
         shown = torch.cat([pairs, signs], dim=1)
+        content = shown.float() @ self.bank / _MOST_SHOWN**0.5
+        # Pairs that share a shape or a colour add up to a little more than others.
+        rest = (1 - content.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
         behind = self.backgrounds[scenery[:, 0].long()]
-        return F.normalize(shown.float() @ self.bank + _BACKGROUND * behind, dim=-1), shown
+        return F.normalize(content + rest * behind, dim=-1), shown
 
 
 def draw_texts(rng: np.random.Generator, num_texts: int, codes: Codes) -> tuple[list[str], Tensor]:
