@@ -26,8 +26,8 @@ from longvid.world.film import write_film
 from longvid.world.scene import make_film
 
 _FIRST_SEED = 30_000_000
-_NUM_FILMS = 14
-_RIDGE = 0.1
+_NUM_FILMS = 40
+_RIDGE = 0.03
 _THRESHOLD = 0.3
 _SHOWN_FRAMES = 8
 _SENTENCE = (
@@ -72,7 +72,7 @@ def _film(folder: Path, number: int) -> Path:
     if not path.exists():
         film = make_film(_FIRST_SEED + number, 0, duration_seconds=60, num_needles=2)
         # Sizes, rates and qualities differ, so that none of them is what the score sees.
-        size, fps = (128 if number < 10 else 256), (10 if number % 3 else 24)
+        size, fps = (128 if number % 14 < 10 else 256), (10 if number % 3 else 24)
         crf = 20 if number % 2 else 30
         write_film(film, path, size=size, fps=fps, crf=crf)
     return path

@@ -6,7 +6,8 @@ shall be is given: a pair of shape and colour has a code of its own with a share
 its colour's, a sign and a background have theirs. A frame has the same share of the code of each
 thing that it shows, however many they are, so that a cosine tells whether a thing is there; the
 rest is its background's, so that shots with little in them differ too. A text is the code of what
-it names; one that names no place is far from every background.
+it names, for a pair without those shares: a frame with the shape in another colour is as far as any
+other. One that names no place is far from every background.
 """
 
 from __future__ import annotations
@@ -135,11 +136,12 @@ _KINDS: tuple[tuple[tuple[str, ...], float, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Unit vectors, all of width E: pairs (shapes, colours, E), shapes, colours, signs and
-    backgrounds.
+    """Unit vectors, all of width E: pairs (shapes, colours, E), alone (the same without what they
+    share), shapes, colours, signs and backgrounds.
     """
 
     pairs: Tensor
+    alone: Tensor
     shapes: Tensor
     colors: Tensor
     signs: Tensor
@@ -157,6 +159,7 @@ class Codes:
         pairs = (1 - 2 * _SHARE) ** 0.5 * alone + _SHARE**0.5 * (shape[:, None] + color[None])
         return cls(
             pairs=pairs,
+            alone=alone,
             shapes=F.normalize(pairs.sum(1), dim=-1),
             colors=F.normalize(pairs.sum(0), dim=-1),
             signs=signs,
@@ -174,7 +177,7 @@ class Codes:
             return -F.normalize(self.backgrounds.sum(0), dim=0)
         code = torch.zeros_like(self.signs[0])
         if shape >= 0 and color >= 0:
-            code = self.pairs[shape, color]
+            code = self.alone[shape, color]
         elif shape >= 0:
             code = self.shapes[shape]
         elif color >= 0:

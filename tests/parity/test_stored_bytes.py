@@ -1,8 +1,8 @@
 """What is stored of the clips of tests/data is what it was: manifests byte for byte.
 
-`manifests_mini.json` holds what the code from before objects had seals stored. The values of
-embeddings, and so the checksums of chunks, depend on the processor and on torch; on others than
-those of the recordings, the counts must still be the same.
+`manifests_mini.json` holds what the code from before objects had seals stores with mini's weights.
+The values of embeddings, and so the checksums of chunks, depend on the processor and on torch; on
+others than those of the recordings, the counts must still be the same.
 """
 
 from __future__ import annotations
