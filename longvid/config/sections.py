@@ -82,6 +82,9 @@ class Ask:
         min_score: If the best segment scores less, a question about one video describes nothing in
             it ("what comes first?"), and frames spread evenly over the whole video are shown. -1
             trusts every search; other values suit one embedder.
+        fit_score: If the best segment scores less, an answer and a search say that nothing was
+            found that fits; what scores less is not counted where a question asks for every place.
+            No less than `min_score`.
         max_shot_frames: Show, instead of whole segments, at most this many frames of the shot of
             each found segment's best frame, with the shots right before and after it, within
             `context_segments` of it. 0, and `num_segments = 0`, show whole segments.
@@ -135,6 +138,7 @@ class Ask:
     num_videos: int = 0
     context_segments: int = 0
     min_score: float = -1.0
+    fit_score: float = -1.0
     max_shot_frames: int = 0
     max_neighbor_shot_frames: int = 4
     cut_similarity: float = 0.5
@@ -157,6 +161,11 @@ class Ask:
     text_weight: float = 1.0
     text_embedder: str = ""
     text_embedder_weight: float = 1.0
+
+    @property
+    def fitting(self) -> float:
+        """The least score of what fits a question."""
+        return max(self.min_score, self.fit_score)
 
     def __post_init__(self) -> None:
         for name, known in _ASK_WORDS.items():

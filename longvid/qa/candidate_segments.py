@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from longvid.config import Ask
 from longvid.errors import QuestionError, StoreError
 from longvid.qa.moment_score import rescored
 from longvid.qa.routing import Route
@@ -101,7 +102,7 @@ class CandidateSearch:
         num_segments = self._ask.num_segments and max(self._ask.num_segments, at_least)
         hits = self.hits(query, num_segments)
         if self._route.only_fitting:
-            hits = [hit for hit in hits if hit.score >= self._ask.min_score] or hits[:1]
+            hits = [hit for hit in hits if hit.score >= self._ask.fitting] or hits[:1]
         return hits
 
     def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
@@ -109,13 +110,13 @@ class CandidateSearch:
         return rescored(hits, segments, query.embedding, self._ask.moment_share)
 
     def note(self, query: Query, hits: Sequence[Hit]) -> str:
-        """Return a caveat where nothing fits a question to a whole store, "" where something does.
+        """Return a caveat where nothing fits a question, "" where something does.
 
         A question about one video may name no place in it; it is shown frames from all of it.
         """
-        if len(query.question.video_ids) == 1:
+        if hits and self.is_nothing(query, hits):
             return ""
-        return nothing_fits([hit.score for hit in hits], self._ask.min_score)
+        return nothing_fits([hit.score for hit in hits], self._ask)
 
     def load(
         self, query: Query, hits: list[Hit], budget: int, *, is_found: bool = False
@@ -178,15 +179,16 @@ def evenly(num_places: int, count: int) -> list[int]:
     return [(2 * k * (num_places - 1) + steps) // (2 * steps) for k in range(steps + 1)]
 
 
-def nothing_fits(scores: Sequence[float], min_score: float) -> str:
-    """Return a caveat where the best of some scores is below the least that counts, else "".
+def nothing_fits(scores: Sequence[float], ask: Ask) -> str:
+    """Return a caveat where the best of some scores is below the least that fits, else "".
 
-    >>> nothing_fits([-0.028, -0.1], 0.15)
-    'Nothing was found that fits: the best score is -0.028, below 0.15 (ask.min_score).'
+    >>> nothing_fits([-0.028, -0.1], Ask(fit_score=0.15))
+    'Nothing was found that fits: the best score is -0.028, below 0.15 (ask.fit_score).'
     """
-    if not scores or max(scores) >= min_score:
+    if not scores or max(scores) >= ask.fitting:
         return ""
+    name = "fit_score" if ask.fit_score >= ask.min_score else "min_score"
     return (
-        f"Nothing was found that fits: the best score is {max(scores):.3f}, below {min_score:g} "
-        "(ask.min_score)."
+        f"Nothing was found that fits: the best score is {max(scores):.3f}, below "
+        f"{ask.fitting:g} (ask.{name})."
     )

@@ -18,7 +18,7 @@ class Route:
     Args:
         ask: The settings for it.
         spreads: Show frames spread over the whole video, whatever the search finds.
-        only_fitting: Show no segment that scores less than `ask.min_score`.
+        only_fitting: Show no segment that scores less than `ask.fitting`.
     """
 
     ask: Ask

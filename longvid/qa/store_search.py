@@ -161,7 +161,7 @@ class StoreSearch:
         """Return the caveats about what was found in some segments, best first."""
         notes = (
             self.embedder.note,
-            nothing_fits(scores, self.config.ask.min_score),
+            nothing_fits(scores, self.config.ask),
             *footage_notes(self.store, self.config.llm, keys),
         )
         return [note for note in notes if note]

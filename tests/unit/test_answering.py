@@ -110,8 +110,26 @@ def test_places_are_spread_with_both_ends() -> None:
     assert evenly(1, 4) == [0]
 
 
+def test_what_fits_badly_is_shown_with_a_note(small_store: Path) -> None:
+    where = "where is the star?"
+    settings = ["ask.num_segments=1", "ask.min_score=-1", "ask.fit_score=1.1"]
+    qa = VideoQA(small_store, load_config("mini", settings))
+    name = qa.store.videos()[0].video.path
+    for video in (name, None):
+        answer = qa.ask(where, video=video)
+        assert "Nothing was found that fits" in answer.note
+        assert "below 1.1 (ask.fit_score)" in answer.note
+    trusting = VideoQA(small_store, load_config("mini", [*settings[:2], "ask.fit_score=-1"]))
+    trusted = trusting.ask(where, video=name)
+    assert "Nothing was found" not in trusted.note
+    assert trusted.evidence == qa.ask(where, video=name).evidence
+    # What names no place is shown the whole video, where nothing has to fit.
+    nowhere = VideoQA(small_store, load_config("mini", ["ask.min_score=1.1"]))
+    assert "Nothing was found" not in nowhere.ask(where, video=name).note
+
+
 def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Path) -> None:
-    config = load_config("mini", ["ask.num_segments=1", "ask.min_score=1.1"])
+    config = load_config("mini", ["ask.num_segments=1", "ask.min_score=1.1", "ask.route=none"])
     qa = VideoQA(small_store, config)
     longest = max(qa.store.videos(), key=lambda stored: stored.num_segments)
     assert longest.num_segments > 2

@@ -154,7 +154,7 @@ def _found(
         return _spread(query, segments, budget)
     hits = [index for index, _ in ranked[: route.ask.num_segments]]
     if route.only_fitting:
-        hits = [index for index, score in ranked if score >= search.min_score][: len(hits)]
+        hits = [index for index, score in ranked if score >= search.fitting][: len(hits)]
     reach = route.ask.context_segments
     near = {hit + step for hit in hits for step in range(-reach, reach + 1)}
     chosen = [segments[index] for index in sorted(near & set(range(len(segments))))]

@@ -182,7 +182,14 @@ def nothing(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
             Row(task, subject, "threshold", threshold, ""),
             Row(task, subject, "area under the curve", _area(there, absent), ""),
         ]  # fmt: skip
-    return rows
+    absent, there = values["best score"]
+    least = config.ask.fitting
+    subject = f"ask.fit_score = {least:g} (n={len(there)} there, {len(absent)} not)"
+    return [
+        *rows,
+        Row(task, subject, "false answers", statistics.fmean(v >= least for v in absent), ""),
+        Row(task, subject, "true ones refused", statistics.fmean(v < least for v in there), ""),
+    ]
 
 
 def _pairs(film: Film, sample_fps: float) -> Iterator[tuple[str, bool]]:
