@@ -66,13 +66,18 @@ _ENDINGS = re.compile(
 )
 _VERB_BETWEEN = re.compile(r"\b(?:are|is|was|were) (?=(?:on|in|with|at|near|behind|under)\b)")
 _ARTICLE = re.compile(r"^(?:the|a|an|any|some) ")
-_JOINED = re.compile(r"[,;]? and (?=(?:what|which|where|when|how|who|why|is|are|does|do|did)\b)")
-_MARK = re.compile(r"\s*\?\s*$")
+_JOINED = re.compile(
+    r"(?: ?[,;?]? (?:and|&)| ?[;?]) (?=(?:what|which|where|when|how|who|why|is|are|does|do|did)\b)",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r" ?\?$")
 #: A part with one of these asks about the place of the part before it.
 _POINTS_BACK = re.compile(
     r"\b(it|its|they|them|their|he|his|him|she|her|hers|this|that|these|those|then|else)\b"
     r"|\bthere$"
 )
+#: A part that ends so is about the thing that the next one names.
+_UNFINISHED = re.compile(r"\b(before|after|behind|in front of|next to|near|under|above|below)$")
 #: A caption is a description, not a text: embedders cut what is longer.
 _MOST_WORDS = 32
 
@@ -131,11 +136,18 @@ def places_of(text: str) -> tuple[str, ...]:
     >>> places_of("where is the red star and what color is it?")
     ('where is the red star and what color is it?',)
     """
-    mark = _MARK.search(text)
-    parts = [part for part in _JOINED.split(_MARK.sub("", text)) if part.strip()]
-    if len(parts) < 2 or any(_POINTS_BACK.search(part.casefold()) for part in parts[1:]):
+    words = " ".join(text.split())
+    mark = _MARK.search(words)
+    parts = [part for part in _JOINED.split(_MARK.sub("", words)) if part]
+    folded = [part.casefold() for part in parts]
+    if (
+        len(parts) < 2
+        or any(" " not in part for part in parts)  # "who sings and why?"
+        or any(_POINTS_BACK.search(part) for part in folded[1:])
+        or any(_UNFINISHED.search(part) for part in folded[:-1])
+    ):
         return (text,)
-    return tuple(part + (mark[0].rstrip() if mark else "") for part in parts)
+    return tuple(part + (mark[0] if mark else "") for part in parts)
 
 
 def search_forms(text: str, forms: str) -> list[str]:

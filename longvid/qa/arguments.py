@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from longvid.errors import BudgetError, QuestionError, StoreError, shown
+from longvid.errors import BudgetError, QuestionError, StoreError, counted, shown
 from longvid.protocols import LanguageModelPart
 from longvid.store import Store
 from longvid.types import Question
@@ -49,16 +49,22 @@ def video_name(video: object) -> str:
     return name
 
 
-def require_budget(budget: object) -> None:
-    """Refuse what is no number of tokens.
+def budget_share(budget: object, num_parts: int) -> int:
+    """Return the visual tokens for each of the questions that one question joins.
 
     Raises:
-        BudgetError: It is no whole number of at least 1.
+        BudgetError: The budget is no whole number of at least 1, or less than one token for each.
     """
     if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
         raise BudgetError(
             f"budget must be a whole number of visual tokens, at least 1, got {shown(budget)}."
         )
+    if budget < num_parts:
+        raise BudgetError(
+            f"A budget of {counted(budget, 'visual token')} is too small for {num_parts} questions "
+            "joined in one; raise it, or ask them one by one."
+        )
+    return budget // num_parts
 
 
 def require_top_k(top_k: object) -> None:

@@ -6,15 +6,18 @@ searched for, shown and answered by itself, with its share of the budget.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, zip_longest
-from operator import itemgetter
 
 from longvid.config import Ask
+from longvid.errors import shown
 from longvid.protocols import AnswerListener
 from longvid.question_form import places_of
 from longvid.types import Answer, Evidence, Failure, Question, Segment, Selection
+
+_SENTENCE_END = re.compile(r"(?<=\.) ")
 
 
 def parts_of(question: Question, ask: Ask) -> tuple[Question, ...]:
@@ -28,11 +31,12 @@ def parts_of(question: Question, ask: Ask) -> tuple[Question, ...]:
     return tuple(replace(question, text=text) for text in texts)
 
 
-def answer_of(given: Sequence[Answer], num_evidence: int) -> Answer:
+def answer_of(parts: Sequence[Question], given: Sequence[Answer], num_evidence: int) -> Answer:
     """Return the answer to a question from those to its parts.
 
     Args:
-        given: One a part, in order.
+        parts: In order.
+        given: One a part.
         num_evidence: The most spans, the best of each part first.
     """
     if len(given) == 1:
@@ -47,28 +51,43 @@ def answer_of(given: Sequence[Answer], num_evidence: int) -> Answer:
         prompt_tokens=sum(answer.prompt_tokens for answer in given),
         output_tokens=sum(answer.output_tokens for answer in given),
         seconds=seconds,
-        note=" ".join(dict.fromkeys(answer.note for answer in given if answer.note)),
+        note=_note(parts, given),
         tracks=tuple(chain.from_iterable(answer.tracks for answer in given)),
         experts=tuple(dict.fromkeys(chain.from_iterable(answer.experts for answer in given))),
     )
 
 
+def _note(parts: Sequence[Question], given: Sequence[Answer]) -> str:
+    """Return what is to be known of all answers, and of single ones with their question."""
+    noted = [_SENTENCE_END.split(answer.note) if answer.note else [] for answer in given]
+    of_all = [sentence for sentence in noted[0] if all(sentence in one for one in noted)]
+    sentences = list(of_all)
+    for part, of_one in zip(parts, noted, strict=True):
+        own = [sentence for sentence in of_one if sentence not in of_all]
+        if own:
+            sentences += [f"{shown(part.text)}:", *own]
+    return " ".join(sentences)
+
+
 def answers_of(
-    answers: Sequence[Answer | Failure], owners: Sequence[int], num_evidence: int
+    asked: Sequence[tuple[int, Question]],
+    answers: Sequence[Answer | Failure],
+    num_evidence: int,
 ) -> list[Answer | Failure]:
     """Return one entry a question from those of the parts: the first failure, if there is one.
 
     Args:
+        asked: The parts in order, each with the place of the question that it belongs to.
         answers: One a part.
-        owners: For each part, the question that it belongs to, in order.
         num_evidence: The most spans of a question.
     """
     joined: list[Answer | Failure] = []
-    for _, group in groupby(zip(owners, answers, strict=True), key=itemgetter(0)):
-        of_one = [answer for _, answer in group]
-        given = [answer for answer in of_one if isinstance(answer, Answer)]
-        failures = [answer for answer in of_one if isinstance(answer, Failure)]
-        joined.append(failures[0] if failures else answer_of(given, num_evidence))
+    for _, group in groupby(zip(asked, answers, strict=True), key=lambda one: one[0][0]):
+        of_one = list(group)
+        parts = [part for (_, part), _ in of_one]
+        given = [answer for _, answer in of_one if isinstance(answer, Answer)]
+        failures = [answer for _, answer in of_one if isinstance(answer, Failure)]
+        joined.append(failures[0] if failures else answer_of(parts, given, num_evidence))
     return joined
 
 
@@ -86,10 +105,15 @@ def selection_of(selections: Sequence[Selection], num_evidence: int) -> Selectio
         known = segments.get(segment.key)
         if known is None or len(known.tokens) < len(segment.tokens):
             segments[segment.key] = segment
+    shown_pictures = chain.from_iterable(one.pictures for one in selections)
+    pictures = {(picture.video_id, picture.pts_seconds): picture for picture in shown_pictures}
     return Selection(
         segments=tuple(segments[key] for key in sorted(segments)),
         evidence=_in_turn([one.evidence for one in selections])[:num_evidence],
         budget=sum(one.budget for one in selections),
+        pictures=tuple(pictures[key] for key in sorted(pictures)),
+        experts=tuple(dict.fromkeys(chain.from_iterable(one.experts for one in selections))),
+        text_tokens=sum(one.text_tokens for one in selections),
     )
 
 

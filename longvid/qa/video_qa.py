@@ -23,7 +23,7 @@ from longvid.protocols import AnswerListener, Generation, LanguageModel
 from longvid.qa import joined_questions as joined
 from longvid.qa.answer_grounding import AnswerGrounding
 from longvid.qa.arguments import (
-    require_budget,
+    budget_share,
     require_question,
     require_questions,
     require_same_space,
@@ -165,7 +165,7 @@ class VideoQA(StoreSearch):
         ids = chosen_ids(self.store, video, paths, tags)
         parts = joined.parts_of(replace(question, video_ids=ids), self.config.ask)
         answers = [self._answered(self._prepare(part, budget, len(parts))) for part in parts]
-        return joined.answer_of(answers, self.config.ask.num_evidence)
+        return joined.answer_of(parts, answers, self.config.ask.num_evidence)
 
     def ask_many(
         self,
@@ -198,7 +198,7 @@ class VideoQA(StoreSearch):
         heard = None if listener is None else joined.PartsListener(listener, owners, most)
         shares = [(part, len(parts[owner])) for owner, part in asked]
         answers = self._answer_parts(shares, budget, heard)
-        return joined.answers_of(answers, owners, most)
+        return joined.answers_of(asked, answers, most)
 
     def _answer_parts(
         self,
@@ -255,8 +255,7 @@ class VideoQA(StoreSearch):
     def _prepare(self, question: Question, budget: int | None, num_parts: int = 1) -> Prepared:
         """Do everything but the language model's work; several parts share the budget."""
         budget = self.config.ask.budget if budget is None else budget
-        require_budget(budget)
-        budget = max(1, budget // num_parts)
+        budget = budget_share(budget, num_parts)
         clock = Clock()
         with clock("load_models"):
             llm, _ = self.llm, self.embedder

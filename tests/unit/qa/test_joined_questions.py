@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from longvid.config import Ask, load_config
-from longvid.qa.joined_questions import PartsListener, answers_of, parts_of, selection_of
+from longvid.errors import BudgetError
+from longvid.qa.joined_questions import (
+    PartsListener,
+    answer_of,
+    answers_of,
+    parts_of,
+    selection_of,
+)
 from longvid.qa.video_qa import VideoQA
-from longvid.types import Answer, Evidence, Failure, Question, Selection
+from longvid.types import Answer, Evidence, Failure, Picture, Question, Selection
 
 FIRST, SECOND = "where is the star?", "what color is the circle?"
 BOTH = "where is the star and what color is the circle?"
@@ -59,7 +66,8 @@ def test_a_part_that_fails_fails_its_question_alone(qa: VideoQA) -> None:
 def test_answers_are_joined_in_order() -> None:
     failure = Failure("", "", "ask", "question", "no")
     parts = [_answer("a", 0, 8, note="n"), _answer("b", 40, 0, note="n"), failure, _answer("c", 0)]
-    joined, alone, failed = answers_of([*parts[:2], parts[3], failure], [0, 0, 1, 2], 3)
+    asked = [(owner, Question(text)) for owner, text in zip((0, 0, 1, 2), "abcd", strict=True)]
+    joined, alone, failed = answers_of(asked, [*parts[:2], parts[3], failure], 3)
     assert isinstance(joined, Answer)
     assert (joined.text, joined.note) == ("a; b", "n")
     assert [span.start_seconds for span in joined.evidence] == [0, 40, 8]
@@ -67,6 +75,33 @@ def test_answers_are_joined_in_order() -> None:
     assert joined.seconds == {"llm": 2.0, "only_a": 1.0, "only_b": 1.0}
     assert alone is parts[3]
     assert failed is failure
+
+
+def test_a_note_says_of_which_part_it_is() -> None:
+    parts = [Question("a?"), Question("b?")]
+    given = [_answer("a", note="All. Of a. More."), _answer("b", note="All.")]
+    assert answer_of(parts, given, 3).note == "All. 'a?': Of a. More."
+    given = [_answer("a"), _answer("b", note="Of b.")]
+    assert answer_of(parts, given, 3).note == "'b?': Of b."
+
+
+def test_a_budget_holds_for_all_parts(qa: VideoQA) -> None:
+    assert qa.ask(BOTH, budget=2).visual_tokens <= 2
+    with pytest.raises(BudgetError, match=r"1 visual token .* 2 questions"):
+        qa.ask(BOTH, budget=1)
+    failed, alone = qa.ask_many([Question(BOTH), Question(FIRST)], budget=1)
+    assert isinstance(failed, Failure)
+    assert isinstance(alone, Answer)
+
+
+def test_a_selection_of_parts_keeps_what_else_is_shown() -> None:
+    def one(seconds: float, expert: str) -> Selection:
+        picture = Picture("v", seconds, b"", 2, 2)
+        return Selection((), (), 8, pictures=(picture,), experts=(expert,), text_tokens=3)
+
+    joined = selection_of([one(4, "pictures"), one(2, "speech"), one(4, "speech")], 3)
+    assert [picture.pts_seconds for picture in joined.pictures] == [2, 4]
+    assert (joined.experts, joined.text_tokens) == (("pictures", "speech"), 9)
 
 
 class _Heard:

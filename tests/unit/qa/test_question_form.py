@@ -57,14 +57,25 @@ def test_a_long_text_and_one_character_are_searched_by_themselves() -> None:
     assert search_forms("where is the dog?", "caption") == ["dog"]
 
 
+@pytest.mark.parametrize(
+    "joint", [" and ", " And ", ", and ", "? and ", "  and\n", " & ", "; ", "? ", " ? And "]
+)
+def test_questions_are_joined_however_they_are_written(joint: str) -> None:
+    parts = places_of(f"Who sings{joint}where is the dog?")
+    assert parts == ("Who sings?", "where is the dog?")
+
+
 def test_joined_questions_are_about_two_places() -> None:
     assert places_of("who sings, and where is the dog?") == ("who sings?", "where is the dog?")
     for text in (
         "where is the dog and what color is it?",
         "who sings and what happens then?",
         "what is behind the dog and how many cats are there?",
+        "who sings and why?",
+        "what comes before and what comes after the goal?",
+        "what is behind and what is next to the dog?",
     ):
-        assert places_of(text) == (text,), "the second part is about the place of the first"
+        assert places_of(text) == (text,), "one part is about the place of the other"
     assert places_of("are the cat and the dog friends?") == ("are the cat and the dog friends?",)
 
 
