@@ -193,7 +193,8 @@ class Worker(PromptBuilder):
                     else:
                         one = self._ask(question, selection)
                         if one.num_prompt + one.num_new > self._divisible_below:
-                            found[index] = self._answer_alone(one, self._steps(listener, [index]))
+                            on_step = self._steps(listener, [(index, one)])
+                            found[index] = self._answer_alone(one, on_step)
                         else:
                             together.append((index, one))
                 except LongvidError as error:
@@ -207,8 +208,8 @@ class Worker(PromptBuilder):
         found: dict[int, Generation | LongvidError] = {}
         try:
             if len(asked) > 1:
-                steps = self._steps(listener, [index for index, _ in asked])
-                generations = self._generate([one for _, one in asked], steps)
+                on_step = self._steps(listener, asked)
+                generations = self._generate([one for _, one in asked], on_step)
                 return {index: one for (index, _), one in zip(asked, generations, strict=True)}
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -216,7 +217,7 @@ class Worker(PromptBuilder):
             self._reader.forget()  # one by one they need less
         for index, one in asked:
             try:
-                found[index] = self._answer_alone(one, self._steps(listener, [index]))
+                found[index] = self._answer_alone(one, self._steps(listener, [(index, one)]))
             except LongvidError as error:
                 found[index] = error
         return found
@@ -238,15 +239,17 @@ class Worker(PromptBuilder):
         num_new = sum(map(len, asked.options)) or asked.num_new
         return self._reader.read(asked.pieces, newline=self._newline, num_new=num_new)
 
-    def _steps(self, listener: AnswerListener | None, indices: Sequence[int]) -> OnStep | None:
+    def _steps(
+        self, listener: AnswerListener | None, asked: Sequence[tuple[int, AskedPrompt]]
+    ) -> OnStep | None:
         """Return what tells a listener of each step of some rows, None without a listener."""
         if listener is None:
             return None
 
         def on_step(rows: Sequence[Sequence[int]]) -> list[int]:
-            for index, row in zip(indices, rows, strict=True):
-                listener.text(index, self._text(row))
-            return [row for row, index in enumerate(indices) if listener.stopped(index)]
+            for (index, one), row in zip(asked, rows, strict=True):
+                listener.text(index, self._text(row) if one.is_told else "")
+            return [row for row, (index, _) in enumerate(asked) if listener.stopped(index)]
 
         return on_step
 

@@ -13,6 +13,7 @@ from longvid.lazy_import import torch
 from longvid.llm import prompt as prompts
 from longvid.llm.generation import end_ids
 from longvid.llm.known_footage import KnownFootage
+from longvid.llm.line_in_place import asks_for_line
 from longvid.llm.projector import SelectionProjector
 from longvid.models import checkpoint_files
 from longvid.models.families.protocol import Decoder, FramePiece, Piece, TextPiece
@@ -38,7 +39,10 @@ _HISTORY_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class AskedPrompt:
-    """A prompt that fits, laid out but not read: `options` are ids, none for an open question."""
+    """A prompt that fits, laid out but not read: `options` are ids, none for an open question.
+
+    `is_told` says whether its text may be told while it grows: what was told stays told.
+    """
 
     question: Question
     pieces: list[Piece]
@@ -46,6 +50,7 @@ class AskedPrompt:
     num_prompt: int
     num_new: int
     note: str
+    is_told: bool
 
 
 class PromptBuilder:
@@ -85,6 +90,7 @@ class PromptBuilder:
         """Lay a prompt out and check it, before any work."""
         self._check_space(selection)
         self._check_words(question)
+        by_line = asks_for_line(question, selection)
         question = self._with_history(question)
         options: list[tuple[int, ...]] = []
         if question.choices:
@@ -98,7 +104,8 @@ class PromptBuilder:
         pieces = self._layout(ids, self._tower_projector(selection))
         num_prompt = self._check_context(pieces, num_new)
         note = self._known_footage.note(selection) if self._known_footage else ""
-        return AskedPrompt(question, pieces, options, num_prompt, num_new, note)
+        is_told = not (note and by_line)
+        return AskedPrompt(question, pieces, options, num_prompt, num_new, note, is_told)
 
     def _with_history(self, question: Question) -> Question:
         """Add the conversation so far; a closed vocabulary cannot read it and is spared it."""

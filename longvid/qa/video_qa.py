@@ -17,6 +17,7 @@ from typing import Any
 from longvid.config import Config
 from longvid.errors import LongvidError, QuestionError, UnknownWordsError
 from longvid.laws import require_selected
+from longvid.llm.line_in_place import asks_for_line, asks_text_alone
 from longvid.llm.quote import NOTHING_FOUND, Quote
 from longvid.models.transformers_logging import loading
 from longvid.protocols import AnswerListener, Generation, LanguageModel
@@ -44,7 +45,7 @@ from longvid.qa.store_search import StoreSearch
 from longvid.qa.text_search import fused
 from longvid.qa.video_filter import chosen_ids
 from longvid.store import Hit
-from longvid.timed_text.words import asked_source, names_source_alone
+from longvid.timed_text.words import asked_source
 from longvid.types import Answer, Evidence, Failure, Query, Question, Segment, Selection
 
 
@@ -322,10 +323,10 @@ class VideoQA(StoreSearch):
         """Prefer a line to an answer about footage that the language model cannot know; where a
         question asks for text and nothing else, such an answer is never given.
         """
-        question, evidence = prepared.plain, prepared.selection.evidence
-        asks_text = names_source_alone(question.text) and not question.choices
-        is_unknown = generation.note and (asks_text or any(span.text for span in evidence))
-        if self._only_quotes or is_unknown:
+        question = prepared.plain
+        asks_text = asks_text_alone(question)
+        by_line = asks_for_line(question, prepared.selection)
+        if self._only_quotes or (generation.note and by_line):
             asked, lines = self._lines.quotable(question, self._candidates.videos())
             quote = self._quotes.quote(asked, lines)
             if self._only_quotes or asks_text or quote.text != NOTHING_FOUND:

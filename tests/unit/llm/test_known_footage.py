@@ -80,6 +80,31 @@ def test_an_answer_about_real_footage_carries_the_caveat(small_store: Path) -> N
             qa.search("a red flower")
 
 
+class _Heard:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def selected(self, index: int, selection: Selection) -> None:
+        pass
+
+    def text(self, index: int, text: str) -> None:
+        self.texts.append(text)
+
+    def stopped(self, index: int) -> bool:
+        return len(self.texts) > 1
+
+
+def test_a_doubtful_answer_is_not_told_before_it_is_whole(small_store: Path) -> None:
+    """A line may stand in its place in the end; a chat cannot take back what it has sent."""
+    heard = _Heard()
+    with longvid.VideoQA(small_store) as qa:
+        [answer] = qa.ask_many([longvid.Question("what is the sign ?")], listener=heard)
+    assert isinstance(answer, longvid.Answer)
+    assert "does not know these words or this footage" in answer.note
+    assert heard.texts
+    assert not any(heard.texts)
+
+
 def test_a_search_in_real_footage_carries_the_caveat(small_store: Path) -> None:
     with longvid.VideoQA(small_store) as qa:
         found, notes = qa.search_noted("a red circle", top_k=3)
