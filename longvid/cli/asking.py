@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
     from longvid.types import Answer
 
-#: No video is longer, in seconds.
-_LATEST = 1e9
 _PATH = "only videos with a path like it, such as */a*"
 _TAG = "only videos that longvid tag or index --tag gave this value"
 
@@ -263,7 +262,7 @@ def _span(options: argparse.Namespace) -> tuple[float, float] | None:
     if options.after is None and options.before is None:
         return None
     start = 0.0 if options.after is None else read_clock(options.after)
-    end = _LATEST if options.before is None else read_clock(options.before)
+    end = math.inf if options.before is None else read_clock(options.before)
     if start >= end:
         raise ConfigError(f"--after {options.after} leaves nothing before {options.before}.")
     return start, end

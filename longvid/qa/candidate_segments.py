@@ -82,8 +82,10 @@ class CandidateSearch:
                 "finite; remove that video and index it again."
             )
         if span is not None and not hits:
+            start, end = span
+            until = " s on" if end == math.inf else f" to {end:g} s"
             raise QuestionError(
-                f"Nothing is indexed from {span[0]:g} to {span[1]:g} s; ask about another span."
+                f"Nothing is indexed from {start:g}{until}; ask about another span."
             )
         if by_moment:
             hits = self._by_moment(query, hits)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from longvid.errors import QuestionError, StoreError
+from longvid.errors import QuestionError, StoreError, shown
 from longvid.qa.arguments import video_name
 from longvid.store import Store
 from longvid.store.tags import require_tags, tags_text
@@ -27,9 +27,11 @@ def chosen_ids(
         tags: Values that a video has, by key.
 
     Raises:
-        QuestionError: No video fits.
+        QuestionError: No video fits, or a filter is none.
         StoreError: No such video.
     """
+    if not isinstance(paths, str):
+        raise QuestionError(f"paths must be a pattern of text, such as '*/a*', got {shown(paths)}.")
     ids = () if video is None else (store.find(video_name(video)),)
     wanted = _wanted(tags)
     if not paths and not wanted:

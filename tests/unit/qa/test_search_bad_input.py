@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def test_filters_that_leave_nothing_are_named(search: StoreSearch) -> None:
         search.search("a red ring", paths="nowhere/*")
     with pytest.raises(QuestionError, match="Nothing is indexed from 9000 to 9001 s"):
         search.search("a red ring", span=(9000.0, 9001.0))
+    with pytest.raises(QuestionError, match="Nothing is indexed from 9000 s on;"):
+        search.search("a red ring", span=(9000.0, math.inf))
+    with pytest.raises(QuestionError, match="paths must be a pattern of text"):
+        search.search("a red ring", paths=Path("*"))  # type: ignore[arg-type]
     with pytest.raises(QuestionError, match="Nothing is indexed"):
         search.search("a red ring", paths="*", span=(9000.0, 9001.0))
     with pytest.raises(QuestionError, match=r"No video in .* has the tags camera=2;"):
