@@ -39,10 +39,10 @@ def parsed_tags(given: Iterable[str]) -> dict[str, str]:
 
 
 def require_tags(tags: object) -> dict[str, str]:
-    """Return tags as a dict, checked.
+    """Return tags as a dict, checked, without spaces around keys and values: a command has none.
 
     Raises:
-        StoreError: They are no mapping of text to text, or too many or too long.
+        StoreError: They are no mapping of text to text, too many or too long, or name a key twice.
     """
     if not isinstance(tags, Mapping):
         raise StoreError(f"Tags are keys with values, as {{'camera': '2'}}, got {shown(tags)}.")
@@ -53,11 +53,16 @@ def require_tags(tags: object) -> dict[str, str]:
                     f"A tag's key and value are texts of at most {_MOST_CHARACTERS} characters, "
                     f"got {shown(key)}={shown(value)}."
                 )
-        if not key or "=" in key:
+        if not key.strip() or "=" in key:
             raise StoreError(f"A tag's key is a text without '=', got {shown(key)}.")
     if len(tags) > _MOST_TAGS:
         raise StoreError(f"A video has at most {_MOST_TAGS} tags, got {len(tags)}.")
-    return dict(tags)
+    kept = {key.strip(): value.strip() for key, value in tags.items()}
+    if len(kept) < len(tags):
+        raise StoreError(
+            f"Two of the tags have one key but for spaces around it, got {shown(tags)}."
+        )
+    return kept
 
 
 def tags_text(tags: Tags) -> str:

@@ -103,3 +103,15 @@ def test_values_that_are_no_tags_are_refused(filled: Store, given: dict[str, str
     with pytest.raises(StoreError, match="A tag's key"):
         filled.tag(A, given)
     assert tags_of(filled) == [{}, {}]
+
+
+def test_spaces_around_keys_and_values_are_no_part_of_them(filled: Store) -> None:
+    """A command cannot write them, so it could neither name nor remove such a tag."""
+    filled.tag(A, {" camera ": " 2 "})
+    assert tags_of(filled) == [{"camera": "2"}, {}]
+    filled.tag(A, {"camera": " "})
+    assert tags_of(filled) == [{}, {}]
+    with pytest.raises(StoreError, match="Two of the tags have one key"):
+        filled.tag(A, {"a": "1", "a ": "2"})
+    with pytest.raises(StoreError, match="A tag's key is a text"):
+        filled.tag(A, {" ": "x"})
