@@ -72,6 +72,7 @@ async def answer_events(
                 metrics.answer_seconds.observe(time.monotonic() - started)
                 metrics.visual_tokens.inc(event["answer"]["visual_tokens"])
                 event["answer"]["evidence"] = _shown(view, event["answer"]["evidence"], videos)
+                event["answer"]["finish_reason"] = "length" if event["is_cut"] else "stop"
             yield event
     except ApiError as error:
         metrics.questions.labels(error.code).inc()
@@ -82,6 +83,8 @@ async def whole_answer(
     state: ServerState, view: StoreView, key: Key, asked: Asked
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an answer and what was shown for it, when both are complete.
+
+    The answer says as "finish_reason" why it ends.
 
     Raises:
         ApiError: What went wrong.

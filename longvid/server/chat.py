@@ -81,7 +81,8 @@ async def chat_completions(request: Request) -> Response:
         "evidence": evidence,
     }
     extra = {"longvid": _explained(answer, budget, view)}
-    return JSONResponse(reply.completion(request_id, view.name, message, _usage(answer), **extra))
+    why, usage = answer["finish_reason"], _usage(answer)
+    return JSONResponse(reply.completion(request_id, view.name, message, why, usage, **extra))
 
 
 async def _chat_events(
@@ -114,7 +115,8 @@ async def _chat_events(
                 if text[len(sent) :]:
                     yield line({"content": text[len(sent) :]})
                 notes = reply.citations(answer["evidence"], base_url, text, _named(state, view))
-                yield line({"annotations": notes}, "stop", longvid=_explained(answer, {}, view))
+                explained = _explained(answer, {}, view)
+                yield line({"annotations": notes}, answer["finish_reason"], longvid=explained)
                 if asked.include_usage:
                     yield line(None, usage=_usage(answer))
     except ApiError as error:

@@ -6,7 +6,8 @@ Questions that wait are answered side by side, and each event carries the id of 
     {"event": "ready", "model": …}
     {"id": 3, "event": "evidence", "evidence": […], "budget": {…}}
     {"id": 3, "event": "text", "text": "…so far"}
-    {"id": 3, "event": "done", "answer": {…}}    or    {"id": 3, "event": "error", …}
+    {"id": 3, "event": "done", "answer": {…}, "is_cut": false}
+    {"id": 3, "event": "error", …}
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class _Listener:
         self._ids = ids
         self._max_tokens = max_tokens
         self._num_tokens = [0] * len(ids)
+        self._texts = [""] * len(ids)
+        self._goes_on = [False] * len(ids)
         self._outbox = outbox
         self._inbox = inbox
 
@@ -98,12 +101,22 @@ class _Listener:
 
     def text(self, index: int, text: str) -> None:
         self._num_tokens[index] += 1  # the model tells of every step, and a step is a token
+        self._goes_on[index] = (
+            text != self._texts[index]
+        )  # the token that ends an answer is no text
+        self._texts[index] = text
         self._outbox.send({"id": self._ids[index], "event": "text", "text": text})
 
     def stopped(self, index: int) -> bool:
+        return self._is_long(index) or self._inbox.cancelled(self._ids[index])
+
+    def is_cut(self, index: int) -> bool:
+        """Tell whether an answer was ended before the model ended it."""
+        return self._goes_on[index] and self._is_long(index)
+
+    def _is_long(self, index: int) -> bool:
         most = self._max_tokens[index]
-        is_long = most is not None and self._num_tokens[index] >= most
-        return is_long or self._inbox.cancelled(self._ids[index])
+        return most is not None and self._num_tokens[index] >= most
 
 
 def described(selection: Selection) -> dict[str, Any]:
@@ -201,9 +214,9 @@ class _Server:
             for request_id in kept:
                 self._refuse(request_id, error)
             return
-        for request_id, answer in zip(kept, answers, strict=True):
+        for index, (request_id, answer) in enumerate(zip(kept, answers, strict=True)):
             if isinstance(answer, Answer):
-                done = {"answer": dataclasses.asdict(answer)}
+                done = {"answer": dataclasses.asdict(answer), "is_cut": listener.is_cut(index)}
                 self._outbox.send({"id": request_id, "event": "done", **done})
             else:
                 self._fail(request_id, answer)

@@ -43,13 +43,18 @@ def _clock(seconds: float) -> str:
 
 
 def completion(
-    request_id: str, model: str, message: Mapping[str, Any], usage: Mapping[str, Any], **extra: Any
+    request_id: str,
+    model: str,
+    message: Mapping[str, Any],
+    finish_reason: str,
+    usage: Mapping[str, Any],
+    **extra: Any,
 ) -> dict[str, Any]:
     """Return OpenAI's chat.completion object."""
     choice = {
         "index": 0,
         "message": {"role": "assistant", **message},
-        "finish_reason": "stop",
+        "finish_reason": finish_reason,
         "logprobs": None,
     }
     return {

@@ -160,6 +160,11 @@ def test_an_answer_ends_at_max_tokens(client: Any) -> None:
     whole = client.chat.completions.create(model="store", messages=messages)
     short = client.chat.completions.create(model="store", messages=messages, max_tokens=1)
     assert short.usage.completion_tokens == 1 < whole.usage.completion_tokens
+    assert [one.choices[0].finish_reason for one in (whole, short)] == ["stop", "length"]
+    exact = client.chat.completions.create(
+        model="store", messages=messages, max_tokens=whole.usage.completion_tokens
+    )
+    assert exact.choices[0].finish_reason == "stop", "the model ended it with its last token"
 
 
 def test_uploads_are_indexed_and_asked(server: Server, client: Any) -> None:

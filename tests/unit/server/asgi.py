@@ -46,7 +46,7 @@ class FakeModels:
 
     async def stream(self, kind: str, key: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
         yield {"event": "evidence", "evidence": [], "budget": {}}
-        yield {"event": "done", "answer": dict(ANSWER)}
+        yield {"event": "done", "answer": dict(ANSWER), "is_cut": False}
 
 
 def application(folder: Path, limits: Limits | None = None, **settings: Any) -> FastAPI:

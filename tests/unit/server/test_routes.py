@@ -117,7 +117,7 @@ def test_videos_are_tagged_and_asked_by_tags(
 
     async def stream(self: FakeModels, kind: str, key: str, **request: Any) -> Any:
         asked.append(request)
-        yield {"event": "done", "answer": dict(ANSWER)}
+        yield {"event": "done", "answer": dict(ANSWER), "is_cut": False}
 
     monkeypatch.setattr(FakeModels, "stream", stream)
     assert ask(app, "/api/ask", {"question": "?", "tags": {"camera": "2"}})[0] == 200
