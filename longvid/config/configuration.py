@@ -160,8 +160,11 @@ class Config:
         """Return the compressors with weights of their own."""
         return [part for part in self.compressors if isinstance(part, LearnedCompressorPart)]
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, weights: EncoderPart | None = None) -> str:
         """Name the index side: equal fingerprints mean bit-equal stores, weights included.
+
+        Args:
+            weights: An encoder whose weights are meant, under the names of this one's.
 
         Returns:
             16 hexadecimal digits.
@@ -174,7 +177,7 @@ class Config:
             "encoder": part_table("encoder", self.encoder, fingerprint=True),
             "weights": [
                 self.reducer.identity(),
-                self.encoder.identity(),
+                (weights or self.encoder).identity(),
                 *(part.identity() for part in self._learned()),
             ],
             "compressors": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,13 +88,19 @@ class StoreSearch:
             )
 
     def _require_same_weights(self) -> None:
-        """Refuse a store that other weights were used for than the ones under that name now."""
+        """Refuse a store that other weights were used for than the ones under that name now.
+
+        Those that this configuration names may be a copy of the right ones in another folder.
+        """
         made = Config.from_dict({**self.store.config, "run": {}})
         try:
-            fingerprint = made.fingerprint()
+            is_same = made.fingerprint() == self.store.fingerprint
         except ModelError:
             return  # the language model's weights are elsewhere; the embedder's own are loaded next
-        if fingerprint != self.store.fingerprint:
+        if not is_same:
+            with suppress(ModelError):
+                is_same = made.fingerprint(self.config.encoder) == self.store.fingerprint
+        if not is_same:
             raise QuestionError(
                 f"The store {self.store.uri} was made with other weights than those that "
                 "its configuration names on this machine, so what it holds cannot be compared "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,6 +83,9 @@ def test_a_store_of_other_weights_is_not_searched(few_clips: Path, tmp_path: Pat
     config = load_config("mini", [f"encoder.model={folder}", f"llm.model={folder}"])
     longvid.index([few_clips / "sign_book_640x480.mkv"], store=store, config=config)
     assert VideoQA(store).search("a star")
+    shutil.copytree(folder, tmp_path / "copy")
     mini.save(folder, seed=4)
+    kept = [f"{part}.model={tmp_path / 'copy'}" for part in ("encoder", "llm")]
+    assert VideoQA(store, load_config("mini", kept)).search("a star")
     with pytest.raises(QuestionError, match="made with other weights than those that"):
         VideoQA(store).search("a star")
