@@ -148,8 +148,10 @@ class PartsListener:
             self.listener.selected(owner, joined)
 
     def text(self, index: int, text: str) -> None:
-        if index == 0 or self.owners[index - 1] != self.owners[index]:
-            self.listener.text(self.owners[index], text)
+        owner = self.owners[index]
+        is_first = index == 0 or self.owners[index - 1] != owner
+        if is_first and owner not in self._selections:  # of a later batch: evidence comes first
+            self.listener.text(owner, text)
 
     def stopped(self, index: int) -> bool:
         return self.listener.stopped(self.owners[index])

@@ -104,6 +104,17 @@ def test_a_selection_of_parts_keeps_what_else_is_shown() -> None:
     assert (joined.experts, joined.text_tokens) == (("pictures", "speech"), 9)
 
 
+def test_text_is_told_after_all_parts_are_selected() -> None:
+    heard = _Heard()
+    parts_heard = PartsListener(heard, [0, 0], 3)
+    parts_heard.selected(0, Selection((), (), 8))
+    parts_heard.text(0, "a")
+    assert not heard.texts
+    parts_heard.selected(1, Selection((), (), 8))
+    parts_heard.text(0, "a b")
+    assert heard.texts == [(0, "a b")]
+
+
 class _Heard:
     def __init__(self) -> None:
         self.selections: dict[int, Selection] = {}
