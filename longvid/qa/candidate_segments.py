@@ -114,9 +114,10 @@ class CandidateSearch:
     def note(self, query: Query, hits: Sequence[Hit]) -> str:
         """Return a caveat where nothing fits a question, "" where something does.
 
-        A question about one video may name no place in it; it is shown frames from all of it.
+        A question about one video may name no place in it; it is shown frames from all of it, and
+        that is a caveat only where the question is known to name one.
         """
-        if hits and self.is_nothing(query, hits):
+        if hits and not self._route.names_place and self.is_nothing(query, hits):
             return ""
         return nothing_fits([hit.score for hit in hits], self._ask)
 

@@ -19,11 +19,13 @@ class Route:
         ask: The settings for it.
         spreads: Show frames spread over the whole video, whatever the search finds.
         only_fitting: Show no segment that scores less than `ask.fitting`.
+        names_place: The question's words are known to be about places, not about a whole video.
     """
 
     ask: Ask
     spreads: bool = False
     only_fitting: bool = False
+    names_place: bool = False
 
 
 def route_of(text: str, ask: Ask) -> Route:
@@ -44,8 +46,10 @@ def route_of(text: str, ask: Ask) -> Route:
         return Route(ask, spreads=True)
     if kind is QuestionKind.COUNT:
         most = max(ask.num_segments, ask.num_rescored)
-        return Route(dataclasses.replace(ask, num_segments=most), only_fitting=True)
+        counted = dataclasses.replace(ask, num_segments=most)
+        return Route(counted, only_fitting=True, names_place=True)
     context = ask.context_segments
     if kind is QuestionKind.ORDER:
         context = max(context, _ORDER_CONTEXT)
-    return Route(dataclasses.replace(ask, num_segments=1, context_segments=context))
+    one = dataclasses.replace(ask, num_segments=1, context_segments=context)
+    return Route(one, names_place=True)

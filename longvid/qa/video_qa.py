@@ -369,7 +369,8 @@ class VideoQA(StoreSearch):
         span = (max(first, found.start_seconds), min(last, found.end_seconds))
         question = replace(prepared.plain, text=asked[0], video_ids=(found.video_id,), span=span)
         try:
-            answer = self._answered(self._prepare(question, prepared.selection.budget))
+            beside = self._prepare(question, prepared.selection.budget)
+            answer = self._answered(replace(beside, note=""))  # the line found it, not the pictures
         except QuestionError:
             return None
         if answer.note:  # pictures that the model cannot know

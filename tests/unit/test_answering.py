@@ -125,7 +125,7 @@ def test_what_fits_badly_is_shown_with_a_note(small_store: Path) -> None:
     assert trusted.evidence == qa.ask(where, video=name).evidence
     # What names no place is shown the whole video, where nothing has to fit.
     nowhere = VideoQA(small_store, load_config("mini", ["ask.min_score=1.1"]))
-    assert "Nothing was found" not in nowhere.ask(where, video=name).note
+    assert "Nothing was found" not in nowhere.ask("what comes first?", video=name).note
 
 
 def test_a_question_that_names_no_place_is_shown_the_whole_video(small_store: Path) -> None:

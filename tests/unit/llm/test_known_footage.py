@@ -117,5 +117,7 @@ def test_nothing_that_fits_is_said(small_store: Path) -> None:
     with longvid.VideoQA(small_store, config) as qa:
         everywhere = qa.ask("where is the star?")
         one = qa.ask("where is the star?", video="bottles_40s.mp4")
+        whole = qa.ask("what comes first?", video="bottles_40s.mp4")
     assert "Nothing was found that fits: the best score is" in everywhere.note
-    assert "Nothing was found" not in one.note  # a question may name no place of a video
+    assert "Nothing was found that fits: the best score is" in one.note
+    assert "Nothing was found" not in whole.note  # it names no place of the video
