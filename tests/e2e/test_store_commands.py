@@ -124,7 +124,7 @@ def test_a_search_goes_on_where_a_video_that_it_finds_is_damaged(
     store = tmp_path / "store"
     shutil.copytree(small_store, store)
     sound = run_json(capsys, "search", "a red circle", "--store", store)
-    chunk = next(store.glob("videos/*/segments-*"))
+    chunk = next(store.glob(f"videos/{sound[0]['video_id']}/segments-*"))
     content = bytearray(chunk.read_bytes())
     content[-100] ^= 0xFF
     chunk.write_bytes(content)
