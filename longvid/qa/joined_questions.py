@@ -25,10 +25,10 @@ def parts_of(question: Question, ask: Ask) -> tuple[Question, ...]:
 
     Options are of the whole question, so one with options is never taken apart.
     """
-    texts = places_of(question.text)
-    if ask.route == "none" or not ask.num_segments or question.choices or len(texts) < 2:
+    if ask.route == "none" or not ask.num_segments or question.choices:
         return (question,)
-    return tuple(replace(question, text=text) for text in texts)
+    texts = places_of(question.text)
+    return tuple(replace(question, text=text) for text in texts) if len(texts) > 1 else (question,)
 
 
 def answer_of(parts: Sequence[Question], given: Sequence[Answer], num_evidence: int) -> Answer:
@@ -143,7 +143,7 @@ class PartsListener:
         owner = self.owners[index]
         selections = self._selections.setdefault(owner, [])
         selections.append(selection)
-        if len(selections) == self.owners.count(owner):
+        if len(selections) == self.owners.count(owner):  # not where a part could not be prepared
             joined = selection_of(self._selections.pop(owner), self.num_evidence)
             self.listener.selected(owner, joined)
 
