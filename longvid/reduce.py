@@ -103,6 +103,7 @@ class TemporalReduction:
         return (hub_checkpoint("dino", "reducer.features", self.features),)
 
     def weight_bytes(self, device: str) -> int:
+        """Return the bytes of the DINO checkpoint, which runs in float32."""
         from longvid.models import checkpoint_files
         from longvid.models.weight_count import count_model
 

@@ -102,7 +102,7 @@ class OpenAILanguageModel:
         return ()
 
     def memory(self, encoder: EncoderMemory, device: str) -> LanguageModelMemory:
-        return LanguageModelMemory()
+        return LanguageModelMemory()  # nothing is needed here, and the context is the server's
 
     def setup(self, device: str = "cpu") -> Worker:
         """Return what asks; the server is not called yet.
@@ -156,6 +156,7 @@ class Worker:
         self.spent = Spent()
 
     def embed_words(self, text: str) -> torch.Tensor:
+        """Return no words, (0, 0): the server embeds them itself."""
         return torch.zeros(0, 0)
 
     def answer(self, question: Question, selection: Selection) -> Generation:

@@ -82,6 +82,7 @@ class Quoter:
         self._min_score = min_score
 
     def embed_words(self, text: str) -> torch.Tensor:
+        """Return (0, 0): there are no word embeddings."""
         return torch.empty(0, 0)
 
     def answer(self, question: Question, selection: Selection) -> Generation:
