@@ -210,7 +210,9 @@ class Codes:
         return F.normalize(content + rest * behind, dim=-1), shown
 
 
-def draw_texts(rng: np.random.Generator, num_texts: int, codes: Codes) -> tuple[list[str], Tensor]:
+def draw_coded_texts(
+    rng: np.random.Generator, num_texts: int, codes: Codes
+) -> tuple[list[str], Tensor]:
     """Draw texts of every kind: the texts, and what they shall be, (M, E)."""
     bounds = np.cumsum([share for _, share, _ in _KINDS])
     texts, wanted = [], []

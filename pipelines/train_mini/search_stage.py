@@ -31,7 +31,7 @@ from pipelines.train_mini.progress import (
     save_checkpoint,
 )
 from pipelines.train_mini.recipe import Recipe
-from pipelines.train_mini.search_codes import Codes, draw_texts
+from pipelines.train_mini.search_codes import Codes, draw_coded_texts
 from pipelines.train_mini.tower import disturb
 
 _SCALE = 30.0
@@ -142,7 +142,7 @@ def train_texts(
         for group in optimizer.param_groups:
             group["lr"] = recipe.text_rate * cosine(step, recipe.text_steps, recipe.search_warmup)
         rng = generator(recipe.seed * 1000 + 8, step)
-        texts, wanted = draw_texts(rng, recipe.text_texts, codes)
+        texts, wanted = draw_coded_texts(rng, recipe.text_texts, codes)
         ids = tokenizer(texts, padding="max_length", max_length=mini.TEXT_LENGTH, truncation=True)
         given = text(torch.tensor(ids["input_ids"], device=device)).pooler_output
         loss = (1 - F.cosine_similarity(given, wanted, dim=-1)).mean()

@@ -18,7 +18,7 @@ from pipelines.train_mini.film_plan import PLACE_WEIGHTS, draw_plan, frame_times
 from pipelines.train_mini.measure import accuracy_by_type
 from pipelines.train_mini.needles import needle_recall
 from pipelines.train_mini.patches import patch_targets
-from pipelines.train_mini.search_codes import Codes, draw_texts
+from pipelines.train_mini.search_codes import Codes, draw_coded_texts
 from pipelines.train_mini.search_stage import draw_pool, search_losses
 from pipelines.train_mini.stream import film_batch, place_questions
 
@@ -34,6 +34,13 @@ def one_thread():
 def test_export_names_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no finished run"):
         __main__.main(["--out", str(tmp_path), "--export", str(tmp_path / "to")])
+
+
+def test_export_of_a_search_names_a_folder_without_one(tmp_path: Path) -> None:
+    to = ["--export", str(tmp_path / "to"), "--search-of", str(tmp_path / "mini")]
+    with pytest.raises(ConfigError, match=r"holds no search\.pt; train first"):
+        __main__.main(["--out", str(tmp_path), *to])
+    assert not (tmp_path / "to").exists()
 
 
 def test_patch_targets_point_at_the_things() -> None:
@@ -251,8 +258,8 @@ def test_frames_have_the_codes_of_what_they_show() -> None:
 
 def test_texts_have_the_codes_of_what_they_name() -> None:
     codes = Codes.drawn(3)
-    texts, wanted = draw_texts(generator(1, 1), 400, codes)
-    again, same = draw_texts(generator(1, 1), 400, codes)
+    texts, wanted = draw_coded_texts(generator(1, 1), 400, codes)
+    again, same = draw_coded_texts(generator(1, 1), 400, codes)
     assert texts == again
     assert torch.equal(wanted, same)
     tokenizer = mini_vocabulary.build_tokenizer(mini.TEXT_LENGTH)
