@@ -1,9 +1,9 @@
 """Known footage: what a checkpoint says of the videos that it can read.
 
 A model of a small world answers about any picture, and its answer means nothing where the picture
-is not of that world. A checkpoint may therefore hold `known_footage.json`: a linear score of a
-frame's embedding and of the mean of its tokens, and the score below which frames are not of its
-world. How often that is wrong is in the file, measured on videos that were left out of the fit.
+is not of that world. A checkpoint may therefore hold `known_footage.json`: a linear score of the
+mean of a frame's tokens, and the score below which frames are not of its world. How often that is
+wrong is in the file, measured on videos that were left out of the fit.
 """
 
 from __future__ import annotations
@@ -62,12 +62,11 @@ class KnownFootage:
 
 
 def frame_features(selection: Selection) -> torch.Tensor:
-    """Return the embedding and the mean token of every shown frame, (T, E + D) float64."""
+    """Return the mean token of every shown frame, (T, D) float64."""
     rows = []
     for segment in selection.segments:
         counts = segment.tokens.counts(segment.num_frames)
         sums = torch.zeros(segment.num_frames, segment.tokens.data.shape[1], dtype=torch.float64)
         sums.index_add_(0, segment.tokens.frame.long(), segment.tokens.data.double())
-        means = sums / counts.clamp(min=1)[:, None]
-        rows.append(torch.cat([segment.frame_embeddings.double(), means], dim=1)[counts > 0])
+        rows.append((sums / counts.clamp(min=1)[:, None])[counts > 0])
     return torch.cat(rows) if rows else torch.zeros(0, 0, dtype=torch.float64)

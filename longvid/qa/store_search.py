@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,24 +87,22 @@ class StoreSearch:
             )
 
     def _require_same_weights(self) -> None:
-        """Refuse a store that other weights were used for than the ones under that name now.
+        """Refuse a store that other weights were used for than those this configuration names.
 
-        Those that this configuration names may be a copy of the right ones in another folder.
+        They may be a copy of the right ones in another folder.
         """
         made = Config.from_dict({**self.store.config, "run": {}})
         try:
-            is_same = made.fingerprint() == self.store.fingerprint
+            if made.fingerprint(self.config.encoder) == self.store.fingerprint:
+                return
         except ModelError:
             return  # the language model's weights are elsewhere; the embedder's own are loaded next
-        if not is_same:
-            with suppress(ModelError):
-                is_same = made.fingerprint(self.config.encoder) == self.store.fingerprint
-        if not is_same:
-            raise QuestionError(
-                f"The store {self.store.uri} was made with other weights than those that "
-                "its configuration names on this machine, so what it holds cannot be compared "
-                "with a question; index its videos into another folder, or bring the weights back."
-            )
+        raise QuestionError(
+            f"The store {self.store.uri} was made with other weights than those that this "
+            "configuration names on this machine, so what it holds cannot be compared with a "
+            "question; ask with the store's own configuration, bring its weights back, or index "
+            "its videos into another folder."
+        )
 
     def _embedded(self, text: str) -> torch.Tensor:
         """Return the embedding by which a text is searched for, (E,) float32, unit norm."""

@@ -27,7 +27,7 @@ from longvid.world.scene import make_film
 
 _FIRST_SEED = 30_000_000
 _NUM_FILMS = 40
-_RIDGE = 0.03
+_RIDGE = 0.01
 _THRESHOLD = 0.3
 _SHOWN_FRAMES = 8
 _SENTENCE = (
@@ -94,7 +94,7 @@ def _features(store: Store, drawn: set[str]) -> list[tuple[str, bool, torch.Tens
 
 
 def _fit(videos: Sequence[tuple[str, bool, torch.Tensor]]) -> tuple[torch.Tensor, float]:
-    """Return weights of the features and a bias, (E + D,) float64."""
+    """Return weights of the features and a bias, (D,) float64."""
     rows = torch.cat([features for _, _, features in videos])
     mean, spread = rows.mean(0), rows.std(0) + 1e-6
     num_drawn = sum(drawn for _, drawn, _ in videos)

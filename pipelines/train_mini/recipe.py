@@ -23,7 +23,7 @@ class Recipe:
     text_steps: int = 800
     text_texts: int = 192
     text_rate: float = 1.5e-3
-    search_steps: int = 1500
+    search_steps: int = 5000
     search_pool: int = 6144
     search_pool_steps: int = 48
     search_frames: int = 512

@@ -65,7 +65,7 @@ def draw_pool(
     fraction = torch.from_numpy(rng.random(num_frames, dtype=np.float32)).to(painter.device)
     patches = []
     for part in torch.split(index, 128):
-        pixels = disturb(painter.draw(table, part, fraction[part]), rng)
+        pixels = disturb(painter.draw(table, part, fraction[part]), rng, blurred=0.1)
         with torch.autocast(painter.device.type, torch.bfloat16):
             seen = embedder.vision_model(pixels, output_hidden_states=True).hidden_states[-2]
         patches.append(seen.to(torch.bfloat16))

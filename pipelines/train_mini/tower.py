@@ -65,14 +65,14 @@ def to_pixels(frames: Tensor) -> Tensor:
     return frames.float() / 127.5 - 1.0
 
 
-def disturb(frames: Tensor, rng: np.random.Generator) -> Tensor:
+def disturb(frames: Tensor, rng: np.random.Generator, *, blurred: float = 0.3) -> Tensor:
     """Disturb frames as a codec and a scaler would: light, grain and, on some batches, blur."""
     pixels = to_pixels(frames)
     count = len(pixels)
     light = torch.from_numpy(rng.uniform(-0.08, 0.08, (count, 1, 1, 1)).astype(np.float32))
     gain = torch.from_numpy(rng.uniform(0.92, 1.08, (count, 1, 1, 1)).astype(np.float32))
     pixels = pixels * gain.to(pixels.device) + light.to(pixels.device)
-    if rng.random() < 0.3:
+    if rng.random() < blurred:
         soft = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
         pixels = pixels.lerp(soft, float(rng.uniform(0.2, 0.8)))
     if rng.random() < 0.5:

@@ -18,7 +18,7 @@ FOLDER = part_of(locate(MINI), VLM)
 CAVEAT = "do not look like the drawn world"
 
 
-def selection(embedding: float, token: float) -> Selection:
+def selection(token: float) -> Selection:
     """Two frames of two tokens, and one of none, which is not shown."""
     segment = Segment(
         video_id="v",
@@ -27,7 +27,7 @@ def selection(embedding: float, token: float) -> Selection:
         end_seconds=3.0,
         pts_seconds=torch.arange(3, dtype=torch.float64),
         slow=torch.ones(3, dtype=torch.bool),
-        frame_embeddings=torch.full((3, 2), embedding),
+        frame_embeddings=torch.zeros(3, 2),
         tokens=Tokens(
             data=torch.tensor([[token], [3 * token], [token], [3 * token]]),
             frame=torch.tensor([0, 0, 2, 2], dtype=torch.int32),
@@ -39,19 +39,18 @@ def selection(embedding: float, token: float) -> Selection:
     return Selection((segment,), (), 10)
 
 
-def test_a_frame_is_its_embedding_and_its_mean_token() -> None:
-    features = frame_features(selection(0.5, 1.0))
-    assert features.tolist() == [[0.5, 0.5, 2.0]] * 2
+def test_a_frame_is_its_mean_token() -> None:
+    assert frame_features(selection(1.0)).tolist() == [[2.0]] * 2
     assert frame_features(Selection((), (), 1)).shape == (0, 0)
 
 
 def test_a_low_score_is_a_caveat(tmp_path: Path) -> None:
-    table = {"weights": [1.0, 0.0, 1.0], "bias": -1.0, "threshold": 0.0, "sentence": "Unknown."}
+    table = {"weights": [1.0], "bias": -1.0, "threshold": 0.0, "sentence": "Unknown."}
     (tmp_path / "known_footage.json").write_text(json.dumps(table))
     known = KnownFootage.read(tmp_path)
     assert known is not None
-    assert known.note(selection(0.5, 1.0)) == ""
-    assert known.note(selection(0.5, 0.0)) == "Unknown."
+    assert known.note(selection(1.0)) == ""
+    assert known.note(selection(0.0)) == "Unknown."
     assert known.note(Selection((), (), 1)) == ""
 
 
