@@ -35,8 +35,8 @@ _SHARE = 0.1
 """Of a pair's code, what its shape has, and what its colour has: so that "a star" finds any."""
 _MOST_SHOWN = 5.2
 """Squared length of the sum of what a frame can show: four pairs, a sign and some background."""
-_WITH = 0.7
-"""Of a thing in a text that names a sign with it."""
+_WITH = 0.5
+"""Of a thing in a text that names a sign with it: four things of its shape weigh less than the sign."""
 _ON = 0.3
 """Of a background in a text that names a thing on it."""
 

@@ -37,6 +37,8 @@ from pipelines.train_mini.tower import disturb
 _SCALE = 30.0
 """Of cosines in the ranking loss."""
 _COSINE_WEIGHT, _RANK_WEIGHT, _PATCH_WEIGHT = 3.0, 0.3, 0.3
+_BLURRED = 0.1
+"""Share of blurred frames: less than the tower's, which has learned to read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def draw_pool(
     fraction = torch.from_numpy(rng.random(num_frames, dtype=np.float32)).to(painter.device)
     patches = []
     for part in torch.split(index, 128):
-        pixels = disturb(painter.draw(table, part, fraction[part]), rng, blurred=0.1)
+        pixels = disturb(painter.draw(table, part, fraction[part]), rng, blurred=_BLURRED)
         with torch.autocast(painter.device.type, torch.bfloat16):
             seen = embedder.vision_model(pixels, output_hidden_states=True).hidden_states[-2]
         patches.append(seen.to(torch.bfloat16))

@@ -66,7 +66,11 @@ def to_pixels(frames: Tensor) -> Tensor:
 
 
 def disturb(frames: Tensor, rng: np.random.Generator, *, blurred: float = 0.3) -> Tensor:
-    """Disturb frames as a codec and a scaler would: light, grain and, on some batches, blur."""
+    """Disturb frames as a codec and a scaler would: light, grain and, on some batches, blur.
+
+    Args:
+        blurred: Share of the batches with blur.
+    """
     pixels = to_pixels(frames)
     count = len(pixels)
     light = torch.from_numpy(rng.uniform(-0.08, 0.08, (count, 1, 1, 1)).astype(np.float32))
