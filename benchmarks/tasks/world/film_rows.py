@@ -55,6 +55,7 @@ def open_rows(
         "layout": "drawn",
         "annotations": identity_hash({"rows": [record.to_json() for record in records]}),
         "config": identity_hash(config.to_dict()),
+        "index": config.fingerprint(),
         "model": dict(model_identity(config)),
         "code": code_version(),
         **decides,
