@@ -36,7 +36,7 @@ _SHARE = 0.1
 _MOST_SHOWN = 5.2
 """Squared length of the sum of what a frame can show: four pairs, a sign and some background."""
 _WITH = 0.5
-"""Of a thing in a text that names a sign with it: four things of its shape weigh less than the sign."""
+"""Of a thing in a text that names a sign with it: the sign outweighs four things of a shape."""
 _ON = 0.3
 """Of a background in a text that names a thing on it."""
 
