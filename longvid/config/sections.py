@@ -96,6 +96,8 @@ class Ask:
             rules that make captions know English.
         moment_share: Score the best segments again, by the mean of this share of their frames,
             those nearest to the question, at least one; 0 keeps the scores of the search vectors.
+        moment_shots: Score them again by the mean of the frames of one shot instead, as
+            `cut_similarity` tells shots, the best in the segment of those with two frames or more.
         num_rescored: How many segments of a search are scored again so; a search for more keeps the
             scores of the search vectors.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is
@@ -144,6 +146,7 @@ class Ask:
     cut_similarity: float = 0.5
     query_forms: str = "question"
     moment_share: float = 0.0
+    moment_shots: bool = False
     num_rescored: int = 32
     route: str = "none"
     rerank_segments: int = 20
@@ -167,6 +170,11 @@ class Ask:
         """The least score of what fits a question."""
         return max(self.min_score, self.fit_score)
 
+    @property
+    def scores_moments(self) -> bool:
+        """Whether the best segments of a search are scored again by their frames."""
+        return self.moment_shots or self.moment_share > 0
+
     def __post_init__(self) -> None:
         for name, known in _ASK_WORDS.items():
             require_one_of(f"ask.{name}", getattr(self, name), known)
@@ -181,6 +189,8 @@ class Ask:
             )
         if not 0 <= self.moment_share <= 1:
             raise ConfigError(f"ask.moment_share must be from 0 to 1, got {self.moment_share}.")
+        if self.moment_share and self.moment_shots:
+            raise ConfigError("ask.moment_share and ask.moment_shots score alike; use one of them.")
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
         if unknown:
             raise ConfigError(

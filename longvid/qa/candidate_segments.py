@@ -65,7 +65,7 @@ class CandidateSearch:
         wanted = min(num_segments or total, total)
         # Segments are scored again from their chunks, so never more of them than is said.
         by_moment = (
-            self._ask.moment_share > 0 and num_segments > 0 and (wanted <= self._ask.num_rescored)
+            self._ask.scores_moments and num_segments > 0 and wanted <= self._ask.num_rescored
         )
         scored = min(self._ask.num_rescored, total) if by_moment else wanted
         hits = self._store.search(
@@ -109,7 +109,7 @@ class CandidateSearch:
 
     def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
         segments = self._store.load([(hit.video_id, hit.segment_index) for hit in hits])
-        return rescored(hits, segments, query.embedding, self._ask.moment_share)
+        return rescored(hits, segments, query.embedding, self._ask)
 
     def note(self, query: Query, hits: Sequence[Hit]) -> str:
         """Return a caveat where nothing fits a question, "" where something does.

@@ -1,8 +1,9 @@
-"""Scores of moments: a segment by the mean of its best frames.
+"""Scores of moments: a segment by its best frames, or by its best shot.
 
 A search finds segments by few vectors, each a mean of several frames. The best of them are scored
 again by their frames: one frame that resembles a question by chance counts less than several that
-show what it asks for.
+show what it asks for. The mean over a shot is what no cut of the segment blurs, and a thing that
+passes for another in some frames of its shot is told from it by the others.
 
 Source: framesieve (github.com/AyushExel/framesieve), whose moments of 10 seconds are scored by the
 mean of their 4 best frames; the number of frames grows with the length of a moment there too.
@@ -10,10 +11,12 @@ mean of their 4 best frames; the number of frames grows with the length of a mom
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longvid.config import Ask
 from longvid.lazy_import import torch
 from longvid.store import Hit
 from longvid.types import Segment
@@ -33,8 +36,41 @@ def moment_score(frame_scores: Tensor, share: float) -> float:
     return float(frame_scores.topk(min(count, len(frame_scores))).values.mean())
 
 
+def shot_score(frames: Tensor, embedding: Tensor, cut_similarity: float) -> float | None:
+    """Return the score of the best shot in one segment, None where none has two frames.
+
+    Args:
+        frames: (T, E) float32, of unit norm, in order of time.
+        embedding: (E,) float32, of the question.
+        cut_similarity: Least cosine between frames of one shot that follow each other.
+    """
+    alike = (frames[1:] * frames[:-1]).sum(1) >= cut_similarity
+    ends = [place + 1 for place, same in enumerate(alike.tolist()) if not same]
+    bounds = itertools.pairwise([0, *ends, len(frames)])
+    shots = [frames[start:end].mean(0) for start, end in bounds if end - start > 1]
+    if not shots:
+        return None
+    means = torch.nn.functional.normalize(torch.stack(shots), dim=1)
+    return float((means @ embedding).max())
+
+
+def segment_score(frames: Tensor, embedding: Tensor, ask: Ask) -> float | None:
+    """Return the score of one segment by its frames, None where the search's own is kept.
+
+    Args:
+        frames: (T, E), of unit norm, in order of time.
+        embedding: (E,) float32, of the question.
+        ask: Its `moment_share`, or `moment_shots` and `cut_similarity`.
+    """
+    if not len(frames):
+        return None
+    if ask.moment_shots:
+        return shot_score(frames.float(), embedding, ask.cut_similarity)
+    return moment_score(frames.float() @ embedding, ask.moment_share)
+
+
 def rescored(
-    hits: Sequence[Hit], segments: Sequence[Segment], embedding: Tensor, share: float
+    hits: Sequence[Hit], segments: Sequence[Segment], embedding: Tensor, ask: Ask
 ) -> list[Hit]:
     """Rank hits by the scores of their moments.
 
@@ -42,17 +78,15 @@ def rescored(
         hits: Segments that were found, with the scores of the search.
         segments: The same segments, loaded.
         embedding: (E,) float32, of the question.
-        share: As in `moment_score`.
+        ask: As in `segment_score`.
 
     Returns:
         The hits with new scores, best first; equal ones in order of video and segment.
     """
-    found = [
-        replace(hit, score=moment_score(segment.frame_embeddings.float() @ embedding, share))
-        if len(segment.frame_embeddings)
-        else hit
-        for hit, segment in zip(hits, segments, strict=True)
-    ]
+    found = []
+    for hit, segment in zip(hits, segments, strict=True):
+        score = segment_score(segment.frame_embeddings, embedding, ask)
+        found.append(hit if score is None else replace(hit, score=score))
     return sorted(found, key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from longvid.config import Ask
-from longvid.qa.moment_score import moment_score
+from longvid.qa.moment_score import segment_score
 from longvid.select.candidate_frames import keep_frames
 from longvid.store import Store
 from longvid.store.chunk_encoding import segment_vectors
@@ -66,13 +66,13 @@ class Shelf:
         """
         scores, order = self.scores(embedding, cut).sort(descending=True, stable=True)
         found = list(zip(order.tolist(), scores.tolist(), strict=True))
-        if not ask.moment_share:
+        if not ask.scores_moments:
             return found
         segments = self.segments(cut)
-        again = [
-            (index, moment_score(segments[index].frame_embeddings @ embedding, ask.moment_share))
-            for index, _ in found[: ask.num_rescored]
-        ]
+        again = []
+        for index, score in found[: ask.num_rescored]:
+            moment = segment_score(segments[index].frame_embeddings, embedding.float(), ask)
+            again.append((index, score if moment is None else moment))
         return [*sorted(again, key=lambda one: (-one[1], one[0])), *found[ask.num_rescored :]]
 
     def scores(self, embedding: Tensor, cut: Cut) -> Tensor:

@@ -58,8 +58,12 @@ SETTINGS: dict[str, dict[str, object]] = {
     "preset": {},
     "captions": {"query_forms": "caption"},
     "questions and captions": {"query_forms": "both"},
-    "best quarter of the frames": {"moment_share": _MOMENT_SHARE},
-    "both, best quarter": {"query_forms": "both", "moment_share": _MOMENT_SHARE},
+    "best quarter of the frames": {"moment_share": _MOMENT_SHARE, "moment_shots": False},
+    "both, best quarter": {
+        "query_forms": "both",
+        "moment_share": _MOMENT_SHARE,
+        "moment_shots": False,
+    },
     "model asked of 3 segments": {
         "confirm_segments": 3,
         "confirm_prompt": "is there a {caption} ?",
@@ -158,7 +162,9 @@ def first(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
 def nothing(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
     """Compare what may tell a thing that is in a film from one that is not."""
     finder = _Finder(qa, config.ask)
-    by_moment = _Finder(qa, dataclasses.replace(config.ask, moment_share=_MOMENT_SHARE))
+    by_moment = _Finder(
+        qa, dataclasses.replace(config.ask, moment_share=_MOMENT_SHARE, moment_shots=False)
+    )
     values: dict[str, tuple[list[float], list[float]]] = {}
     for case in cases:
         video = qa.store.find(case.path.name)

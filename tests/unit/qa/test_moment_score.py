@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from longvid.config import Ask, load_config
-from longvid.qa.moment_score import moment_score, query_embedding, rescored
+from longvid.qa.moment_score import moment_score, query_embedding, rescored, shot_score
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Hit, Store
 from longvid.testing.synthetic import make_segment
@@ -34,8 +34,39 @@ def test_several_good_frames_come_before_one_that_is_better_by_chance() -> None:
         for embeddings in (chance, steady)
     ]
     hits = [Hit("v", 0, 0.0, 4.0, 0.9), Hit("v", 1, 4.0, 8.0, 0.8)]
-    assert [hit.segment_index for hit in rescored(hits, segments, query, 0.5)] == [1, 0]
-    assert [hit.segment_index for hit in rescored(hits, segments, query, 0.0)] == [0, 1]
+    assert [
+        hit.segment_index for hit in rescored(hits, segments, query, Ask(moment_share=0.5))
+    ] == [1, 0]
+    assert [
+        hit.segment_index for hit in rescored(hits, segments, query, Ask(moment_share=0.01))
+    ] == [0, 1]
+
+
+def test_a_shot_is_scored_without_its_neighbours() -> None:
+    query = torch.tensor([1.0, 0.0, 0.0])
+    here, turned, other = torch.tensor([[0.8, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert shot_score(torch.stack([other, here, here, other]), query, 0.7) == pytest.approx(0.8)
+    assert shot_score(torch.stack([other, here, other]), query, 0.7) is None
+    assert shot_score(here[None], query, 0.7) is None
+    # What resembles the question in some frames of its shot is told from it by the others.
+    both = torch.nn.functional.normalize(here + turned, dim=0)
+    turning = torch.stack([here, turned, here, turned])
+    assert shot_score(turning, query, 0.5) == pytest.approx(float(both[0]))
+
+
+def test_segments_are_ranked_by_their_best_shots() -> None:
+    query = torch.tensor([1.0, 0.0])
+    near, far = torch.tensor([[0.8, 0.6], [0.0, 1.0]])
+    cut = torch.stack([far, near, near, far])
+    single = torch.stack([far, far, near, far])
+    segments = [
+        replace(make_segment(num_frames=4), frame_embeddings=embeddings)
+        for embeddings in (single, cut)
+    ]
+    hits = [Hit("v", 0, 0.0, 4.0, 0.5), Hit("v", 1, 4.0, 8.0, 0.4)]
+    found = rescored(hits, segments, query, Ask(moment_shots=True, cut_similarity=0.7))
+    assert [hit.segment_index for hit in found] == [1, 0]
+    assert [hit.score for hit in found] == pytest.approx([0.8, 0.0])
 
 
 def test_forms_of_a_question_are_averaged() -> None:

@@ -96,7 +96,13 @@ def test_without_routing_all_questions_are_put_alike() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"query_forms": "poem"}, {"route": "far"}, {"moment_share": 1.5}, {"num_rescored": 0}],
+    [
+        {"query_forms": "poem"},
+        {"route": "far"},
+        {"moment_share": 1.5},
+        {"num_rescored": 0},
+        {"moment_share": 0.5, "moment_shots": True},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(changed: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="ask"):
