@@ -148,7 +148,9 @@ def _embed(options: argparse.Namespace, store: Store, videos: dict[str, str]) ->
 def _embedded(config: Config, store: Store, videos: dict[str, str]) -> int:
     """Give the boxes vectors that have none; return how many."""
     from longvid.indexing.object_embedder import ObjectEmbedder
+    from longvid.store.same_weights import require_same_weights
 
+    require_same_weights(store, config)
     embedder, total = ObjectEmbedder(config, config.run.device), 0
     for video_id, name, on_picture in _shown(store, videos):
         embedded = embedder.embed(store, video_id, on_picture)

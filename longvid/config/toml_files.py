@@ -70,7 +70,7 @@ def _text(path: Path, name: str) -> str:
     except (OSError, ValueError) as error:  # a ValueError is a NUL in the name
         raise ConfigError(
             f"There is no configuration {shown(name)}; presets are "
-            f"{', '.join(preset_names())}, and a file of your own must end in .toml."
+            f"{', '.join(preset_names())}, and a file of your own must be there and end in .toml."
         ) from error
     try:
         return data.decode()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
-from longvid.errors import ModelError, QuestionError, UnknownWordsError
+from longvid.errors import QuestionError, UnknownWordsError
 from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
@@ -23,6 +23,7 @@ from longvid.qa.text_search import TextSearch, line_evidence
 from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
 from longvid.store import Hit, Store, StoredVideo
+from longvid.store.same_weights import require_same_weights
 from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
 
@@ -70,7 +71,7 @@ class StoreSearch:
                 embedder = self._embedder
                 if embedder is None:
                     self._require_same_instruction()
-                    self._require_same_weights()
+                    require_same_weights(self.store, self.config)
                     embedder = self.config.encoder.setup_embedder(self.device)
                     self._embedder = embedder
         return embedder
@@ -85,24 +86,6 @@ class StoreSearch:
                 f"The store {self.store.uri} was embedded with encoder.document_instruction "
                 f"{stored!r}, and this configuration has {given!r}; ask with the store's own."
             )
-
-    def _require_same_weights(self) -> None:
-        """Refuse a store that other weights were used for than those this configuration names.
-
-        They may be a copy of the right ones in another folder.
-        """
-        made = Config.from_dict({**self.store.config, "run": {}})
-        try:
-            if made.fingerprint(self.config.encoder) == self.store.fingerprint:
-                return
-        except ModelError:
-            return  # the language model's weights are elsewhere; the embedder's own are loaded next
-        raise QuestionError(
-            f"The store {self.store.uri} was made with other weights than those that this "
-            "configuration names on this machine, so what it holds cannot be compared with a "
-            "question; ask with the store's own configuration, bring its weights back, or index "
-            "its videos into another folder."
-        )
 
     def _embedded(self, text: str) -> torch.Tensor:
         """Return the embedding by which a text is searched for, (E,) float32, unit norm."""

@@ -14,6 +14,7 @@ from longvid.cli import main
 from longvid.errors import QuestionError, StoreError
 from longvid.indexing import object_embedder
 from longvid.indexing.object_embedder import ObjectEmbedder, region_of
+from longvid.models import mini
 from longvid.models.mini_vocabulary import COLORS, SHAPES
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store
@@ -84,6 +85,17 @@ def test_a_text_finds_the_frame_and_the_box(made: str, capsys: pytest.CaptureFix
 
     by_python = VideoQA(made).search_objects("white star", video="film.mp4", top_k=1)
     assert [one.seconds for one in by_python] == [best["seconds"]]
+
+
+def test_boxes_get_no_vectors_of_other_weights(
+    made: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mini.save(tmp_path / "other", seed=3)
+    before = Store.open(made).digest()
+    other = f"encoder.model={tmp_path / 'other'}"
+    assert main(["boxes", "--store", made, "--embed", "--set", other]) == 1
+    assert "made with other weights" in capsys.readouterr().err
+    assert Store.open(made).digest() == before
 
 
 def test_a_run_that_was_killed_goes_on(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
