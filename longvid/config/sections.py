@@ -190,7 +190,9 @@ class Ask:
         if not 0 <= self.moment_share <= 1:
             raise ConfigError(f"ask.moment_share must be from 0 to 1, got {self.moment_share}.")
         if self.moment_share and self.moment_shots:
-            raise ConfigError("ask.moment_share and ask.moment_shots score alike; use one of them.")
+            raise ConfigError(
+                "ask.moment_share and ask.moment_shots are two ways to score again; use one."
+            )
         unknown = set(self.text_sources) - {"subtitle", "speech", "screen"}
         if unknown:
             raise ConfigError(

@@ -12,6 +12,7 @@ from longvid.qa.routing import Route
 from longvid.select.frames import Uniform
 from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
+from longvid.store.objects import DamagedObjectError
 from longvid.types import Query, Segment
 
 
@@ -108,8 +109,19 @@ class CandidateSearch:
         return hits
 
     def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
-        segments = self._store.load([(hit.video_id, hit.segment_index) for hit in hits])
+        keys = [(hit.video_id, hit.segment_index) for hit in hits]
+        try:
+            segments: Sequence[Segment | None] = self._store.load(keys)
+        except DamagedObjectError:  # one that is shown says so when it is loaded for that
+            segments = [self._sound(key) for key in keys]
         return rescored(hits, segments, query.embedding, self._ask)
+
+    def _sound(self, key: tuple[str, int]) -> Segment | None:
+        try:
+            [segment] = self._store.load([key])
+        except DamagedObjectError:
+            return None
+        return segment
 
     def note(self, query: Query, hits: Sequence[Hit]) -> str:
         """Return a caveat where nothing fits a question, "" where something does.

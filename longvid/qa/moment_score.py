@@ -70,13 +70,13 @@ def segment_score(frames: Tensor, embedding: Tensor, ask: Ask) -> float | None:
 
 
 def rescored(
-    hits: Sequence[Hit], segments: Sequence[Segment], embedding: Tensor, ask: Ask
+    hits: Sequence[Hit], segments: Sequence[Segment | None], embedding: Tensor, ask: Ask
 ) -> list[Hit]:
     """Rank hits by the scores of their moments.
 
     Args:
         hits: Segments that were found, with the scores of the search.
-        segments: The same segments, loaded.
+        segments: The same segments, loaded; None for one that cannot be, which keeps its score.
         embedding: (E,) float32, of the question.
         ask: As in `segment_score`.
 
@@ -85,7 +85,9 @@ def rescored(
     """
     found = []
     for hit, segment in zip(hits, segments, strict=True):
-        score = segment_score(segment.frame_embeddings, embedding, ask)
+        score = None
+        if segment is not None:
+            score = segment_score(segment.frame_embeddings, embedding, ask)
         found.append(hit if score is None else replace(hit, score=score))
     return sorted(found, key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))
 
