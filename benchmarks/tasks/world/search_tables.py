@@ -19,6 +19,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,8 @@ _SHOT_SECONDS = 20.0
 _RIVALS = 5
 #: Segments that the model is asked about, and what its yes is worth beside a score.
 _LOOKED_AT, _YES_WEIGHT = 3, 0.2
-#: Frames of a segment that count where it is scored by its best.
-_MOMENT_SHARE = 0.25
+#: Scores segments by their best frames, not by whole shots as the preset does.
+_BEST_QUARTER: dict[str, Any] = {"moment_share": 0.25, "moment_shots": False}
 #: The preset takes a frame a second.
 _FRAME_SECONDS = 1.0
 
@@ -58,19 +59,13 @@ SETTINGS: dict[str, dict[str, object]] = {
     "preset": {},
     "captions": {"query_forms": "caption"},
     "questions and captions": {"query_forms": "both"},
-    "best quarter of the frames": {"moment_share": _MOMENT_SHARE, "moment_shots": False},
-    "both, best quarter": {
-        "query_forms": "both",
-        "moment_share": _MOMENT_SHARE,
-        "moment_shots": False,
-    },
+    "best quarter of the frames": _BEST_QUARTER,
+    "both, best quarter": {"query_forms": "both", **_BEST_QUARTER},
     "model asked of 3 segments": {
         "confirm_segments": 3,
         "confirm_prompt": "is there a {caption} ?",
     },
 }
-
-
 _AS_ASKED = "best score as the preset gives it"
 
 
@@ -165,9 +160,7 @@ def first(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
 def nothing(cases: Sequence[Case], qa: VideoQA, config: Config) -> list[Row]:
     """Compare what may tell a thing that is in a film from one that is not."""
     finder = _Finder(qa, config.ask)
-    by_moment = _Finder(
-        qa, dataclasses.replace(config.ask, moment_share=_MOMENT_SHARE, moment_shots=False)
-    )
+    by_moment = _Finder(qa, dataclasses.replace(config.ask, **_BEST_QUARTER))
     values: dict[str, tuple[list[float], list[float]]] = {}
     for case in cases:
         video = qa.store.find(case.path.name)
