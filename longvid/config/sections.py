@@ -97,7 +97,8 @@ class Ask:
         moment_share: Score the best segments again, by the mean of this share of their frames,
             those nearest to the question, at least one; 0 keeps the scores of the search vectors.
         moment_shots: Score them again by the mean of the frames of one shot instead, as
-            `cut_similarity` tells shots, the best in the segment of those with two frames or more.
+            `cut_similarity` tells shots, the best in the segment of those with two frames or more;
+            where most frames are shots of their own, the scores of the search vectors stay.
         num_rescored: How many segments of a search are scored again so; a search for more keeps the
             scores of the search vectors.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is
@@ -189,6 +190,10 @@ class Ask:
             )
         if not 0 <= self.moment_share <= 1:
             raise ConfigError(f"ask.moment_share must be from 0 to 1, got {self.moment_share}.")
+        if not -1 <= self.cut_similarity <= 1:
+            raise ConfigError(
+                f"ask.cut_similarity is a cosine, from -1 to 1, got {self.cut_similarity}."
+            )
         if self.moment_share and self.moment_shots:
             raise ConfigError(
                 "ask.moment_share and ask.moment_shots are two ways to score again; use one."

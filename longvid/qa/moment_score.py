@@ -37,7 +37,9 @@ def moment_score(frame_scores: Tensor, share: float) -> float:
 
 
 def shot_score(frames: Tensor, embedding: Tensor, cut_similarity: float) -> float | None:
-    """Return the score of the best shot in one segment, None where none has two frames.
+    """Return the score of the best shot in one segment, of two frames or more.
+
+    None where most frames are shots of their own: so thinly sampled, none may be left out.
 
     Args:
         frames: (T, E) float32, of unit norm, in order of time.
@@ -47,10 +49,10 @@ def shot_score(frames: Tensor, embedding: Tensor, cut_similarity: float) -> floa
     alike = (frames[1:] * frames[:-1]).sum(1) >= cut_similarity
     ends = [place + 1 for place, same in enumerate(alike.tolist()) if not same]
     bounds = itertools.pairwise([0, *ends, len(frames)])
-    shots = [frames[start:end].mean(0) for start, end in bounds if end - start > 1]
-    if not shots:
+    longer = [frames[start:end] for start, end in bounds if end - start > 1]
+    if not longer or 2 * sum(map(len, longer)) < len(frames):
         return None
-    means = torch.nn.functional.normalize(torch.stack(shots), dim=1)
+    means = torch.nn.functional.normalize(torch.stack([shot.mean(0) for shot in longer]), dim=1)
     return float((means @ embedding).max())
 
 

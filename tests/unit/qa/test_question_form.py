@@ -102,6 +102,8 @@ def test_without_routing_all_questions_are_put_alike() -> None:
         {"moment_share": 1.5},
         {"num_rescored": 0},
         {"moment_share": 0.5, "moment_shots": True},
+        {"cut_similarity": 2.0},
+        {"cut_similarity": float("nan")},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changed: dict[str, object]) -> None:
