@@ -98,7 +98,7 @@ class Ask:
             those nearest to the question, at least one; 0 keeps the scores of the search vectors.
         moment_shots: Score them again by the mean of the frames of one shot instead, as
             `cut_similarity` tells shots, the best in the segment of those with two frames or more;
-            where most frames are shots of their own, the scores of the search vectors stay.
+            a segment with a shot of one frame inside keeps the score of the search vectors.
         num_rescored: How many segments of a search are scored again so; a search for more keeps the
             scores of the search vectors.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is

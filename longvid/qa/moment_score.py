@@ -39,7 +39,8 @@ def moment_score(frame_scores: Tensor, share: float) -> float:
 def shot_score(frames: Tensor, embedding: Tensor, cut_similarity: float) -> float | None:
     """Return the score of the best shot in one segment, of two frames or more.
 
-    None where most frames are shots of their own: so thinly sampled, none may be left out.
+    A single frame at an end is of a shot that other segments show too. None where there is one in
+    between, or no other shot: the video is sampled too thinly to leave single frames out.
 
     Args:
         frames: (T, E) float32, of unit norm, in order of time.
@@ -49,8 +50,9 @@ def shot_score(frames: Tensor, embedding: Tensor, cut_similarity: float) -> floa
     alike = (frames[1:] * frames[:-1]).sum(1) >= cut_similarity
     ends = [place + 1 for place, same in enumerate(alike.tolist()) if not same]
     bounds = itertools.pairwise([0, *ends, len(frames)])
-    longer = [frames[start:end] for start, end in bounds if end - start > 1]
-    if not longer or 2 * sum(map(len, longer)) < len(frames):
+    shots = [frames[start:end] for start, end in bounds]
+    longer = [shot for shot in shots if len(shot) > 1]
+    if not longer or any(len(shot) == 1 for shot in shots[1:-1]):
         return None
     means = torch.nn.functional.normalize(torch.stack([shot.mean(0) for shot in longer]), dim=1)
     return float((means @ embedding).max())
