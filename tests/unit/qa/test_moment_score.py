@@ -60,7 +60,7 @@ def test_segments_are_ranked_by_their_best_shots() -> None:
     query = torch.tensor([1.0, 0.0])
     near, far = torch.tensor([[0.8, 0.6], [0.0, 1.0]])
     cut = torch.stack([far, near, near, far])
-    single = torch.stack([far, far, near, far])
+    single = torch.stack([far, far, far, near])
     segments = [
         replace(make_segment(num_frames=4), frame_embeddings=embeddings)
         for embeddings in (single, cut)
