@@ -7,13 +7,13 @@ fails its questions and is started again at the next one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from longvid.server.api_errors import ApiError, clean_sentence
@@ -22,6 +22,14 @@ from longvid.server.settings import Limits
 _LINE_BYTES = 64 << 20
 
 _MOST_QUEUES = 10  # so many lengths of a full queue are the longest wait that anybody is told
+
+
+@dataclass
+class _Question:
+    """A question in the queue: the process that was asked, and what it has said."""
+
+    process: asyncio.subprocess.Process | None = None
+    events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
 
 
 class ModelWorker:
@@ -40,7 +48,7 @@ class ModelWorker:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
-        self._events: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self._questions: dict[int, _Question] = {}
         self._waiting_by_key: dict[str, int] = {}
         self._ready = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -58,16 +66,17 @@ class ModelWorker:
     @property
     def num_waiting(self) -> int:
         """Questions in the queue or being answered."""
-        return len(self._events)
+        return len(self._questions)
 
     async def start(self) -> None:
         """Start the process unless it runs; does not wait for the models."""
         async with self._lock:
-            if self._process is not None and self._process.returncode is None:
+            process = self._process
+            if process is not None and process.stdin is not None and process.stdin.is_closing():
+                await process.wait()
+            if process is not None and process.returncode is None:
                 return
-            self._ready.clear()
-            self.problem = ""
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *(
                     sys.executable,
                     "-m",
@@ -80,11 +89,16 @@ class ModelWorker:
                 limit=_LINE_BYTES,
                 env=worker_environment(),
             )
-            self._reader = asyncio.create_task(self._read(self._process))
+            # Not before: while it was made, the last one may have told how it ended.
+            self._process = process
+            self._ready.clear()
+            self.problem = ""
+            self._reader = asyncio.create_task(self._read(process))
 
     async def close(self) -> None:
         """End the process; questions in it fail."""
         process, self._process = self._process, None
+        self._ready.clear()
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
@@ -121,18 +135,18 @@ class ModelWorker:
         """
         self._check_room(key)
         request_id = next(self._ids)
-        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._events[request_id] = events
+        question = self._questions[request_id] = _Question()
         self._waiting_by_key[key] = self._waiting_by_key.get(key, 0) + 1
         started = time.monotonic()
         finished = False
         try:
             await self.start()
+            question.process = self._process
             self._send({"id": request_id, "kind": kind, **request})
             while True:
                 left = self._limits.answer_seconds - (time.monotonic() - started)
                 try:
-                    event = await asyncio.wait_for(events.get(), max(0.0, left))
+                    event = await asyncio.wait_for(question.events.get(), max(0.0, left))
                 except TimeoutError:
                     raise ApiError(
                         503,
@@ -150,14 +164,13 @@ class ModelWorker:
                     self._mean_seconds = 0.9 * self._mean_seconds + 0.1 * seconds
                     return
         finally:
-            del self._events[request_id]
+            del self._questions[request_id]
             self._waiting_by_key[key] -= 1
             if not finished:
-                with contextlib.suppress(ApiError):
-                    self._send({"id": request_id, "kind": "cancel"})
+                self._send({"id": request_id, "kind": "cancel"})
 
     def _check_room(self, key: str) -> None:
-        full = len(self._events) >= self._limits.num_waiting
+        full = len(self._questions) >= self._limits.num_waiting
         mine = key and self._waiting_by_key.get(key, 0) >= self._limits.num_waiting_per_key
         if full or mine:
             whose = "The queue of questions is full" if full else "This key has too many questions"
@@ -177,28 +190,34 @@ class ModelWorker:
         return self._next_place - now
 
     def _send(self, message: dict[str, Any]) -> None:
+        """Write to the process; to one that has ended nothing, since its reader tells why."""
         process = self._process
         if process is None or process.stdin is None or process.stdin.is_closing():
-            raise ApiError(503, "model_loading", "The models are being started.", None, 5)
+            return
         process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
+        problem = ""
         while line := await process.stdout.readline():
             event = json.loads(line)
             if event["event"] == "ready":
                 self.note = event["note"]
                 self._ready.set()
             elif event["event"] == "failed":
-                self.problem = clean_sentence(event["message"])
-            elif event["id"] in self._events:
-                self._events[event["id"]].put_nowait(event)
+                problem = clean_sentence(event["message"])
+            elif event["id"] in self._questions:
+                self._questions[event["id"]].events.put_nowait(event)
         await process.wait()
-        self._ready.clear()
-        sentence = self.problem or "The process of the models ended; the question can be repeated."
+        # The next process may have been started since: its questions and its state stay.
+        if self._process is process:
+            self._ready.clear()
+            self.problem = problem
+        sentence = problem or "The process of the models ended; the question can be repeated."
         lost = {"event": "error", "code": "model_died", "message": sentence, "status": 503}
-        for events in self._events.values():
-            events.put_nowait(lost)
+        for question in self._questions.values():
+            if question.process is process:
+                question.events.put_nowait(lost)
 
 
 def worker_environment() -> dict[str, str]:
