@@ -169,24 +169,27 @@ class Config:
         Returns:
             16 hexadecimal digits.
         """
-        described = {
-            "version": _INDEX_VERSION,
+        identities = [
+            self.reducer.identity(),
+            (weights or self.encoder).identity(),
+            *(part.identity() for part in self._learned()),
+        ]
+        described = {"version": _INDEX_VERSION, "weights": identities, **self.index_tables()}
+        text = json.dumps(described, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def index_tables(self) -> dict[str, Any]:
+        """Return the settings that decide what segments look like, as tables."""
+        return {
             "sample": plain(self.sample, fingerprint=True),
             "decoder": part_table("decoder", self.decoder, fingerprint=True),
             "reducer": part_table("reducer", self.reducer, fingerprint=True),
             "encoder": part_table("encoder", self.encoder, fingerprint=True),
-            "weights": [
-                self.reducer.identity(),
-                (weights or self.encoder).identity(),
-                *(part.identity() for part in self._learned()),
-            ],
             "compressors": [
                 part_table("compressor", part, fingerprint=True) for part in self.compressors
             ],
             "store": plain(self.store, fingerprint=True),
         }
-        text = json.dumps(described, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

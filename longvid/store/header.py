@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from longvid.config import StoreOptions
+from longvid.config import Config, StoreOptions
 from longvid.errors import ConfigError, StoreError
 from longvid.store.fields import text, whole
 from longvid.store.layout import FORMAT, HEADER, HEADER_SEAL, dump_json
 from longvid.store.objects import DamagedObjectError, Objects
 from longvid.store.seal import parse_json, seal, sealed_json
+
+_MOST_NAMED = 3  # so many settings that differ are told in one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,8 @@ class Header:
         """
         remedy = "index into another folder, or use the store's own configuration."
         if self.fingerprint != wanted.fingerprint:
-            raise StoreError(
-                f"The store {uri} was made with fingerprint {self.fingerprint} and this "
-                f"configuration has {wanted.fingerprint}; {remedy}"
-            )
+            difference = _difference(self, wanted)
+            raise StoreError(f"The store {uri} was made with other {difference}; {remedy}")
         for name in ("space", "embedding_width", "options"):
             there, given = getattr(self, name), getattr(wanted, name)
             if name == "options":  # which pictures are kept may change from run to run
@@ -165,3 +165,35 @@ def _damaged(uri: str, why: str) -> DamagedObjectError:
         f"{HEADER} of the store {uri} is damaged ({why}); restore it from a copy, or index into "
         "another folder."
     )
+
+
+def _difference(made: Header, wanted: Header) -> str:
+    """Say what one configuration has otherwise than another, of what decides the segments."""
+    try:
+        there, given = (
+            dict(_leaves(Config.from_dict({**header.config, "run": {}}).index_tables()))
+            for header in (made, wanted)
+        )
+    except ConfigError:  # of another version of longvid, or of a part that is not installed
+        prints = f"{made.fingerprint} there and {wanted.fingerprint} in this configuration"
+        return f"settings, which cannot be read here (their fingerprint is {prints})"
+    names = [name for name in {**there, **given} if there.get(name) != given.get(name)]
+    if not names:
+        return "weights (a model may have changed under its name)"
+    shown = [
+        f"{name} is {there.get(name, 'not set')!r} there and {given.get(name, 'not set')!r} here"
+        for name in names[:_MOST_NAMED]
+    ]
+    more = len(names) - len(shown)
+    return f"settings ({', '.join(shown)}{f', and {more} more' if more else ''})"
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}.{number}")
+    else:
+        yield name, value

@@ -270,7 +270,7 @@ def test_each_wrong_store_is_one_sentence(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "No video is named" in refused(capsys, "index", empty, "--store", tmp_path / "new")
-    assert "was made with fingerprint" in refused(capsys, "index", videos, "--store", store)
+    assert "was made with other settings (" in refused(capsys, "index", videos, "--store", store)
     assert "There is no store at" in refused(capsys, "status", "--store", tmp_path / "none")
     assert "so it is no longvid store" in refused(capsys, "index", videos, "--store", videos)
     assert Store.open(store).digest() == before

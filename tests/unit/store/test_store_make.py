@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from longvid.config import load_config
 from longvid.errors import StoreError
+from longvid.indexing.ledger import open_store
 from longvid.store import Store
 from longvid.store.local_objects import LocalObjects
 from tests.unit.store.conftest import MakeStore
@@ -42,6 +44,31 @@ def test_another_make_is_refused(store: Store, make_store: MakeStore) -> None:
         with pytest.raises(StoreError, match=r"'?(other|3)'?; index into another folder"):
             Store.create(store.uri, fingerprint="made-for-tests", config={}, **make)  # type: ignore[arg-type]  # one of each
     assert store.digest() == before
+
+
+def test_a_refusal_names_the_settings_that_differ(tmp_path: Path) -> None:
+    mini = load_config("mini")
+    open_store(str(tmp_path), mini)
+    open_store(str(tmp_path), load_config("mini", ["ask.budget=77"]))
+    for changes, words in (
+        (["sample.fps=2"], r"other settings \(sample.fps is 1.0 there and 2.0 here\)"),
+        (["compressors.0.name=tome"], r"\(compressors.0.name is '\w+' there and 'tome' here"),
+        (
+            ["sample.fps=2", "store.vectors_per_segment=1"],
+            "1.0 there .*, store.vectors_per_segment",
+        ),
+    ):
+        with pytest.raises(StoreError, match=words + r".*; index into another folder"):
+            open_store(str(tmp_path), load_config("mini", changes))
+    with pytest.raises(StoreError, match=r"other weights \(a model may have changed"):
+        Store.create(
+            tmp_path,
+            fingerprint="of other weights",
+            config=mini.to_dict(),
+            space=mini.space(),
+            embedding_width=mini.encoder.embedding_width(),
+            options=mini.store,
+        )
 
 
 def test_a_newer_format_is_refused(store: Store) -> None:
