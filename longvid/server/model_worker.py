@@ -155,7 +155,7 @@ class ModelWorker:
                         retry_after=self._mean_seconds,
                     ) from None
                 if event["event"] == "error":
-                    finished = event["code"] != "model_died"
+                    finished = True
                     raise ApiError(event["status"], event["code"], event["message"])
                 yield event
                 if event["event"] == "done":
@@ -213,8 +213,9 @@ class ModelWorker:
         if self._process is process:
             self._ready.clear()
             self.problem = problem
+        code = "model_unavailable" if problem else "model_died"
         sentence = problem or "The process of the models ended; the question can be repeated."
-        lost = {"event": "error", "code": "model_died", "message": sentence, "status": 503}
+        lost = {"event": "error", "code": code, "message": sentence, "status": 503}
         for question in self._questions.values():
             if question.process is process:
                 question.events.put_nowait(lost)

@@ -55,7 +55,7 @@ def test_why_the_models_cannot_be_loaded_stands_after_each_question(
         for _ in range(10):
             with pytest.raises(ApiError, match=r"No such store\.") as caught:
                 await worker.call("search", "")
-            assert caught.value.code == "model_died"
+            assert caught.value.code == "model_unavailable"
             assert worker.problem == "No such store."
         await worker.close()
 
