@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,14 +80,11 @@ class SegmentSearch:
             if mended or not self._vectors.covers(manifests):
                 self._vectors.refresh(manifests, keep=False)
             self._covered = catalog
-            left_out = self._vectors.left_out
+            damaged = {**self._vectors.left_out, **catalog.damaged}
+            video_ids = searchable(self._objects.uri, video_ids, manifests, damaged)
             of_some = 0 < num_videos < len(video_ids or manifests) and self._has_many_vectors()
             if of_some:
                 self._of_videos.refresh(manifests, keep=False)
-        self._require_known(video_ids, manifests)
-        for video_id in video_ids:
-            if video_id in left_out:
-                raise StoreError(left_out[video_id])
         most = self._header.options.vectors_per_segment
         times = None
         if span is not None:
@@ -156,13 +153,33 @@ class SegmentSearch:
         query: npt.NDArray[np.float32] = embedding.detach().cpu().float().contiguous().numpy()
         return query
 
-    def _require_known(self, video_ids: Sequence[str], manifests: Mapping[str, str]) -> None:
-        for video_id in video_ids:
-            if video_id not in manifests:
-                raise StoreError(
-                    f"The store {self._objects.uri} holds no video {video_id}; longvid status "
-                    "lists what is there."
-                )
+
+def searchable(
+    uri: str,
+    video_ids: Sequence[str],
+    manifests: Collection[str],
+    damaged: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Return those of the videos asked for that are whole; none are asked for: none.
+
+    Args:
+        uri: Of the store.
+        video_ids: Asked for; empty means everywhere.
+        manifests: Ids of the videos that the store holds.
+        damaged: A sentence for each video, by id, that cannot be searched.
+
+    Raises:
+        StoreError: The store does not hold one of them, or all of them are damaged.
+    """
+    for video_id in video_ids:
+        if video_id not in manifests and video_id not in damaged:
+            raise StoreError(
+                f"The store {uri} holds no video {video_id}; longvid status lists what is there."
+            )
+    whole = tuple(video_id for video_id in video_ids if video_id not in damaged)
+    if video_ids and not whole:  # no ids would mean everywhere
+        raise StoreError(damaged[video_ids[0]])
+    return whole
 
 
 def _shown(hits: Sequence[Hit], catalog: Catalog) -> list[Hit]:

@@ -286,7 +286,8 @@ class Store:
         Args:
             embedding: (E,) in the space of the frame embeddings.
             top_k: Most segments to return.
-            video_ids: Restricts the search; empty means the whole store.
+            video_ids: Restricts the search; empty means the whole store. Those that are damaged
+                are left out, and `damaged` names them.
             recall: Share of the true best that a search in a larger store must find, as measured
                 when its index was built; 1.0 searches it exactly.
             span: Restricts the search to segments that overlap this start and end in seconds.
@@ -298,7 +299,7 @@ class Store:
 
         Raises:
             StoreError: The embedding is of another width or not finite, a video is not in the
-                store or damaged, or FAISS is not installed.
+                store, all that are asked for are damaged, or FAISS is not installed.
         """
         return self._search.search(embedding, top_k, video_ids, recall, span, num_videos)
 

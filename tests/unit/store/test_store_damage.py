@@ -163,8 +163,10 @@ def test_a_damaged_manifest_is_one_video(
             assert "videos/aaaa" in sentence
             assert "\n" not in sentence
             assert store.search(query(), 10) == expected
-            with pytest.raises(StoreError, match="is damaged"):
-                store.find(A)
+            assert store.search(query(), 10, [A, B]) == expected
+            for ask in (lambda: store.find(A), lambda: store.search(query(), 10, [A])):  # noqa: B023
+                with pytest.raises(StoreError, match="is damaged"):
+                    ask()
         with pytest.raises(StoreError, match="is damaged"):
             store.load([(A, 0)])
         store.rebuild()
@@ -185,6 +187,7 @@ def test_a_video_with_a_damaged_chunk_is_left_out_and_named(full: Store) -> None
     [(video_id, sentence)] = full.damaged().items()
     assert video_id == A
     assert "remove that video from the store and index it again" in sentence
+    assert full.search(query(), 10, [A, B]) == expected
     with pytest.raises(StoreError, match="is damaged"):
         full.search(query(), 10, [A])
     full.remove([A])
