@@ -22,7 +22,7 @@ from longvid.errors import ConfigError, StoreError
 from longvid.lazy_import import torch
 from longvid.store import Hit, Store
 from longvid.store.backend import open_objects
-from longvid.store.segment_search import ShardPlan
+from longvid.store.segment_search import ShardPlan, searchable
 from longvid.store.vectors import best_hits, open_parts, search_parts
 
 
@@ -176,10 +176,11 @@ class ShardedSearch:
         self._store = Store.open(store)
         self._store.refresh()
         plans = [plan for plan in self._store.segment_search.shards(num_shards) if plan.names]
+        self._damaged = self._store.damaged()
         if not plans:
-            raise StoreError(
-                f"The store {self._store.uri} has no search index; index videos first."
-            )
+            nothing = f"The store {self._store.uri} has no search index; index videos first."
+            raise StoreError(next(iter(self._damaged.values()), nothing))
+        self._manifests = plans[0].manifests
         self._shards = ShardActors(
             self._store.uri, plans, deadline_seconds=deadline_seconds, cpus=cpus
         )
@@ -200,13 +201,19 @@ class ShardedSearch:
         """Find what `Store.search` finds, by all shards that answer before the deadline.
 
         Raises:
-            StoreError: The embedding is of another width, or a shard's parts are damaged.
+            StoreError: The embedding is of another width, the store does not hold a video, all
+                that are asked for are damaged, or a shard's parts are.
         """
         if self._closed.is_set():
             raise StoreError(f"This search of {self._store.uri} was closed; make another one.")
         query = self._store.segment_search.query_of(embedding, top_k)
+        video_ids = searchable(self._store.uri, video_ids, self._manifests, self._damaged)
         found = self._shards.search(query, top_k, video_ids, recall)
         return replace(found, hits=self._store.segment_search.merged(found.hits, top_k))
+
+    def damaged(self) -> dict[str, str]:
+        """Return what `Store.damaged` said when this search was made."""
+        return dict(self._damaged)
 
     def wait(self, timeout_seconds: float = 60.0) -> None:
         """Wait until every shard has opened its parts.

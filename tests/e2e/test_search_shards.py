@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -132,8 +133,39 @@ def test_a_slow_shard_is_bounded_by_the_deadline(store: Store) -> None:
 def test_what_cannot_be_searched_is_refused(store: Store, shards: ShardedSearch) -> None:
     with pytest.raises(StoreError, match="width"):
         shards.search(torch.ones(3), 1)
+    for search in (store.search, shards.search):
+        with pytest.raises(StoreError, match="holds no video ffff"):
+            search(queries()[0], 1, ("f" * 32,))
     with pytest.raises(ConfigError, match="shard"):
         ShardedSearch(store.uri, 0)
+
+
+def test_a_damaged_video_is_left_out_and_named_as_by_the_store(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(store.uri, tmp_path / "copy"))
+    lost, whole = VIDEOS[:2]
+    for chunk in copy.glob(f"videos/{lost}/segments-*"):
+        chunk.write_bytes(chunk.read_bytes()[:100])
+    shutil.rmtree(copy / "vectors")
+    search = ShardedSearch(str(copy), 2, deadline_seconds=30, cpus=0.1)
+    search.wait()
+    query, one = queries()[0], Store.open(copy)
+    for video_ids in ((), (lost, whole)):
+        found = search.search(query, 500, video_ids)
+        assert found.hits == one.search(query, 500, video_ids)
+        assert {hit.video_id for hit in found.hits} == set(video_ids or VIDEOS) - {lost}
+    assert list(search.damaged()) == [lost]
+    assert search.damaged() == one.damaged()
+    for asked in (search.search, one.search):
+        with pytest.raises(StoreError, match="is damaged"):
+            asked(query, 5, (lost,))
+    search.close()
+    for chunk in copy.glob("videos/*/segments-*"):
+        chunk.write_bytes(b"")
+    shutil.rmtree(copy / "vectors")
+    with pytest.raises(StoreError, match="is damaged"):
+        ShardedSearch(str(copy), 2)
 
 
 def test_a_store_without_an_index_is_refused(tmp_path: Path) -> None:
