@@ -12,11 +12,14 @@ import pyarrow as pa
 
 from longvid.store.chunk_record import SegmentRecord
 from longvid.store.parquet import parse_table, write_table
+from longvid.types import player_seconds
 
 #: (lists probed, recall measured) pairs, both increasing; empty for an exact index.
 Calibration = tuple[tuple[int, float], ...]
 
 _METADATA = "longvid"
+#: Rounding to a nanosecond moves no time so far, in seconds.
+_NEAR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,9 @@ class Rows:
         """Mark the rows whose segments overlap a span, (rows,) bool."""
         starts = times.clock_starts
         offsets = np.array([starts.get(video_id, 0.0) for video_id in self.video_ids])[self.video]
-        marked: npt.NDArray[np.bool_] = (self.start_seconds - offsets < times.end_seconds) & (
-            self.end_seconds - offsets > times.start_seconds
-        )
+        begin = _player_times(self.start_seconds, offsets, times.end_seconds)
+        end = _player_times(self.end_seconds, offsets, times.start_seconds)
+        marked: npt.NDArray[np.bool_] = (begin < times.end_seconds) & (end > times.start_seconds)
         return marked
 
     def span(self, row: int) -> tuple[str, int, float, float]:
@@ -132,6 +135,19 @@ class Rows:
             float(self.start_seconds[row]),
             float(self.end_seconds[row]),
         )
+
+
+def _player_times(
+    stream: npt.NDArray[np.float64], offsets: npt.NDArray[np.float64], border: float
+) -> npt.NDArray[np.float64]:
+    """Return `player_seconds` of each row; times far from a border are left unrounded.
+
+    numpy rounds otherwise than Python at ties, and times are shown as Python rounds them.
+    """
+    times = stream - offsets
+    for row in np.flatnonzero((offsets != 0) & (np.abs(times - border) < _NEAR)):
+        times[row] = player_seconds(float(stream[row]), float(offsets[row]))
+    return times
 
 
 def write_rows(rows: Rows) -> bytes:

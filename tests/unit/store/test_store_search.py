@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from longvid.errors import StoreError
 from longvid.store import Store, faiss_index
 from longvid.store.faiss_index import build_index
+from longvid.store.index_rows import Rows, TimeFilter
+from longvid.types import player_seconds
 from tests.reference.search import search_slowly
 from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video, make_segment, make_video
@@ -281,3 +283,20 @@ def test_a_span_restricts_a_search_to_segments_that_overlap_it(store: Store) -> 
             assert store.search(query, 24, span=span) == inside
             assert store.search(query, 1, span=span) == inside[:1]
         assert store.search(query, 5, span=(16.0, 20.0)) == []
+
+
+@pytest.mark.parametrize(("start", "ticks"), [(3000.5, 10), (0.1, 15360), (1.4, 90000)])
+def test_a_span_is_compared_with_the_times_that_are_shown(start: float, ticks: int) -> None:
+    """3063.8 s of a clock that starts at 3000.5 s are 63.30000000000018 s, and shown as 63.3."""
+    times = start + np.random.default_rng(0).integers(0, 100 * ticks, 400) / ticks
+    rows = Rows(
+        ("a",), ("",), np.zeros(400, np.int32), np.arange(400, dtype=np.int32), times, times + 1
+    )
+    shown = [
+        (player_seconds(begin, start), player_seconds(end, start))
+        for begin, end in zip(rows.start_seconds.tolist(), rows.end_seconds.tolist(), strict=True)
+    ]
+    for begin, end in shown[:100]:
+        for span in ((end, end + 1), (max(begin - 1, 0), begin), (begin, end)):
+            marked = rows.within(TimeFilter(*span, {"a": start})).tolist()
+            assert marked == [one < span[1] and other > span[0] for one, other in shown]
