@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +24,8 @@ def chosen_ids(
     Args:
         store: Which holds them.
         video: Path, name or id of one stored video.
-        paths: A pattern of paths, in which * stands for any characters; "" for all.
+        paths: A pattern of paths, in which * stands for any characters, and all others for
+            themselves; "" for all.
         tags: Values that a video has, by key.
 
     Raises:
@@ -38,10 +40,12 @@ def chosen_ids(
         return ids
     left = [stored for stored in store.videos() if not ids or stored.video.video_id in ids]
     if paths:
+        # Names of files hold ? and [ as they are; of the characters that are special, * alone is.
+        pattern = "*".join(glob.escape(piece) for piece in paths.split("*"))
         left = [
             stored
             for stored in left
-            if any(fnmatchcase(path, paths) for path in (stored.video.path, *stored.paths))
+            if any(fnmatchcase(path, pattern) for path in (stored.video.path, *stored.paths))
         ]
         if not left:
             raise QuestionError(
