@@ -206,7 +206,7 @@ class ShardedSearch:
         """
         if self._closed.is_set():
             raise StoreError(f"This search of {self._store.uri} was closed; make another one.")
-        query = self._store.segment_search.query_of(embedding, top_k)
+        query = self._store.segment_search.query_of(embedding, top_k, recall)
         video_ids = searchable(self._store.uri, video_ids, self._manifests, self._damaged)
         found = self._shards.search(query, top_k, video_ids, recall)
         return replace(found, hits=self._store.segment_search.merged(found.hits, top_k))

@@ -5,6 +5,7 @@ This is the only module that calls FAISS. It knows vectors and row numbers, not 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -120,10 +121,30 @@ class NearestVectors:
         return rows[0][found], scores[0][found]
 
     def num_probed(self, recall: float) -> int:
-        """Return the fewest lists that were measured to reach a recall; 1.0 means all lists."""
-        if recall >= 1.0:
-            return self.calibration[-1][0]
-        return next(probed for probed, reached in self.calibration if reached >= recall)
+        """See `lists_probed`."""
+        return lists_probed(self.calibration, recall)
+
+
+def lists_probed(calibration: Calibration, recall: float) -> int:
+    """Return the fewest lists that were measured to reach a recall; 1.0 means all lists.
+
+    Raises:
+        StoreError: The recall is no number.
+    """
+    require_recall(recall)
+    if recall >= 1.0:
+        return calibration[-1][0]
+    return next(probed for probed, reached in calibration if reached >= recall)
+
+
+def require_recall(recall: float) -> None:
+    """Refuse a recall that is no number.
+
+    Raises:
+        StoreError: It is none.
+    """
+    if math.isnan(recall):
+        raise StoreError(f"recall is {recall}; ask for a share from 0 to 1.")
 
 
 def build_index(vectors: Floats, *, exact_below: int, seed: int = 0) -> NearestVectors:

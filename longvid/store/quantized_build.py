@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, StoreError
 from longvid.store.faiss_index import MEAN_SAMPLE, load_faiss, probe_queries
 from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows, Int8Writer
@@ -48,6 +48,8 @@ _CODE_ROUNDS = 12
 _ROTATION_ROUNDS = 10
 #: Product quantisers learn 256 centroids for every byte of a code.
 _LEAST_TRAINING = 1024
+#: Fewer vectors cannot be coded by one of those centroids each; "sq" needs as many as lists.
+_LEAST_CODED, _LEAST_SQ = 256, 25
 _BLOCK = 1 << 15
 #: Candidates for each row wanted, least first. The first that loses little of the recall is kept.
 _FACTORS = (4, 8, 16, 32, 64)
@@ -87,9 +89,16 @@ def build_quantized(
 
     Raises:
         ConfigError: There is no such kind, or the width does not divide into codes.
+        StoreError: The vectors are too few for codes.
     """
     num_vectors, width = source.shape
     index = _empty_index(kind, num_vectors, width, seed)
+    least = _LEAST_SQ if kind == "sq" else _LEAST_CODED
+    if num_vectors < least:
+        raise StoreError(
+            f"Codes {kind} need at least {least} vectors, got {num_vectors}; so few are searched "
+            "exactly as they are: give compact a larger least."
+        )
     random = np.random.default_rng(seed)
     num_lists = int(load_faiss().extract_index_ivf(index).nlist)
     wanted = min(num_vectors, max(_LEAST_TRAINING, _TRAINING_PER_LIST * num_lists))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from longvid.store.faiss_index import load_faiss
+from longvid.store.faiss_index import lists_probed, load_faiss
 from longvid.store.index_rows import Calibration
 from longvid.store.int8_rows import Int8Rows
 
@@ -96,10 +96,8 @@ class QuantizedVectors:
         return found[0], scores[0]
 
     def num_probed(self, recall: float) -> int:
-        """Return the fewest lists that were measured to reach a recall; 1.0 means all lists."""
-        if recall >= 1.0:
-            return self.calibration[-1][0]
-        return next(probed for probed, reached in self.calibration if reached >= recall)
+        """See `lists_probed`."""
+        return lists_probed(self.calibration, recall)
 
     def _scan(self, query: Floats, num_rows: int, rows: Places | None) -> tuple[Places, Floats]:
         """Compare a query with rows one by one, None for all: the slow twin of probing lists."""

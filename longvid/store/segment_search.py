@@ -14,7 +14,7 @@ from longvid.errors import StoreError
 from longvid.lazy_import import torch
 from longvid.store.catalog import Catalog
 from longvid.store.catalog_cache import CatalogCache
-from longvid.store.faiss_index import EXACT_BELOW
+from longvid.store.faiss_index import EXACT_BELOW, require_recall
 from longvid.store.header import Header
 from longvid.store.index_rows import TimeFilter
 from longvid.store.objects import Objects
@@ -71,7 +71,7 @@ class SegmentSearch:
         num_videos: int,
     ) -> list[Hit]:
         """Search the index, brought up to date in memory first."""
-        query = self.query_of(embedding, top_k)
+        query = self.query_of(embedding, top_k, recall)
         with self._lock:
             catalog = self._catalogs.current()
             manifests = catalog.manifests()
@@ -132,11 +132,13 @@ class SegmentSearch:
             self._vectors.clear()
             self._of_videos.clear()
 
-    def query_of(self, embedding: torch.Tensor, top_k: int) -> npt.NDArray[np.float32]:
+    def query_of(
+        self, embedding: torch.Tensor, top_k: int, recall: float
+    ) -> npt.NDArray[np.float32]:
         """Return a query as shards take it, (E,) float32.
 
         Raises:
-            StoreError: It is of another width or not finite.
+            StoreError: It is of another width or not finite, or another argument is no number.
         """
         if tuple(embedding.shape) != (self._header.embedding_width,):
             raise StoreError(
@@ -146,6 +148,7 @@ class SegmentSearch:
             )
         if top_k < 1:
             raise StoreError(f"top_k is {top_k}; ask for at least one segment.")
+        require_recall(recall)
         if not bool(torch.isfinite(embedding).all()):
             raise StoreError(
                 "The query's embedding has values that are not finite; check the text encoder."

@@ -374,7 +374,7 @@ class Store:
 
         Raises:
             ConfigError: There are no such codes, or the width does not divide into them.
-            StoreError: They cannot be written.
+            StoreError: They cannot be written, or the vectors are too few for codes.
         """
         require_codes(codes, self.embedding_width)
         with self._refreshing:

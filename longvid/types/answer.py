@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,7 +60,8 @@ def _span(given: object) -> tuple[float, float]:
     if isinstance(given, Sequence) and len(given) == 2:
         start, end = given
         numbers = all(isinstance(one, (int, float)) for one in (start, end))
-        if numbers and 0 <= start < end:
+        # An integer may be more than a float can hold, and no time is.
+        if numbers and 0 <= start < end and (end == math.inf or end <= sys.float_info.max):
             return start, end
     raise QuestionError(f"span must be a start and a later end in seconds, got {shown(given)}.")
 

@@ -39,6 +39,8 @@ from longvid.types import Question
         ({"text": "which?", "span": 5}, "span must be a start and a later end"),
         ({"text": "which?", "span": (5, 1)}, "span must be a start and a later end"),
         ({"text": "which?", "span": (float("nan"), 1)}, "span must be a start and a later end"),
+        ({"text": "which?", "span": (0, 10**400)}, "span must be a start and a later end"),
+        ({"text": "which?", "span": (0, 10**5000)}, "span must be a start and a later end"),
     ],
 )
 def test_a_question_that_cannot_be_asked(wrong: dict[str, Any], sentence: str) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from longvid.errors import ConfigError
+from longvid.errors import ConfigError, StoreError
 from longvid.store import Store, index_compaction, list_centroids, quantized_build, vectors
 from longvid.store.faiss_index import NearestVectors, probe_queries
 from longvid.store.quantized_build import build_quantized
@@ -185,6 +185,18 @@ def test_a_compacted_store_finds_the_same_and_is_whole(filled: Store) -> None:
     assert top(Store.open(filled.uri)) == top(filled)
     assert filled.verify() == []
     assert filled.compact(least=1) == 0
+
+
+@pytest.mark.parametrize(("kind", "least"), [("pq", 256), ("opq", 256), ("sq", 25)])
+def test_too_few_vectors_for_codes_are_refused(
+    store: Store, tmp_path: Path, kind: str, least: int
+) -> None:
+    build_quantized(Given(clustered(1000, WIDTH)[:least]), str(tmp_path / "rows"), kind=kind)
+    add_video(store, VIDEOS[0], chunks=(2, 1))
+    with pytest.raises(StoreError, match=f"need at least {least} vectors, got 12; so few are"):
+        store.compact(kind, least=1)
+    assert len(top(store)[0]) == 3
+    assert store.verify() == []
 
 
 def test_small_stores_stay_exact(filled: Store) -> None:

@@ -225,6 +225,8 @@ def test_lists_probed_grow_with_the_recall_asked() -> None:
     assert rows.tolist() == np.argsort(-truth, kind="stable")[:3].tolist()
     assert np.allclose(scores, np.sort(truth)[::-1][:3], rtol=1e-5)
     assert np.array_equal(index.vectors(rows), vectors[rows])
+    with pytest.raises(StoreError, match="recall is nan"):
+        index.search(vectors[7], 3, recall=float("nan"))
     only = np.arange(4000) % 1000 == 3
     rows, _ = index.search(vectors[7], 10, only, recall=1.0)
     assert sorted(rows.tolist()) == [3, 1003, 2003, 3003]
@@ -258,6 +260,8 @@ def test_questions_that_do_not_fit_are_refused(store: Store) -> None:
         store.search(torch.ones(3), 3)
     with pytest.raises(StoreError, match="top_k is 0"):
         store.search(queries(1)[0], 0)
+    with pytest.raises(StoreError, match="recall is nan; ask for a share from 0 to 1"):
+        store.search(queries(1)[0], 3, recall=float("nan"))
     with pytest.raises(StoreError, match="holds no video zzzz"):
         store.search(queries(1)[0], 3, ["zzzz"])
 
