@@ -6,6 +6,7 @@ Their times are those of a player.
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -74,19 +75,16 @@ class SegmentReader:
             keys: (video id, segment index) each.
             reach: In segments; 0 returns the keys alone.
         """
-        near = {
-            (video_id, segment_index + step)
-            for video_id, segment_index in keys
-            for step in range(-reach, reach + 1)
-        }
-        stored = {
-            (video_id, segment.index)
-            for video_id in {video_id for video_id, _ in near - set(keys)}
-            if (manifest := self._manifest(video_id)) is not None
-            for chunk in manifest.chunks
-            for segment in chunk.segments
-        }
-        return sorted((near & stored) | set(keys))
+        found = set(keys)
+        wanted: dict[str, list[int]] = {}
+        for video_id, segment_index in sorted(keys) if reach else ():
+            wanted.setdefault(video_id, []).append(segment_index)
+        for video_id, indices in wanted.items():
+            manifest = self._manifest(video_id)
+            for chunk in () if manifest is None else manifest.chunks:
+                stored = (segment.index for segment in chunk.segments)
+                found.update((video_id, one) for one in stored if _is_near(one, indices, reach))
+        return sorted(found)
 
     def _load(self, video_id: str, indices: set[int]) -> list[Segment]:
         manifest = self._manifest(video_id)
@@ -122,3 +120,9 @@ class SegmentReader:
                 with contextlib.suppress(KeyError):  # another thread took it meanwhile
                     self._manifests.popitem(last=False)
         return manifest
+
+
+def _is_near(index: int, indices: Sequence[int], reach: int) -> bool:
+    """Tell whether one of some sorted indices is at most `reach` away."""
+    place = bisect(indices, index)
+    return any(abs(index - one) <= reach for one in indices[max(place - 1, 0) : place + 1])

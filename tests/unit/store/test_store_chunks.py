@@ -31,6 +31,24 @@ def test_segments_come_back_bit_for_bit_in_the_order_asked(store: Store) -> None
     assert_same(again, once_more)
 
 
+@pytest.mark.parametrize("reach", [0, 1, 2, 10**12])
+def test_segments_around_others_are_those_that_are_stored(store: Store, reach: int) -> None:
+    a, b, unknown = "a" * 32, "b" * 32, "f" * 32
+    stored = [segment.key for name in (a, b) for segment in add_video(store, name, chunks=(4, 5))]
+    for keys in (
+        {(a, 4)},
+        {(a, 0), (a, 3), (b, 8)},
+        {(b, 2), (unknown, 7)},
+        set[tuple[str, int]](),
+    ):
+        near = [
+            (video, index)
+            for video, index in stored
+            if any(video == other and abs(index - place) <= reach for other, place in keys)
+        ]
+        assert store.around(keys, reach) == sorted({*near, *keys})
+
+
 def test_reading_by_ranges_equals_reading_with_safetensors(store: Store) -> None:
     segments = add_video(store, "a" * 32, chunks=(3,))
     [path] = Path(store.uri).glob("videos/*/segments-*.safetensors")
