@@ -1,6 +1,8 @@
 """Vectors as int8 rows, each with its scale, in a file that is mapped.
 
-They are what a store keeps of its embeddings, so rewriting them loses nothing more.
+A store of `store.embeddings = "int8"` keeps its search vectors so, and they come back as they were.
+Those of float types are rounded: a value by at most half a step, max(abs(row)) / 254, and a score
+by about 0.0005.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Int8Rows:
 
 
 def to_int8(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Return vectors as int8 with the scale of each: what a store keeps, so those come back as are.
+    """Return vectors as int8 with the scale of each; those that a store keeps so come back as are.
 
     Args:
         vectors: (K, E) float32.

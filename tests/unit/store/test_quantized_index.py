@@ -12,8 +12,10 @@ import torch
 from longvid.errors import ConfigError, StoreError
 from longvid.store import Store, index_compaction, list_centroids, quantized_build, vectors
 from longvid.store.faiss_index import NearestVectors, probe_queries
+from longvid.store.int8_rows import to_int8
 from longvid.store.quantized_build import build_quantized
 from longvid.store.quantized_index import QuantizedVectors
+from tests.unit.store.conftest import MakeStore
 from tests.unit.store.synthetic import WIDTH, add_video
 
 VIDEOS = [letter * 32 for letter in "abcdef"]
@@ -197,6 +199,19 @@ def test_too_few_vectors_for_codes_are_refused(
         store.compact(kind, least=1)
     assert len(top(store)[0]) == 3
     assert store.verify() == []
+
+
+def test_rows_of_a_store_of_int8_are_what_its_chunks_hold(make_store: MakeStore) -> None:
+    store = make_store(embeddings="int8")
+    segments = add_video(store, VIDEOS[0])
+    store.refresh()
+    [part] = store._search._vectors._state.parts
+    read = part.nearest.vectors(np.arange(len(part.rows)))
+    codes, scales = to_int8(read)
+    np.testing.assert_allclose(codes * scales[:, None], read, atol=1e-6)
+    unrounded = segments[0].frame_embeddings.numpy()
+    codes, scales = to_int8(unrounded)
+    assert np.abs(codes * scales[:, None] - unrounded).max() > 1e-4
 
 
 def test_small_stores_stay_exact(filled: Store) -> None:
