@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from longvid.cli.output import (
     remark,
     warn,
 )
-from longvid.errors import ConfigError, VideoError, counted
+from longvid.errors import ConfigError, LongvidError, VideoError, counted
 
 if TYPE_CHECKING:
     from longvid.qa.video_qa import VideoQA
@@ -110,7 +112,7 @@ def _ask(options: argparse.Namespace) -> int:
     else:
         video = options.video
         qa = _open_qa(options)
-    with busy(sys.stderr, "loading the models and asking"):
+    with busy(sys.stderr, "loading the models and asking"), _naming_damage(qa):
         answer = qa.ask(
             options.question,
             video=video,
@@ -120,7 +122,7 @@ def _ask(options: argparse.Namespace) -> int:
             tags=tags,
         )
     warn(answer.note)
-    _warn_of_damage(qa)
+    _warn_of_damage(qa, answer.note)
     if options.open:
         from longvid.cli.evidence_clip import open_evidence
 
@@ -182,10 +184,23 @@ def _open_qa(options: argparse.Namespace) -> VideoQA:
     return VideoQA(options.store, config)
 
 
-def _warn_of_damage(qa: VideoQA) -> None:
-    """Name the videos that were left out because they are damaged."""
-    for sentence in qa.store.damaged().values():
-        warn(sentence)
+def _warn_of_damage(qa: VideoQA, said: str = "") -> None:
+    """Name the videos that were left out because they are damaged, unless that was said."""
+    from longvid.qa.damage_note import damage_notes
+
+    for sentence in damage_notes(qa.store):
+        if sentence not in said:
+            warn(sentence)
+
+
+@contextmanager
+def _naming_damage(qa: VideoQA) -> Iterator[None]:
+    """Where something is not found, name what is damaged: it may be that."""
+    try:
+        yield
+    except LongvidError as error:
+        _warn_of_damage(qa, str(error))
+        raise
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -204,7 +219,7 @@ def _search(options: argparse.Namespace) -> int:
     if options.objects:
         return _search_objects(options, qa)
     notes: list[str] = []
-    with busy(sys.stderr, "searching"):
+    with busy(sys.stderr, "searching"), _naming_damage(qa):
         if options.subtitles:
             found = qa.search_subtitles(
                 options.text, video=options.video, top_k=options.top_k, tags=tags
@@ -228,7 +243,7 @@ def _search(options: argparse.Namespace) -> int:
             )
     for note in notes:
         warn(note)
-    _warn_of_damage(qa)
+    _warn_of_damage(qa, " ".join(notes))
     if not found:
         remark(_nothing_found(options))
     if options.json:
@@ -239,9 +254,10 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _search_objects(options: argparse.Namespace, qa: VideoQA) -> int:
-    found, notes = qa.search_objects_noted(
-        options.text, video=options.video, top_k=options.top_k, tags=_tags(options)
-    )
+    with _naming_damage(qa):
+        found, notes = qa.search_objects_noted(
+            options.text, video=options.video, top_k=options.top_k, tags=_tags(options)
+        )
     for note in notes:
         warn(note)
     if options.json:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from longvid.config import Ask
 from longvid.errors import QuestionError, StoreError
+from longvid.qa.damage_note import damage_notes
 from longvid.qa.moment_score import rescored
 from longvid.qa.routing import Route
 from longvid.select.frames import Uniform
@@ -14,6 +15,11 @@ from longvid.select.shots import shots_around
 from longvid.store import Hit, Store, StoredVideo
 from longvid.store.objects import DamagedObjectError
 from longvid.types import Query, Segment
+
+
+def stored_videos(store: Store) -> dict[str, StoredVideo]:
+    """Return the videos of a store by id."""
+    return {stored.video.video_id: stored for stored in store.videos()}
 
 
 class CandidateSearch:
@@ -28,15 +34,13 @@ class CandidateSearch:
         self._store = store
         self._ask = route.ask
         self._route = route
+        #: A sentence for each damaged chunk whose segments could not be scored again.
+        self.damage: list[str] = []
 
     @property
     def num_segments(self) -> int:
         """How many segments a question is shown; 0 for all."""
         return self._ask.num_segments
-
-    def videos(self) -> dict[str, StoredVideo]:
-        """Return the stored videos by id."""
-        return {stored.video.video_id: stored for stored in self._store.videos()}
 
     def hits(self, query: Query, num_segments: int) -> list[Hit]:
         """Return the segments nearest to a question, best first; 0 ranks all of them.
@@ -55,10 +59,12 @@ class CandidateSearch:
                 "The embedder gave the question numbers that are not finite, so nothing can be "
                 "found; check its weights, or its dtype on this device."
             )
-        videos = self.videos()
+        videos = stored_videos(self._store)
         asked = query.question.video_ids or tuple(videos)
-        total = sum(videos[video_id].num_segments for video_id in asked)
-        if not total:
+        # A video that was removed a moment ago is named by the search.
+        total = sum(videos[video_id].num_segments for video_id in asked if video_id in videos)
+        if not total and not query.question.video_ids:
+            self._require_sound()
             raise QuestionError(
                 f"The store {self._store.uri} holds no indexed video; run `longvid index` first."
             )
@@ -88,6 +94,8 @@ class CandidateSearch:
             raise QuestionError(
                 f"Nothing is indexed from {start:g}{until}; ask about another span."
             )
+        if not hits:
+            self._require_sound()
         if by_moment:
             hits = self._by_moment(query, hits)
         return hits[:wanted]
@@ -108,18 +116,30 @@ class CandidateSearch:
             hits = [hit for hit in hits if hit.score >= self._ask.fitting] or hits[:1]
         return hits
 
+    def _require_sound(self) -> None:
+        """Where nothing can be found, say which videos are damaged.
+
+        Raises:
+            StoreError: Some are.
+        """
+        if damaged := damage_notes(self._store):
+            raise StoreError(" ".join(damaged))
+
     def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
         keys = [(hit.video_id, hit.segment_index) for hit in hits]
         try:
             segments: Sequence[Segment | None] = self._store.load(keys)
-        except DamagedObjectError:  # one that is shown says so when it is loaded for that
+        except DamagedObjectError:
             segments = [self._sound(key) for key in keys]
         return rescored(hits, segments, query.embedding, self._ask)
 
     def _sound(self, key: tuple[str, int]) -> Segment | None:
         try:
             [segment] = self._store.load([key])
-        except DamagedObjectError:
+        except DamagedObjectError as error:
+            # Its segment keeps its score and the others get new ones, so it may not be shown.
+            if str(error) not in self.damage:
+                self.damage.append(str(error))
             return None
         return segment
 

@@ -20,6 +20,11 @@ def evidence_of(hit: Hit, videos: Mapping[str, StoredVideo]) -> Evidence:
     )
 
 
+def spans_of(hits: Sequence[Hit], videos: Mapping[str, StoredVideo]) -> list[Evidence]:
+    """Return the spans of hits, less those of videos that have been removed since."""
+    return [evidence_of(hit, videos) for hit in hits if hit.video_id in videos]
+
+
 def supporting(hits: Sequence[Hit]) -> list[Hit]:
     """Keep the hits in the upper half of the range of scores: what stands out from the rest.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
@@ -12,8 +12,9 @@ from longvid.lazy_import import torch
 from longvid.models.transformers_logging import loading
 from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name
-from longvid.qa.candidate_segments import CandidateSearch, nothing_fits
-from longvid.qa.evidence import evidence_of
+from longvid.qa.candidate_segments import CandidateSearch, nothing_fits, stored_videos
+from longvid.qa.damage_note import damage_notes
+from longvid.qa.evidence import spans_of
 from longvid.qa.footage_note import LOOKED_AT, footage_notes, segments_at
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.object_search import ObjectEvidence, search_objects
@@ -22,10 +23,19 @@ from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
 from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
-from longvid.store import Hit, Store, StoredVideo
+from longvid.store import Hit, Store
 from longvid.store.same_weights import require_same_weights
 from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a search found, best first, and a sentence for each chunk that could not be read."""
+
+    hits: list[Hit]
+    spans: list[Evidence]
+    damage: list[str]
 
 
 class StoreSearch:
@@ -46,7 +56,6 @@ class StoreSearch:
         self.device = torch_device(config.run.device if device is None else device)
         self._embedder: TextEmbedder | None = None
         self._closed = False
-        self._candidates = CandidateSearch(self.store, Route(config.ask))
         self._prompt_text = PromptText(self.store, config.ask.subtitles)
         self._text = TextSearch(self.store, self._prompt_text.replaced, config.ask, self.device)
 
@@ -121,8 +130,8 @@ class StoreSearch:
             StoreError: No such video.
         """
         require_top_k(top_k)
-        hits, videos = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
-        return [evidence_of(hit, videos) for hit in hits]
+        ids = chosen_ids(self.store, video, paths, tags)
+        return self._search(text, top_k, ids, span).spans
 
     def search_noted(
         self,
@@ -139,19 +148,25 @@ class StoreSearch:
         Arguments and errors as of `search`.
         """
         require_top_k(top_k)
-        hits, videos = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
-        keys = [(hit.video_id, hit.segment_index) for hit in hits]
-        notes = self._notes([hit.score for hit in hits], keys)
-        return [evidence_of(hit, videos) for hit in hits], notes
+        found = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
+        keys = [(hit.video_id, hit.segment_index) for hit in found.hits]
+        return found.spans, self._notes([hit.score for hit in found.hits], keys, found.damage)
 
-    def _notes(self, scores: Sequence[float], keys: Sequence[tuple[str, int]]) -> list[str]:
-        """Return the caveats about what was found in some segments, best first."""
+    def _notes(
+        self,
+        scores: Sequence[float],
+        keys: Sequence[tuple[str, int]],
+        damage: Sequence[str] = (),
+    ) -> list[str]:
+        """Return the caveats about what was found in some segments, best first, and of damage."""
         notes = (
             self.embedder.note,
             nothing_fits(scores, self.config.ask),
             *footage_notes(self.store, self.config.llm, keys),
+            *damage,
+            *damage_notes(self.store),
         )
-        return [note for note in notes if note]
+        return list(dict.fromkeys(note for note in notes if note))
 
     def _search(
         self,
@@ -159,7 +174,7 @@ class StoreSearch:
         top_k: int,
         ids: tuple[str, ...],
         span: tuple[float, float] | None,
-    ) -> tuple[list[Hit], Mapping[str, StoredVideo]]:
+    ) -> _Found:
         question = replace(Question(text, span=span), video_ids=ids)
         try:
             self.embedder.require_known_words(text)
@@ -169,8 +184,11 @@ class StoreSearch:
             hint = "The store also holds lines of text: --text, or search_text, searches them."
             raise UnknownWordsError(f"{error} {hint}") from error
         query = Query(question, self._embedded(text), torch.empty(0, 0))
-        videos = self._candidates.videos()
-        return self._candidates.hits(query, top_k), videos
+        search = CandidateSearch(self.store, Route(self.config.ask))
+        hits = search.hits(query, top_k)
+        videos = stored_videos(self.store)  # one that was removed since is no longer found
+        hits = [hit for hit in hits if hit.video_id in videos]
+        return _Found(hits, spans_of(hits, videos), search.damage)
 
     def search_objects(
         self,
@@ -196,7 +214,7 @@ class StoreSearch:
             StoreError: No such video, or its boxes are damaged.
         """
         require_top_k(top_k)
-        ids = chosen_ids(self.store, video, tags=tags) or tuple(self._candidates.videos())
+        ids = chosen_ids(self.store, video, tags=tags) or tuple(stored_videos(self.store))
         self.embedder.require_known_words(Question(text).text)
         return search_objects(self.store, self._embedded(text), ids, top_k)
 
@@ -240,7 +258,7 @@ class StoreSearch:
         """
         require_top_k(top_k)
         text = Question(text).text
-        videos = self._candidates.videos()
+        videos = stored_videos(self.store)
         ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
         lines = [
             (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
@@ -280,13 +298,33 @@ class StoreSearch:
             QuestionError: The text or top_k is none, or the model knows no word and no line fits.
             StoreError: No such video, or its text is damaged.
         """
-        lines = self.search_text(text, video=video, top_k=top_k, tags=tags)
+        return self.search_all_noted(text, video=video, top_k=top_k, tags=tags)[0]
+
+    def search_all_noted(
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        span: tuple[float, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[list[Evidence], list[str]]:
+        """Find lines and moments as `search_all` does, with the caveats a person must see.
+
+        Arguments and errors as of `search_all`; `span` as of `search`.
+        """
+        lines = self.search_text(text, video=video, top_k=top_k, span=span, tags=tags)
         try:
-            return [*lines, *self.search(text, video=video, top_k=top_k, tags=tags)]
+            found = self._search(text, top_k, chosen_ids(self.store, video, tags=tags), span)
         except UnknownWordsError:
             if not lines:
                 raise
-            return lines
+            return lines, damage_notes(self.store)
+        scores = [hit.score for hit in found.hits]
+        keys = [(hit.video_id, hit.segment_index) for hit in found.hits]
+        # Where a line has the words, something fits.
+        notes = self._notes([] if lines else scores, keys, found.damage)
+        return [*lines, *found.spans], notes
 
     def search_text(
         self,
@@ -295,6 +333,7 @@ class StoreSearch:
         video: str | Path | None = None,
         top_k: int = 5,
         source: str = "",
+        span: tuple[float, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
         """Find lines of speech, screen text and subtitles by their words, without a model.
@@ -304,6 +343,7 @@ class StoreSearch:
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines.
             source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
+            span: Only lines that overlap this start and end in seconds of their video.
             tags: Only videos with these values, by key.
 
         Returns:
@@ -316,8 +356,9 @@ class StoreSearch:
         require_top_k(top_k)
         if source not in ("", *TEXT_SOURCES):
             raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
-        videos = self._candidates.videos()
+        videos = stored_videos(self.store)
         ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
         sources = (source,) if source else ()
-        hits = self._text.search(Question(text).text, ids, top_k, sources)
+        question = Question(text, span=span)
+        hits = self._text.search(question.text, ids, top_k, sources, question.span)
         return [line_evidence(hit, videos) for hit in hits]

@@ -30,8 +30,9 @@ from longvid.qa.arguments import (
     require_same_space,
 )
 from longvid.qa.box_lines import BoxLines
-from longvid.qa.candidate_segments import CandidateSearch
-from longvid.qa.evidence import evidence_of, merge_spans, supporting
+from longvid.qa.candidate_segments import CandidateSearch, stored_videos
+from longvid.qa.damage_note import all_with_damage, with_damage
+from longvid.qa.evidence import merge_spans, spans_of, supporting
 from longvid.qa.expert_router import ExpertRouter
 from longvid.qa.line_quotes import LineQuotes, quote_note, supporting_lines
 from longvid.qa.moment_of_line import split_at_moment
@@ -166,7 +167,8 @@ class VideoQA(StoreSearch):
         ids = chosen_ids(self.store, video, paths, tags)
         parts = joined.parts_of(replace(question, video_ids=ids), self.config.ask)
         answers = [self._answered(self._prepare(part, budget, len(parts))) for part in parts]
-        return joined.answer_of(parts, answers, self.config.ask.num_evidence)
+        most = self.config.ask.num_evidence
+        return with_damage(joined.answer_of(parts, answers, most), self.store)
 
     def ask_many(
         self,
@@ -199,7 +201,7 @@ class VideoQA(StoreSearch):
         heard = None if listener is None else joined.PartsListener(listener, owners, most)
         shares = [(part, len(parts[owner])) for owner, part in asked]
         answers = self._answer_parts(shares, budget, heard)
-        return joined.answers_of(asked, answers, most)
+        return all_with_damage(joined.answers_of(asked, answers, most), self.store)
 
     def _answer_parts(
         self,
@@ -267,7 +269,7 @@ class VideoQA(StoreSearch):
             route = route_of(text, self.config.ask)
             search = CandidateSearch(self.store, route)
         with clock("search"):
-            videos = search.videos()
+            videos = stored_videos(self.store)
             experts = self._router.choose(question, videos, llm)
             lines = self._lines.find(question, videos, experts.sources, experts.most_lines)
             hits: list[Hit] = []
@@ -300,7 +302,7 @@ class VideoQA(StoreSearch):
                 pictures = shown_pictures(self.store, selection)
                 selection = replace(selection, pictures=pictures)
         note = "" if lines else unconfirmed or search.note(query, hits)
-        note = " ".join(filter(None, (experts.note, note)))
+        note = " ".join(filter(None, (experts.note, note, *search.damage)))
         return Prepared(query, written, selection, clock, plain, unseen and bool(lines), note)
 
     def _answered(self, prepared: Prepared) -> Answer:
@@ -320,14 +322,13 @@ class VideoQA(StoreSearch):
         return self._answer_or_quote(prepared, generation)
 
     def _answer_or_quote(self, prepared: Prepared, generation: Generation) -> Answer:
-        """Prefer a line to an answer about footage that the language model cannot know; where a
-        question asks for text and nothing else, such an answer is never given.
-        """
+        """Prefer a line to an answer about footage that the model cannot know, which a question
+        that asks for text alone is never given."""
         question = prepared.plain
         asks_text = asks_text_alone(question)
         by_line = asks_for_line(question, prepared.selection)
         if self._only_quotes or (generation.note and by_line):
-            asked, lines = self._lines.quotable(question, self._candidates.videos())
+            asked, lines = self._lines.quotable(question, stored_videos(self.store))
             quote = self._quotes.quote(asked, lines)
             if self._only_quotes or asks_text or quote.text != NOTHING_FOUND:
                 return self._quoted(prepared, quote, lines)
@@ -343,7 +344,7 @@ class VideoQA(StoreSearch):
         at_moment = self._at_moment_of_line(prepared)
         if at_moment is not None:
             return at_moment
-        asked, lines = self._lines.quotable(prepared.plain, self._candidates.videos())
+        asked, lines = self._lines.quotable(prepared.plain, stored_videos(self.store))
         is_unseen = prepared.is_unseen
         alone = prepared.question == prepared.plain  # no line and no box was written to it
         if alone and not any(span.text for span in prepared.selection.evidence):
@@ -362,7 +363,7 @@ class VideoQA(StoreSearch):
     def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
         """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""
         asked = split_at_moment(prepared.plain.text)
-        found = asked and self._lines.on(asked[1], prepared.plain, self._candidates.videos())
+        found = asked and self._lines.on(asked[1], prepared.plain, stored_videos(self.store))
         if not asked or not found:
             return None
         first, last = prepared.plain.span or (0, found.end_seconds)
@@ -395,6 +396,5 @@ class VideoQA(StoreSearch):
             chosen = require_selected(part, chosen, select(query, chosen, budget), budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
         seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
-        videos = self._candidates.videos()
-        evidence = merge_spans([evidence_of(hit, videos) for hit in supporting(seen)])
+        evidence = merge_spans(spans_of(supporting(seen), stored_videos(self.store)))
         return Selection(tuple(chosen), tuple(evidence[: self.config.ask.num_evidence]), budget)
