@@ -75,11 +75,12 @@ def make_server(library: VideoLibrary) -> MCPServer[Any]:
         text: Annotated[str, Field(description="What to look for, in words.")],
         video: _Video = None,
         top_k: Annotated[int, Field(description="How many moments, 1 to 50.")] = 5,
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Find speech and written text with these words, then moments that look like them.
 
-        Entries with a `text` are lines, with their `source`; the others are moments of pictures.
-        Each kind is in order of its score; the two scales differ.
+        Of the `results`, those with a `text` are lines, with their `source`; the others are moments
+        of pictures. Each kind is in order of its score; the two scales differ. A `note` says where
+        nothing fits, or what cannot be relied on.
         """
         return await _off_thread(library.search, text, video, top_k)
 

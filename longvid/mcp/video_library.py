@@ -141,11 +141,12 @@ class VideoLibrary:
             "note": answer.note,
         }
 
-    def search(self, text: str, video: str | None, top_k: int) -> list[dict[str, Any]]:
+    def search(self, text: str, video: str | None, top_k: int) -> dict[str, Any]:
         """Find lines that hold words of a text, and the moments nearest to it."""
         if not 1 <= top_k <= _MOST_RESULTS:
             raise QuestionError(f"top_k must be 1 to {_MOST_RESULTS}, got {top_k}.")
-        return self._spans(self._opened().search_all(text, video=video, top_k=top_k))
+        found, notes = self._opened().search_all_noted(text, video=video, top_k=top_k)
+        return {"results": self._spans(found), "note": " ".join(notes)}
 
     def _spans(self, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
         stale = {

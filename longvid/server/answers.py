@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from longvid.server.api_errors import ApiError
+from longvid.server.api_errors import ApiError, without_folders
 from longvid.server.auth import Key
 from longvid.server.state import ServerState, StoreView
 
@@ -72,6 +72,7 @@ async def answer_events(
                 metrics.answer_seconds.observe(time.monotonic() - started)
                 metrics.visual_tokens.inc(event["answer"]["visual_tokens"])
                 event["answer"]["evidence"] = _shown(view, event["answer"]["evidence"], videos)
+                event["answer"]["note"] = without_folders(event["answer"]["note"])
                 event["answer"]["finish_reason"] = "length" if event["is_cut"] else "stop"
             yield event
     except ApiError as error:

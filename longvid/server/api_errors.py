@@ -83,6 +83,11 @@ def api_error_of(error: LongvidError) -> ApiError:
     return ApiError(500, "internal_error", str(error))
 
 
+def without_folders(text: str) -> str:
+    """Return a text in which a path of this machine is the name at its end."""
+    return _PATH.sub(r"\1", text)
+
+
 def clean_sentence(text: str) -> str:
     """Return an error's first line without folders of this machine, at most 300 characters.
 
@@ -90,5 +95,5 @@ def clean_sentence(text: str) -> str:
     'a.mp4 is broken at (address)'
     """
     lines = text.strip().splitlines() or ["The request failed."]
-    sentence = _ADDRESS.sub("(address)", _PATH.sub(r"\1", lines[0]))
+    sentence = _ADDRESS.sub("(address)", without_folders(lines[0]))
     return sentence if len(sentence) <= _MOST_CHARS else sentence[: _MOST_CHARS - 1] + "…"

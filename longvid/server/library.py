@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from longvid.server import openapi_fields as fields
 from longvid.server.answers import Asked, answer_events, whole_answer
-from longvid.server.api_errors import ApiError, clean_sentence
+from longvid.server.api_errors import ApiError, clean_sentence, without_folders
 from longvid.server.auth import COOKIE, key_of, require_role
 from longvid.server.openai_parts import VideoPart
 from longvid.server.question_fields import (
@@ -40,7 +40,7 @@ _MOST_POINTS = 2000
 async def open_session(request: Request) -> Response:
     """Turn a key into a cookie, since a player cannot send a header."""
     state = state_of(request)
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.SESSION)
     key = state.keys.of_secret(str(body.get("key", "")))
     if state.keys.open_to_all:
         return JSONResponse({"name": "local", "role": "admin"})
@@ -106,7 +106,7 @@ async def add_video(request: Request) -> JSONResponse:
     """Queue an upload, a file of an allowed folder, or one of the network, for indexing."""
     state = state_of(request)
     key = require_role(request, "user")
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.VIDEO)
     view = state.store_of(request, str(body.get("store", "")))
     if isinstance(body.get("file_id"), str):
         file = state.files.get(body["file_id"], key.name)
@@ -150,7 +150,7 @@ async def tag_video(request: Request, video_id: str) -> JSONResponse:
     """Give a video values by key; an empty value takes its key away."""
     state = state_of(request)
     require_role(request, "user")
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.TAGS)
     view = state.store_of(request, str(body.get("store", "")))
     stored, tags = await view.video(video_id), parse_tags(body.get("tags"))
     await asyncio.to_thread(view.tag, stored.video.video_id, tags)
@@ -203,7 +203,7 @@ def _decimated(rows: list[list[float]], most: int) -> list[list[float]]:
 async def search(request: Request) -> JSONResponse:
     """Find the segments nearest to a text."""
     state = state_of(request)
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.SEARCH)
     view = state.store_of(request, str(body.get("store", "")))
     text, top_k = body.get("text"), whole_number(body.get("top_k", 10), 1000, "top_k")
     if not isinstance(text, str) or not 0 < len(text) <= state.settings.limits.question_chars:
@@ -212,13 +212,20 @@ async def search(request: Request) -> JSONResponse:
     if body.get("video") is not None:
         video_id = (await view.video(str(body["video"]))).video.video_id
     worker, key = state.workers[view.name], state.share_of(key_of(request))
-    tags = parse_tags(body.get("tags", {}))
-    found = await worker.call("search", key, text=text, video=video_id, top_k=top_k, tags=tags)
+    found = await worker.call(
+        "search",
+        key,
+        text=text,
+        video=video_id,
+        top_k=top_k,
+        tags=parse_tags(body.get("tags", {})),
+        time_range=parse_range(body.get("time_range")),
+    )
     spans = [
         {**{n: v for n, v in span.items() if n != "path"}, "filename": view.label(span["path"])}
-        for span in found
+        for span in found["results"]
     ]
-    return JSONResponse({"results": spans})
+    return JSONResponse({"results": spans, "note": without_folders(found["note"])})
 
 
 @router.post("/ask", openapi_extra=fields.ASK)
@@ -226,7 +233,7 @@ async def ask(request: Request) -> Response:
     """Answer a question: events evidence, text and done, or the whole as JSON."""
     state = state_of(request)
     key = key_of(request)
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.ASK)
     view = state.store_of(request, str(body.get("store", "")))
     asked = await _asked(request, view, body)
     if not body.get("stream"):

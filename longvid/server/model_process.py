@@ -225,19 +225,22 @@ class _Server:
         """Answer what needs the embedder alone."""
         try:
             if request["kind"] == "search":
-                found = self._qa.search_all(
+                span = request["time_range"]
+                spans, notes = self._qa.search_all_noted(
                     request["text"],
                     video=request["video"],
                     top_k=request["top_k"],
+                    span=None if span is None else (span[0], span[1]),
                     tags=request["tags"],
                 )
-                result: Any = [dataclasses.asdict(span) for span in found]
+                found = [dataclasses.asdict(span) for span in spans]
+                result: Any = {"results": found, "note": " ".join(notes)}
             elif request["kind"] == "refresh":
                 self._qa.store.refresh()
                 result = None
             elif request["kind"] == "relevance":
-                found = self._qa.search(request["text"], video=request["video"], top_k=1_000_000)
-                ordered = sorted(found, key=lambda span: span.start_seconds)
+                nearest = self._qa.search(request["text"], video=request["video"], top_k=1_000_000)
+                ordered = sorted(nearest, key=lambda span: span.start_seconds)
                 result = [[span.start_seconds, span.end_seconds, span.score] for span in ordered]
             else:
                 raise ValueError(f"unknown request {request['kind']!r}")
@@ -268,11 +271,21 @@ def _open_or_make(store: str, config: str) -> str:
     return store
 
 
+def _end_process(error: threading.ExceptHookArgs) -> None:
+    """End the process at what nobody foresaw: the next question starts it again.
+
+    Without the thread it would go on, and never answer what the thread is for.
+    """
+    threading.__excepthook__(error)
+    os._exit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve one store until standard input closes."""
     store, config = sys.argv[1:] if arguments is None else arguments
     outbox = _Outbox()
     inbox = _Inbox()
+    threading.excepthook = _end_process
     try:
         qa = VideoQA(_open_or_make(store, config))
         note = qa.llm.note or qa.embedder.note

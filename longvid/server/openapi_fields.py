@@ -20,7 +20,14 @@ def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]
 
 
 def _body(schema: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+    whole = {**schema, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": whole}}}}
+
+
+def names_of(body: dict[str, Any]) -> list[str]:
+    """Return the fields of a JSON body that is declared here."""
+    schema = body["requestBody"]["content"]["application/json"]["schema"]
+    return sorted(schema["properties"])
 
 
 def query(**fields: str) -> dict[str, Any]:
@@ -83,50 +90,44 @@ _EXTENSION = {
 _HISTORY = {"type": "array", "items": {**_TEXTS, "minItems": 2, "maxItems": 2}}
 
 CHAT = _body(
-    {
-        **_object(
-            ("messages",),
-            model=_TEXT,
-            messages=_MESSAGES,
-            stream={"type": "boolean"},
-            stream_options=_object(include_usage={"type": "boolean"}),
-            max_tokens={"type": "integer", "minimum": 1},
-            max_completion_tokens={"type": "integer", "minimum": 1},
-            temperature={"type": "number"},
-            top_p={"type": "number"},
-            seed={"type": "integer"},
-            n={"const": 1},
-            user=_TEXT,
-            metadata={"type": "object"},
-            store={"type": "boolean"},
-            longvid=_EXTENSION,
-        ),
-        "additionalProperties": False,
-    }
+    _object(
+        ("messages",),
+        model=_TEXT,
+        messages=_MESSAGES,
+        stream={"type": "boolean"},
+        stream_options=_object(include_usage={"type": "boolean"}),
+        max_tokens={"type": "integer", "minimum": 1},
+        max_completion_tokens={"type": "integer", "minimum": 1},
+        temperature={"type": "number"},
+        top_p={"type": "number"},
+        seed={"type": "integer"},
+        n={"const": 1},
+        user=_TEXT,
+        metadata={"type": "object"},
+        store={"type": "boolean"},
+        longvid=_EXTENSION,
+    )
 )
 DECISIONS = _body(
-    {
-        **_object(
-            ("questions",),
-            model=_TEXT,
-            input={"oneOf": [_TEXT, _PARTS, _MESSAGES]},
-            questions={
-                "type": "array",
-                "minItems": 1,
-                "items": _object(
-                    ("type", "question"),
-                    type={"enum": ["predicate", "choice", "score"]},
-                    question=_TEXT,
-                    choices=_TEXTS,
-                    levels={"type": "integer", "minimum": 2, "maximum": 10},
-                ),
-            },
-            longvid=_EXTENSION,
-            user=_TEXT,
-            metadata={"type": "object"},
-        ),
-        "additionalProperties": False,
-    }
+    _object(
+        ("questions",),
+        model=_TEXT,
+        input={"oneOf": [_TEXT, _PARTS, _MESSAGES]},
+        questions={
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                ("type", "question"),
+                type={"enum": ["predicate", "choice", "score"]},
+                question=_TEXT,
+                choices=_TEXTS,
+                levels={"type": "integer", "minimum": 2, "maximum": 10},
+            ),
+        },
+        longvid=_EXTENSION,
+        user=_TEXT,
+        metadata={"type": "object"},
+    )
 )
 ASK = _body(
     _object(
@@ -149,6 +150,7 @@ SEARCH = _body(
         store=_TEXT,
         video=_TEXT,
         top_k={"type": "integer", "minimum": 1, "maximum": 1000},
+        time_range=_SPAN,
         tags=_TAGS,
     )
 )

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from longvid.server.api_errors import ApiError
+from longvid.server.openapi_fields import names_of
 from longvid.server.state import state_of
 
 _CHUNK_BYTES = 1 << 20
@@ -20,15 +21,19 @@ _CHUNK_BYTES = 1 << 20
 _FORM_BYTES = 1 << 16
 
 
-async def json_body(request: Request, most_bytes: int) -> dict[str, Any]:
+async def json_body(
+    request: Request, most_bytes: int, declared: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the JSON object of a request.
 
     Args:
         request: The request.
         most_bytes: Larger bodies are refused while they arrive.
+        declared: The body as `openapi_fields` has it, whose fields alone are taken; None for one
+            that its own reader checks.
 
     Raises:
-        ApiError: It is too large, or not a JSON object.
+        ApiError: It is too large, not a JSON object, or has a field that nothing would read.
     """
     received = bytearray()
     async for chunk in request.stream():
@@ -42,6 +47,11 @@ async def json_body(request: Request, most_bytes: int) -> dict[str, Any]:
         raise ApiError(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
+    known = list(body) if declared is None else names_of(declared)
+    for name in body:
+        if name not in known:
+            sentence = f"Unknown field {name[:80]!r}; known are {', '.join(known)}."
+            raise ApiError(400, "unknown_parameter", sentence, name[:80])
     return body
 
 

@@ -62,7 +62,7 @@ async def create_upload(request: Request) -> JSONResponse:
     state = state_of(request)
     key = require_role(request, "user")
     state.take_upload(key)
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.UPLOAD)
     filename, num_bytes = body.get("filename"), body.get("bytes")
     if not isinstance(filename, str) or not isinstance(num_bytes, int):
         raise ApiError(400, "invalid_value", "An upload needs a filename and its bytes.", "bytes")
@@ -91,7 +91,7 @@ async def complete_upload(request: Request, upload_id: str) -> JSONResponse:
     """Join the parts."""
     state = state_of(request)
     key = require_role(request, "user")
-    body = await json_body(request, state.settings.limits.body_bytes)
+    body = await json_body(request, state.settings.limits.body_bytes, fields.COMPLETE)
     part_ids, md5 = body.get("part_ids"), body.get("md5")
     if not isinstance(part_ids, list) or not all(isinstance(one, str) for one in part_ids):
         raise ApiError(400, "invalid_value", "part_ids must be a list of part ids.", "part_ids")

@@ -75,6 +75,8 @@ async def use_every_tool(client: Client, folder: Path) -> None:
     [rabbit] = [video for video in videos if video["name"] == "bbb_rabbit_5s.mp4"]
     assert not rabbit["stale"]
     found = result(await client.call_tool("search_video", {"text": "a star", "top_k": 3}))
+    assert "These frames do not look like the drawn world" in found["note"]
+    found = found["results"]
     assert [span["score"] for span in found] == sorted((s["score"] for s in found), reverse=True)
     asked = {"question": QUESTION, "video": rabbit["video_id"]}
     answer = result(await client.call_tool("ask_video", asked))

@@ -128,6 +128,20 @@ def test_python_and_http_give_the_same_evidence(server: Server) -> None:
             assert body["budget"]["visual_tokens"] == own.visual_tokens
 
 
+def test_python_and_http_find_the_same_and_say_the_same_of_it(server: Server) -> None:
+    qa = longvid.VideoQA(server.folder / "store")
+    for text, span in (("a red star", None), ("a red star", (2.0, 1e6)), ("a star", (1.0, 3.0))):
+        body = {"text": text, "top_k": 4, **({"time_range": span} if span else {})}
+        status, answer = server.call("/api/search", body)
+        own, notes = qa.search_all_noted(text, top_k=4, span=span)
+        assert status == 200
+        assert evidence_of(answer["results"]) == evidence_of(own)
+        assert answer["note"] == " ".join(notes)
+        assert "do not look like the drawn world" in answer["note"]
+        start = span[0] if span else 0.0
+        assert all(one["end_seconds"] > start for one in answer["results"])
+
+
 def test_the_openai_client_asks_whole_and_streamed(server: Server, client: Any) -> None:
     [card] = client.models.list().data
     assert client.models.retrieve(card.id).id == card.id

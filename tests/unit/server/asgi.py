@@ -42,7 +42,7 @@ class FakeModels:
         return
 
     async def call(self, kind: str, key: str, **request: Any) -> Any:
-        return []
+        return {"results": [], "note": ""} if kind == "search" else []
 
     async def stream(self, kind: str, key: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
         yield {"event": "evidence", "evidence": [], "budget": {}}

@@ -74,8 +74,8 @@ class Models:
         self.stopped.set()
         return []
 
-    def search_all(self, text: str, **_: Any) -> list[Any]:
-        return []
+    def search_all_noted(self, text: str, **_: Any) -> tuple[list[Any], list[str]]:
+        return [], ["a", "b"]
 
 
 @pytest.fixture
@@ -99,8 +99,9 @@ def test_a_cancelled_answer_stops_within_one_token_and_searches_do_not_wait_for_
     models.next_token.release()
     outbox.wait(id=1, event="text", text="x")
     # The model is busy; a search is answered meanwhile.
-    pipe.send(id=2, kind="search", text="star", video=None, top_k=1, tags={})
-    assert outbox.wait(id=2, event="done")["result"] == []
+    pipe.send(id=2, kind="search", text="star", video=None, top_k=1, tags={}, time_range=None)
+    found = {"results": [], "note": "a b"}
+    assert outbox.wait(id=2, event="done")["result"] == found
     pipe.send(id=1, kind="cancel")
     while not inbox.cancelled(1):
         pass
@@ -110,6 +111,20 @@ def test_a_cancelled_answer_stops_within_one_token_and_searches_do_not_wait_for_
     pipe.close()
     assert ended.wait(30)  # the server is gone
     pipe.lines.close()
+
+
+def test_what_nobody_foresaw_ends_the_process_and_not_its_thread_alone(
+    monkeypatch: pytest.MonkeyPatch, ended: threading.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(error: threading.ExceptHookArgs) -> None:
+        model_process._end_process(error)
+
+    monkeypatch.setattr(threading, "excepthook", end)
+    thread = threading.Thread(target=lambda: {}["nothing"])
+    thread.start()
+    assert ended.wait(30)
+    thread.join()
+    assert "KeyError: 'nothing'" in capsys.readouterr().err
 
 
 def test_an_answer_ends_at_its_most_tokens(
