@@ -203,14 +203,20 @@ def read_clock(text: str) -> float:
 
     >>> read_clock("1:02:03.5")
     3723.5
+
+    Raises:
+        ConfigError: It is none of them; behind a colon 60 and more are not read.
     """
+    *whole, last = text.strip().split(":")
     try:
-        total = 0.0
-        for number in text.split(":"):
-            total = total * 60 + float(number)
+        numbers = [*map(float, whole), float(last)]
     except ValueError:
-        total = float("nan")
-    if not 0 <= total < 1e9:
+        numbers = [float("nan")]
+    total = 0.0
+    for number in numbers:
+        total = total * 60 + number
+    is_clock = len(numbers) <= 3 and all(one.isdecimal() for one in whole)
+    if not (is_clock and 0 <= total < 1e9 and all(0 <= one < 60 for one in numbers[1:])):
         raise ConfigError(f"{text!r} is no time; give seconds, m:ss or h:mm:ss.")
     return total
 

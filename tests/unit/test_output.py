@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from longvid.cli.output import clock, print_answer, printable, table, warn
+from longvid.cli.output import clock, print_answer, printable, read_clock, table, warn
+from longvid.errors import ConfigError
 from longvid.indexing.report import IndexReport
 from longvid.types import Failure
 
@@ -29,6 +30,26 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 )
 def test_clock(seconds: float, written: str) -> None:
     assert clock(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90", 90), ("7.5", 7.5), ("1:30", 90), ("75:30", 4530), ("1:02:03.5", 3723.5), ("0:59", 59)],
+)
+def test_a_time_is_read(written: str, seconds: float) -> None:
+    assert read_clock(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("1:75", "1:60", "1:60:00", "0:01:60", "1:2:3:4", "1.5:30", "-0:30", "-5", "1:-5"),
+        *("1:nan", "", ":", "1:", ":30", "nan", "inf", "soon", "1_0:30", "9" * 400 + ":00"),
+    ],
+)
+def test_what_is_no_time_is_refused(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no time; give seconds, m:ss or h:mm:ss\.$"):
+        read_clock(written)
 
 
 def test_control_characters_are_shown_as_escapes() -> None:
