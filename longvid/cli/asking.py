@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longvid.cli.command import Commands, add_tag, load
+from longvid.cli.command import Commands, OneValue, add_tag, load
 from longvid.cli.output import (
     OK,
     dump,
@@ -39,14 +39,15 @@ def add_commands(commands: Commands) -> None:
         "ask", _ask, "Ask a question of a store, or of one video.", commands.configured
     )
     ask.add_argument("question", help="what to ask, in words")
-    ask.add_argument("--store", help="folder or URI of the store")
-    ask.add_argument("--video", help="name, path or id of one video")
+    ask.add_argument("--store", action=OneValue, help="folder or URI of the store")
+    ask.add_argument("--video", action=OneValue, help="name, path or id of one video")
     ask.add_argument("--choice", action="append", default=[], help="an option; give two or more")
     ask.add_argument("--budget", type=int, help="the most visual tokens shown")
-    ask.add_argument("--path", default="", help=_PATH)
+    ask.add_argument("--path", action=OneValue, default="", help=_PATH)
     add_tag(ask, _TAG)
     ask.add_argument(
         "--ground",
+        action=OneValue,
         metavar="GROUNDER",
         nargs="?",
         const="",
@@ -54,6 +55,7 @@ def add_commands(commands: Commands) -> None:
     )
     ask.add_argument(
         "--ground-frames",
+        action=OneValue,
         choices=("stored", "decoded"),
         help="look at stored pictures, or at frames decoded again from their files",
     )
@@ -66,12 +68,14 @@ def add_commands(commands: Commands) -> None:
 
     search = commands.add("search", _search, "Find the segments nearest to a text.", commands.store)
     search.add_argument("text", help="what to look for, in words")
-    search.add_argument("--video", help="name, path or id of one video")
+    search.add_argument("--video", action=OneValue, help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5, help="how many (default: 5)")
-    search.add_argument("--path", default="", help=_PATH)
+    search.add_argument("--path", action=OneValue, default="", help=_PATH)
     add_tag(search, _TAG)
-    search.add_argument("--after", help="only what is shown after this time, as 90 or 1:30")
-    search.add_argument("--before", help="only what is shown before this time")
+    search.add_argument(
+        "--after", action=OneValue, help="only what is shown after this time, as 90 or 1:30"
+    )
+    search.add_argument("--before", action=OneValue, help="only what is shown before this time")
     search.add_argument(
         "--text",
         dest="text_lines",
@@ -79,7 +83,10 @@ def add_commands(commands: Commands) -> None:
         help="search speech, screen text and subtitles by words",
     )
     search.add_argument(
-        "--source", choices=("subtitle", "speech", "screen"), help="search this text only"
+        "--source",
+        action=OneValue,
+        choices=("subtitle", "speech", "screen"),
+        help="search this text only",
     )
     search.add_argument(
         "--objects", action="store_true", help="find boxes kept by longvid boxes --embed"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from longvid.errors import ConfigError, shown
 
@@ -21,6 +21,24 @@ _TEXTS = {
     "tag": "--tag",
     "tags": "A tag",
 }
+
+
+class OneValue(argparse.Action):
+    """An option of one value: argparse would keep the last of several that a person gave."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        if before not in (self.default, values):
+            raise argparse.ArgumentError(
+                self, f"it takes one value, got {shown(before)} and {shown(values)}"
+            )
+        setattr(namespace, self.dest, values)
 
 
 def add_tag(parser: argparse.ArgumentParser, meaning: str) -> None:
@@ -40,10 +58,14 @@ class Commands:
         )
         #: Options of a command that works on a store.
         self.store = argparse.ArgumentParser(add_help=False)
-        self.store.add_argument("--store", required=True, help="folder or URI of the store")
+        self.store.add_argument(
+            "--store", action=OneValue, required=True, help="folder or URI of the store"
+        )
         #: Options of a command that takes a configuration.
         self.configured = argparse.ArgumentParser(add_help=False)
-        self.configured.add_argument("--config", metavar="NAME|FILE", help="preset or TOML file")
+        self.configured.add_argument(
+            "--config", action=OneValue, metavar="NAME|FILE", help="preset or TOML file"
+        )
         self.configured.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting"
         )

@@ -189,6 +189,43 @@ def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["search", "x", "--store", "s"], "--path"),
+        (["search", "x", "--store", "s"], "--video"),
+        (["search", "x", "--store", "s"], "--after"),
+        (["search", "x", "--store", "s"], "--before"),
+        (["search", "x"], "--store"),
+        (["ask", "x"], "--store"),
+        (["ask", "x"], "--path"),
+        (["ask", "x"], "--video"),
+        (["ask", "x"], "--ground"),
+        (["ask", "x"], "--config"),
+    ],
+)
+def test_a_second_value_of_an_option_of_one_is_refused(
+    words: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, option, "a", option, "b"])
+    assert stopped.value.code == 2
+    sentence = f"error: argument {option}: it takes one value, got 'a' and 'b'\n"
+    assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_two_sources_to_search_are_refused_and_one_may_be_named_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", "x", "--store", str(tmp_path / "nowhere"), "--source", "speech", "--source"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "screen"])
+    assert stopped.value.code == 2
+    assert "it takes one value, got 'speech' and 'screen'" in capsys.readouterr().err
+    assert main([*words, "speech"]) == 1
+    assert "There is no store at" in capsys.readouterr().err
+
+
 def test_doctor_names_every_op_and_decoder(capsys: pytest.CaptureFixture[str]) -> None:
     found = {row["what"]: row for row in run_json(capsys, "doctor")}
     assert found["decoder pyav"]["state"] == "ok"
