@@ -92,7 +92,7 @@ def add_commands(commands: Commands) -> None:
         "--objects", action="store_true", help="find boxes kept by longvid boxes --embed"
     )
     search.add_argument(
-        "--subtitles", action="store_true", help="search subtitles by their words, not pictures"
+        "--subtitles", action="store_true", help="search subtitles only, by their words"
     )
 
 
@@ -223,6 +223,10 @@ def _search(options: argparse.Namespace) -> int:
         raise ConfigError("--path, --after and --before filter the search of pictures alone.")
     if options.objects and by_words:
         raise ConfigError("--objects searches boxes, not text; give it without --text.")
+    if options.subtitles and options.source not in (None, "subtitle"):
+        raise ConfigError(
+            f"--subtitles searches subtitles only; give it without --source {options.source}."
+        )
     if options.objects:
         return _search_objects(options, qa)
     notes: list[str] = []

@@ -63,6 +63,19 @@ def test_lines_of_all_sources_are_searched(talk: Path, capsys: pytest.CaptureFix
     assert (line["text"], line["source"]) == ("NO SWIMMING", "screen")
 
 
+def test_subtitles_alone_are_searched_and_no_other_source_with_them(
+    talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "krill", "--subtitles", "--store", str(talk), "--json"]
+    for more in ([], ["--text"], ["--source", "subtitle"]):
+        assert main([*search, *more]) == 0
+        [line] = json.loads(capsys.readouterr().out)
+        assert line["text"] == "a krill is a small animal", more
+    assert main([*search, "--text", "--source", "speech"]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("--subtitles searches subtitles only; give it without --source speech.\n")
+
+
 def test_the_best_lines_are_in_the_prompt_and_the_evidence(talk: Path) -> None:
     qa = VideoQA(talk)
     video = qa.store.find("cars_overhead_30s.mp4")
