@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from longvid.llm.quote import NOTE, NOTHING_FOUND, Quoter
+from longvid.llm.quote import ALL_LISTED_NOTE, NOTE, NOTHING_FOUND, Quoter
 from longvid.protocols import Generation
+from longvid.qa.moment_of_line import FoundLines
 from longvid.qa.text_search import TextSearch
 from longvid.store import Store
 from longvid.store.timed_text import RECOGNISED, text_fingerprints
@@ -29,6 +30,8 @@ NOTHING_QUOTED_NOTE = f"{_UNREAD}; {_NOTHING}"
 _MOST_VIDEOS = 64
 #: Lines with less than this share of the score of the one that is quoted support nothing.
 _LEAST_SHARE = 0.5
+#: What happens to the text of a source.
+_HAPPENS = {"screen": "written", "text": "said or written"}
 #: A text source of each kind that needs no checkpoint.
 _READERS = {"screen": "screen_text", "speech": "pocketsphinx", "text": "screen_text"}
 
@@ -47,16 +50,22 @@ class LineQuotes:
     search: TextSearch
     min_score: float
 
-    def quote(self, question: Question, lines: Sequence[Evidence]) -> Generation:
+    def quote(self, found: FoundLines) -> Generation:
         """Answer by some lines, as the language model `quote` does.
 
-        Where nothing is found because there is no such text, or none at that time, the note says
-        so.
+        Where nothing is found because there is no such text, or none at that time or beside that
+        line, the note says so.
         """
-        quote = Quoter(self.min_score).answer(question, Selection((), tuple(lines), 0))
+        question = found.question
+        quote = Quoter(self.min_score).answer(question, Selection((), found.lines, 0))
+        if found.beside is not None and quote.note == ALL_LISTED_NOTE:
+            side = "follow" if found.is_after else "precede"
+            at = clock(found.beside.start_seconds)
+            return replace(quote, note=f"these are the lines that {side} the one at {at}")
         if quote.text != NOTHING_FOUND or quote.note:
             return quote
-        return replace(quote, note=self._missing(question) or _untimely(question))
+        missing = self._missing(question)
+        return replace(quote, note=missing or _none_beside(found) or _untimely(question))
 
     def _missing(self, question: Question) -> str:
         """Say that a video has no line of the source that a question names, "" where it has."""
@@ -77,6 +86,19 @@ class LineQuotes:
             return f"{name} holds no {text_name(asked)}"
         command = f"longvid text --store {self.store.uri} --source {_READERS[asked]}"
         return f"no text source has read the {text_name(asked)} of {name}; {command} does"
+
+
+def _none_beside(found: FoundLines) -> str:
+    """Say that no line is before or after the one that a question names, "" where it names none."""
+    line = found.beside
+    if line is None:
+        return ""
+    happens = _HAPPENS.get(asked_source(found.question.text), "said")
+    side = "after" if found.is_after else "before"
+    at, name = clock(line.start_seconds), os.path.basename(line.path)
+    span = found.question.span
+    within = f" from {clock(span[0])} to {clock(span[1])}" if span else ""
+    return f"nothing is {happens}{within} {side} the line at {at} of {name}: {line.text}"
 
 
 def _untimely(question: Question) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from longvid.timed_text.words import asked_source, names_source_alone
+from longvid.types import Evidence, Question
 
 _LAST = re.compile(r"(?P<main>.+?),?\s+(?:when|while|as)\s+(?P<clause>.+?)[?.!\s]*", re.I | re.S)
 _FIRST = re.compile(r"\W*(?:when|while|as)\s+(?P<clause>[^,]+),\s*(?P<main>.+)", re.I | re.S)
@@ -12,6 +14,23 @@ _BESIDE = re.compile(
     r"(?P<main>.+?),?\s+(?:right\s+|just\s+)?(?P<side>after|before)\s+(?P<clause>.+?)[?.!\s]*",
     re.I | re.S,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLines:
+    """The lines among which one is quoted.
+
+    Args:
+        question: What they are to answer.
+        lines: Best first; in time order where a source is listed, or they are beside a line.
+        beside: The line that they are before or after; None where the question names none.
+        is_after: They are after it.
+    """
+
+    question: Question
+    lines: tuple[Evidence, ...]
+    beside: Evidence | None = None
+    is_after: bool = False
 
 
 def split_beside(question: str) -> tuple[str, bool, str] | None:

@@ -10,7 +10,7 @@ from longvid.config import Ask
 from longvid.llm.quote import Quote
 from longvid.llm.retrieved_text import line_text, with_lines
 from longvid.protocols import LanguageModel, LanguageModelPart
-from longvid.qa.moment_of_line import split_beside
+from longvid.qa.moment_of_line import FoundLines, split_beside
 from longvid.qa.text_search import TextHit, TextSearch, line_evidence
 from longvid.store import StoredVideo
 from longvid.timed_text.words import coverage, names_source_alone
@@ -114,13 +114,12 @@ class RetrievedLines:
         lines = [line_evidence(hit, videos) for hit in hits[:num_lines]]
         return (*lines, *spans[: most - len(lines)])
 
-    def quotable(
-        self, question: Question, videos: Mapping[str, StoredVideo]
-    ) -> tuple[Question, tuple[Evidence, ...]]:
+    def quotable(self, question: Question, videos: Mapping[str, StoredVideo]) -> FoundLines:
         """Return the best lines of any source as evidence, for an answer that quotes.
 
         As many as evidence holds; all that are found where a source is listed. Of a question about
-        the text before or after a line, those are found, and what they answer comes with them.
+        the text before or after a line, those are found, and what they answer comes with them: of
+        that line's video alone.
         """
         ids = question.video_ids or tuple(videos)
         beside = split_beside(question.text)
@@ -129,10 +128,11 @@ class RetrievedLines:
             asked, is_after, _ = beside
             near = self.search.beside(asked, line, is_after, self.ask.num_evidence, question.span)
             lines = tuple(line_evidence(hit, videos) for hit in near)
-            return replace(question, text=asked), lines
+            question = replace(question, text=asked, video_ids=(line.video_id,))
+            return FoundLines(question, lines, line, is_after)
         hits = self.search.search(question.text, ids, self.ask.text_lines, span=question.span)
         most = None if names_source_alone(question.text) else self.ask.num_evidence
-        return question, tuple(line_evidence(hit, videos) for hit in hits[:most])
+        return FoundLines(question, tuple(line_evidence(hit, videos) for hit in hits[:most]))
 
     def on(
         self, clause: str, question: Question, videos: Mapping[str, StoredVideo]

@@ -328,10 +328,10 @@ class VideoQA(StoreSearch):
         asks_text = asks_text_alone(question)
         by_line = asks_for_line(question, prepared.selection)
         if self._only_quotes or (generation.note and by_line):
-            asked, lines = self._lines.quotable(question, stored_videos(self.store))
-            quote = self._quotes.quote(asked, lines)
+            found = self._lines.quotable(question, stored_videos(self.store))
+            quote = self._quotes.quote(found)
             if self._only_quotes or asks_text or quote.text != NOTHING_FOUND:
-                return self._quoted(prepared, quote, lines)
+                return self._quoted(prepared, quote, found.lines)
         return self._answer(prepared, generation)
 
     def _without_lines(self, prepared: Prepared, error: UnknownWordsError) -> Answer:
@@ -344,21 +344,21 @@ class VideoQA(StoreSearch):
         at_moment = self._at_moment_of_line(prepared)
         if at_moment is not None:
             return at_moment
-        asked, lines = self._lines.quotable(prepared.plain, stored_videos(self.store))
-        is_unseen = prepared.is_unseen
-        alone = prepared.question == prepared.plain  # no line and no box was written to it
+        plain, is_unseen = prepared.plain, prepared.is_unseen
+        found = self._lines.quotable(plain, stored_videos(self.store))
+        alone = prepared.question == plain  # no line and no box was written to it
         if alone and not any(span.text for span in prepared.selection.evidence):
             # Subtitles are not shown to this model unless it is told to; quoting needs no model.
-            if not lines and (prepared.plain.choices or not asked_source(prepared.plain.text)):
+            if not found.lines and (plain.choices or not asked_source(plain.text)):
                 raise error
             is_unseen = True
         if not is_unseen:
             try:
-                generation = self.llm.answer(prepared.plain, prepared.selection)
+                generation = self.llm.answer(plain, prepared.selection)
                 return self._answer_or_quote(prepared, generation)
             except UnknownWordsError:
                 pass  # not even the question
-        return self._quoted(prepared, self._quotes.quote(asked, lines), lines)
+        return self._quoted(prepared, self._quotes.quote(found), found.lines)
 
     def _at_moment_of_line(self, prepared: Prepared) -> Answer | None:
         """Answer "what color is it when X is mentioned?" from the pictures beside the line on X."""

@@ -161,6 +161,19 @@ def test_nothing_quoted_is_not_called_a_quote(talk: Path) -> None:
         ("what do the subtitles say?", "a krill is a small animal", "quoted, not understood"),
         ("what does it say at 0:26?", "NO SWIMMING", "quoted, not understood"),
         ("what is said after the krill?", "welcome to the <image> museum", "quoted, not"),
+        ("what is said after the tons?", "a krill is a", "these are the lines that follow the one"),
+        ("what is said before the museum?", "they eat", "that precede the one at 00:20"),
+        (
+            "what is written after SWIMMING?",
+            "nothing found",
+            "nothing is written after the line at",
+        ),
+        ("what does it say after SWIMMING?", "nothing found", "nothing is said or written after"),
+        (
+            "what is said before the four tons?",
+            "nothing found",
+            "nothing is said before the line at 00:02 of cars_overhead_30s.mp4: they eat up to",
+        ),
         ("what do the subtitles say before the museum is mentioned?", "a krill is a", "quoted"),
         ("what is written after she mentions the museum?", "NO SWIMMING", "quoted, not"),
         ("what is said at 0:26?", "nothing found", "there is no speech at 00:26"),
@@ -231,6 +244,8 @@ def test_a_question_about_a_span_is_answered_by_its_lines_alone(talk: Path) -> N
     for question, span, answer in asked:
         found = quotes.ask(question, video="cars_overhead_30s.mp4", span=span)
         assert found.text == answer, (question, span)
+        if question == "what is said after the krill?":
+            assert "nothing is said from 00:00 to 00:11 after the line at 00:10" in found.note
     for settings in (["ask.text=retrieved"], ["ask.subtitles=listed", "ask.text=none"]):
         qa = VideoQA(talk, load_config("mini", settings))
         ids = (qa.store.find("cars_overhead_30s.mp4"),)
