@@ -99,8 +99,8 @@ class Ask:
         moment_shots: Score them again by the mean of the frames of one shot instead, as
             `cut_similarity` tells shots, the best in the segment of those with two frames or more;
             a segment with a shot of one frame inside keeps the score of the search vectors.
-        num_rescored: How many segments of a search are scored again so; a search for more keeps the
-            scores of the search vectors.
+        num_rescored: How many segments of a search are scored again so; in a search for more the
+            others follow by their search vectors, and a question shown more keeps those scores.
         route: "auto" lets the kind of a question, which rules read from its words, decide what is
             shown: a whole video, a place, a place with what is around it, or every place that
             fits; a question that joins several with "and" is asked in parts, each with its share of

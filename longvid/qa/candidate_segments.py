@@ -126,7 +126,7 @@ class CandidateSearch:
             raise StoreError(" ".join(damaged))
 
     def _by_moment(self, query: Query, hits: list[Hit]) -> list[Hit]:
-        keys = [(hit.video_id, hit.segment_index) for hit in hits]
+        keys = [hit.key for hit in hits]
         try:
             segments: Sequence[Segment | None] = self._store.load(keys)
         except DamagedObjectError:
@@ -170,7 +170,7 @@ class CandidateSearch:
         ask = self._ask
         if not is_found and self.is_nothing(query, hits):
             return self._spread(query, budget)
-        found = [(hit.video_id, hit.segment_index) for hit in hits]
+        found = [hit.key for hit in hits]
         around = self._store.around(found, ask.context_segments)
         candidates: Sequence[Segment] = self._store.load(around)
         if query.question.span is not None:

@@ -71,7 +71,7 @@ def segments_at(store: Store, places: Iterable[tuple[str, float]]) -> list[tuple
     """
     anything = torch.zeros(store.embedding_width)  # the nearest to it is any segment of the span
     return [
-        (hit.video_id, hit.segment_index)
+        hit.key
         for video_id, seconds in places
         for hit in store.search(anything, 1, (video_id,), span=(seconds, seconds + _MOMENT))
     ]

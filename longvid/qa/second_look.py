@@ -74,7 +74,7 @@ class SecondLook:
         if not self.ask.confirm_segments or not caption:
             return hits, ""
         asked = hits[: self.ask.confirm_segments]
-        segments = self.store.load([(hit.video_id, hit.segment_index) for hit in asked])
+        segments = self.store.load([hit.key for hit in asked])
         prompt = self.ask.confirm_prompt.format(caption=caption)
         found = confirm(llm, prompt, hits, segments, self.ask.batch_questions)
         if found.is_shown:

@@ -23,7 +23,7 @@ from longvid.qa.routing import Route
 from longvid.qa.text_search import TextSearch, line_evidence
 from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
-from longvid.store import Hit, Store
+from longvid.store import Store
 from longvid.store.same_weights import require_same_weights
 from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
@@ -31,10 +31,18 @@ from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
 
 @dataclass(frozen=True)
 class _Found:
-    """What a search found, best first, and a sentence for each chunk that could not be read."""
+    """What a search found, best first.
 
-    hits: list[Hit]
+    Args:
+        spans: What is shown of it.
+        scores: Of those that were scored as the first was.
+        keys: Video and index of each segment.
+        damage: A sentence for each chunk that could not be read.
+    """
+
     spans: list[Evidence]
+    scores: list[float]
+    keys: list[tuple[str, int]]
     damage: list[str]
 
 
@@ -123,7 +131,8 @@ class StoreSearch:
             tags: Only videos with these values, by key.
 
         Returns:
-            Spans with their similarity, best first; neighbours are not merged.
+            Spans with their similarity, best first; neighbours are not merged. Where moments are
+            scored again, what follows the first `ask.num_rescored` has the search's own scores.
 
         Raises:
             QuestionError: The text or top_k is none, the store is empty, or nothing is left of it.
@@ -149,8 +158,7 @@ class StoreSearch:
         """
         require_top_k(top_k)
         found = self._search(text, top_k, chosen_ids(self.store, video, paths, tags), span)
-        keys = [(hit.video_id, hit.segment_index) for hit in found.hits]
-        return found.spans, self._notes([hit.score for hit in found.hits], keys, found.damage)
+        return found.spans, self._notes(found.scores, found.keys, found.damage)
 
     def _notes(
         self,
@@ -184,11 +192,39 @@ class StoreSearch:
             hint = "The store also holds lines of text: --text, or search_text, searches them."
             raise UnknownWordsError(f"{error} {hint}") from error
         query = Query(question, self._embedded(text), torch.empty(0, 0))
-        search = CandidateSearch(self.store, Route(self.config.ask))
+        search, ask = CandidateSearch(self.store, Route(self.config.ask)), self.config.ask
         hits = search.hits(query, top_k)
+        num_first = len(hits)
+        if ask.scores_moments and top_k > ask.num_rescored:
+            # A longer search begins with what a shorter one finds.
+            first = search.hits(query, ask.num_rescored)
+            keys = {hit.key for hit in first}
+            hits = [*first, *(hit for hit in hits if hit.key not in keys)]
+            num_first = len(first)
         videos = stored_videos(self.store)  # one that was removed since is no longer found
-        hits = [hit for hit in hits if hit.video_id in videos]
-        return _Found(hits, spans_of(hits, videos), search.damage)
+        scores = [hit.score for hit in hits[:num_first] if hit.video_id in videos]
+        hits = [hit for hit in hits[:top_k] if hit.video_id in videos]
+        return _Found(spans_of(hits, videos), scores, [hit.key for hit in hits], search.damage)
+
+    def relevance(self, text: str, *, video: str | Path) -> list[Evidence]:
+        """Score a text against every segment of a video, all by their search vectors.
+
+        Args:
+            text: What is looked for.
+            video: Path, name or id of one stored video.
+
+        Returns:
+            Its segments with their similarity, in order of time.
+
+        Raises:
+            QuestionError, StoreError: As `search`.
+        """
+        self.embedder.require_known_words(text)
+        question = replace(Question(text), video_ids=chosen_ids(self.store, video))
+        query = Query(question, self._embedded(text), torch.empty(0, 0))
+        hits = CandidateSearch(self.store, Route(self.config.ask)).hits(query, 0)
+        spans = spans_of(hits, stored_videos(self.store))
+        return sorted(spans, key=lambda span: span.start_seconds)
 
     def search_objects(
         self,
@@ -320,10 +356,8 @@ class StoreSearch:
             if not lines:
                 raise
             return lines, damage_notes(self.store)
-        scores = [hit.score for hit in found.hits]
-        keys = [(hit.video_id, hit.segment_index) for hit in found.hits]
         # Where a line has the words, something fits.
-        notes = self._notes([] if lines else scores, keys, found.damage)
+        notes = self._notes([] if lines else found.scores, found.keys, found.damage)
         return [*lines, *found.spans], notes
 
     def search_text(

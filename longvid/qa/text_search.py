@@ -291,8 +291,8 @@ def fused(
     """
     if not weight or not text_hits:
         return list(hits)
-    known: dict[tuple[str, int], Hit] = {_key(hit): hit for hit in hits}
-    scores = {_key(hit): 1 / (RANK_CONSTANT + rank) for rank, hit in enumerate(hits, start=1)}
+    known: dict[tuple[str, int], Hit] = {hit.key: hit for hit in hits}
+    scores = {hit.key: 1 / (RANK_CONSTANT + rank) for rank, hit in enumerate(hits, start=1)}
     segments = {
         video_id: store.search(query.embedding, videos[video_id].num_segments, (video_id,))
         for video_id in dict.fromkeys(hit.video_id for hit in text_hits)
@@ -302,10 +302,10 @@ def fused(
         line = text_hit.line
         for hit in segments[text_hit.video_id]:
             touches = hit.start_seconds < line.end_seconds and hit.end_seconds > line.start_seconds
-            if touches and _key(hit) not in voted:
-                voted.add(_key(hit))
-                known.setdefault(_key(hit), hit)
-                scores[_key(hit)] = scores.get(_key(hit), 0.0) + weight / (RANK_CONSTANT + rank)
+            if touches and hit.key not in voted:
+                voted.add(hit.key)
+                known.setdefault(hit.key, hit)
+                scores[hit.key] = scores.get(hit.key, 0.0) + weight / (RANK_CONSTANT + rank)
     order = sorted(known, key=lambda key: (-scores[key], -known[key].score, key))
     return [known[key] for key in order[: len(hits)]]
 
@@ -321,7 +321,3 @@ def line_evidence(hit: TextHit, videos: Mapping[str, StoredVideo]) -> Evidence:
         text=hit.line.text,
         source=hit.line.source,
     )
-
-
-def _key(hit: Hit) -> tuple[str, int]:
-    return hit.video_id, hit.segment_index

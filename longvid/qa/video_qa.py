@@ -395,6 +395,6 @@ class VideoQA(StoreSearch):
         for part, select in self._selectors if candidates else ():
             chosen = require_selected(part, chosen, select(query, chosen, budget), budget)
         shown = {segment.key for segment in chosen if len(segment.tokens)}
-        seen = [hit for hit in hits if (hit.video_id, hit.segment_index) in shown]
+        seen = [hit for hit in hits if hit.key in shown]
         evidence = merge_spans(spans_of(supporting(seen), stored_videos(self.store)))
         return Selection(tuple(chosen), tuple(evidence[: self.config.ask.num_evidence]), budget)

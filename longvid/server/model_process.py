@@ -239,9 +239,8 @@ class _Server:
                 self._qa.store.refresh()
                 result = None
             elif request["kind"] == "relevance":
-                nearest = self._qa.search(request["text"], video=request["video"], top_k=1_000_000)
-                ordered = sorted(nearest, key=lambda span: span.start_seconds)
-                result = [[span.start_seconds, span.end_seconds, span.score] for span in ordered]
+                curve = self._qa.relevance(request["text"], video=request["video"])
+                result = [[one.start_seconds, one.end_seconds, one.score] for one in curve]
             else:
                 raise ValueError(f"unknown request {request['kind']!r}")
         except LongvidError as error:

@@ -55,6 +55,11 @@ class Hit:
     end_seconds: float
     score: float
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Video and index, which name the segment."""
+        return self.video_id, self.segment_index
+
 
 @dataclass(frozen=True, slots=True)
 class _State:
@@ -264,7 +269,7 @@ def best_hits(hits: Iterable[Hit], top_k: int) -> list[Hit]:
     """Return the best hit of each segment, best first; equal scores in order of segment."""
     best: dict[tuple[str, int], Hit] = {}
     for hit in hits:
-        key = (hit.video_id, hit.segment_index)
+        key = hit.key
         if key not in best or best[key].score < hit.score:
             best[key] = hit
     in_order = sorted(best.values(), key=lambda hit: (-hit.score, hit.video_id, hit.segment_index))

@@ -100,6 +100,6 @@ def test_a_video_that_is_removed_meanwhile_is_not_found(
             return hits
 
         monkeypatch.setattr(CandidateSearch, "hits", removing)
-        found = qa.search("a white star", top_k=50)
+        found = qa.search("a white star", top_k=20)
         assert found
         assert gone not in {span.video_id for span in found}

@@ -78,7 +78,7 @@ def test_forms_of_a_question_are_averaged() -> None:
     torch.testing.assert_close(query_embedding(forms[:1]), forms[0])
 
 
-@pytest.mark.parametrize(("top_k", "loaded"), [(2, 4), (4, 4), (5, 0)])
+@pytest.mark.parametrize(("top_k", "loaded"), [(2, 4), (4, 4), (5, 4), (100, 4)])
 def test_no_more_segments_are_scored_again_than_is_said(
     small_store: Path, monkeypatch: pytest.MonkeyPatch, top_k: int, loaded: int
 ) -> None:
@@ -93,7 +93,35 @@ def test_no_more_segments_are_scored_again_than_is_said(
 
     monkeypatch.setattr(Store, "load", counted)
     found = VideoQA(small_store, config).search("a red ring", top_k=top_k)
-    assert len(found) == top_k
+    assert len(found) == min(
+        top_k, sum(one.num_segments for one in Store.open(small_store).videos())
+    )
     assert sum(read) == loaded
-    scores = [span.score for span in found]
-    assert scores == sorted(scores, reverse=True)
+    for scores in ([one.score for one in found[:4]], [one.score for one in found[4:]]):
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_longer_search_begins_with_what_a_shorter_one_finds_and_says_the_same(
+    small_store: Path,
+) -> None:
+    ask = replace(load_config("mini").ask, num_rescored=3)
+    with VideoQA(small_store, replace(load_config("mini"), ask=ask)) as qa:
+        for text in ("a red ring", "a white star", "blue"):
+            longest, notes = qa.search_noted(text, top_k=1000)
+            assert len({(one.video_id, one.start_seconds) for one in longest}) == len(longest)
+            for top_k in range(1, len(longest)):
+                found, said = qa.search_noted(text, top_k=top_k)
+                assert found == longest[:top_k]
+                nothing = [note for note in notes if note.startswith("Nothing was found")]
+                assert [note for note in said if note.startswith("Nothing was found")] == nothing
+
+
+def test_the_curve_of_a_video_has_one_scale(small_store: Path) -> None:
+    config = load_config("mini")
+    plain = replace(config, ask=replace(config.ask, moment_shots=False, moment_share=0.0))
+    with VideoQA(small_store, config) as qa, VideoQA(small_store, plain) as by_vectors:
+        for stored in qa.store.videos():
+            video = stored.video.video_id
+            found = by_vectors.search("a white star", video=video, top_k=1000)
+            curve = qa.relevance("a white star", video=video)
+            assert curve == sorted(found, key=lambda one: one.start_seconds)
