@@ -10,6 +10,7 @@ from typing import Any
 from longvid.config import Config, Run
 from longvid.errors import ConfigError, FailureRateError, counted
 from longvid.indexing.messages import Opened, Written
+from longvid.indexing.remembered_folders import stored_tables
 from longvid.indexing.report import IndexReport, Progress
 from longvid.indexing.subtitle_writer import add_subtitles, keep_subtitles
 from longvid.inputs import VIDEO_SUFFIXES
@@ -34,7 +35,7 @@ def open_store(uri: str, config: Config) -> Store:
     return Store.create(
         uri,
         fingerprint=config.fingerprint(),
-        config=config.to_dict(),
+        config=stored_tables(config),
         space=config.space(),
         embedding_width=config.encoder.embedding_width(),
         options=config.store,
