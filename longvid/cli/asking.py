@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from longvid.cli.output import (
 from longvid.errors import ConfigError, LongvidError, VideoError, counted
 
 if TYPE_CHECKING:
+    from longvid.config import Config
     from longvid.qa.video_qa import VideoQA
     from longvid.types import Answer
 
@@ -66,7 +67,13 @@ def add_commands(commands: Commands) -> None:
         "--open", action="store_true", help="cut the first evidence from its file and play it"
     )
 
-    search = commands.add("search", _search, "Find the segments nearest to a text.", commands.store)
+    search = commands.add(
+        "search",
+        _search,
+        "Find the segments nearest to a text.",
+        commands.store,
+        commands.configured,
+    )
     search.add_argument("text", help="what to look for, in words")
     search.add_argument("--video", action=OneValue, help="name, path or id of one video")
     search.add_argument("--top-k", type=int, default=5, help="how many (default: 5)")
@@ -170,25 +177,30 @@ def _write_overlay(qa: VideoQA, answer: Answer, folder: Path) -> None:
 
 def _open_qa(options: argparse.Namespace) -> VideoQA:
     """Open a store with its own configuration, changed by --config, --ground and --set."""
-    from longvid.config import Config, change, load_config
     from longvid.qa.video_qa import VideoQA
-    from longvid.store import Store
 
     grounder = [f"grounder.name={options.ground}"] if options.ground else []
     if options.ground_frames is not None:
         grounder.append(f"ask.ground_frames={options.ground_frames}")
-    settings = [*grounder, *options.set]
-    if options.config:
-        config = load_config(options.config, settings)
-    else:
-        # How the machine was used that made the store says nothing of this one.
-        tables = {**Store.open(options.store).config, "run": {}}
-        config = Config.from_dict(change(tables, settings))
+    config = _configuration(options, [*grounder, *options.set])
     if options.ground is not None and config.grounder is None:
         raise ConfigError(
             "The configuration names no grounder; give one, such as --ground drawn_shapes."
         )
     return VideoQA(options.store, config)
+
+
+def _configuration(options: argparse.Namespace, settings: Sequence[str]) -> Config:
+    """Return the configuration of --config, or the store's own, with single settings changed."""
+    from longvid.config import Config, change, load_config
+    from longvid.qa.arguments import store_name
+    from longvid.store import Store
+
+    if options.config:
+        return load_config(options.config, settings)
+    # How the machine was used that made the store says nothing of this one.
+    tables = {**Store.open(store_name(options.store)).config, "run": {}}
+    return Config.from_dict(change(tables, settings))
 
 
 def _warn_of_damage(qa: VideoQA, said: str = "") -> None:
@@ -216,7 +228,7 @@ def _search(options: argparse.Namespace) -> int:
 
     if options.top_k < 1:
         raise ConfigError(f"--top-k must be at least 1, got {options.top_k}.")
-    qa = VideoQA(options.store)
+    qa = VideoQA(options.store, _configuration(options, options.set))
     by_words = options.subtitles or options.text_lines or options.source
     span, tags = _span(options), _tags(options)
     if (options.path or span) and (by_words or options.objects):

@@ -76,6 +76,24 @@ def test_subtitles_alone_are_searched_and_no_other_source_with_them(
     assert error.endswith("--subtitles searches subtitles only; give it without --source speech.\n")
 
 
+def test_a_search_takes_settings_as_a_question_does(
+    talk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "krill", "--text", "--store", str(talk), "--json"]
+    for given in (["--set", 'ask.text_sources=["speech"]'], ["--config", "mini"]):
+        assert main([*search, *given]) == 0
+        found = json.loads(capsys.readouterr().out)
+        sources = ["speech"] if "--set" in given else ["subtitle", "speech"]
+        assert [line["source"] for line in found] == sources
+    assert main([*search, "--set", "ask.text_source=speech"]) == 1
+    assert "text_source" in capsys.readouterr().err
+    other = "encoder.embedder=nowhere/at-all"
+    assert main(["search", "a star", "--store", str(talk), "--set", other]) == 1
+    assert "nowhere/at-all" in capsys.readouterr().err
+    assert main(["search", "a star", "--store", ""]) == 1
+    assert "store must be a folder or a URI" in capsys.readouterr().err
+
+
 def test_the_best_lines_are_in_the_prompt_and_the_evidence(talk: Path) -> None:
     qa = VideoQA(talk)
     video = qa.store.find("cars_overhead_30s.mp4")
