@@ -248,7 +248,7 @@ def _search(options: argparse.Namespace) -> int:
                 options.text, video=options.video, top_k=options.top_k, tags=tags
             )
         elif options.text_lines or options.source:
-            found = qa.search_text(
+            found, notes = qa.search_text_noted(
                 options.text,
                 video=options.video,
                 top_k=options.top_k,

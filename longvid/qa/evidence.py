@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from longvid.store import Hit, StoredVideo
 from longvid.types import Evidence
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, best first.
+
+    Args:
+        spans: What is shown of it.
+        scores: Of those that were scored as the first was.
+        keys: Video and index of each segment.
+        damage: A sentence for each chunk that could not be read.
+    """
+
+    spans: list[Evidence]
+    scores: list[float]
+    keys: list[tuple[str, int]]
+    damage: list[str]
 
 
 def evidence_of(hit: Hit, videos: Mapping[str, StoredVideo]) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from longvid.config import Config, load_config, torch_device
@@ -14,36 +14,19 @@ from longvid.protocols import TextEmbedder
 from longvid.qa.arguments import require_top_k, store_name
 from longvid.qa.candidate_segments import CandidateSearch, nothing_fits, stored_videos
 from longvid.qa.damage_note import damage_notes
-from longvid.qa.evidence import spans_of
+from longvid.qa.evidence import Found, spans_of
 from longvid.qa.footage_note import LOOKED_AT, footage_notes, segments_at
 from longvid.qa.moment_score import query_embedding
 from longvid.qa.object_search import ObjectEvidence, search_objects
 from longvid.qa.prompt_text import PromptText
 from longvid.qa.routing import Route
-from longvid.qa.text_search import TextSearch, line_evidence
+from longvid.qa.subtitle_search import search_subtitles
+from longvid.qa.text_search import TextSearch, line_evidence, line_notes
 from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
 from longvid.store import Store
 from longvid.store.same_weights import require_same_weights
-from longvid.timed_text.lexical_search import rank
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a search found, best first.
-
-    Args:
-        spans: What is shown of it.
-        scores: Of those that were scored as the first was.
-        keys: Video and index of each segment.
-        damage: A sentence for each chunk that could not be read.
-    """
-
-    spans: list[Evidence]
-    scores: list[float]
-    keys: list[tuple[str, int]]
-    damage: list[str]
 
 
 class StoreSearch:
@@ -182,7 +165,7 @@ class StoreSearch:
         top_k: int,
         ids: tuple[str, ...],
         span: tuple[float, float] | None,
-    ) -> _Found:
+    ) -> Found:
         question = replace(Question(text, span=span), video_ids=ids)
         try:
             self.embedder.require_known_words(text)
@@ -204,7 +187,7 @@ class StoreSearch:
         videos = stored_videos(self.store)  # one that was removed since is no longer found
         scores = [hit.score for hit in hits[:num_first] if hit.video_id in videos]
         hits = [hit for hit in hits[:top_k] if hit.video_id in videos]
-        return _Found(spans_of(hits, videos), scores, [hit.key for hit in hits], search.damage)
+        return Found(spans_of(hits, videos), scores, [hit.key for hit in hits], search.damage)
 
     def relevance(self, text: str, *, video: str | Path) -> list[Evidence]:
         """Score a text against every segment of a video, all by their search vectors.
@@ -293,23 +276,8 @@ class StoreSearch:
             StoreError: No such video.
         """
         require_top_k(top_k)
-        text = Question(text).text
-        videos = stored_videos(self.store)
-        ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
-        lines = [
-            (video_id, line) for video_id in ids for line in self._prompt_text.subtitles(video_id)
-        ]
-        return [
-            Evidence(
-                video_id=lines[index][0],
-                path=videos[lines[index][0]].video.path,
-                start_seconds=lines[index][1].start_seconds,
-                end_seconds=lines[index][1].end_seconds,
-                score=score,
-                text=lines[index][1].text,
-            )
-            for score, index in rank([line.text for _, line in lines], text)[:top_k]
-        ]
+        ids = chosen_ids(self.store, video, tags=tags) or tuple(stored_videos(self.store))
+        return search_subtitles(self._prompt_text, self.store, Question(text).text, ids, top_k)
 
     def search_all(
         self,
@@ -349,16 +317,19 @@ class StoreSearch:
 
         Arguments and errors as of `search_all`; `span` as of `search`.
         """
-        lines = self.search_text(text, video=video, top_k=top_k, span=span, tags=tags)
+        lines, of_lines = self.search_text_noted(
+            text, video=video, top_k=top_k, span=span, tags=tags
+        )
         try:
             found = self._search(text, top_k, chosen_ids(self.store, video, tags=tags), span)
         except UnknownWordsError:
             if not lines:
                 raise
-            return lines, damage_notes(self.store)
+            return lines, [*of_lines, *damage_notes(self.store)]
         # Where a line has the words, something fits.
-        notes = self._notes([] if lines else found.scores, found.keys, found.damage)
-        return [*lines, *found.spans], notes
+        has_words = bool(lines) and not of_lines
+        notes = self._notes([] if has_words else found.scores, found.keys, found.damage)
+        return [*lines, *found.spans], [*of_lines, *notes]
 
     def search_text(
         self,
@@ -370,7 +341,8 @@ class StoreSearch:
         span: tuple[float, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
-        """Find lines of speech, screen text and subtitles by their words, without a model.
+        """Find lines of speech, screen text and subtitles by their words, without a model; by their
+        meaning too where `ask.text_embedder` names one.
 
         Args:
             text: Words to look for; one that names a source, such as "sign", prefers it.
@@ -381,11 +353,30 @@ class StoreSearch:
             tags: Only videos with these values, by key.
 
         Returns:
-            Lines that share words with the text, best first, each with its span and source.
+            Lines, best first, each with its span and source. Searched by words alone, they share
+            words with the text.
 
         Raises:
             QuestionError: The text or top_k is none, or there is no such source.
             StoreError: No such video, or its text is damaged.
+        """
+        return self.search_text_noted(
+            text, video=video, top_k=top_k, source=source, span=span, tags=tags
+        )[0]
+
+    def search_text_noted(
+        self,
+        text: str,
+        *,
+        video: str | Path | None = None,
+        top_k: int = 5,
+        source: str = "",
+        span: tuple[float, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[list[Evidence], list[str]]:
+        """Find lines of timed text, with the caveats that a person must see.
+
+        Arguments and errors as of `search_text`.
         """
         require_top_k(top_k)
         if source not in ("", *TEXT_SOURCES):
@@ -395,4 +386,4 @@ class StoreSearch:
         sources = (source,) if source else ()
         question = Question(text, span=span)
         hits = self._text.search(question.text, ids, top_k, sources, question.span)
-        return [line_evidence(hit, videos) for hit in hits]
+        return [line_evidence(hit, videos) for hit in hits], line_notes(hits)

@@ -42,6 +42,10 @@ _RECOGNISED = ("speech", "screen")
 _TOUCHING_SECONDS = 0.25
 #: Lines of each search that are ranked together.
 _FUSED = 50
+NEAREST_BY_MEANING = (
+    "No line has any of these words; these lines are the nearest by meaning (ask.text_embedder), "
+    "however far that is."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,13 @@ class TextHit:
 
     The score is 0 where a question names a source of text, and no line of it has any word of the
     thing that it asks about: then lines of that source are listed in time order, whatever they say.
+    `by_meaning` says that no line was found by its words or its time, so this one is near at most.
     """
 
     video_id: str
     line: TextLine
     score: float
+    by_meaning: bool = False
 
 
 class TextSearch:
@@ -133,12 +139,13 @@ class TextSearch:
                 found = _of_source(index, text, own, found, most, allowed)
         if times:
             found = _at_times(index, times, allowed, found, own)
+        by_meaning = not found
         if sentences is not None:
             nearest = sentences.search(index, text, most, allowed)
             weight = self._ask.text_embedder_weight
             found = reciprocal_ranks(found[:most], nearest, weight)
         return [
-            TextHit(index.video_of(place), index.lines[place], score)
+            TextHit(index.video_of(place), index.lines[place], score, by_meaning)
             for score, place in found[:top_k]
         ]
 
@@ -308,6 +315,11 @@ def fused(
                 scores[hit.key] = scores.get(hit.key, 0.0) + weight / (RANK_CONSTANT + rank)
     order = sorted(known, key=lambda key: (-scores[key], -known[key].score, key))
     return [known[key] for key in order[: len(hits)]]
+
+
+def line_notes(hits: Sequence[TextHit]) -> list[str]:
+    """Return the caveats about lines that were found."""
+    return [NEAREST_BY_MEANING] if any(hit.by_meaning for hit in hits) else []
 
 
 def line_evidence(hit: TextHit, videos: Mapping[str, StoredVideo]) -> Evidence:

@@ -14,11 +14,12 @@ from longvid.config import load_config
 from longvid.errors import QuestionError
 from longvid.llm.quote import Quote
 from longvid.qa.line_quotes import NOTHING_QUOTED_NOTE, QUOTED_NOTE
-from longvid.qa.text_search import TextSearch
+from longvid.qa.text_search import NEAREST_BY_MEANING, TextSearch
 from longvid.qa.video_qa import VideoQA
 from longvid.store import Store, write_subtitles
 from longvid.store.timed_text import TextWriter
 from longvid.types import Evidence, Question, Selection, TextLine
+from tests.unit.models.test_sentence_embedder import write as write_embedder
 
 SPEECH = "tests.e2e.fake_text_sources:FakeSpeech"
 
@@ -74,6 +75,26 @@ def test_subtitles_alone_are_searched_and_no_other_source_with_them(
     assert main([*search, "--text", "--source", "speech"]) == 1
     error = capsys.readouterr().err
     assert error.endswith("--subtitles searches subtitles only; give it without --source speech.\n")
+
+
+def test_lines_that_are_near_by_meaning_alone_are_said_to_be(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_embedder(tmp_path / "model", "pooling_mode_mean_tokens")
+    arguments = ["--text", "--store", str(talk), "--set", f"ask.text_embedder={folder}"]
+    assert main(["search", "krill", *arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "krill" in json.loads(out)[0]["text"]
+    assert NEAREST_BY_MEANING not in err
+    assert main(["search", "zzz qqq", *arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 4
+    assert NEAREST_BY_MEANING in err
+    assert VideoQA(talk).search_text_noted("zzz qqq") == ([], [])
+    near = VideoQA(talk, load_config("mini", [f"ask.text_embedder={folder}"]))
+    for words in ("zzz", "a star"):  # of which mini knows none, and all
+        assert NEAREST_BY_MEANING in near.search_all_noted(words)[1]
+    assert NEAREST_BY_MEANING not in near.search_all_noted("krill")[1]
 
 
 def test_a_search_takes_settings_as_a_question_does(

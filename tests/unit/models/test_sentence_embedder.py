@@ -112,9 +112,10 @@ def test_a_search_by_meaning_joins_that_by_words(tmp_path: Path) -> None:
     lines = [TextLine(float(at), at + 1.0, text) for at, text in enumerate(texts)]
     write_subtitles(store.objects, video, lines)
 
-    def found(**settings: object) -> list[tuple[float, str]]:
+    def found(text: str = "green", **settings: object) -> list[tuple[float, str]]:
         ask = Ask(**settings)  # type: ignore[arg-type]
-        hits = TextSearch(store, {}, ask).search("green", (video,), 3)
+        hits = TextSearch(store, {}, ask).search(text, (video,), 3)
+        assert all(hit.by_meaning == (text != "green") for hit in hits)
         return [(hit.score, hit.line.text) for hit in hits]
 
     alone = found()
@@ -129,5 +130,7 @@ def test_a_search_by_meaning_joins_that_by_words(tmp_path: Path) -> None:
     expected = sorted(places.items(), key=lambda one: -one[1])[:3]
     assert [text for _, text in both] == [text for text, _ in expected]
     assert [score for score, _ in both] == pytest.approx([score for _, score in expected])
+    assert not found("zzz qqq")
+    assert len(found("zzz qqq", text_embedder=folder)) == 3
     with pytest.raises(ModelError):
         found(text_embedder=str(tmp_path / "none"))
