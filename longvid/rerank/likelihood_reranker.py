@@ -10,13 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from longvid import registry
-from longvid.errors import ConfigError, LongvidError, StoreError, require_at_least
+from longvid.errors import (
+    ConfigError,
+    LongvidError,
+    ModelError,
+    StoreError,
+    UnknownWordsError,
+    require_at_least,
+)
 from longvid.lazy_import import no_grad, torch
 from longvid.models import checkpoint_files
 from longvid.models.checkpoint_ref import hub_checkpoint
 from longvid.models.families import family_of, space_of
 from longvid.models.families.protocol import PROJECTED
 from longvid.models.from_pretrained import resolve_dtype
+from longvid.models.tokenizer import load_tokenizer, unknown_words
 from longvid.protocols import RUN_ONLY, LanguageModel
 from longvid.question_form import caption_of
 from longvid.rerank.yes_or_no import CHOICES, yes_likelihood
@@ -76,6 +84,7 @@ class Worker:
         self._device = device
         self._dtype = resolve_dtype(part.dtype, device)
         folder = checkpoint_files.part_of(checkpoint_files.locate(part.model), checkpoint_files.VLM)
+        self._folder = folder
         family = family_of(folder)
         self._format = family.pixel_format(folder, 0)
         self._tower = family.load_tower(folder, _GRID, self._dtype, device, PROJECTED)
@@ -88,7 +97,7 @@ class Worker:
 
         Raises:
             StoreError: The store keeps no pictures of a segment, or they are damaged.
-            ModelError: A likelihood is no number.
+            ModelError: A likelihood is no number, or the model cannot read the prompt.
             LongvidError: The model cannot read the question.
         """
         caption = caption_of(question.text) or question.text
@@ -103,10 +112,25 @@ class Worker:
             shown = [self._segment(candidates[i]) for i in some]
             prompts = [(asked, Selection((one,), (), len(one.tokens))) for one in shown]
             for i, generation in zip(some, self._llm.answer_many(prompts), strict=True):
+                if isinstance(generation, UnknownWordsError):
+                    self._require_readable_prompt()
                 if isinstance(generation, LongvidError):
                     raise generation
                 scores[i] = yes_likelihood(generation.choice_scores, _REMEDY)
         return scores
+
+    def _require_readable_prompt(self) -> None:
+        """Refuse a prompt of words that the model does not know, which no question holds."""
+        words = self._part.prompt.replace("{caption}", " ")
+        unknown = unknown_words(load_tokenizer(self._folder), words)
+        if unknown:
+            raise ModelError(
+                f"The model {self._part.model!r} cannot read the prompt of the reranker "
+                f"likelihood, {self._part.prompt!r}: it does not know "
+                f"{', '.join(map(repr, unknown))}. Name another model (rerankers.0.model, where it "
+                f"is the first) or a prompt of words that it knows (rerankers.0.prompt), or "
+                f"{_REMEDY}."
+            )
 
     @no_grad
     def _segment(self, candidate: Candidate) -> Segment:

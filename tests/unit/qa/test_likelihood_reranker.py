@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from longvid.encode.huggingface import HuggingFaceEncoder
-from longvid.errors import ConfigError, ModelError, QuestionError, StoreError
+from longvid.errors import ConfigError, ModelError, QuestionError, StoreError, UnknownWordsError
 from longvid.llm.huggingface import HuggingFaceLanguageModel
 from longvid.methods.phrase_tracks import pixels_of
-from longvid.protocols import Generation
+from longvid.protocols import Generation, LanguageModel
 from longvid.rerank.likelihood_reranker import LikelihoodReranker, Worker
 from longvid.testing import check_reranker
 from longvid.types import Candidate, FrameBatch, Picture, Question, Selection
@@ -85,6 +85,17 @@ def test_what_is_no_number_is_refused(worker: Worker) -> None:
         _with(worker, MINI, _Says([-1.0]))(QUESTION, CANDIDATES[:1])
 
 
+def test_a_prompt_that_the_model_cannot_read_is_named_and_not_the_question(worker: Worker) -> None:
+    part = LikelihoodReranker(model="mini")
+    unread = _with(worker, part, worker._llm)
+    sentence = r"'mini' cannot read the prompt of the reranker likelihood, .*\(rerankers.0.prompt\)"
+    with pytest.raises(ModelError, match=sentence) as error:
+        unread(QUESTION, CANDIDATES[:1])
+    assert "'this', 'Answer'" in str(error.value)
+    with pytest.raises(UnknownWordsError, match="xylophone"):
+        worker(Question("where is the xylophone ?"), CANDIDATES[:1])
+
+
 def test_segments_without_pictures_are_named(worker: Worker) -> None:
     bare = Candidate("b", 3, 24.0, 32.0, 0.5)
     with pytest.raises(StoreError, match=r"no pictures of video b from 24 to 32 s"):
@@ -126,7 +137,7 @@ class _Says:
         return found
 
 
-def _with(worker: Worker, part: LikelihoodReranker, llm: _Says) -> Worker:
+def _with(worker: Worker, part: LikelihoodReranker, llm: _Says | LanguageModel) -> Worker:
     """Return a worker of other settings that asks another model, with the weights there are."""
     made = object.__new__(Worker)
     made.__dict__.update(worker.__dict__)
