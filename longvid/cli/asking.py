@@ -46,6 +46,7 @@ def add_commands(commands: Commands) -> None:
     ask.add_argument("--budget", type=int, help="the most visual tokens shown")
     ask.add_argument("--path", action=OneValue, default="", help=_PATH)
     add_tag(ask, _TAG)
+    _add_span(ask)
     ask.add_argument(
         "--ground",
         action=OneValue,
@@ -79,10 +80,7 @@ def add_commands(commands: Commands) -> None:
     search.add_argument("--top-k", type=int, default=5, help="how many (default: 5)")
     search.add_argument("--path", action=OneValue, default="", help=_PATH)
     add_tag(search, _TAG)
-    search.add_argument(
-        "--after", action=OneValue, help="only what is shown after this time, as 90 or 1:30"
-    )
-    search.add_argument("--before", action=OneValue, help="only what is shown before this time")
+    _add_span(search)
     search.add_argument(
         "--text",
         dest="text_lines",
@@ -103,11 +101,18 @@ def add_commands(commands: Commands) -> None:
     )
 
 
+def _add_span(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--after", action=OneValue, help="only what is shown after this time, as 90 or 1:30"
+    )
+    command.add_argument("--before", action=OneValue, help="only what is shown before this time")
+
+
 def _ask(options: argparse.Namespace) -> int:
     from longvid.progress import busy
     from longvid.qa.video_qa import VideoQA
 
-    tags = _tags(options)
+    span, tags = _span(options), _tags(options)
     if options.store is None and (tags or options.path):
         raise ConfigError("--path and --tag choose videos of a --store; name it.")
     if options.store is None and options.video is None:
@@ -132,6 +137,7 @@ def _ask(options: argparse.Namespace) -> int:
             video=video,
             choices=options.choice,
             budget=options.budget,
+            span=span,
             paths=options.path,
             tags=tags,
         )
@@ -231,8 +237,10 @@ def _search(options: argparse.Namespace) -> int:
     qa = VideoQA(options.store, _configuration(options, options.set))
     by_words = options.subtitles or options.text_lines or options.source
     span, tags = _span(options), _tags(options)
-    if (options.path or span) and (by_words or options.objects):
-        raise ConfigError("--path, --after and --before filter the search of pictures alone.")
+    if (options.path or span) and (options.subtitles or options.objects):
+        raise ConfigError(
+            "--path, --after and --before filter the search of pictures and of --text."
+        )
     if options.objects and by_words:
         raise ConfigError("--objects searches boxes, not text; give it without --text.")
     if options.subtitles and options.source not in (None, "subtitle"):
@@ -253,6 +261,8 @@ def _search(options: argparse.Namespace) -> int:
                 video=options.video,
                 top_k=options.top_k,
                 source=options.source or "",
+                paths=options.path,
+                span=span,
                 tags=tags,
             )
         else:

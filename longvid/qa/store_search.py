@@ -338,6 +338,7 @@ class StoreSearch:
         video: str | Path | None = None,
         top_k: int = 5,
         source: str = "",
+        paths: str = "",
         span: tuple[float, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> list[Evidence]:
@@ -349,6 +350,7 @@ class StoreSearch:
             video: Path, name or id of one stored video; None searches the whole store.
             top_k: How many lines.
             source: Only "subtitle", "speech" or "screen"; "" for all that `ask.text_sources` holds.
+            paths: Only videos with a path like this pattern, as of `search`.
             span: Only lines that overlap this start and end in seconds of their video.
             tags: Only videos with these values, by key.
 
@@ -361,7 +363,7 @@ class StoreSearch:
             StoreError: No such video, or its text is damaged.
         """
         return self.search_text_noted(
-            text, video=video, top_k=top_k, source=source, span=span, tags=tags
+            text, video=video, top_k=top_k, source=source, paths=paths, span=span, tags=tags
         )[0]
 
     def search_text_noted(
@@ -371,6 +373,7 @@ class StoreSearch:
         video: str | Path | None = None,
         top_k: int = 5,
         source: str = "",
+        paths: str = "",
         span: tuple[float, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> tuple[list[Evidence], list[str]]:
@@ -382,7 +385,7 @@ class StoreSearch:
         if source not in ("", *TEXT_SOURCES):
             raise QuestionError(f"No source is named {source!r}; use {', '.join(TEXT_SOURCES)}.")
         videos = stored_videos(self.store)
-        ids = chosen_ids(self.store, video, tags=tags) or tuple(videos)
+        ids = chosen_ids(self.store, video, paths, tags) or tuple(videos)
         sources = (source,) if source else ()
         question = Question(text, span=span)
         hits = self._text.search(question.text, ids, top_k, sources, question.span)

@@ -199,6 +199,7 @@ def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
         (["search", "x"], "--store"),
         (["ask", "x"], "--store"),
         (["ask", "x"], "--path"),
+        (["ask", "x"], "--after"),
         (["ask", "x"], "--video"),
         (["ask", "x"], "--ground"),
         (["ask", "x"], "--config"),

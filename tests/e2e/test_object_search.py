@@ -135,7 +135,7 @@ def test_bad_input(made: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["boxes", "--store", made, "--embed"])
     for words, sentence in (
         (["search", "star", "--store", made, "--objects", "--text"], "--objects"),
-        (["search", "star", "--store", made, "--objects", "--after", "3"], "pictures alone"),
+        (["search", "star", "--store", made, "--objects", "--after", "3"], "and of --text"),
         (["search", "xylophone", "--store", made, "--objects"], "xylophone"),
         (["boxes", "--store", made, "--remove", "--embed"], "--remove"),
     ):

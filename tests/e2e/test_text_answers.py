@@ -59,6 +59,11 @@ def test_lines_of_all_sources_are_searched(talk: Path, capsys: pytest.CaptureFix
     with pytest.raises(QuestionError, match="rumour"):
         qa.search_text("krill", source="rumour")
     arguments = ["search", "swimming", "--text", "--store", str(talk), "--json"]
+    for filters in (["--after", "1:00:00"], ["--before", "0.001"], ["--after", "0", "--path", "*"]):
+        assert main([*arguments, *filters]) == 0
+        assert bool(json.loads(capsys.readouterr().out)) == ("--path" in filters)
+    assert main([*arguments, "--path", "*nowhere*"]) == 1
+    assert "has a path like" in capsys.readouterr().err
     assert main(arguments) == 0
     [line] = json.loads(capsys.readouterr().out)
     assert (line["text"], line["source"]) == ("NO SWIMMING", "screen")
