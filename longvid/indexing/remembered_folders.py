@@ -10,15 +10,15 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from longvid.config import Config
+from longvid.config.toml_files import Tables
 from longvid.models import checkpoint_files
 from longvid.protocols import LearnedCompressorPart
 from longvid.protocols.part import WeightedPart
 
 
-def stored_tables(config: Config) -> dict[str, Any]:
+def stored_tables(config: Config) -> Tables:
     """Return a configuration's tables, with the folders of its checkpoints absolute.
 
     Names that are no folder or file here stay: "mini", hub names, and what is missing. So does a
@@ -40,9 +40,7 @@ def stored_tables(config: Config) -> dict[str, Any]:
     return tables
 
 
-def _weighted(
-    config: Config, tables: dict[str, Any]
-) -> Iterator[tuple[dict[str, Any], WeightedPart, bool]]:
+def _weighted(config: Config, tables: Tables) -> Iterator[tuple[Tables, WeightedPart, bool]]:
     """Yield each part that may have weights, with its table and whether it serves questions alone.
 
     The fingerprint of a part that serves questions alone is in no store's own.

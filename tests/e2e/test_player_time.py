@@ -206,7 +206,7 @@ def test_agents_and_reports(store: Store) -> None:
     video = store.find("hour.ts")
     assert library.transcript(video, 0, 1)["lines"][0]["start_seconds"] == 0.5
     assert library.frames(video, [2.0])[0].pts_seconds == pytest.approx(2.0, abs=0.11)
-    found = library.search("a star", video, 3)
+    found = library.search("a star", video, 3)["results"]
     assert all(0 <= span["start_seconds"] < SECONDS + 0.2 for span in found)
     page = store_page(store)
     assert "1:00:0" not in page  # an hour into the stream
