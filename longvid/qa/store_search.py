@@ -24,7 +24,7 @@ from longvid.qa.subtitle_search import search_subtitles
 from longvid.qa.text_search import TextSearch, line_evidence, line_notes
 from longvid.qa.video_filter import chosen_ids
 from longvid.question_form import search_forms
-from longvid.store import Store
+from longvid.store import Hit, Store
 from longvid.store.same_weights import require_same_weights
 from longvid.types import TEXT_SOURCES, Evidence, Query, Question, TextLine
 
@@ -166,6 +166,23 @@ class StoreSearch:
         ids: tuple[str, ...],
         span: tuple[float, float] | None,
     ) -> Found:
+        query, ask = self._query(text, ids, span), self.config.ask
+        search = CandidateSearch(self.store, Route(ask))
+        most = ask.num_rescored if ask.scores_moments else top_k
+        first = search.hits(query, min(top_k, most))
+        rest: list[Hit] = []
+        if top_k > most == len(first):
+            # A longer search begins with what a shorter one finds.
+            keys = {hit.key for hit in first}
+            rest = [hit for hit in search.hits(query, top_k) if hit.key not in keys]
+        videos = stored_videos(self.store)  # one that was removed since is no longer found
+        scores = [hit.score for hit in first if hit.video_id in videos]
+        hits = [hit for hit in [*first, *rest][:top_k] if hit.video_id in videos]
+        return Found(spans_of(hits, videos), scores, [hit.key for hit in hits], search.damage)
+
+    def _query(
+        self, text: str, ids: tuple[str, ...], span: tuple[float, float] | None = None
+    ) -> Query:
         question = replace(Question(text, span=span), video_ids=ids)
         try:
             self.embedder.require_known_words(text)
@@ -174,20 +191,7 @@ class StoreSearch:
                 raise
             hint = "The store also holds lines of text: --text, or search_text, searches them."
             raise UnknownWordsError(f"{error} {hint}") from error
-        query = Query(question, self._embedded(text), torch.empty(0, 0))
-        search, ask = CandidateSearch(self.store, Route(self.config.ask)), self.config.ask
-        hits = search.hits(query, top_k)
-        num_first = len(hits)
-        if ask.scores_moments and top_k > ask.num_rescored:
-            # A longer search begins with what a shorter one finds.
-            first = search.hits(query, ask.num_rescored)
-            keys = {hit.key for hit in first}
-            hits = [*first, *(hit for hit in hits if hit.key not in keys)]
-            num_first = len(first)
-        videos = stored_videos(self.store)  # one that was removed since is no longer found
-        scores = [hit.score for hit in hits[:num_first] if hit.video_id in videos]
-        hits = [hit for hit in hits[:top_k] if hit.video_id in videos]
-        return Found(spans_of(hits, videos), scores, [hit.key for hit in hits], search.damage)
+        return Query(question, self._embedded(text), torch.empty(0, 0))
 
     def relevance(self, text: str, *, video: str | Path) -> list[Evidence]:
         """Score a text against every segment of a video, all by their search vectors.
@@ -202,9 +206,7 @@ class StoreSearch:
         Raises:
             QuestionError, StoreError: As `search`.
         """
-        self.embedder.require_known_words(text)
-        question = replace(Question(text), video_ids=chosen_ids(self.store, video))
-        query = Query(question, self._embedded(text), torch.empty(0, 0))
+        query = self._query(text, chosen_ids(self.store, video))
         hits = CandidateSearch(self.store, Route(self.config.ask)).hits(query, 0)
         spans = spans_of(hits, stored_videos(self.store))
         return sorted(spans, key=lambda span: span.start_seconds)
