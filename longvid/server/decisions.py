@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longvid.server.api_errors import ApiError
+from longvid.server.openai_parts import refuse_unknown
 from longvid.server.openai_request import ChatRequest, parse_chat
 from longvid.server.settings import Limits
 
@@ -64,9 +65,7 @@ def parse_decisions(body: Any, limits: Limits) -> tuple[ChatRequest, tuple[Decis
     Raises:
         ApiError: 400 with the field that is wrong.
     """
-    for name in body:
-        if name not in _KNOWN:
-            raise _bad(f"Unknown field {name[:80]!r}; known are {', '.join(sorted(_KNOWN))}.", name)
+    refuse_unknown(body, _KNOWN)
     questions = body.get("questions")
     if not isinstance(questions, list) or not 1 <= len(questions) <= _MOST_QUESTIONS:
         raise _bad(f"questions must be a list of 1 to {_MOST_QUESTIONS}.", "questions")

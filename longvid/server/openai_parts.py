@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,3 +181,21 @@ def require_text(value: Any, where: str) -> str:
 def wrong(sentence: str, param: str, code: str = "invalid_value") -> ApiError:
     """Make the error for a field that is wrong."""
     return ApiError(400, code, sentence, param or None)
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], where: str = "") -> None:
+    """Refuse a field that nothing would read.
+
+    Args:
+        given: Names of the fields.
+        known: Those that are read.
+        where: What stands before a field's name.
+
+    Raises:
+        ApiError: 400 with the field.
+    """
+    for name in given:
+        if name not in known:
+            field = f"{where}{name[:80]}"
+            sentence = f"Unknown field {field!r}; known are {', '.join(sorted(known))}."
+            raise wrong(sentence, field, "unknown_parameter")

@@ -15,6 +15,7 @@ from longvid.server.openai_parts import (
     VideoPart,
     parse_fps,
     parse_part,
+    refuse_unknown,
     require_text,
     wrong,
 )
@@ -104,12 +105,8 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     for name, sentence in _REFUSED.items():
         if body.get(name):
             raise wrong(sentence, name, "not_supported")
-    for name in body:
-        if name not in _KNOWN and name not in _REFUSED:
-            known = ", ".join(sorted(_KNOWN))
-            raise wrong(
-                f"Unknown field {name[:80]!r}; known are {known}.", name, "unknown_parameter"
-            )
+    # What is refused when it is set may be there unset.
+    refuse_unknown([name for name in body if name not in _REFUSED], _KNOWN)
     if body.get("n", 1) != 1:
         raise wrong("Only one answer can be asked for (n = 1).", "n", "not_supported")
     messages = body.get("messages")
@@ -157,14 +154,7 @@ def _extension(value: Any) -> Mapping[str, Any]:
     extension = value or {}
     if not isinstance(extension, Mapping):
         raise wrong("longvid must be an object.", "longvid")
-    for name in extension:
-        if name not in _EXTENSION:
-            known = ", ".join(sorted(_EXTENSION))
-            raise wrong(
-                f"Unknown field longvid.{name}; known are {known}.",
-                f"longvid.{name}",
-                "unknown_parameter",
-            )
+    refuse_unknown(extension, _EXTENSION, "longvid.")
     return extension
 
 

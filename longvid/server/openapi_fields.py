@@ -20,14 +20,15 @@ def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]
 
 
 def _body(schema: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
-    whole = {**schema, "additionalProperties": False}
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": whole}}}}
+    if media_type == "application/json":  # other fields of a form are not looked at
+        schema = {**schema, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
 def names_of(body: dict[str, Any]) -> list[str]:
     """Return the fields of a JSON body that is declared here."""
     schema = body["requestBody"]["content"]["application/json"]["schema"]
-    return sorted(schema["properties"])
+    return list(schema["properties"])
 
 
 def query(**fields: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from longvid.server.api_errors import ApiError
+from longvid.server.openai_parts import refuse_unknown
 from longvid.server.openapi_fields import names_of
 from longvid.server.state import state_of
 
@@ -47,11 +48,8 @@ async def json_body(
         raise ApiError(400, "invalid_json", f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
-    known = list(body) if declared is None else names_of(declared)
-    for name in body:
-        if name not in known:
-            sentence = f"Unknown field {name[:80]!r}; known are {', '.join(known)}."
-            raise ApiError(400, "unknown_parameter", sentence, name[:80])
+    if declared is not None:
+        refuse_unknown(body, names_of(declared))
     return body
 
 
